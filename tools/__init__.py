@@ -1,0 +1,1 @@
+"""The AV1 pipeline: programs at this level, their parts in the folders."""

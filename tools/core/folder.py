@@ -1,0 +1,114 @@
+"""Files of a listing → folders and their fingerprints.
+
+A folder is a directory that directly holds files; files at the root belong to none. The listing is folded file by
+file, so a repo of a million files needs memory for its folders only.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """A file of a repo at some commit. ``size`` bytes, ``sha256`` hex or "" where unknown, ``committed_at`` epoch s."""
+
+    path: str
+    size: int
+    sha256: str
+    committed_at: float | None = None
+
+    @property
+    def folder(self) -> str:
+        """The directory that directly holds the file; "" at the root."""
+        return self.path.rpartition("/")[0]
+
+    @property
+    def name(self) -> str:
+        return self.path.rpartition("/")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A folder at one commit: what the monitor remembers and the queue carries.
+
+    ``fingerprint`` hex over the sorted (path, size) of its direct files; ``total_size`` bytes;
+    ``last_modified`` newest commit time of its files (epoch s), None where the hub does not tell.
+    """
+
+    name: str
+    fingerprint: str
+    file_count: int
+    video_count: int
+    total_size: int
+    last_modified: float | None
+    has_marker: bool
+
+
+# A path on the hub is a stranger's text. It becomes a local name and a command argument, so what could leave
+# the work folder, or hide in a log line, is refused before anything else sees it.
+_FORBIDDEN_PARTS = {"", ".", ".."}
+
+
+def is_safe_path(path: str) -> bool:
+    """Whether a path from a listing is relative, without ``.``/``..``/empty parts, backslashes or control characters."""
+    if any(part in _FORBIDDEN_PARTS for part in path.split("/")):
+        return False
+    if any(ord(ch) < 32 or 127 <= ord(ch) < 160 or 0xD800 <= ord(ch) < 0xE000 or ch in "\u2028\u2029" for ch in path):
+        return False
+    return all(len(part.encode()) <= 255 for part in path.split("/"))
+
+
+def is_video(name: str, extensions: frozenset[str]) -> bool:
+    """Whether a file name carries a video extension, in any case. ``extensions`` lower case without the dot."""
+    return PurePosixPath(name).suffix[1:].lower() in extensions
+
+
+class _Tally:
+    """One folder while its files stream by."""
+
+    __slots__ = ("entries", "last_modified", "marker", "size", "videos")
+
+    def __init__(self) -> None:
+        self.entries: list[bytes] = []
+        self.size = 0
+        self.videos = 0
+        self.marker = False
+        self.last_modified: float | None = None
+
+
+def group_folders(files: Iterable[RemoteFile], extensions: frozenset[str], marker: str = "") -> dict[str, Folder]:
+    """Fold a listing into its folders, by name. Files at the root and unsafe paths are left out.
+
+    ``marker`` is the file name whose presence says that a folder is complete ("" = off).
+    """
+    tallies: dict[str, _Tally] = {}
+    for file in files:
+        folder = file.folder
+        if not folder or not is_safe_path(file.path):
+            continue
+        tally = tallies.setdefault(folder, _Tally())
+        # Fixed 24 bytes a file instead of its path: a folder may hold a million.
+        tally.entries.append(hashlib.blake2b(f"{file.path}\0{file.size}".encode(), digest_size=24).digest())
+        tally.size += file.size
+        tally.videos += is_video(file.name, extensions)
+        tally.marker |= bool(marker) and file.name == marker
+        if file.committed_at is not None:
+            tally.last_modified = max(tally.last_modified or 0.0, file.committed_at)
+    return {name: _finish(name, tally) for name, tally in tallies.items()}
+
+
+def _finish(name: str, tally: _Tally) -> Folder:
+    digest = hashlib.sha256()
+    for entry in sorted(tally.entries):
+        digest.update(entry)
+    return Folder(
+        name=name,
+        fingerprint=digest.hexdigest(),
+        file_count=len(tally.entries),
+        video_count=tally.videos,
+        total_size=tally.size,
+        last_modified=tally.last_modified,
+        has_marker=tally.marker,
+    )

@@ -1,0 +1,99 @@
+"""What the pipeline needs of a hub: about ten verbs, and one wrapper that retries them.
+
+Every implementation raises the errors of ``tools.core.errors`` alone: ``HubUnavailable`` (try later), ``HubForbidden``
+(401/403), ``HubNotFound`` (404), ``HubRejected`` (other refusals), ``IntegrityError`` (bytes differ).
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from tools.core.folder import RemoteFile
+
+Progress = Callable[[int], None]
+"""Called with the bytes moved since the last call; negative when a transfer starts again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The newest commit of a repo. Times in epoch s: ``committed_at`` (whole seconds) and ``server_time``, both by
+    the hub's own clock; None where the hub does not tell."""
+
+    commit_id: str
+    committed_at: float | None
+    server_time: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class AddBlob:
+    """Commit operation: make a stored blob visible at ``path``. ``size`` in bytes."""
+
+    path: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class AddBytes:
+    """Commit operation: a small text file, sent with the commit itself."""
+
+    path: str
+    content: bytes
+
+
+Operation = AddBlob | AddBytes
+
+
+class HubClient(Protocol):
+    """One dataset hub. ``repo`` is always ``owner/name``, ``path`` is relative to the repo's root."""
+
+    def whoami(self) -> str:
+        """The user's name that the token belongs to. HubForbidden without a valid token."""
+        ...
+
+    def repo_exists(self, repo: str) -> bool:
+        """Whether the dataset exists and this token can see it."""
+        ...
+
+    def create_repo(self, repo: str) -> None:
+        """Create a private dataset; one that exists already is left as it is."""
+        ...
+
+    def head(self, repo: str) -> Head | None:
+        """The newest commit of the default branch; None for a repo without commits. HubNotFound without the repo."""
+        ...
+
+    def list_files(self, repo: str, commit: str) -> Iterator[RemoteFile]:
+        """All files at a commit (full id), streamed page by page, each path once.
+
+        Raises HubUnavailable where the listing broke off or came up short; what was yielded until then is worthless.
+        """
+        ...
+
+    def list_folder(self, repo: str, commit: str, folder: str) -> list[RemoteFile]:
+        """The files directly in one folder, by path. A folder that does not exist at that commit is an empty list."""
+        ...
+
+    def read_file(self, repo: str, commit: str, path: str) -> bytes | None:
+        """A small file's content; None where it does not exist."""
+        ...
+
+    def download(self, repo: str, commit: str, file: RemoteFile, target: Path, progress: Progress) -> str:
+        """Fetch a file to ``target``; returns its sha256 (hex).
+
+        A partial earlier download beside ``target`` is resumed. ``target`` appears only whole: size always checked,
+        sha256 where the listing knows it (IntegrityError).
+        """
+        ...
+
+    def store_blob(self, repo: str, source: Path, sha256: str, size: int, progress: Progress) -> None:
+        """Store a local file's content by its sha256, invisible until a commit names it. Stored already: no transfer."""
+        ...
+
+    def commit(self, repo: str, operations: Sequence[Operation], message: str) -> str:
+        """Make all operations visible in one commit; returns its id.
+
+        Raises HubUnavailable(may_have_happened=True) where the answer was lost: read back before sending again.
+        """
+        ...

@@ -1,0 +1,1 @@
+"""ffmpeg: probe, plan, transcode, verify."""

@@ -1,0 +1,1 @@
+"""The process around the work: clock and stop flag, logs, child processes."""

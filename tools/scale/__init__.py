@@ -1,0 +1,1 @@
+"""Where video jobs run."""

@@ -1,0 +1,1 @@
+"""Shared files: JSON under a lock, the queue, the monitor's memory, journals, progress."""
