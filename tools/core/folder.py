@@ -52,7 +52,7 @@ _FORBIDDEN_PARTS = {"", ".", ".."}
 
 
 def is_safe_path(path: str) -> bool:
-    """Whether a path from a listing is relative, without ``.``/``..``/empty parts, backslashes or control characters."""
+    """Whether a path from a listing is relative and plain: no ``.``, ``..`` or empty parts, no control characters."""
     if any(part in _FORBIDDEN_PARTS for part in path.split("/")):
         return False
     if any(ord(ch) < 32 or 127 <= ord(ch) < 160 or 0xD800 <= ord(ch) < 0xE000 or ch in "\u2028\u2029" for ch in path):

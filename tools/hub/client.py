@@ -88,7 +88,9 @@ class HubClient(Protocol):
         ...
 
     def store_blob(self, repo: str, source: Path, sha256: str, size: int, progress: Progress) -> None:
-        """Store a local file's content by its sha256, invisible until a commit names it. Stored already: no transfer."""
+        """Store a local file's content by its sha256, invisible until a commit names it.
+
+        Stored already: no transfer."""
         ...
 
     def commit(self, repo: str, operations: Sequence[Operation], message: str) -> str:

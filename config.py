@@ -1,0 +1,360 @@
+"""All settings: flags > environment > ``.env`` > the defaults below. Standard library only; imported by programs alone.
+
+Each field carries its type, default, unit, environment name, accepted range and one line of help side by side; the
+parsers, ``--help`` and the table in the README are made of them. Nothing here reads a file or ``os.environ``:
+``Settings.load`` is pure in its arguments.
+"""
+
+import argparse
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent
+"""The project's folder; relative paths in settings count from here, whatever the current folder is."""
+
+
+class ConfigError(Exception):
+    """A setting is wrong; the message is one line: variable, value, what is accepted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """What is known of one setting apart from its value. ``parse`` raises ValueError with what would be accepted."""
+
+    env: str
+    help: str
+    parse: Callable[[str], Any]
+    shown: str
+    flag: str | None
+    secret: bool
+    later: bool
+
+
+def _setting(
+    env: str,
+    default: Any,
+    help: str,
+    parse: Callable[[str], Any],
+    *,
+    shown: str | None = None,
+    flag: str | None = "",
+    secret: bool = False,
+    later: bool = False,
+) -> Any:
+    """A dataclass field. ``flag`` "" = made from ``env``, None = has none; ``later`` = designed, not built yet."""
+    spec = Spec(
+        env=env,
+        help=help,
+        parse=parse,
+        shown=str(default) if shown is None else shown,
+        flag="--" + env.lower().replace("_", "-") if flag == "" else flag,
+        secret=secret,
+        later=later,
+    )
+    return field(default=default, repr=not secret, metadata={"spec": spec})
+
+
+def _number(low: float, high: float, unit: str = "") -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if not low <= value <= high:
+            raise ValueError(f"a number from {low:g} to {high:g}{unit and ' ' + unit}")
+        return value
+
+    return parse
+
+
+def _integer(low: int, high: int, unit: str = "") -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"[+-]?\d{1,12}", text) or not low <= int(text) <= high:
+            raise ValueError(f"a whole number from {low} to {high}{unit and ' ' + unit}")
+        return int(text)
+
+    return parse
+
+
+def _choice(*names: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in names:
+            raise ValueError("one of " + ", ".join(names))
+        return text
+
+    return parse
+
+
+def _text(text: str) -> str:
+    return text
+
+
+def _repo(text: str) -> str:
+    if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", text):
+        raise ValueError("a dataset as owner/name")
+    return text
+
+
+def _url(text: str) -> str:
+    if not re.fullmatch(r"https?://[^\s/@]+(/\S*)?", text):
+        raise ValueError("an address such as https://www.modelscope.cn, without user or password")
+    return text.rstrip("/")
+
+
+def _token(text: str) -> str:
+    if not re.fullmatch(r"[\x21-\x7e]{1,4096}", text):
+        raise ValueError("a token without blanks or line ends")
+    return text
+
+
+def _extensions(text: str) -> frozenset[str]:
+    names = frozenset(name.lower().lstrip(".") for name in re.split(r"[\s,]+", text) if name)
+    if not names or not all(re.fullmatch(r"\w{1,16}", name) for name in names):
+        raise ValueError("file name extensions separated by blanks or commas, such as mp4,mkv")
+    return names
+
+
+def _file_name(text: str) -> str:
+    if "/" in text or text in {".", ".."}:
+        raise ValueError("a file name without a folder")
+    return text
+
+
+def _path(text: str) -> Path:
+    if "\0" in text:
+        raise ValueError("a path")
+    return ROOT / Path(text).expanduser()
+
+
+_VIDEO_EXTENSIONS = "mp4 mkv avi mov wmv flv webm m4v rmvb rm ts m2ts mts mpg mpeg vob ogv 3gp asf divx f4v"
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubSettings:
+    endpoint: str = _setting("MODELSCOPE_ENDPOINT", "https://www.modelscope.cn", "address of the hub", _url)
+    token: str | None = _setting(
+        "MODELSCOPE_API_TOKEN",
+        None,
+        "access token; a saved `modelscope login` serves too",
+        _token,
+        shown="",
+        flag=None,
+        secret=True,
+    )
+    input_repo: str = _setting("INPUT_REPO", "ageless/3k-animation-mkv-av1", "dataset to watch", _repo)
+    output_repo: str = _setting(
+        "OUTPUT_REPO",
+        "ageless/3k-animation-mkv-av1-output",
+        "dataset that receives the MKVs; created private if missing",
+        _repo,
+    )
+    frames_repo: str = _setting(
+        "FRAMES_REPO", "", "dataset that receives scene frames as WebP archives; empty = off", _repo, later=True
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MonitorSettings:
+    interval: float = _setting(
+        "MONITOR_INTERVAL", 300, "seconds between two looks at the hub", _number(0.1, 86400, "s"), flag="--interval"
+    )
+    min_folder_stable_time: float = _setting(
+        "MIN_FOLDER_STABLE_TIME",
+        600,
+        "seconds without a change after which a folder is complete",
+        _number(0, 604800, "s"),
+    )
+    video_extensions: frozenset[str] = _setting(
+        "VIDEO_EXTENSIONS",
+        frozenset(_VIDEO_EXTENSIONS.split()),
+        "file name extensions that are converted",
+        _extensions,
+        shown=_VIDEO_EXTENSIONS,
+    )
+    complete_marker: str = _setting(
+        "COMPLETE_MARKER", "", "file name whose presence makes a folder complete at once; empty = off", _file_name
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessorSettings:
+    check_interval: float = _setting(
+        "CHECK_INTERVAL", 60, "seconds between two looks at the queue", _number(0.1, 86400, "s"), flag="--interval"
+    )
+    max_concurrent: int = _setting(
+        "MAX_CONCURRENT", 1, "encodes at the same time", _integer(1, 256), flag="--concurrent"
+    )
+    batch_size: int = _setting("BATCH_SIZE", 30, "videos a commit", _integer(1, 900))
+    max_attempts: int = _setting("MAX_ATTEMPTS", 3, "tries for errors that may pass", _integer(1, 100))
+    aging_hours: float = _setting(
+        "AGING_HOURS", 24, "hours of waiting that lift an item by one priority class; 0 = off", _number(0, 8760, "h")
+    )
+    stall_timeout: float = _setting(
+        "STALL_TIMEOUT",
+        300,
+        "seconds without progress after which a download, encode or upload is tried again",
+        _number(1, 86400, "s"),
+    )
+    min_free_space_gb: float = _setting(
+        "MIN_FREE_SPACE_GB", 10, "GB of disk that always stay free", _number(0, 1e6, "GB")
+    )
+    cluster: str = _setting("CLUSTER", "", "address of a Dask scheduler; empty = this machine", _text, later=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodeSettings:
+    encoder: str = _setting(
+        "ENCODER",
+        "auto",
+        "AV1 encoder; auto = the best that passes a trial encode",
+        _choice("auto", "av1_nvenc", "av1_qsv", "av1_vaapi", "libsvtav1", "libaom-av1"),
+    )
+    preset: int = _setting("PRESET", 6, "speed of SVT-AV1, 13 = fastest", _integer(0, 13))
+    crf: float = _setting("CRF", 30, "quality, smaller = better and bigger", _number(1, 63))
+    pix_fmt: str = _setting("PIX_FMT", "yuv420p10le", "pixel format of the output", _choice("yuv420p10le", "yuv420p"))
+    ffmpeg: str = _setting("FFMPEG", "auto", "ffmpeg program; auto = the one that can do most", _text)
+    target_vmaf: float | None = _setting(
+        "TARGET_VMAF",
+        None,
+        "quality for which the CRF of each video is searched; empty = off",
+        _number(1, 100),
+        shown="",
+        later=True,
+    )
+    min_decoded_percent: float = _setting(
+        "MIN_DECODED_PERCENT",
+        99,
+        "a damaged video is converted only if this share of its frames decodes",
+        _number(0, 100, "%"),
+    )
+    max_encode_rss_gb: float = _setting(
+        "MAX_ENCODE_RSS",
+        0,
+        "GB of memory above which an encode starts again with fewer threads; 0 = three quarters of the machine's",
+        _number(0, 1e5, "GB"),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PathSettings:
+    log_dir: Path = _setting("LOG_DIR", ROOT / "log", "log, queue and state files", _path, shown="log")
+    work_dir: Path = _setting(
+        "WORK_DIR", Path("/tmp/animation_work"), "videos under way", _path, shown="/tmp/animation_work"
+    )
+    hub_dir: Path = _setting("HUB_DIR", ROOT / "log/hub", "files of the embedded hub", _path, shown="log/hub")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotifySettings:
+    notify_urls: str = _setting(
+        "NOTIFY_URLS", "", "where failures and finished folders are announced; empty = off", _text, later=True
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Every setting of a run. ``given``: the environment names that somebody set, by whatever way."""
+
+    hub: HubSettings = field(default_factory=HubSettings)
+    monitor: MonitorSettings = field(default_factory=MonitorSettings)
+    processor: ProcessorSettings = field(default_factory=ProcessorSettings)
+    encode: EncodeSettings = field(default_factory=EncodeSettings)
+    paths: PathSettings = field(default_factory=PathSettings)
+    notify: NotifySettings = field(default_factory=NotifySettings)
+    given: frozenset[str] = frozenset()
+
+    @classmethod
+    def load(
+        cls,
+        env: Mapping[str, str],
+        dotenv: Mapping[str, str | None] | None = None,
+        flags: Mapping[str, str | None] | None = None,
+    ) -> "Settings":
+        """Settings of the three sources, each by environment name. An empty value is the default.
+
+        Raises ConfigError, one line that names the variable, its value and what is accepted.
+        """
+        groups: dict[str, dict[str, Any]] = {}
+        given: set[str] = set()
+        for group, name, spec in _specs():
+            text, source = _lookup(spec.env, flags or {}, env, dotenv or {})
+            if text:
+                groups.setdefault(group, {})[name] = _parsed(spec, text, source)
+                given.add(spec.env)
+        made = {group: _GROUPS[group](**values) for group, values in groups.items()}
+        settings = cls(**made, given=frozenset(given))
+        if settings.hub.input_repo == settings.hub.output_repo:
+            raise ConfigError(
+                f"OUTPUT_REPO={settings.hub.output_repo!r} is also INPUT_REPO: give two different datasets"
+            )
+        return settings
+
+
+_GROUPS: dict[str, type] = {
+    "hub": HubSettings,
+    "monitor": MonitorSettings,
+    "processor": ProcessorSettings,
+    "encode": EncodeSettings,
+    "paths": PathSettings,
+    "notify": NotifySettings,
+}
+
+
+def _specs() -> Iterator[tuple[str, str, Spec]]:
+    for group, kind in _GROUPS.items():
+        members: tuple[Field[Any], ...] = fields(kind)
+        for member in members:
+            yield group, member.name, member.metadata["spec"]
+
+
+def _lookup(name: str, *sources: Mapping[str, str | None]) -> tuple[str, str]:
+    """The first source that has a value that is not empty, and what to call that source."""
+    for source, label in zip(sources, ("flag", "environment", ".env"), strict=True):
+        text = (source.get(name) or "").strip()
+        if text:
+            return text, label
+    return "", ""
+
+
+def _parsed(spec: Spec, text: str, source: str) -> Any:
+    shown = f"{spec.env} (from {source})" if spec.secret else f"{spec.env}={text!r} (from {source})"
+    if spec.later:
+        raise ConfigError(f"{shown}: not part of this version; leave it empty")
+    try:
+        return spec.parse(text)
+    except ValueError as exc:
+        raise ConfigError(f"{shown}: expected {exc}") from None
+
+
+def add_flags(parser: argparse.ArgumentParser, *groups: str) -> None:
+    """Give a parser one flag for each setting of these groups; ``flag_values`` reads them back."""
+    section = parser.add_argument_group("settings", "each is also an environment variable and a line in .env")
+    for group, _, spec in _specs():
+        if group in groups and spec.flag and not spec.later:
+            default = f"default {spec.shown}" if spec.shown else "default: none"
+            section.add_argument(
+                spec.flag,
+                dest=_DEST + spec.env,
+                metavar="VALUE",
+                help=f"{spec.help} ({spec.env}, {default})".replace("%", "%%"),
+            )
+
+
+_DEST = "setting "  # a prefix no other flag's destination has
+
+
+def flag_values(parsed: argparse.Namespace) -> dict[str, str | None]:
+    """The values of ``add_flags``' flags by environment name."""
+    return {name[len(_DEST) :]: value for name, value in vars(parsed).items() if name.startswith(_DEST)}
+
+
+def settings_table(heading: tuple[str, str, str] = ("name", "default", "meaning")) -> str:
+    """The Markdown table of the README."""
+    rows = [heading, ("---", "---", "---")]
+    for _, _, spec in _specs():
+        if not spec.later:
+            rows.append((f"`{spec.env}`", f"`{spec.shown}`" if spec.shown else "–", spec.help))
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
