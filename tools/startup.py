@@ -12,38 +12,42 @@ from pathlib import Path
 
 from config import ROOT, ConfigError, Settings, flag_values
 
-_REENTERED = "ANIMATION_VENV_ENTERED"
+_ENTERED = "ANIMATION_VENV"
 
 
-def ensure_venv() -> None:
-    """Go on under the project's ``.venv`` where there is one and this is another Python. Returns where it is not.
+def enter_venv(module: str) -> None:
+    """Go on under the project's ``.venv`` where that is needed. A program calls it with its ``__name__`` before it
+    imports any package.
 
-    Called when a file is run as a program, before it imports a package. Does not return when it replaces the process:
-    same arguments, same terminal, same process id.
+    Run as a file: always under the ``.venv`` where there is one. Imported (``python3 -c 'from tools.… import main'``):
+    only where this Python lacks the packages. Where nothing has them: one line, exit status 1. When the process is
+    replaced it keeps its arguments, terminal and process id.
     """
+    missing = not (importlib.util.find_spec("filelock") and importlib.util.find_spec("dotenv"))
+    if module == "__main__" or missing:
+        _replace_process()
+    if missing:
+        sys.exit("Python packages are missing: run `bash start_monitoring.sh --setup-only` once")
+
+
+def _replace_process() -> None:
     venv = ROOT / ".venv"
     python = venv / "bin" / "python3"
-    if Path(sys.prefix).resolve() == venv.resolve() or os.environ.get(_REENTERED) == str(venv) or not python.exists():
-        return
-    os.environ[_REENTERED] = str(venv)
-    os.execv(python, [str(python), *sys.orig_argv[1:]])
-
-
-def ensure_packages() -> None:
-    """For ``python3 -c 'from tools.… import main; main()'``: under the system's Python go on under ``.venv``,
-    and where neither has the packages end with one line (SystemExit 1)."""
-    if importlib.util.find_spec("filelock") and importlib.util.find_spec("dotenv"):
-        return
-    if sys.orig_argv[1:] and not sys.flags.interactive and sys.argv[0] != "-":
-        ensure_venv()
-    sys.exit("Python packages are missing: run `bash start_monitoring.sh --setup-only` once")
+    here_already = Path(sys.prefix).resolve() == venv.resolve() or os.environ.get(_ENTERED) == str(venv)
+    # Code that came through a pipe or is being typed is gone with the process that read it.
+    repeatable = len(sys.orig_argv) > 1 and sys.argv[0] not in {"", "-"}
+    if repeatable and not here_already and python.exists():
+        os.environ[_ENTERED] = str(venv)
+        os.execv(python, [str(python), *sys.orig_argv[1:]])
 
 
 def read_settings(parsed: argparse.Namespace, environ: Mapping[str, str] = os.environ) -> Settings:
-    """Settings of the flags, the environment and the project's ``.env``. Raises ConfigError."""
-    return Settings.load(
-        environ, _read_dotenv(Path(environ.get("ANIMATION_DOTENV") or ROOT / ".env")), flag_values(parsed)
-    )
+    """Settings of the flags, the environment and the project's ``.env``. Raises ConfigError.
+
+    ``ANIMATION_DOTENV`` in the environment names another file than ``.env``.
+    """
+    dotenv = Path(environ.get("ANIMATION_DOTENV") or ROOT / ".env")
+    return Settings.load(environ, _read_dotenv(dotenv), flag_values(parsed))
 
 
 def _read_dotenv(path: Path) -> dict[str, str | None]:
@@ -56,5 +60,5 @@ def _read_dotenv(path: Path) -> dict[str, str | None]:
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError) as exc:
-        reason = exc.strerror if isinstance(exc, OSError) else "is not UTF-8 text"
+        reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8 text"
         raise ConfigError(f"can't read {path}: {reason}; mend it, or delete it") from exc
