@@ -1,0 +1,257 @@
+"""A folder at one fingerprint, waiting for, in, or after processing: its states, order, and JSON form.
+
+::
+
+    pending ──claim──▶ processing ──all videos published──▶ completed ──folder changed──▶ pending
+       ▲                  │ ├── stopped, orphaned, or an error that may pass: pending again, not before t
+       └──────────────────┘ └── quarantined videos, cancelled ──▶ failed ──retry by hand, or folder changed──▶ pending
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from datetime import datetime
+from enum import Enum
+from typing import Any
+
+from tools.core.errors import CorruptState, IllegalTransition
+from tools.core.folder import Folder
+
+_GIB = 1024**3
+_CLASSES = ((1, 10, 5 * _GIB), (2, 50, 20 * _GIB))  # (priority, most files, most bytes); the rest is 3
+_LAST_CLASS = 3
+CANCELLED = "cancelled"
+"""The ``error`` of an item that a person took out; the monitor leaves it alone until the folder changes."""
+
+
+class Status(Enum):
+    PENDING = "pending"  # waits for the processor
+    PROCESSING = "processing"  # claimed by the processor that holds the lock
+    COMPLETED = "completed"  # every video is published
+    FAILED = "failed"  # some video is quarantined, or a person or an error ended it
+
+
+_MOVES = {
+    Status.PENDING: {Status.PENDING, Status.PROCESSING, Status.FAILED},
+    Status.PROCESSING: {Status.PENDING, Status.COMPLETED, Status.FAILED},
+    Status.COMPLETED: {Status.PENDING},
+    Status.FAILED: {Status.PENDING},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """A video that can't be converted, and why. ``sha256`` of the source that was tried ("" where unknown)."""
+
+    path: str
+    cause: str
+    sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueItem:
+    """One entry of the queue. Times are local ISO 8601 to the second; sizes in bytes; ``extra`` keys unknown to us."""
+
+    folder: str
+    hash: str
+    file_count: int
+    total_size: int
+    added_time: str
+    status: Status = Status.PENDING
+    priority: int = _LAST_CLASS
+    start_time: str | None = None
+    end_time: str | None = None
+    attempts: int = 0
+    not_before: str | None = None
+    error: str | None = None
+    quarantined: tuple[Quarantined, ...] = ()
+    videos_total: int = 0
+    videos_done: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+def local_time(now: float) -> str:
+    """Epoch s → local ISO 8601 to the second."""
+    return datetime.fromtimestamp(now).isoformat(timespec="seconds")
+
+
+def priority_of(file_count: int, total_size: int) -> int:
+    """1 for small folders, 2 for middling ones, 3 for the rest."""
+    for priority, most_files, most_bytes in _CLASSES:
+        if file_count <= most_files and total_size <= most_bytes:
+            return priority
+    return _LAST_CLASS
+
+
+def new_item(folder: Folder, now: float) -> QueueItem:
+    """A stable folder as it enters the queue."""
+    return QueueItem(
+        folder=folder.name,
+        hash=folder.fingerprint,
+        file_count=folder.file_count,
+        total_size=folder.total_size,
+        added_time=local_time(now),
+        priority=priority_of(folder.file_count, folder.total_size),
+        videos_total=folder.video_count,
+    )
+
+
+def enqueue_again(item: QueueItem, folder: Folder, now: float) -> QueueItem:
+    """The folder changed. One that still waits keeps its place; quarantined videos stay so until they change."""
+    waiting = item.status is Status.PENDING
+    return _move(
+        item,
+        Status.PENDING,
+        hash=folder.fingerprint,
+        file_count=folder.file_count,
+        total_size=folder.total_size,
+        priority=priority_of(folder.file_count, folder.total_size),
+        videos_total=folder.video_count,
+        added_time=item.added_time if waiting else local_time(now),
+        start_time=None,
+        end_time=None,
+        not_before=None,
+        error=None,
+    )
+
+
+def claim(item: QueueItem, now: float) -> QueueItem:
+    """The processor takes the item; one more attempt."""
+    return _move(
+        item,
+        Status.PROCESSING,
+        start_time=local_time(now),
+        end_time=None,
+        not_before=None,
+        error=None,
+        attempts=item.attempts + 1,
+    )
+
+
+def give_back(item: QueueItem, not_before: float | None = None, error: str | None = None) -> QueueItem:
+    """Stopped, orphaned, or trouble that may pass: waits again, at the earliest at ``not_before`` (epoch s)."""
+    when = None if not_before is None else local_time(not_before + 0.999)
+    return _move(item, Status.PENDING, start_time=None, end_time=None, not_before=when, error=error)
+
+
+def settle(
+    item: QueueItem, now: float, quarantined: tuple[Quarantined, ...] = (), error: str | None = None
+) -> QueueItem:
+    """The end of an attempt: completed, or failed where a video is quarantined or ``error`` says why."""
+    failed = bool(quarantined or error)
+    if quarantined and not error:
+        error = f"{len(quarantined)} of {item.videos_total} videos can't be converted, see quarantined"
+    return _move(
+        item,
+        Status.FAILED if failed else Status.COMPLETED,
+        end_time=local_time(now),
+        quarantined=quarantined,
+        error=error,
+    )
+
+
+def cancel(item: QueueItem, now: float) -> QueueItem:
+    """A person takes the item out; it is not queued again until the folder changes or ``--retry``."""
+    return _move(item, Status.FAILED, end_time=local_time(now), error=CANCELLED)
+
+
+def retry(item: QueueItem) -> QueueItem:
+    """A person wants a failed item tried again, its quarantined videos too."""
+    if item.status is not Status.FAILED:
+        raise IllegalTransition(f"{item.folder}: only a failed item can be retried, this one is {item.status.value}")
+    return _move(item, Status.PENDING, start_time=None, end_time=None, not_before=None, error=None, quarantined=())
+
+
+def _move(item: QueueItem, status: Status, **changes: Any) -> QueueItem:
+    if status not in _MOVES[item.status]:
+        raise IllegalTransition(f"{item.folder}: {item.status.value} can't become {status.value}")
+    return replace(item, status=status, **changes)
+
+
+def is_due(item: QueueItem, now: float) -> bool:
+    """Whether the item may be claimed now."""
+    return item.status is Status.PENDING and (item.not_before is None or _epoch(item.not_before) <= now)
+
+
+def rank(item: QueueItem, now: float, aging_hours: float) -> tuple[int, str, str]:
+    """Sort key, smallest first: class lifted by waiting, then time added. ``aging_hours`` 0 = nothing is lifted."""
+    lifted = 0
+    if aging_hours > 0:
+        lifted = max(0, int((now - _epoch(item.added_time)) / (aging_hours * 3600)))
+    return max(1, item.priority - lifted), item.added_time, item.folder
+
+
+def _epoch(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
+
+
+def to_json(item: QueueItem) -> dict[str, Any]:
+    """The item as the queue file shows it."""
+    shown = {f.name: getattr(item, f.name) for f in fields(item) if f.name != "extra"}
+    shown["status"] = item.status.value
+    shown["quarantined"] = [{"path": q.path, "cause": q.cause, "sha256": q.sha256} for q in item.quarantined]
+    return {**{key: shown.pop(key) for key in _READERS_FIRST}, **shown, **item.extra}
+
+
+_READERS_FIRST = ("folder", "file_count", "total_size", "added_time", "status", "priority", "start_time", "end_time")
+
+
+def from_json(entry: object) -> QueueItem:
+    """An entry of the queue file, also one that a person edited or an older version wrote. Raises CorruptState."""
+    if not isinstance(entry, dict):
+        raise CorruptState(f"expected an object, found {type(entry).__name__}")
+    known = {f.name for f in fields(QueueItem)} - {"extra"}
+    values = {key: value for key, value in entry.items() if key in known}
+    try:
+        values["status"] = Status(values.get("status", "pending"))
+        values["quarantined"] = tuple(_quarantined(one) for one in values.get("quarantined") or ())
+        item = QueueItem(**_defaults(values), extra={k: v for k, v in entry.items() if k not in known})
+    except (TypeError, ValueError, KeyError) as exc:
+        raise CorruptState(f"folder {entry.get('folder')!r}: {exc}") from exc
+    _check_types(item)
+    return item
+
+
+def _defaults(values: dict[str, Any]) -> dict[str, Any]:
+    values.setdefault("hash", "")
+    values.setdefault("file_count", 0)
+    values.setdefault("total_size", 0)
+    values.setdefault("priority", priority_of(values["file_count"], values["total_size"]))
+    values.setdefault("added_time", local_time(0))
+    return values
+
+
+def _quarantined(one: Mapping[str, Any]) -> Quarantined:
+    return Quarantined(str(one["path"]), str(one.get("cause", "")), str(one.get("sha256", "")))
+
+
+_NUMBERS = (
+    "file_count",
+    "total_size",
+    "priority",
+    "attempts",
+    "videos_total",
+    "videos_done",
+    "bytes_in",
+    "bytes_out",
+)
+_TIMES = ("added_time", "start_time", "end_time", "not_before")
+
+
+def _check_types(item: QueueItem) -> None:
+    if not isinstance(item.folder, str) or not item.folder or not isinstance(item.hash, str):
+        raise CorruptState(f"folder {item.folder!r}: folder and hash must be text")
+    for name in _NUMBERS:
+        value = getattr(item, name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            raise CorruptState(f"folder {item.folder!r}: {name} must be a whole number, found {value!r}")
+    for name in _TIMES:
+        value = getattr(item, name)
+        try:
+            if value is not None:
+                _epoch(value)
+        except (TypeError, ValueError, OverflowError, OSError) as exc:
+            raise CorruptState(f"folder {item.folder!r}: {name} must be a time, found {value!r}") from exc
+    if item.error is not None and not isinstance(item.error, str):
+        raise CorruptState(f"folder {item.folder!r}: error must be text or null")
