@@ -1,0 +1,87 @@
+"""One line per fact: ``2023-12-21 10:35:00 INFO processor message key=value …``, to the log file and the terminal.
+
+``grep -i error`` finds what needs a person and nothing else: the level supplies the word, and lines below that level
+write it ``err·or`` (in file names and in what servers say), which a reader still reads.
+"""
+
+import logging
+import re
+import sys
+from collections.abc import Iterable
+from logging.handlers import WatchedFileHandler
+from pathlib import Path
+from typing import IO
+
+BATCH_DONE = "批次处理成功"
+"""Marker of a batch that is published in full, at INFO."""
+BATCH_FAILED = "批次处理失败"
+"""Marker of a batch that ended with something missing, at ERROR."""
+
+LOG_FILE = "processing.log"
+_THE_WORD = re.compile("(err)(or)", re.IGNORECASE)
+_LINE_ENDS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+
+
+class _LineFormatter(logging.Formatter):
+    """One line a record (a traceback follows on its own lines), without the token, calm below ERROR."""
+
+    def __init__(self, program: str, secrets: Iterable[str]) -> None:
+        super().__init__(f"%(asctime)s %(levelname)s {program} %(message)s", "%Y-%m-%d %H:%M:%S")
+        self._secrets = [secret for secret in secrets if secret]
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        text = _LINE_ENDS.sub(" ", super().formatMessage(record))
+        return _THE_WORD.sub("\\1·\\2", text) if record.levelno < logging.ERROR else text
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record).encode("utf-8", "backslashreplace").decode()
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text
+
+
+class _TerminalHandler(logging.StreamHandler[IO[str]]):
+    """Writes above the progress bars where there are any."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from tqdm import tqdm
+
+        with tqdm.external_write_mode(file=self.stream):
+            super().emit(record)
+
+
+def set_up(program: str, log_dir: Path, secrets: Iterable[str] = ()) -> None:
+    """Send the root logger to ``log_dir``/processing.log and to standard error. Raises OSError when it can't write.
+
+    The file is reopened after a rotation. A caller's own ``logging.basicConfig(level=…)`` keeps its level; without one
+    the level is INFO. A second call replaces the first.
+    """
+    log_dir.mkdir(parents=True, exist_ok=True)
+    root = logging.getLogger()
+    ours = [handler for handler in root.handlers if isinstance(handler.formatter, _LineFormatter)]
+    if not root.handlers:
+        root.setLevel(logging.INFO)
+    for handler in ours:
+        root.removeHandler(handler)
+        handler.close()
+    new: list[logging.Handler] = [WatchedFileHandler(log_dir / LOG_FILE, encoding="utf-8")]
+    if not [handler for handler in root.handlers if isinstance(handler, logging.StreamHandler)]:
+        terminal: IO[str] = sys.stderr
+        new.append(_TerminalHandler(terminal))
+    for handler in new:
+        handler.setFormatter(_LineFormatter(program, secrets))
+        root.addHandler(handler)
+    for chatty in ("urllib3", "asyncio", "filelock"):
+        logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level))
+
+
+def fields(**values: object) -> str:
+    """``key=value`` pairs for the end of a message; text with blanks is quoted, None is left out."""
+    return " ".join(f"{key}={_shown(value)}" for key, value in values.items() if value is not None)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.1f}"
+    text = str(value)
+    return f'"{text}"' if not text or re.search(r'[\s"]', text) else text

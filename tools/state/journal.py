@@ -1,0 +1,105 @@
+"""``log/journal/``: one append-only file of JSON lines per item under way; the processor's memory across crashes.
+
+Each line is one event of one video, keyed by source path and source sha256, fsynced before anything relies on it::
+
+    {"event": "encoding" | "converted" | "stored" | "failed" | "refused" | "released" | "committed", "path", "sha256", …}
+
+A torn last line (a crash while writing) is as if it were not there. The file goes when its item is settled.
+"""
+
+import hashlib
+import json
+import os
+import re
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tools.core.folder import RemoteFile
+from tools.state.json_file import sync_folder, write_failure
+
+
+@dataclass(slots=True)
+class VideoHistory:
+    """What the journal knows of one source content. ``stored``: the record of its blob, ready to be committed;
+    ``refused``: why it can never work; ``failures`` that may pass; ``crashes`` in a row while it was being encoded."""
+
+    stored: dict[str, Any] | None = None
+    refused: str | None = None
+    failures: int = 0
+    crashes: int = 0
+    last_cause: str = ""
+
+
+class Journal:
+    """The journal of one folder. Threads may write at the same time."""
+
+    def __init__(self, log_dir: Path, folder: str) -> None:
+        readable = re.sub(r"[^\w-]+", "_", folder)[:40]
+        digest = hashlib.sha256(folder.encode()).hexdigest()[:16]
+        self.path = log_dir / "journal" / f"{readable}-{digest}.jsonl"
+        self._lock = threading.Lock()
+
+    def note(self, event: str, source: RemoteFile, **facts: Any) -> None:
+        """Append one event, durably. Raises DiskFull or StateError."""
+        entry = {"event": event, "path": source.path, "sha256": source.sha256, "time": round(time.time(), 3), **facts}
+        line = json.dumps(entry, ensure_ascii=False) + "\n"
+        with self._lock:
+            try:
+                self._append(line.encode("utf-8", "surrogatepass"))
+            except OSError as exc:
+                raise write_failure(self.path, exc) from exc
+
+    def _append(self, line: bytes) -> None:
+        new = not self.path.exists()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            size = os.fstat(descriptor).st_size
+            torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+            payload = b"\n" + line if torn else line  # a torn line must not swallow this one
+            if os.write(descriptor, payload) != len(payload):
+                raise OSError(28, "No space left on device")
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        if new:
+            sync_folder(self.path.parent)
+
+    def history(self) -> dict[tuple[str, str], VideoHistory]:
+        """Everything noted so far, by (source path, source sha256)."""
+        found: dict[tuple[str, str], VideoHistory] = {}
+        try:
+            content = self.path.read_bytes()
+        except FileNotFoundError:
+            return found
+        for line in content.split(b"\n"):
+            try:
+                entry = json.loads(line)
+                video = found.setdefault((str(entry["path"]), str(entry["sha256"])), VideoHistory())
+                _apply(video, entry)
+            except (ValueError, KeyError, TypeError):
+                continue  # torn by a crash; what it said was not relied upon yet
+        return found
+
+    def remove(self) -> None:
+        """The item is settled; what counts is in ``metadata.jsonl`` and in the queue now."""
+        self.path.unlink(missing_ok=True)
+
+
+def _apply(video: VideoHistory, entry: Mapping[str, Any]) -> None:
+    event = entry["event"]
+    if event == "encoding":
+        video.crashes += 1  # stands until the encode is heard of again
+    else:
+        video.crashes = 0
+    if event == "stored":
+        video.stored = dict(entry["record"])
+    elif event == "failed":
+        video.failures += 1
+        video.last_cause = str(entry.get("cause", ""))
+    elif event == "refused":
+        video.refused = str(entry.get("cause", ""))

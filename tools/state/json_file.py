@@ -1,0 +1,123 @@
+"""A JSON file that several processes share: locked, replaced whole, with the generation before it kept.
+
+A writer holds the lock, writes ``NAME.tmp``, fsyncs it, links the old file to ``NAME.prev``, renames, fsyncs the
+folder: after a crash at any instant there is a whole file of the old or the new content. Readers need no lock.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tools.core.errors import CorruptState, DiskFull, StateError
+
+log = logging.getLogger("animation.state")
+T = TypeVar("T")
+
+_NO_SPACE = {28, 122}  # ENOSPC, EDQUOT
+
+
+class JsonFile:
+    """One state file. The constructor touches nothing."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.previous = path.with_name(path.name + ".prev")
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the file's lock against other processes and threads; a dead holder's lock is free."""
+        from filelock import FileLock  # late: --status reads without it
+
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.path.with_name(f".{self.path.name}.lock"), thread_local=False):
+            yield
+
+    def stamp(self) -> tuple[int, int, int] | None:
+        """What tells one generation from another without reading it; None without a file."""
+        try:
+            stat = self.path.stat()
+        except FileNotFoundError:
+            return None
+        return stat.st_ino, stat.st_mtime_ns, stat.st_size
+
+    def read(self, understand: Callable[[Any], T]) -> T | None:
+        """The content as ``understand`` makes it; None without a file. Raises CorruptState; changes nothing."""
+        return _understood(self.path, understand)
+
+    def read_or_restore(self, understand: Callable[[Any], T]) -> T | None:
+        """Like ``read`` under the lock, but a damaged file is set aside, said aloud and replaced by the one before it.
+
+        Raises CorruptState when neither can be understood: a person must decide what was in it. A file that is gone
+        was deleted by somebody (our own writes never leave a gap), so it counts as empty.
+        """
+        try:
+            return self.read(understand)
+        except CorruptState as exc:
+            aside = self.path.with_name(f"{self.path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
+            self.path.replace(aside)
+            reason = f"was damaged ({exc}) and is set aside as {aside.name}"
+        try:
+            restored = _understood(self.previous, understand)
+        except CorruptState as exc:
+            raise CorruptState(
+                f"{self.path} {reason}, and {self.previous.name} can't be read either ({exc}): "
+                f"mend one of them, or delete both to start anew"
+            ) from exc
+        if restored is None:
+            log.error("%s %s; no earlier generation, starting empty", self.path, reason)
+            return None
+        log.error("%s %s; the generation before it is in use again", self.path, reason)
+        self._replace(self.previous.read_text(encoding="utf-8"), keep_previous=False)
+        return restored
+
+    def write(self, text: str) -> None:
+        """Replace the content, durably; only under ``locked``. Raises DiskFull or StateError: the old one stays."""
+        self._replace(text, keep_previous=True)
+
+    def _replace(self, text: str, *, keep_previous: bool) -> None:
+        temporary = self.path.with_name(self.path.name + ".tmp")
+        try:
+            with temporary.open("w", encoding="utf-8") as stream:
+                stream.write(text)
+                stream.flush()
+                os.fsync(stream.fileno())
+            if keep_previous and self.path.exists():
+                self.previous.unlink(missing_ok=True)
+                os.link(self.path, self.previous)
+            temporary.replace(self.path)
+            sync_folder(self.path.parent)
+        except OSError as exc:
+            temporary.unlink(missing_ok=True)
+            raise write_failure(self.path, exc) from exc
+
+
+def _understood(path: Path, understand: Callable[[Any], T]) -> T | None:
+    try:
+        return understand(json.loads(path.read_bytes()))
+    except FileNotFoundError:
+        return None
+    except (ValueError, RecursionError) as exc:
+        raise CorruptState(f"no valid JSON: {exc}") from exc
+    except OSError as exc:
+        raise StateError(f"can't read {path}: {exc.strerror}") from exc
+
+
+def write_failure(path: Path, exc: OSError) -> DiskFull | StateError:
+    """What to raise for a write that the system refused."""
+    if exc.errno in _NO_SPACE:
+        return DiskFull(f"no space left to write {path}: free some; nothing is lost, the old content stays")
+    return StateError(f"can't write {path}: {exc.strerror}")
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename or a new file in ``folder`` durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

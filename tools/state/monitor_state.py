@@ -1,0 +1,130 @@
+"""``log/monitor_state.json``: what the monitor remembers between polls and restarts.
+
+::
+
+    {"folders": {NAME: {"hash", "last_check_time", "file_count", "total_size", "last_modified",
+                        "video_count", "has_marker", "quiet", "settled"}},
+     "last_check": ISO, "last_check_epoch": s, "server_time": s, "head": commit id, "listed": epoch s}
+
+``last_check_time`` epoch s at which this hash was first seen; ``quiet`` s for which it is known unchanged; ``settled``
+the hash whose queue item is completed or failed. All of it can be found again from the hub, at the cost of waiting.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from tools.core.errors import CorruptState
+from tools.core.folder import Folder
+from tools.core.stability import Snapshot
+from tools.state.json_file import JsonFile
+
+STATE_FILE = "monitor_state.json"
+
+
+@dataclass(slots=True)
+class MonitorState:
+    """``last_check``, ``listed`` epoch s by this machine (of the last look; of the last whole listing), ``server_time``
+    by the hub; ``head`` the commit of the last listing."""
+
+    folders: dict[str, Snapshot] = field(default_factory=dict)
+    settled: dict[str, str] = field(default_factory=dict)
+    last_check: float | None = None
+    server_time: float | None = None
+    head: str | None = None
+    listed: float = 0.0
+    repo: str = ""
+
+
+class MonitorStateFile:
+    """Loads and saves the state; one writer, the monitor."""
+
+    def __init__(self, log_dir: Path) -> None:
+        self._file = JsonFile(log_dir / STATE_FILE)
+
+    def load(self) -> MonitorState:
+        """The state as saved, or a new one. A damaged file is set aside; its forerunner serves, or nothing does."""
+        with self._file.locked():
+            try:
+                return self._file.read_or_restore(_from_json) or MonitorState()
+            except CorruptState:
+                # Both are set aside or unreadable. Unlike the queue nothing here is beyond finding again.
+                self._file.previous.unlink(missing_ok=True)
+                return MonitorState()
+
+    def save(self, state: MonitorState) -> None:
+        """Write the state durably. Raises DiskFull or StateError."""
+        with self._file.locked():
+            self._file.write(_to_text(state))
+
+
+def _to_text(state: MonitorState) -> str:
+    """One line a folder: readable, and as quick to write for 10,000 folders as plain JSON."""
+    lines = [
+        f"    {json.dumps(name, ensure_ascii=False)}: {json.dumps(_entry(snapshot, state.settled.get(name)))}"
+        for name, snapshot in state.folders.items()
+    ]
+    when = None if state.last_check is None else datetime.fromtimestamp(state.last_check).isoformat(timespec="seconds")
+    rest = {
+        "last_check": when,
+        "last_check_epoch": state.last_check,
+        "server_time": state.server_time,
+        "head": state.head,
+        "listed": state.listed,
+        "repo": state.repo,
+    }
+    tail = "".join(f",\n  {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in rest.items())
+    body = "\n" + ",\n".join(lines) + "\n  " if lines else ""
+    return '{\n  "folders": {' + body + "}" + tail + "\n}\n"
+
+
+def _entry(snapshot: Snapshot, settled: str | None) -> dict[str, Any]:
+    folder = snapshot.folder
+    return {
+        "hash": folder.fingerprint,
+        "last_check_time": round(snapshot.first_seen, 3),
+        "file_count": folder.file_count,
+        "total_size": folder.total_size,
+        "last_modified": folder.last_modified,
+        "video_count": folder.video_count,
+        "has_marker": folder.has_marker,
+        "quiet": round(snapshot.quiet, 3),
+        "settled": settled,
+    }
+
+
+def _from_json(content: Any) -> MonitorState:
+    try:
+        folders = {str(name): _snapshot(str(name), entry) for name, entry in content["folders"].items()}
+        settled = {str(n): str(e["settled"]) for n, e in content["folders"].items() if e.get("settled")}
+        return MonitorState(
+            folders=folders,
+            settled=settled,
+            last_check=_maybe(content.get("last_check_epoch")),
+            server_time=_maybe(content.get("server_time")),
+            head=content.get("head"),
+            listed=float(content.get("listed") or 0.0),
+            repo=str(content.get("repo") or ""),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as exc:
+        raise CorruptState(f"not a monitor state: {exc!r}") from exc
+
+
+def _snapshot(name: str, entry: Mapping[str, Any]) -> Snapshot:
+    folder = Folder(
+        name=name,
+        fingerprint=str(entry["hash"]),
+        file_count=int(entry["file_count"]),
+        video_count=int(entry.get("video_count") or 0),
+        total_size=int(entry["total_size"]),
+        last_modified=_maybe(entry.get("last_modified")),
+        has_marker=bool(entry.get("has_marker")),
+    )
+    return Snapshot(folder, float(entry["last_check_time"]), float(entry.get("quiet") or 0.0))
+
+
+def _maybe(value: Any) -> float | None:
+    return None if value is None else float(value)

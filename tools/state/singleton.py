@@ -1,0 +1,40 @@
+"""One monitor and one processor: each holds an OS lock for life, which its death frees."""
+
+import json
+import os
+import socket
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from tools.core.errors import AlreadyRunning
+
+
+class Singleton:
+    """The lock of one program in a log folder; its holder is written beside it for whoever comes second."""
+
+    def __init__(self, log_dir: Path, program: str) -> None:
+        self._program = program
+        self._lock = FileLock(log_dir / f".{program}.lock", timeout=0, thread_local=False)
+        self._holder = log_dir / f".{program}.pid"
+
+    def acquire(self) -> None:
+        """Hold the lock until the process ends. Raises AlreadyRunning, which says who holds it."""
+        self._holder.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock.acquire()
+        except Timeout:
+            raise AlreadyRunning(f"a {self._program} runs here already ({self._who()}): end that one first") from None
+        self._holder.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}), encoding="utf-8")
+
+    def release(self) -> None:
+        """Let go of it (a process that ends does so anyway)."""
+        self._holder.unlink(missing_ok=True)
+        self._lock.release()
+
+    def _who(self) -> str:
+        try:
+            holder = json.loads(self._holder.read_text(encoding="utf-8"))
+            return f"pid {int(holder['pid'])} on {holder['host']}"
+        except (OSError, ValueError, KeyError, TypeError):
+            return "its pid is unknown"
