@@ -2,7 +2,8 @@
 
 Each line is one event of one video, keyed by source path and source sha256, fsynced before anything relies on it::
 
-    {"event": "encoding" | "converted" | "stored" | "failed" | "refused" | "released" | "committed", "path", "sha256", …}
+    {"event": "encoding" | "converted" | "stored" | "failed" | "refused" | "released" | "committed",
+     "path", "sha256", "time", …}
 
 A torn last line (a crash while writing) is as if it were not there. The file goes when its item is settled.
 """
