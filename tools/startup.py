@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from config import ROOT, ConfigError, Settings, flag_values
+from tools.hub.client import HubClient
+from tools.runtime.clock import Clock
 
 _ENTERED = "ANIMATION_VENV"
 
@@ -62,3 +64,17 @@ def _read_dotenv(path: Path) -> dict[str, str | None]:
     except (OSError, UnicodeDecodeError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8 text"
         raise ConfigError(f"can't read {path}: {reason}; mend it, or delete it") from exc
+
+
+def make_hub(settings: Settings, clock: Clock) -> HubClient:
+    """The hub of these settings, behind the wrapper that retries. Asks nothing yet."""
+    from tools.hub.modelscope_client import ModelScopeHub
+    from tools.hub.retrying import RetryingHub
+
+    hub = ModelScopeHub(
+        settings.hub.endpoint,
+        settings.hub.token,
+        cache_dir=settings.paths.work_dir / "hub_cache",
+        stall_timeout=settings.processor.stall_timeout,
+    )
+    return RetryingHub(hub, clock)

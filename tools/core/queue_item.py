@@ -116,6 +116,18 @@ def enqueue_again(item: QueueItem, folder: Folder, now: float) -> QueueItem:
     )
 
 
+def entry_for(item: QueueItem | None, folder: Folder, now: float) -> QueueItem | None:
+    """What the queue should hold for a stable folder in the place of ``item``; None where that is right already.
+
+    An item that is being processed is left alone: the change is queued once it is settled.
+    """
+    if item is None:
+        return new_item(folder, now)
+    if item.hash == folder.fingerprint or item.status is Status.PROCESSING:
+        return None
+    return enqueue_again(item, folder, now)
+
+
 def claim(item: QueueItem, now: float) -> QueueItem:
     """The processor takes the item; one more attempt."""
     return _move(

@@ -1,0 +1,326 @@
+"""The monitor: watches the input dataset and queues every folder whose upload has finished.
+
+Polls the head commit, lists only when it moved, and adds folders that stayed the same for the stable time to
+``log/processing_queue.json``. It never touches an item that is being processed, and never writes to the hub.
+"""
+
+import sys
+from pathlib import Path
+
+if not __package__:
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from tools.startup import enter_venv
+
+enter_venv(__name__)
+
+import argparse
+import logging
+from collections.abc import Iterable, Iterator
+
+import config
+from tools.core.errors import CorruptState, HubForbidden, HubRejected, HubUnavailable, PipelineError, Stopped
+from tools.core.folder import Folder, RemoteFile, group_folders, is_safe_path
+from tools.core.queue_item import QueueItem, Status, entry_for
+from tools.core.stability import Look, Snapshot, is_stable, observe, pass_time, seconds_until_stable
+from tools.hub.client import Head, HubClient
+from tools.runtime import logs
+from tools.runtime.clock import Clock, SystemClock, stop_on_signals
+from tools.startup import make_hub, read_settings
+from tools.state.monitor_state import MonitorState, MonitorStateFile
+from tools.state.work_queue import WorkQueue
+
+log = logging.getLogger("animation.monitor")
+_RELIST = 6 * 3600.0  # s; a whole listing this often even when the head does not move
+_SHORTEST_WAIT = 0.2  # s
+
+
+class ModelScopeMonitor:
+    """Finds finished folders. ``monitor_interval`` and ``min_folder_stable_time`` are in s and may be edited here."""
+
+    monitor_interval: float = 300
+    min_folder_stable_time: float = 600
+
+    def __init__(
+        self, settings: config.Settings | None = None, *, hub: HubClient | None = None, clock: Clock | None = None
+    ) -> None:
+        """Nothing is opened or asked here; ``settings`` None = read them when the work begins."""
+        self._settings = settings
+        self._hub = hub
+        self._clock: Clock = clock or SystemClock()
+        self._state: MonitorState | None = None
+        self._last_look: tuple[float, float] | None = None  # monotonic s: asked, answered
+        self._trouble = ""
+        if settings is not None and "MONITOR_INTERVAL" in settings.given:
+            self.monitor_interval = settings.monitor.interval
+        if settings is not None and "MIN_FOLDER_STABLE_TIME" in settings.given:
+            self.min_folder_stable_time = settings.monitor.min_folder_stable_time
+
+    @property
+    def settings(self) -> config.Settings:
+        if self._settings is None:
+            self._settings = read_settings(argparse.Namespace())
+        return self._settings
+
+    def run(self) -> int:
+        """Look, wait, look again, until asked to stop; returns the exit status."""
+        log.info(
+            "watching %s",
+            logs.fields(
+                repo=self.settings.hub.input_repo,
+                hub=self.settings.hub.endpoint,
+                interval_s=float(self.monitor_interval),
+                stable_s=float(self.min_folder_stable_time),
+            ),
+        )
+        while not self._clock.stopping:
+            wait = self.turn()
+            self._clock.sleep(wait)
+        log.info("stopped")
+        return 0
+
+    def turn(self) -> float:
+        """One look whatever happens; returns the seconds to wait until the next one."""
+        try:
+            self.check()
+        except Stopped:
+            return 0.0
+        except PipelineError as exc:
+            self._report(exc)
+        except Exception:
+            log.exception("the look at %s failed; the next one is in its turn", self.settings.hub.input_repo)
+        else:
+            if self._trouble:
+                log.info("the hub answers again")
+                self._trouble = ""
+            return self._until_next()
+        return self.monitor_interval
+
+    def check(self) -> list[str]:
+        """One look at the hub: lists what changed, queues what is stable; returns the folders that it queued.
+
+        Raises HubError and StateError; then nothing is forgotten and the next look starts from the same state.
+        """
+        files = MonitorStateFile(self.settings.paths.log_dir)
+        state = self._loaded(files)
+        asked = self._clock.monotonic()
+        head = self._connected().head(self.settings.hub.input_repo)
+        now, answered = self._clock.time(), self._clock.monotonic()
+        look = self._look(state, head, now, asked, answered)
+        moved = state.head != (head.commit_id if head else None)
+        listing = moved or not 0 <= now - state.listed < _RELIST
+        if listing:
+            snapshots = self._listed(state, head, look)
+        else:
+            snapshots = {name: pass_time(snapshot, look.elapsed) for name, snapshot in state.folders.items()}
+        fresh = MonitorState(
+            folders=snapshots,
+            settled={name: value for name, value in state.settled.items() if name in snapshots},
+            last_check=now,
+            server_time=look.server_now,
+            head=head.commit_id if head else None,
+            listed=now if listing else state.listed,
+            repo=self.settings.hub.input_repo,
+        )
+        queued = self._enqueue(fresh, now)
+        files.save(fresh)
+        self._state, self._last_look = fresh, (asked, answered)
+        return queued
+
+    def _loaded(self, files: MonitorStateFile) -> MonitorState:
+        state = self._state or files.load()
+        if state.repo not in {"", self.settings.hub.input_repo}:
+            log.info("INPUT_REPO changed, starting anew %s", logs.fields(before=state.repo))
+            return MonitorState()
+        return state
+
+    def _connected(self) -> HubClient:
+        if self._hub is None:
+            self._hub = make_hub(self.settings, self._clock)
+        return self._hub
+
+    def _look(self, state: MonitorState, head: Head | None, now: float, asked: float, answered: float) -> Look:
+        server_now = head.server_time if head else None
+        if self._last_look is not None:
+            asked_before, answered_before = self._last_look
+            return Look(now, server_now, max(0.0, asked - answered_before), max(0.0, answered - asked_before))
+        if state.last_check is None:
+            return Look(now, server_now, 0.0, None)
+        # Over a restart no monotonic clock tells; two wall clocks must agree on what certainly passed.
+        gaps = [now - state.last_check]
+        if server_now is not None and state.server_time is not None:
+            gaps.append(server_now - state.server_time - 1.0)
+        return Look(now, server_now, max(0.0, min(gaps)), max(0.0, *gaps))
+
+    def _listed(self, state: MonitorState, head: Head | None, look: Look) -> dict[str, Snapshot]:
+        folders: dict[str, Folder] = {}
+        if head is not None:
+            files = self._connected().list_files(self.settings.hub.input_repo, head.commit_id)
+            settings = self.settings.monitor
+            folders = group_folders(_told_unsafe(files), settings.video_extensions, settings.complete_marker)
+        snapshots = {name: observe(state.folders.get(name), folder, look) for name, folder in folders.items()}
+        self._tell_changes(state, snapshots)
+        return snapshots
+
+    def _tell_changes(self, state: MonitorState, snapshots: dict[str, Snapshot]) -> None:
+        for name, snapshot in snapshots.items():
+            before = state.folders.get(name)
+            if before is None or before.folder.fingerprint != snapshot.folder.fingerprint:
+                folder = snapshot.folder
+                log.info(
+                    "%s %s",
+                    "new folder" if before is None else "folder changed",
+                    logs.fields(
+                        folder=name,
+                        files=folder.file_count,
+                        videos=folder.video_count,
+                        bytes=folder.total_size,
+                        stable_in_s=seconds_until_stable(snapshot, self.min_folder_stable_time),
+                    ),
+                )
+        for name in state.folders.keys() - snapshots.keys():
+            log.info("folder is gone from the hub %s", logs.fields(folder=name))
+
+    def _enqueue(self, state: MonitorState, now: float) -> list[str]:
+        queue = WorkQueue(self.settings.paths.log_dir)
+        ready = [
+            snapshot.folder
+            for snapshot in state.folders.values()
+            if snapshot.folder.video_count and is_stable(snapshot, self.min_folder_stable_time)
+        ]
+        try:
+            known = queue.read()
+        except CorruptState:
+            known = None  # the transaction restores it
+        if known is not None:
+            _note_settled(state, known.items())
+            ready = [f for f in ready if state.settled.get(f.name) != f.fingerprint or known.get(f.name)]
+            if not any(entry_for(known.get(folder.name), folder, now) for folder in ready):
+                return []
+        queued = []
+        with queue.transaction() as view:
+            for folder in ready:
+                entry = entry_for(view.get(folder.name), folder, now)
+                if entry is not None:
+                    view.put(entry)
+                    queued.append(entry)
+        for entry in queued:
+            log.info(
+                "queued %s",
+                logs.fields(
+                    folder=entry.folder,
+                    priority=entry.priority,
+                    files=entry.file_count,
+                    videos=entry.videos_total,
+                    bytes=entry.total_size,
+                ),
+            )
+        return [entry.folder for entry in queued]
+
+    def _until_next(self) -> float:
+        """Not later than the moment at which the first folder becomes stable."""
+        state = self._state or MonitorState()
+        waits = [
+            wait
+            for snapshot in state.folders.values()
+            if snapshot.folder.video_count and (wait := seconds_until_stable(snapshot, self.min_folder_stable_time)) > 0
+        ]
+        return max(_SHORTEST_WAIT, min([self.monitor_interval, *waits]))
+
+    def _report(self, exc: PipelineError) -> None:
+        """Say a trouble once; say it aloud where a person is needed."""
+        if str(exc) != self._trouble:
+            self._trouble = str(exc)
+            if isinstance(exc, HubUnavailable):
+                log.warning("the hub can't be asked for now, trying again: %s", exc)
+            else:
+                log.error("can't go on until this is mended: %s", exc)
+        if isinstance(exc, HubForbidden | HubRejected):
+            self._refresh_token()
+
+    def _refresh_token(self) -> None:
+        """A token that a person has put into ``.env`` or logged in with meanwhile counts from the next look on."""
+        try:
+            self._hub = make_hub(read_settings(argparse.Namespace()), self._clock)
+        except config.ConfigError as exc:
+            log.warning("settings can't be read again: %s", exc)
+
+
+def _told_unsafe(files: Iterable[RemoteFile]) -> Iterator[RemoteFile]:
+    """The listing as it is; afterwards one line tells of paths that are left out since they could do harm."""
+    unsafe = 0
+    example = ""
+    for file in files:
+        if not is_safe_path(file.path):
+            unsafe += 1
+            example = example or file.path
+        yield file
+    if unsafe:
+        log.warning(
+            "paths that no disk can hold are left out, rename them on the hub: count=%d first=%r", unsafe, example
+        )
+
+
+def _note_settled(state: MonitorState, items: Iterable[QueueItem]) -> None:
+    for item in items:
+        if item.status in {Status.COMPLETED, Status.FAILED} and item.folder in state.folders:
+            state.settled[item.folder] = item.hash
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The program; returns the exit status: 0 done, 1 failed, 2 bad usage or configuration."""
+    parser = argparse.ArgumentParser(
+        prog="modelscope_monitor.py", description="Queue folders whose upload has finished."
+    )
+    parser.add_argument("--once", action="store_true", help="one look at the hub, then exit")
+    parser.add_argument("--queue", action="store_true", help="show what waits in the queue, and exit")
+    config.add_flags(parser, "hub", "monitor", "paths")
+    parsed = parser.parse_args(argv)
+    try:
+        settings = read_settings(parsed)
+    except config.ConfigError as exc:
+        print(f"{parser.prog}: {exc}", file=sys.stderr)
+        return 2
+    try:
+        return _show_queue(settings) if parsed.queue else _watch(settings, once=parsed.once)
+    except PipelineError as exc:
+        print(f"{parser.prog}: {exc}", file=sys.stderr)
+        return 1
+    except OSError as exc:
+        print(f"{parser.prog}: can't write to {settings.paths.log_dir}: {exc.strerror}", file=sys.stderr)
+        return 1
+
+
+def _show_queue(settings: config.Settings) -> int:
+    from tools.report.status import queue_text
+
+    items = WorkQueue(settings.paths.log_dir).read().items()
+    print(queue_text(items, SystemClock().time(), settings.processor.aging_hours))
+    return 0
+
+
+def _watch(settings: config.Settings, *, once: bool) -> int:
+    from tools.state.singleton import Singleton
+
+    clock = SystemClock()
+    stop_on_signals(clock.stop)
+    lock = Singleton(settings.paths.log_dir, "monitor")
+    lock.acquire()
+    logs.set_up("monitor", settings.paths.log_dir, [settings.hub.token or ""])
+    monitor = ModelScopeMonitor(settings, clock=clock)
+    try:
+        if not once:
+            return monitor.run()
+        monitor.check()
+        return 0
+    except Stopped:
+        return 0
+    except PipelineError as exc:
+        log.error("%s", exc)
+        return 1
+    finally:
+        lock.release()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

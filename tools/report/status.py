@@ -1,0 +1,118 @@
+"""What ``--status`` and ``--queue`` print. Reads values, imports nothing heavy."""
+
+import shutil
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tools.core.queue_item import QueueItem, Status, rank, to_json
+from tools.state.work_queue import pending_in_order
+
+_LATEST = 10
+_FRESH = 15.0  # s; progress.json older than this tells of a processor that is not running
+
+
+def status_json(counts: Mapping[str, int], items: Sequence[QueueItem], progress: Mapping[str, Any]) -> dict[str, Any]:
+    """``{"counts", "running", "paused", "items"}`` as the design fixes it."""
+    return {
+        "counts": dict(counts),
+        "running": progress["jobs"],
+        "paused": progress["paused"],
+        "items": [to_json(item) for item in items],
+    }
+
+
+def status_text(
+    counts: Mapping[str, int], items: Sequence[QueueItem], progress: Mapping[str, Any], now: float, running: bool
+) -> str:
+    """Counts, what runs now, and the latest items, for people."""
+    lines = ["  ".join(f"{name}: {number}" for name, number in counts.items())]
+    if not running:
+        lines.append("The processor is not running 处理器未运行: python3 tools/queue_processor.py")
+    if progress["paused"]:
+        lines.append(f"PAUSED 已暂停: {progress['paused']}")
+    if running and progress["jobs"] and now - float(progress["updated"]) < _FRESH:
+        lines += ["", "Running 正在处理:", *_table([_job_row(job) for job in progress["jobs"]])]
+    latest = sorted(items, key=lambda item: item.end_time or item.start_time or item.added_time, reverse=True)
+    if latest:
+        rows = [("status", "p", "videos", "added", "ended", "folder"), *(_item_row(i) for i in latest[:_LATEST])]
+        lines += ["", "Latest 最近的项目:", *_table(rows)]
+    problems = [item for item in latest if item.status is Status.FAILED][:_LATEST]
+    for item in problems:
+        lines.append(f"failed 失败 {item.folder}: {item.error or 'no cause noted'}")
+        lines += [f"    {q.path}: {q.cause}" for q in item.quarantined[:_LATEST]]
+    if problems:
+        lines.append("Try again 重试: python3 tools/queue_processor.py --retry [FOLDER]")
+    return "\n".join(lines)
+
+
+def queue_text(items: Sequence[QueueItem], now: float, aging_hours: float) -> str:
+    """What waits, in the order in which it will be claimed."""
+    pending = pending_in_order(items, lambda item: rank(item, now, aging_hours))
+    if not pending:
+        return "Nothing waits in the queue. 队列中没有等待的文件夹。"
+    rows = [("#", "p", "videos", "files", "size", "added", "folder")]
+    for place, item in enumerate(pending, 1):
+        size = human_size(item.total_size)
+        numbers = (str(place), str(item.priority), str(item.videos_total), str(item.file_count), size)
+        rows.append((*numbers, item.added_time, item.folder))
+    return "\n".join(_table(rows))
+
+
+def human_size(size: float) -> str:
+    """Bytes → a short text with a binary unit."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
+
+
+def human_time(seconds: float | None) -> str:
+    """Seconds → ``1:02:03``, "" where unknown."""
+    if seconds is None or not 0 <= seconds < 1e8:
+        return ""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}"
+
+
+def _job_row(job: Mapping[str, Any]) -> tuple[str, ...]:
+    percent, fps = job.get("percent"), job.get("fps")
+    return (
+        str(job.get("stage")),
+        "" if percent is None else f"{percent:.0f}%",
+        "" if fps is None else f"{fps:.1f} fps",
+        "ETA " + human_time(job.get("eta_s")) if job.get("eta_s") is not None else "",
+        str(job.get("video")),
+    )
+
+
+def _item_row(item: QueueItem) -> tuple[str, ...]:
+    videos = f"{item.videos_done}/{item.videos_total}"
+    return item.status.value, str(item.priority), videos, item.added_time, item.end_time or "", item.folder
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Columns aligned by what a terminal shows (a CJK character takes two cells), cut to its width."""
+    widths = [max(_cells(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+    room = shutil.get_terminal_size((200, 24)).columns
+    lines = []
+    for row in rows:
+        left = "  " + "".join(
+            text + " " * (width - _cells(text) + 2) for text, width in zip(row[:-1], widths, strict=True)
+        )
+        lines.append(left + _cut(row[-1], max(20, room - _cells(left) - 1)))
+    return lines
+
+
+def _cells(text: str) -> int:
+    return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)
+
+
+def _cut(text: str, room: int) -> str:
+    if _cells(text) <= room:
+        return text
+    while _cells(text) > room - 1:
+        text = text[:-1]
+    return text + "…"
