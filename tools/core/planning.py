@@ -23,12 +23,12 @@ Record = Mapping[str, Any]
 class VideoJob:
     """One source video through download, convert, verify, store: names and small values, no bytes.
 
-    ``attempt_id`` is new for every try, so that a late result of an older one can be told. ``batch`` counts from 1.
+    ``attempt_id`` is new for every try, so that a late result of an older one can be told; ``attempt`` counts from 1.
     """
 
     attempt_id: str
+    attempt: int
     folder: str
-    batch: int
     input_repo: str
     revision: str
     source: RemoteFile

@@ -1,0 +1,107 @@
+"""Local source → verified MKV and its metadata record, kept so that a crash never has it encoded again."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from tools.core.planning import VideoJob
+from tools.media.converter import Conversion, EncodeProgress
+from tools.stages.port import JobPort, Worker
+from tools.state.json_file import sync_folder
+from tools.state.progress import JobProgress
+
+Record = dict[str, Any]
+_CHUNK = 1 << 20  # bytes a read
+
+
+def convert(job: VideoJob, worker: Worker, port: JobPort, source: Path, source_sha256: str) -> Record:
+    """Convert into the workspace's result file; returns its record. Raises MediaError, DiskFull, Stopped."""
+    began = datetime.now().astimezone().isoformat(timespec="seconds")
+    target = worker.workspace.result_file(job)
+    show = _shower(job, port)
+    show(EncodeProgress(percent=0.0, fps=None, speed=None, eta_s=None))
+    conversion = worker.converter.convert(source, target, on_progress=show, stop=port.stop, threads=worker.threads)
+    record = make_record(job, conversion, source_sha256, began)
+    _keep(_note_of(target), record)
+    return record
+
+
+def converted_before(job: VideoJob, worker: Worker) -> Record | None:
+    """The record of a result that an earlier attempt left whole in the workspace; None where there is none."""
+    target = worker.workspace.result_file(job)
+    try:
+        record = json.loads(_note_of(target).read_bytes())
+        if isinstance(record, dict) and target.stat().st_size == record["size"] and _sha256(target) == record["sha256"]:
+            # The same content may have been planned under another name before the crash.
+            return {**record, "file_name": PurePosixPath(job.output_path).name}
+    except (OSError, ValueError, KeyError):
+        return None
+    return None
+
+
+def make_record(job: VideoJob, conversion: Conversion, source_sha256: str, began: str) -> Record:
+    """One line of ``metadata.jsonl``; ``attempt_time`` is when this attempt's conversion began."""
+    record: Record = {
+        "file_name": PurePosixPath(job.output_path).name,
+        "source_path": job.source.path,
+        "source_sha256": source_sha256,
+        "source_size": job.source.size,
+        "sha256": conversion.sha256,
+        "size": conversion.size,
+        "duration_s": conversion.duration_s,
+        "frames": conversion.frames,
+        "width": conversion.width,
+        "height": conversion.height,
+        "encoder": conversion.encoder,
+        "settings": conversion.settings,
+        "streams": conversion.streams,
+        "quality": conversion.quality,
+        "attempt_time": began,
+    }
+    if conversion.warnings:
+        record["warnings"] = list(conversion.warnings)
+    return record
+
+
+def _note_of(result: Path) -> Path:
+    return result.with_name("converted.json")
+
+
+def _keep(path: Path, record: Record) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("w", encoding="utf-8") as stream:
+        json.dump(record, stream, ensure_ascii=False)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(path)
+    sync_folder(path.parent)
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _shower(job: VideoJob, port: JobPort) -> Callable[[EncodeProgress], None]:
+    def show(progress: EncodeProgress) -> None:
+        port.show(
+            JobProgress(
+                folder=job.folder,
+                video=job.source.path,
+                stage="encode",
+                percent=progress.percent,
+                fps=progress.fps,
+                speed=progress.speed,
+                eta_s=progress.eta_s,
+                attempt=job.attempt,
+            )
+        )
+
+    return show

@@ -1,0 +1,109 @@
+"""One video through its stages, from wherever an earlier attempt stopped.
+
+``remote → downloaded → converted → stored``: each stage leaves what the next needs on disk or on the hub, so a restart
+goes on behind the last one that ended. Runs in a worker (a thread here, a Dask worker elsewhere) and publishes nothing.
+"""
+
+import contextlib
+import errno
+import logging
+from dataclasses import dataclass
+from enum import Enum
+
+from tools.core.errors import (
+    DiskFull,
+    HubForbidden,
+    HubNotFound,
+    HubUnavailable,
+    NoEncoder,
+    PipelineError,
+    Stopped,
+    WorkspaceError,
+)
+from tools.core.planning import VideoJob
+from tools.stages.convert import Record, convert, converted_before
+from tools.stages.download import download
+from tools.stages.port import JobPort, Worker, slot
+from tools.stages.store import store
+
+log = logging.getLogger("animation.job")
+_RESULT_SHARE = 1.25  # of the source's size, reserved for the result; AV1 is smaller but for tiny or remuxed files
+_SLACK = 16 << 20  # bytes
+
+
+class Outcome(Enum):
+    STORED = "stored"  # converted, verified, its blob on the hub
+    REFUSED = "refused"  # can never work: to be quarantined
+    FAILED = "failed"  # may work another time: counts as a try
+    DEFERRED = "deferred"  # the machine or the hub can't now: waits, counts as nothing
+    STOPPED = "stopped"  # asked to end
+
+
+@dataclass(frozen=True, slots=True)
+class JobResult:
+    """How an attempt ended. ``record`` when STORED; ``cause`` one line otherwise; ``trouble`` the exception's name."""
+
+    job: VideoJob
+    outcome: Outcome
+    record: Record | None = None
+    cause: str = ""
+    trouble: str = ""
+
+
+def run_video_job(job: VideoJob, worker: Worker, port: JobPort) -> JobResult:
+    """Run the stages; every foreseeable end is a result, so nothing is raised but what nobody foresaw."""
+    try:
+        record = _stages(job, worker, port)
+    except PipelineError as exc:
+        outcome = outcome_of(exc)
+        event = outcome.value if outcome in {Outcome.FAILED, Outcome.REFUSED} else "released"
+        with contextlib.suppress(PipelineError):  # a full disk may refuse even this note; the result counts anyway
+            port.note(event, cause=str(exc))
+        return JobResult(job, outcome, cause=str(exc), trouble=type(exc).__name__)
+    return JobResult(job, Outcome.STORED, record)
+
+
+def outcome_of(exc: PipelineError) -> Outcome:
+    """What an error means for its video."""
+    if isinstance(exc, Stopped):
+        return Outcome.STOPPED
+    if isinstance(exc, DiskFull | HubUnavailable | HubForbidden | NoEncoder | WorkspaceError):
+        return Outcome.DEFERRED
+    if exc.retryable or isinstance(exc, HubNotFound):
+        return Outcome.FAILED
+    return Outcome.REFUSED
+
+
+def _stages(job: VideoJob, worker: Worker, port: JobPort) -> Record:
+    try:
+        record = converted_before(job, worker)
+        if record is None:
+            record = _make(job, worker, port)
+        with slot(worker.store, port.stop):
+            store(job, worker, port, record)
+        port.note("stored", record=record)
+        return record
+    except OSError as exc:
+        if exc.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise DiskFull(f"no space left in {worker.workspace.root}: make room") from exc
+        raise WorkspaceError(f"can't work in {worker.workspace.root}: {exc}") from exc
+
+
+def _make(job: VideoJob, worker: Worker, port: JobPort) -> Record:
+    folder = worker.workspace.video_folder(job)
+    with worker.workspace.reserved(folder, int(job.source.size * (1 + _RESULT_SHARE)) + _SLACK):
+        with slot(worker.download, port.stop):
+            source, sha256 = download(job, worker, port)
+        with slot(worker.encode, port.stop):
+            port.note("encoding")
+            record = convert(job, worker, port, source, sha256)
+        port.note("converted", result_sha256=record["sha256"], size=record["size"])
+        source.unlink(missing_ok=True)
+        for warning in record.get("warnings", ()):
+            log.warning("%s: %s", job.source.path, warning)
+        return record
+
+
+def unforeseen(job: VideoJob, exc: BaseException) -> JobResult:
+    """The result for an exception that is a bug: counts as a try, so that it can't go round for ever."""
+    return JobResult(job, Outcome.FAILED, cause=f"unforeseen {type(exc).__name__}: {exc}", trouble=type(exc).__name__)

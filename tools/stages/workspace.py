@@ -1,0 +1,116 @@
+"""``WORK_DIR``: one folder a video on local disk, space reserved in bytes, swept of what no item needs.
+
+Local names are digests, so nothing of a hub's path reaches the disk. What a crash leaves in a video's folder (a partial
+download, a converted file) is found again under the same name by the next attempt.
+"""
+
+import contextlib
+import hashlib
+import shutil
+import threading
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+
+from tools.core.errors import DiskFull, WorkspaceError
+from tools.core.planning import VideoJob
+
+_VIDEOS = "videos"
+
+
+class Workspace:
+    """The work folder of one process. ``min_free`` bytes stay free on its disk. The constructor touches nothing."""
+
+    def __init__(self, root: Path, min_free: int) -> None:
+        self.root = root
+        self._min_free = min_free
+        self._reserved: dict[Path, int] = {}
+        self._lock = threading.Lock()
+
+    def prepare(self) -> None:
+        """Make the folder. Raises WorkspaceError, which says what to do."""
+        try:
+            (self.root / _VIDEOS).mkdir(parents=True, exist_ok=True)
+        except OSError as exc:
+            raise WorkspaceError(f"can't use WORK_DIR={self.root}: {exc.strerror}; give another one") from exc
+
+    def video_folder(self, job: VideoJob) -> Path:
+        """The folder of this source content, made when missing."""
+        source = job.source
+        content = f"{job.input_repo}\0{source.path}\0{source.sha256}\0{source.size}"
+        folder = self._item_folder(job.folder) / _digest(content)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def source_file(self, job: VideoJob) -> Path:
+        """Where the download goes; with the source's extension, for demuxers that ask for it."""
+        extension = PurePosixPath(job.source.name).suffix.lower()
+        plain = extension if extension[1:].isascii() and extension[1:].isalnum() else ""
+        return self.video_folder(job) / f"source{plain}"
+
+    def result_file(self, job: VideoJob) -> Path:
+        """Where the verified MKV goes."""
+        return self.video_folder(job) / "result.mkv"
+
+    @contextlib.contextmanager
+    def reserved(self, folder: Path, needed: int) -> Iterator[None]:
+        """Hold ``needed`` bytes for what will be written into ``folder``. Raises DiskFull when they are not there."""
+        with self._lock:
+            outstanding = sum(max(0, size - _used(path)) for path, size in self._reserved.items())
+            free = shutil.disk_usage(self.root).free - self._min_free - outstanding
+            missing = max(0, needed - _used(folder))
+            if missing > free:
+                raise DiskFull(
+                    f"{_gb(missing)} GB needed in {self.root}, {_gb(max(0, free))} GB free above MIN_FREE_SPACE_GB "
+                    f"and what other videos have reserved: make room",
+                    needed=missing,
+                    free=max(0, free),
+                )
+            self._reserved[folder] = needed
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._reserved.pop(folder, None)
+
+    def remove_video(self, job: VideoJob) -> None:
+        """Delete everything of one video."""
+        shutil.rmtree(self._item_folder(job.folder) / self.video_folder(job).name, ignore_errors=True)
+
+    def remove_item(self, folder: str) -> None:
+        """Delete everything of one queue item."""
+        shutil.rmtree(self._item_folder(folder), ignore_errors=True)
+
+    def sweep(self, keep: Iterable[str]) -> None:
+        """Delete what belongs to none of these queue folders: the rest of another life."""
+        kept = {self._item_folder(name) for name in keep}
+        with contextlib.suppress(FileNotFoundError):
+            for found in (self.root / _VIDEOS).iterdir():
+                if found not in kept:
+                    shutil.rmtree(found, ignore_errors=True)
+
+    def clear(self) -> None:
+        """Nothing is under way: leave nothing behind, not even caches and locks."""
+        if self.root.is_dir():
+            for found in self.root.iterdir():
+                shutil.rmtree(found, ignore_errors=True)
+
+    def _item_folder(self, folder: str) -> Path:
+        return self.root / _VIDEOS / _digest(folder)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:20]
+
+
+def _used(folder: Path) -> int:
+    """Bytes of the files in a folder now; files that vanish meanwhile count as nothing."""
+    total = 0
+    with contextlib.suppress(OSError):
+        for found in folder.iterdir():
+            with contextlib.suppress(OSError):
+                total += found.stat().st_size
+    return total
+
+
+def _gb(size: int) -> str:
+    return f"{size / 1e9:.2f}"
