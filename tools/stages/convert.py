@@ -21,7 +21,7 @@ _CHUNK = 1 << 20  # bytes a read
 def convert(job: VideoJob, worker: Worker, port: JobPort, source: Path, source_sha256: str) -> Record:
     """Convert into the workspace's result file; returns its record. Raises MediaError, DiskFull, Stopped."""
     began = datetime.now().astimezone().isoformat(timespec="seconds")
-    target = worker.workspace.result_file(job)
+    target = worker.workspace.result_file(job.folder, job.source)
     show = _shower(job, port)
     show(EncodeProgress(percent=0.0, fps=None, speed=None, eta_s=None))
     conversion = worker.converter.convert(source, target, on_progress=show, stop=port.stop, threads=worker.threads)
@@ -32,7 +32,7 @@ def convert(job: VideoJob, worker: Worker, port: JobPort, source: Path, source_s
 
 def converted_before(job: VideoJob, worker: Worker) -> Record | None:
     """The record of a result that an earlier attempt left whole in the workspace; None where there is none."""
-    target = worker.workspace.result_file(job)
+    target = worker.workspace.result_file(job.folder, job.source)
     try:
         record = json.loads(_note_of(target).read_bytes())
         if isinstance(record, dict) and target.stat().st_size == record["size"] and _sha256(target) == record["sha256"]:

@@ -9,6 +9,6 @@ from tools.stages.port import JobPort, TransferMeter, Worker
 
 def store(job: VideoJob, worker: Worker, port: JobPort, record: Mapping[str, Any]) -> None:
     """Send the result's content; nothing is sent when the hub has it. Raises HubError."""
-    result = worker.workspace.result_file(job)
+    result = worker.workspace.result_file(job.folder, job.source)
     meter = TransferMeter(job, "upload", record["size"], port)
     worker.hub.store_blob(job.output_repo, result, record["sha256"], record["size"], meter)

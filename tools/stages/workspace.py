@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from tools.core.errors import DiskFull, WorkspaceError
+from tools.core.folder import RemoteFile
 from tools.core.planning import VideoJob
 
 _VIDEOS = "videos"
@@ -35,9 +36,7 @@ class Workspace:
 
     def video_folder(self, job: VideoJob) -> Path:
         """The folder of this source content, made when missing."""
-        source = job.source
-        content = f"{job.input_repo}\0{source.path}\0{source.sha256}\0{source.size}"
-        folder = self._item_folder(job.folder) / _digest(content)
+        folder = self._video_folder(job.folder, job.source)
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
@@ -47,9 +46,9 @@ class Workspace:
         plain = extension if extension[1:].isascii() and extension[1:].isalnum() else ""
         return self.video_folder(job) / f"source{plain}"
 
-    def result_file(self, job: VideoJob) -> Path:
-        """Where the verified MKV goes."""
-        return self.video_folder(job) / "result.mkv"
+    def result_file(self, folder: str, source: RemoteFile) -> Path:
+        """Where the verified MKV of a source goes; its folder need not exist."""
+        return self._video_folder(folder, source) / "result.mkv"
 
     @contextlib.contextmanager
     def reserved(self, folder: Path, needed: int) -> Iterator[None]:
@@ -72,9 +71,9 @@ class Workspace:
             with self._lock:
                 self._reserved.pop(folder, None)
 
-    def remove_video(self, job: VideoJob) -> None:
+    def remove_video(self, folder: str, source: RemoteFile) -> None:
         """Delete everything of one video."""
-        shutil.rmtree(self._item_folder(job.folder) / self.video_folder(job).name, ignore_errors=True)
+        shutil.rmtree(self._video_folder(folder, source), ignore_errors=True)
 
     def remove_item(self, folder: str) -> None:
         """Delete everything of one queue item."""
@@ -93,6 +92,9 @@ class Workspace:
         if self.root.is_dir():
             for found in self.root.iterdir():
                 shutil.rmtree(found, ignore_errors=True)
+
+    def _video_folder(self, folder: str, source: RemoteFile) -> Path:
+        return self._item_folder(folder) / _digest(f"{source.path}\0{source.sha256}\0{source.size}")
 
     def _item_folder(self, folder: str) -> Path:
         return self.root / _VIDEOS / _digest(folder)

@@ -1,0 +1,239 @@
+"""Source file → verified Matroska file with AV1, and the report that goes into ``metadata.jsonl``."""
+
+import contextlib
+import hashlib
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tools.core.errors import NoEncoder, TranscodeError
+from tools.media import ffmpeg as programs
+from tools.media.encoding import (
+    EncodeOptions,
+    Encoder,
+    Plan,
+    cover_command,
+    encode_command,
+    make_plan,
+    settings_text,
+)
+from tools.media.ffmpeg import Tools
+from tools.media.probe import Facts, probe
+from tools.media.transcode import EncodeProgress, OnProgress, part_of, transcode
+from tools.media.verify import check_source, verify
+from tools.runtime.child import ChildOutgrew, Limits, run
+
+__all__ = ["Conversion", "Converter", "EncodeOptions", "EncodeProgress"]
+_COVER_TIMEOUT = 60.0  # s
+_FEWER = (None, 2, 1)  # SVT threads after the machine's own choice outgrew the memory limit
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """A verified result. ``action`` transcode | remux | copy; ``sha256``/``size`` of the target; ``streams`` one entry
+    a source stream with what became of it; ``warnings`` one line for each thing dropped or damaged."""
+
+    action: str
+    duration_s: float
+    frames: int
+    width: int
+    height: int
+    encoder: str
+    settings: str
+    streams: list[dict[str, Any]]
+    quality: Mapping[str, Any] | None
+    sha256: str
+    size: int
+    warnings: tuple[str, ...] = field(default=())
+
+    def as_record(self) -> dict[str, Any]:
+        """JSON-able."""
+        return asdict(self)
+
+
+class Converter:
+    """Converts files, several at a time. The constructor touches nothing."""
+
+    def __init__(self, options: EncodeOptions) -> None:
+        self.options = options
+        self._tools: Tools | None = None
+        self._lock = threading.Lock()
+
+    def prepare(self) -> str:
+        """Choose the programs by trial encodes (once); one line that tells the choice. Raises NoEncoder."""
+        tools = self._chosen()
+        best = tools.encoders[0]
+        return f"{best.label} of {best.ffmpeg}, ffprobe {tools.ffprobe}"
+
+    def plan(self, source: Path, stop: threading.Event | None = None) -> Plan:
+        """What would become of each stream. Raises ProbeError."""
+        return make_plan(probe(source, self._chosen().ffprobe, stop))
+
+    def convert(
+        self,
+        source: Path,
+        target: Path,
+        *,
+        on_progress: Callable[[EncodeProgress], None],
+        stop: threading.Event,
+        threads: int | None = None,
+    ) -> Conversion:
+        """Convert and verify; ``target`` appears whole or not at all. ``threads`` limits the encoder.
+
+        Raises ProbeError, VerifyError, TranscodeError (permanent), EncoderStalled, NoEncoder, DiskFull, Stopped.
+        """
+        tools = self._chosen()
+        plan = make_plan(probe(source, tools.ffprobe, stop))
+        warnings = [*plan.warnings(), *check_source(plan, self.options.min_decoded_percent)]
+        part = part_of(target)
+        with _removed_on_failure(part):
+            encoder, used = self._make(plan, tools, source, part, on_progress, stop, threads, warnings)
+            made, damage = verify(
+                plan,
+                part,
+                encoder,
+                tools.ffprobe,
+                stop=stop,
+                min_percent=self.options.min_decoded_percent,
+                stall_timeout=self.options.stall_timeout,
+            )
+            sha256 = _digest_and_sync(part)
+            part.replace(target)
+        settings = settings_text(plan, encoder, self.options, used)
+        label = encoder.label if plan.action == "transcode" else ""
+        return _report(plan, made, label, settings, sha256, target.stat().st_size, [*warnings, *damage])
+
+    def _chosen(self) -> Tools:
+        with self._lock:
+            if self._tools is None:
+                self._tools = programs.choose(self.options)
+            return self._tools
+
+    def _make(
+        self,
+        plan: Plan,
+        tools: Tools,
+        source: Path,
+        part: Path,
+        on_progress: OnProgress,
+        stop: threading.Event,
+        threads: int | None,
+        warnings: list[str],
+    ) -> tuple[Encoder, int | None]:
+        """Write ``part`` by the best encoder that manages this file; returns it and its threads."""
+        if plan.action == "copy":
+            shutil.copyfile(source, part)
+            return tools.encoders[0], threads
+        for encoder in tools.encoders:
+            try:
+                return encoder, self._encode(plan, encoder, source, part, on_progress, stop, threads)
+            except TranscodeError as exc:
+                if not encoder.is_hardware or exc.retryable:
+                    raise
+                warnings.append(f"{encoder.name} failed on this file, the next encoder took it: {exc}")
+                with self._lock:
+                    self._tools = None  # a card that fell over must pass its trial again
+        raise NoEncoder(f"every encoder failed on {source.name}")
+
+    def _encode(
+        self,
+        plan: Plan,
+        encoder: Encoder,
+        source: Path,
+        part: Path,
+        on_progress: OnProgress,
+        stop: threading.Event,
+        threads: int | None,
+    ) -> int | None:
+        """Run ffmpeg, with fewer threads after it outgrew the memory limit; returns the threads it had."""
+        limit = self.options.max_encode_rss or _machine_memory() * 3 // 4
+        with _covers(plan, encoder, source, part, stop) as covers:
+            for attempt in dict.fromkeys((threads, *_FEWER[1:])):
+                command = encode_command(plan, encoder, self.options, source, part, covers, attempt)
+                try:
+                    transcode(
+                        command,
+                        duration=plan.facts.duration,
+                        stall_timeout=self.options.stall_timeout,
+                        max_rss=limit,
+                        stop=stop,
+                        on_progress=on_progress,
+                    )
+                    return attempt
+                except ChildOutgrew as exc:
+                    outgrown = exc
+        raise TranscodeError(f"the encode {outgrown}, more than MAX_ENCODE_RSS allows, even with one thread")
+
+
+@contextlib.contextmanager
+def _covers(plan: Plan, encoder: Encoder, source: Path, part: Path, stop: threading.Event) -> Iterator[list[Path]]:
+    """Cover pictures as files beside the output while it is made."""
+    paths = []
+    try:
+        for number, kept in enumerate(plan.kept("cover")):
+            path = part.with_name(f"{part.name}.cover{number}")
+            paths.append(path)
+            command = cover_command(encoder, source, kept.source, path)
+            ended = run(command, limits=Limits(timeout=_COVER_TIMEOUT), stop=stop)
+            if ended.status != 0 or not path.exists():
+                raise TranscodeError(f"cover art of stream {kept.source.index} can't be read", stderr=ended.stderr)
+        yield paths
+    finally:
+        for path in paths:
+            path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _removed_on_failure(part: Path) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        part.unlink(missing_ok=True)  # renamed by now when all went well
+
+
+def _report(
+    plan: Plan, made: Facts, encoder: str, settings: str, sha256: str, size: int, warnings: list[str]
+) -> Conversion:
+    video = made.of("video")[0]
+    return Conversion(
+        action=plan.action,
+        duration_s=round(made.duration or made.end, 3),
+        frames=video.packets,
+        width=int(video.facts.get("width") or 0),
+        height=int(video.facts.get("height") or 0),
+        encoder=encoder,
+        settings=settings,
+        streams=[
+            {
+                "index": one.source.index,
+                "type": one.source.kind,
+                "codec": one.codec if one.is_kept else None,
+                "source_codec": one.source.codec,
+                "action": one.action,
+                "language": one.source.tag("language") or None,
+                "title": one.source.tag("title") or None,
+            }
+            for one in plan.streams
+        ],
+        quality=None,
+        sha256=sha256,
+        size=size,
+        warnings=tuple(warnings),
+    )
+
+
+def _digest_and_sync(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+        os.fsync(stream.fileno())
+    return digest.hexdigest()
+
+
+def _machine_memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -1,0 +1,148 @@
+"""Which ffmpeg and which AV1 encoder: every candidate is tried with the options of a real run, the best one wins.
+
+Being listed by ``ffmpeg -encoders`` means nothing (a build lists encoders of cards that are not there), and the place
+on PATH neither (a distribution's build lacks the newer encoders).
+"""
+
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tools.core.errors import EncoderStalled, NoEncoder, PipelineError
+from tools.media.encoding import EncodeOptions, Encoder, encoder_arguments
+from tools.runtime.child import Limits, run
+
+PREFERENCE = ("av1_nvenc", "av1_qsv", "av1_vaapi", "libsvtav1", "libaom-av1")
+_TRIAL_TIME = 60.0  # s; a trial takes well under one
+_INSTALL = "install one (Debian, Ubuntu: apt install ffmpeg), or give its path as FFMPEG"
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One encoder of one ffmpeg: whether it works here, or why not."""
+
+    ffmpeg: Path
+    version: str
+    encoder: str
+    works: bool
+    reason: str
+    usable: Encoder | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """The programs in use. ``encoders``: all that work, best first; a file that one fails on goes to the next."""
+
+    ffprobe: Path
+    encoders: tuple[Encoder, ...]
+
+    @property
+    def ffmpeg(self) -> Path:
+        return self.encoders[0].ffmpeg
+
+
+def find_ffmpegs(setting: str) -> list[Path]:
+    """Every ffmpeg that could be used: the setting's alone where one is set, else PATH's and the bundled one."""
+    if setting != "auto":
+        found = shutil.which(setting)
+        if found is None:
+            raise NoEncoder(f"FFMPEG={setting!r} is no program that can be run: {_INSTALL}")
+        return [Path(found)]
+    candidates = [Path(found)] if (found := shutil.which("ffmpeg")) else []
+    try:
+        import imageio_ffmpeg
+
+        candidates.append(Path(imageio_ffmpeg.get_ffmpeg_exe()))
+    except (ImportError, RuntimeError):
+        pass  # no bundled one for this platform
+    if not candidates:
+        raise NoEncoder(f"no ffmpeg found: {_INSTALL}")
+    return list(dict.fromkeys(candidates))
+
+
+def find_ffprobe(ffmpegs: Sequence[Path]) -> Path:
+    """ffprobe beside an ffmpeg in use, or on PATH. Raises NoEncoder."""
+    for folder in [path.resolve().parent for path in ffmpegs]:
+        if (folder / "ffprobe").exists():
+            return folder / "ffprobe"
+    found = shutil.which("ffprobe")
+    if found is None:
+        raise NoEncoder(f"no ffprobe found: {_INSTALL}")
+    return Path(found)
+
+
+def try_encoders(options: EncodeOptions) -> list[Trial]:
+    """Every encoder of every candidate, tried. Raises NoEncoder where there is no ffmpeg at all."""
+    trials = []
+    for ffmpeg in find_ffmpegs(options.ffmpeg):
+        version = _version(ffmpeg)
+        wanted = PREFERENCE if options.encoder == "auto" else (options.encoder,)
+        trials += [_try(ffmpeg, version, name, options) for name in wanted]
+    return trials
+
+
+def choose(options: EncodeOptions) -> Tools:
+    """The programs to use. Raises NoEncoder, which lists what was tried."""
+    trials = try_encoders(options)
+    working = [trial.usable for trial in trials if trial.usable is not None]
+    if not working:
+        tried = "; ".join(f"{trial.encoder} of {trial.ffmpeg}: {trial.reason}" for trial in trials)
+        raise NoEncoder(f"no AV1 encoder works here ({tried}): {_INSTALL}")
+    working.sort(key=lambda encoder: (PREFERENCE.index(encoder.name), [-part for part in encoder.svt_version]))
+    return Tools(find_ffprobe([encoder.ffmpeg for encoder in working]), tuple(working))
+
+
+def _version(ffmpeg: Path) -> str:
+    try:
+        lines: list[str] = []
+        run([ffmpeg, "-hide_banner", "-version"], limits=Limits(timeout=_TRIAL_TIME), on_line=lines.append)
+    except (OSError, PipelineError) as exc:
+        return f"can't be run: {exc}"
+    match = re.match(r"ffmpeg version (\S+)", lines[0]) if lines else None
+    return match.group(1) if match else "unknown"
+
+
+def _try(ffmpeg: Path, version: str, name: str, options: EncodeOptions) -> Trial:
+    """A few frames with the options of a real run; for SVT-AV1 first with the parameters that older builds lack."""
+    reason = ""
+    for modern in (True, False) if name == "libsvtav1" else (True,):
+        encoder = Encoder(name=name, ffmpeg=ffmpeg, svt_version=(), modern=modern)
+        works, output = _trial_run(encoder, options)
+        if works:
+            encoder = Encoder(name=name, ffmpeg=ffmpeg, svt_version=_svt_version(output), modern=modern)
+            return Trial(ffmpeg, version, name, True, "works", encoder)
+        reason = reason or _last_line(output)
+    return Trial(ffmpeg, version, name, False, reason)
+
+
+def _trial_run(encoder: Encoder, options: EncodeOptions) -> tuple[bool, str]:
+    before, arguments = encoder_arguments(encoder, options, rate=24.0, threads=None, stream=0)
+    picture = ["-f", "lavfi", "-i", "testsrc2=size=640x360:rate=24:duration=0.5"]
+    command: list[str | Path] = [
+        encoder.ffmpeg,
+        "-hide_banner",
+        "-v",
+        "error",
+        "-nostdin",
+        *before,
+        *picture,
+        "-frames:v",
+        "8",
+    ]
+    try:
+        ended = run([*command, *arguments, "-f", "null", "-"], limits=Limits(timeout=_TRIAL_TIME))
+    except (OSError, PipelineError, EncoderStalled) as exc:
+        return False, str(exc)
+    return ended.status == 0, ended.stderr
+
+
+def _svt_version(output: str) -> tuple[int, ...]:
+    match = re.search(r"SVT-AV1 Encoder Lib v(\d+(?:\.\d+)*)", output)
+    return tuple(int(part) for part in match.group(1).split(".")) if match else ()
+
+
+def _last_line(output: str) -> str:
+    lines = [line for line in output.splitlines() if line.strip() and "Svt[info]" not in line]
+    return lines[0][:200] if lines else "failed without a word"

@@ -1,0 +1,185 @@
+"""argv → exit status, end of standard error, progress lines. The child never outlives us and never hangs for ever.
+
+It runs in its own session without a terminal, without our secrets in its environment, tied to our life by the kernel,
+and is ended as a group: SIGTERM, then SIGKILL.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from tools.core.errors import EncoderStalled, PipelineError, Stopped
+
+_TIED = Path(__file__).with_name("tied.py")
+_TAIL_LINES, _LINE = 60, 600  # of standard error: lines kept, characters a line
+_POLL = 0.1  # s between two looks at the child
+_GRACE = 3.0  # s between SIGTERM and SIGKILL
+_BUSY_LIMITS = 4  # a child that burns CPU without progress is given this many stall limits
+_SECRETS = ("MODELSCOPE", "HUB_TOKEN", "NOTIFY_URLS")
+
+
+class ChildOutgrew(PipelineError):
+    """The child's memory passed its limit; ``rss`` bytes."""
+
+    def __init__(self, rss: int) -> None:
+        super().__init__(f"used {rss / 1e9:.1f} GB of memory")
+        self.rss = rss
+
+
+class ChildTimeout(PipelineError):
+    """The child did not end in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a child ended. ``stderr`` its last lines; ``stderr_lines`` how many there were in all."""
+
+    status: int
+    stderr: str
+    stderr_lines: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """``timeout`` and ``stall`` in s (None = none), ``rss`` in bytes (0 = none)."""
+
+    timeout: float | None = None
+    stall: float | None = None
+    rss: int = 0
+
+
+def run(
+    argv: Sequence[str | os.PathLike[str]],
+    *,
+    limits: Limits,
+    stop: threading.Event | None = None,
+    on_line: Callable[[str], bool | None] = lambda line: None,
+    env: Mapping[str, str] | None = None,
+) -> Ended:
+    """Run to the end. ``on_line`` gets each line of standard output and returns True where it means progress.
+
+    Raises Stopped, EncoderStalled, ChildTimeout, ChildOutgrew after the child's whole group is gone, and OSError
+    when the program can't be started.
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-I", "-S", _TIED, str(os.getpid()), *argv],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        env={**_harmless(os.environ), **(env or {})},
+    )
+    watch = _Watch(process, limits, on_line)
+    try:
+        while not watch.is_over():
+            watch.check()
+            if stop is not None and stop.is_set():
+                raise Stopped("stopped")
+    finally:
+        _end(process)
+        watch.join()
+    return Ended(process.returncode, watch.tail(), watch.stderr_lines)
+
+
+def _harmless(environ: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in environ.items() if not key.startswith(_SECRETS)}
+
+
+class _Watch:
+    """The readers of one child's pipes, and the limits that it must keep."""
+
+    def __init__(self, process: subprocess.Popen[bytes], limits: Limits, on_line: Callable[[str], bool | None]) -> None:
+        self._process = process
+        self._limits = limits
+        self._on_line = on_line
+        self._began = self._moved = time.monotonic()
+        self._cpu_then = 0.0
+        self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
+        self.stderr_lines = 0
+        assert process.stdout is not None and process.stderr is not None
+        self._threads = [
+            threading.Thread(target=self._read_stdout, args=(process.stdout,), daemon=True),
+            threading.Thread(target=self._read_stderr, args=(process.stderr,), daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def _read_stdout(self, pipe: IO[bytes]) -> None:
+        for line in pipe:
+            if self._on_line(line.decode("utf-8", "replace").rstrip("\r\n")):
+                self._moved = time.monotonic()
+
+    def _read_stderr(self, pipe: IO[bytes]) -> None:
+        while line := pipe.readline(_LINE):
+            self.stderr_lines += line.endswith(b"\n")
+            self._tail.append(line.decode("utf-8", "replace").rstrip())
+
+    def is_over(self) -> bool:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_POLL)
+        return self._process.returncode is not None
+
+    def check(self) -> None:
+        now = time.monotonic()
+        limits = self._limits
+        if limits.timeout is not None and now - self._began > limits.timeout:
+            raise ChildTimeout(f"did not end within {limits.timeout:g} s")
+        if limits.rss and (rss := _rss(self._process.pid)) > limits.rss:
+            raise ChildOutgrew(rss)
+        if limits.stall is not None and now - self._moved > limits.stall:
+            quiet = now - self._moved
+            cpu = _cpu_seconds(self._process.pid)
+            if cpu - self._cpu_then < 0.01 * limits.stall or quiet > _BUSY_LIMITS * limits.stall:
+                raise EncoderStalled(f"no progress for {quiet:.0f} s", stderr=self.tail())
+        elif limits.stall is not None and now - self._moved < 2 * _POLL:
+            self._cpu_then = _cpu_seconds(self._process.pid)
+
+    def tail(self) -> str:
+        return "\n".join(self._tail)
+
+    def join(self) -> None:
+        for thread in self._threads:
+            thread.join(_GRACE)  # a grandchild that left the group could hold the pipes
+        for pipe in (self._process.stdout, self._process.stderr):
+            if pipe is not None and not any(thread.is_alive() for thread in self._threads):
+                pipe.close()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """No process of the child's group is left after this."""
+    if process.poll() is None:
+        _signal_group(process.pid, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_GRACE)
+    _signal_group(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _signal_group(pid: int, signum: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signum)
+
+
+def _rss(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
+def _cpu_seconds(pid: int) -> float:
+    """User and system time so far. Source: proc_pid_stat(5), fields 14 and 15 (the name may hold blanks)."""
+    try:
+        after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
+    except (OSError, IndexError, ValueError):
+        return 0.0

@@ -1,0 +1,460 @@
+"""What is in work: claimed items, their jobs in the executor, their commits. One turn at a time, never blocking.
+
+The main loop calls ``turn``; jobs run in the executor, everything else that asks the hub runs one by one in a thread
+of its own (the clerk), and both answer through one inbox. So a slow hub delays nothing but itself, and a stop is quick.
+"""
+
+import logging
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from tools.core.errors import CorruptState, HubForbidden, HubUnavailable, PipelineError, StateError, Stopped
+from tools.core.queue_item import QueueItem, Status, claim, give_back, is_due, rank, settle
+from tools.hub.client import HubClient
+from tools.runtime import logs
+from tools.runtime.clock import Clock
+from tools.scale.executor import Executor
+from tools.stages.item_run import Batch, FolderChanged, ItemRun, RunRules, open_item
+from tools.stages.port import Worker
+from tools.stages.publish import publish
+from tools.stages.video_job import JobResult, Outcome
+from tools.state.journal import Journal
+from tools.state.work_queue import WorkQueue
+
+log = logging.getLogger("animation.processor")
+_PROBE_AT_MOST = 300.0  # s between two tries while paused
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What the clerk found: ``value`` or ``error`` of ``task``, whose subject is ``about``."""
+
+    task: str
+    about: Any
+    value: Any = None
+    error: PipelineError | None = None
+
+
+Inbox = queue.SimpleQueue[JobResult | _Answer]
+
+
+class _Clerk:
+    """Does one thing at a time with the hub, in a daemon thread."""
+
+    def __init__(self, inbox: Inbox) -> None:
+        self._inbox = inbox
+        self._tasks: queue.SimpleQueue[tuple[str, Any, Callable[[], Any]]] = queue.SimpleQueue()
+        threading.Thread(target=self._work, name="clerk", daemon=True).start()
+
+    def do(self, task: str, about: Any, call: Callable[[], Any]) -> None:
+        self._tasks.put((task, about, call))
+
+    def _work(self) -> None:
+        while True:
+            task, about, call = self._tasks.get()
+            try:
+                answer = _Answer(task, about, value=call())
+            except PipelineError as exc:
+                answer = _Answer(task, about, error=exc)
+            except Exception as exc:
+                # The boundary of a thread: a bug must come back as an answer, or its item would hang for ever.
+                log.exception("%s failed in a way that nobody foresaw", task)
+                answer = _Answer(task, about, error=PipelineError(f"unforeseen {type(exc).__name__}: {exc}"))
+            self._inbox.put(answer)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineRules:
+    """Plain settings. ``check_interval`` and ``stable_time`` in s."""
+
+    run: RunRules
+    check_interval: float
+    stable_time: float
+    aging_hours: float
+
+
+class Engine:
+    """Moves items of the queue from pending to settled. ``connect`` is asked before the first claim and after trouble:
+    it returns the hub to use from then on, or raises what is still wrong."""
+
+    def __init__(
+        self,
+        rules: EngineRules,
+        work: WorkQueue,
+        journal_of: Callable[[str], Journal],
+        worker: Worker,
+        clock: Clock,
+        connect: Callable[[], HubClient],
+    ) -> None:
+        self._rules = rules
+        self._queue = work
+        self._journal_of = journal_of
+        self._worker = worker
+        self._clock = clock
+        self._connect = connect
+        self._executor: Executor | None = None
+        self._runs: dict[str, ItemRun] = {}
+        self._opening: QueueItem | None = None
+        self._inbox: Inbox = queue.SimpleQueue()
+        self._clerk = _Clerk(self._inbox)
+        self._next_look = 0.0
+        self._pause: str | None = "starting"
+        self._disk: str | None = None
+        self._told = ""
+        self._probes = 0
+        self._next_probe = 0.0
+        self._probing = False
+        self.needs_person = False
+        self.any_failed = False
+
+    def start(self, executor: Executor) -> None:
+        """Take the executor, whose results come to ``deliver``; orphans of an earlier life wait again."""
+        self._executor = executor
+        self._recover()
+
+    def deliver(self, result: JobResult) -> None:
+        """Called by the executor, from any thread."""
+        self._inbox.put(result)
+
+    @property
+    def paused(self) -> str | None:
+        """Why nothing new is begun; None when all goes on."""
+        return self._disk if self._pause in {None, "starting"} else self._pause
+
+    def is_idle(self) -> bool:
+        """Whether nothing is under way and nothing waits in the queue."""
+        if self._runs or self._opening or self._pause:
+            return False
+        counts = self._queue.read().counts()
+        return not counts[Status.PENDING.value] and not counts[Status.PROCESSING.value]
+
+    def is_working(self) -> bool:
+        return bool(self._runs)
+
+    def turn(self, wait: float) -> None:
+        """Handle what came in (waiting at most ``wait`` s for it), then begin what can begin."""
+        self._take_in(wait)
+        now = self._clock.monotonic()
+        self._notice_cancelled()
+        if self._pause is not None:
+            self._probe(now)
+        else:
+            self._publish_ready(now)
+            self._submit(now)
+            self._claim(now)
+        self._settle_over()
+
+    def close(self, timeout: float) -> None:
+        """End the jobs and give every item back as pending."""
+        if self._executor is not None and not self._executor.close(timeout):
+            log.info("some transfers did not end in time; they end with the program")
+        given = [*self._runs, *([self._opening.folder] if self._opening else [])]
+        for folder in given:
+            self._queue.update(folder, lambda item: give_back(item) if item.status is Status.PROCESSING else item)
+        if given:
+            log.info("given back, goes on where it stopped at the next start: %s", logs.fields(folders=len(given)))
+
+    # --- start ---------------------------------------------------------------------------------------------------
+
+    def _recover(self) -> None:
+        with self._queue.transaction() as view:
+            for item in view.items():
+                if item.status is Status.PROCESSING:
+                    view.put(give_back(item))
+                    log.info("left behind by an earlier run, waits again: %s", logs.fields(folder=item.folder))
+            live = [item.folder for item in view.items() if item.status is Status.PENDING]
+        self._worker.workspace.sweep(live)
+
+    # --- messages ------------------------------------------------------------------------------------------------
+
+    def _take_in(self, wait: float) -> None:
+        try:
+            message = self._inbox.get(timeout=wait) if wait > 0 else self._inbox.get_nowait()
+            while True:
+                if isinstance(message, JobResult):
+                    self._job_ended(message)
+                else:
+                    self._answered(message)
+                message = self._inbox.get_nowait()
+        except queue.Empty:
+            return
+
+    def _job_ended(self, result: JobResult) -> None:
+        run = self._runs.get(result.job.folder)
+        now = self._clock.monotonic()
+        if run is None or not run.accept(result, now):
+            log.info("a late result of an older attempt is dropped: %s", logs.fields(video=result.job.source.path))
+            return
+        about = logs.fields(video=result.job.source.path, attempt=result.job.attempt, cause=result.cause or None)
+        if result.outcome is Outcome.STORED:
+            self._disk = None
+            log.info("stored %s", about)
+        elif result.outcome is Outcome.REFUSED:
+            self._worker.workspace.remove_video(run.item.folder, result.job.source)
+            log.warning("can't be converted, quarantined: %s", about)
+        elif result.outcome is Outcome.FAILED:
+            log.warning("failed for now, tried again later: %s", about)
+        elif result.outcome is Outcome.DEFERRED:
+            self._deferred(run, result)
+
+    def _deferred(self, run: ItemRun, result: JobResult) -> None:
+        if result.trouble != "DiskFull":
+            self._pause_for(result.cause, needs_person=result.trouble not in {"HubUnavailable"})
+            return
+        if self._disk is None:
+            log.warning("waits for room on the disk, smaller videos go on: %s", result.cause)
+        self._disk = result.cause
+        run.split_what_waits()
+
+    def _answered(self, answer: _Answer) -> None:
+        if answer.task == "connect":
+            self._connected(answer)
+        elif answer.task == "open":
+            self._opened(answer)
+        else:
+            self._published(answer)
+
+    # --- pause and probe -----------------------------------------------------------------------------------------
+
+    def _pause_for(self, cause: str, *, needs_person: bool) -> None:
+        """Begin nothing new until ``connect`` succeeds. The cause is told once."""
+        if self._pause in {None, "starting"} or self._told != cause:
+            level = logging.ERROR if needs_person else logging.WARNING
+            log.log(level, "paused, goes on by itself when this is over: %s", cause)
+        self._told = cause
+        self._pause = cause
+        self.needs_person = needs_person
+        self._next_probe = self._clock.monotonic() + min(
+            _PROBE_AT_MOST, self._rules.check_interval * 2 ** min(self._probes, 8)
+        )
+
+    def _probe(self, now: float) -> None:
+        if not self._probing and now >= self._next_probe:
+            self._probing = True
+            self._probes += 1
+            self._clerk.do("connect", None, self._connect)
+
+    def _connected(self, answer: _Answer) -> None:
+        self._probing = False
+        if isinstance(answer.error, Stopped):
+            return
+        if answer.error is not None:
+            self._pause_for(str(answer.error), needs_person=not isinstance(answer.error, HubUnavailable))
+            return
+        self._worker.hub = answer.value
+        if self._pause != "starting":
+            log.info("goes on")
+        self._pause, self._told, self._probes, self.needs_person = None, "", 0, False
+        self._next_look = 0.0
+
+    def _trouble(self, exc: PipelineError) -> bool:
+        """Pause for an error that no item is to blame for; whether it was one."""
+        if isinstance(exc, HubUnavailable | HubForbidden):
+            self._pause_for(str(exc), needs_person=isinstance(exc, HubForbidden))
+            return True
+        return isinstance(exc, Stopped)
+
+    # --- items ---------------------------------------------------------------------------------------------------
+
+    def _claim(self, now: float) -> None:
+        assert self._executor is not None
+        ready = any(run.has_ready(now) for run in self._runs.values())
+        if self._opening or ready or now < self._next_look or self._executor.free() <= 0:
+            return
+        item = self._next_item()
+        if item is None:
+            self._next_look = now + self._rules.check_interval
+            return
+        self._opening = item
+        journal = self._journal_of(item.folder)
+        self._clerk.do("open", item, lambda: open_item(item, self._worker.hub, journal, self._rules.run))
+
+    def _next_item(self) -> QueueItem | None:
+        wall = self._clock.time()
+
+        def due(items: list[QueueItem]) -> list[QueueItem]:
+            return [item for item in items if is_due(item, wall) and item.folder not in self._runs]
+
+        try:
+            if not due(self._queue.read().items()):
+                return None
+        except CorruptState:
+            pass  # the transaction sets it right, or says that it can't
+        with self._queue.transaction() as view:
+            waiting = due(view.items())
+            if not waiting:
+                return None
+            claimed = claim(min(waiting, key=lambda item: rank(item, wall, self._rules.aging_hours)), wall)
+            view.put(claimed)
+        return claimed
+
+    def _opened(self, answer: _Answer) -> None:
+        item: QueueItem = answer.about
+        self._opening = None
+        if answer.error is None:
+            run: ItemRun = answer.value
+            self._runs[item.folder] = run
+            todo = sum(len(batch.tasks) for batch in run.batches)
+            log.info(
+                "begins %s",
+                logs.fields(folder=item.folder, videos=todo, done_before=len(run.plan.done), batches=len(run.batches)),
+            )
+            self._show_totals(run)
+        elif isinstance(answer.error, FolderChanged):
+            self._not_as_queued(item, answer.error)
+        elif self._trouble(answer.error):
+            self._queue.update(item.folder, give_back)
+        else:
+            wait = self._clock.time() + self._rules.check_interval
+            cause = str(answer.error)
+            log.warning("can't begin, tried again later: %s", logs.fields(folder=item.folder, cause=cause))
+            self._queue.update(item.folder, lambda it: give_back(it, wait, cause))
+
+    def _not_as_queued(self, item: QueueItem, change: FolderChanged) -> None:
+        now = self._clock.time()
+        log.info("%s: %s", change, logs.fields(folder=item.folder))
+        if change.folder is None:
+            self._queue.update(item.folder, lambda it: settle(it, now, it.quarantined, str(change)))
+            self._forget(item.folder)
+            return
+        # The monitor puts the new fingerprint in once it is stable; until then there is nothing to do here.
+        later = now + max(self._rules.stable_time, self._rules.check_interval)
+        self._queue.update(item.folder, lambda it: give_back(it, later, str(change)))
+
+    def _submit(self, now: float) -> None:
+        assert self._executor is not None
+        for run in self._runs.values():
+            free = self._executor.free()
+            if free <= 0:
+                return
+            jobs = iter(run.jobs_ready(now)) if not run.is_cancelled else iter(())
+            for _ in range(free):
+                job = next(jobs, None)
+                if job is None:
+                    break
+                self._executor.submit(job)
+
+    def _notice_cancelled(self) -> None:
+        """A person took an item out of the queue, or edited it, while it is in work here."""
+        if not self._runs:
+            return
+        assert self._executor is not None
+        try:
+            view = self._queue.read()
+        except StateError:
+            return  # the next transaction deals with it
+        for folder, run in self._runs.items():
+            item = view.get(folder)
+            if not run.is_cancelled and (item is None or item.status is not Status.PROCESSING):
+                log.info("taken out of the queue, ends: %s", logs.fields(folder=folder))
+                run.is_cancelled = True
+                self._executor.cancel(folder)
+
+    # --- batches -------------------------------------------------------------------------------------------------
+
+    def _publish_ready(self, now: float) -> None:
+        for run in self._runs.values():
+            for batch in run.batches_ready(now) if not run.is_cancelled else ():
+                if batch.records():
+                    batch.is_publishing = True
+                    self._clerk.do("publish", (run, batch), partial(self._commit, run, batch))
+                else:
+                    self._batch_over(run, batch, None, "")
+
+    def _commit(self, run: ItemRun, batch: Batch) -> str:
+        sources = {source.path: source for source in batch.sources()}
+        folder = run.item.folder
+        return publish(
+            self._worker.hub,
+            self._rules.run.output_repo,
+            folder,
+            batch.records(),
+            lambda record: self._worker.workspace.result_file(folder, sources[str(record["source_path"])]),
+            f"Add {len(batch.records())} AV1 videos of {folder}",
+        )
+
+    def _published(self, answer: _Answer) -> None:
+        run, batch = answer.about
+        batch.is_publishing = False
+        if answer.error is None:
+            self._batch_over(run, batch, answer.value, "")
+        elif not self._trouble(answer.error):
+            self._not_published(run, batch, answer.error)
+
+    def _not_published(self, run: ItemRun, batch: Batch, exc: PipelineError) -> None:
+        batch.failures += 1
+        if exc.retryable and batch.failures < self._rules.run.max_attempts:
+            batch.not_before = self._clock.monotonic() + self._rules.check_interval * 2 ** (batch.failures - 1)
+            log.warning(
+                "a commit failed for now, tried again later: %s",
+                logs.fields(folder=run.item.folder, batch=batch.number, cause=str(exc)),
+            )
+            return
+        run.refuse_batch(batch, f"the hub did not take the commit: {exc}")
+        self._batch_over(run, batch, None, str(exc))
+
+    def _batch_over(self, run: ItemRun, batch: Batch, commit: str | None, cause: str) -> None:
+        """The one line of this attempt at the batch; then its local files go."""
+        batch.is_over = True
+        now = self._clock.monotonic()
+        refused = batch.refused()
+        facts = logs.fields(
+            folder=run.item.folder,
+            batch=f"{batch.number}/{len(run.batches)}",
+            videos=len(batch.tasks),
+            published=len(batch.records()),
+            quarantined=len(refused),
+            bytes_in=batch.bytes_in(),
+            bytes_out=batch.bytes_out(),
+            elapsed_s=0.0 if batch.began is None else now - batch.began,
+            attempt=run.item.attempts,
+            commit=commit,
+            cause=cause or (f"{refused[0].path}: {refused[0].cause}" if refused else None),
+        )
+        if refused or cause:
+            log.error("%s %s", logs.BATCH_FAILED, facts)
+        else:
+            log.info("%s %s", logs.BATCH_DONE, facts)
+        for record in batch.records():
+            source = next(s for s in batch.sources() if s.path == record["source_path"])
+            run.journal.note("committed", source, commit=commit)
+        for source in batch.sources():
+            self._worker.workspace.remove_video(run.item.folder, source)
+        self._show_totals(run)
+
+    def _show_totals(self, run: ItemRun) -> None:
+        totals: dict[str, Any] = {**run.totals(), "hash": run.fingerprint}
+        self._queue.update(run.item.folder, lambda item: replace(item, **totals))
+
+    def _settle_over(self) -> None:
+        for folder, run in list(self._runs.items()):
+            if run.is_cancelled and not run.is_running:
+                del self._runs[folder]
+                self._forget(folder)
+            elif run.is_over and not run.is_cancelled:
+                del self._runs[folder]
+                self._settle(run)
+
+    def _settle(self, run: ItemRun) -> None:
+        quarantined = run.quarantined()
+        now = self._clock.time()
+        item = self._queue.update(run.item.folder, lambda it: settle(it, now, quarantined))
+        self.any_failed |= item.status is Status.FAILED
+        self._forget(run.item.folder)
+        self._next_look = 0.0
+        log.info(
+            "%s %s",
+            "folder completed" if item.status is Status.COMPLETED else "folder ended incomplete",
+            logs.fields(folder=item.folder, videos=item.videos_done, quarantined=len(quarantined)),
+        )
+
+    def _forget(self, folder: str) -> None:
+        """Nothing local is needed of an item any more."""
+        self._journal_of(folder).remove()
+        self._worker.workspace.remove_item(folder)
+        if not self._runs and self._opening is None:
+            self._worker.workspace.clear()

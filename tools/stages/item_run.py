@@ -1,0 +1,264 @@
+"""One queue item while it is processed: which videos are left, what to try next, which batches can be published.
+
+Pure bookkeeping over the plan, the journal's history and the results of jobs; the processor does the calling.
+"""
+
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tools.core.errors import PipelineError
+from tools.core.folder import Folder, RemoteFile, group_folders
+from tools.core.planning import FolderPlan, Video, VideoJob, plan_folder
+from tools.core.queue_item import Quarantined, QueueItem
+from tools.core.retry import next_attempt
+from tools.hub.client import HubClient
+from tools.stages.publish import read_published
+from tools.stages.video_job import JobResult, Outcome
+from tools.state.journal import Journal, VideoHistory
+
+Record = Mapping[str, Any]
+
+
+class FolderChanged(PipelineError):
+    """The folder is not what was queued; ``folder`` as it is now, None when it is gone."""
+
+    def __init__(self, folder: Folder | None) -> None:
+        super().__init__("the folder changed since it was queued" if folder else "the folder is gone from the hub")
+        self.folder = folder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRules:
+    """Plain settings of a run. ``retry_interval`` in s."""
+
+    input_repo: str
+    output_repo: str
+    extensions: frozenset[str]
+    marker: str
+    batch_size: int
+    max_attempts: int
+    retry_interval: float
+
+
+@dataclass(slots=True)
+class _Task:
+    """One video of the plan. Exactly one of: waiting, ``running`` (attempt id), ``record``, ``refused``."""
+
+    video: Video
+    failures: int = 0
+    not_before: float = 0.0
+    running: str | None = None
+    record: Record | None = None
+    refused: Quarantined | None = None
+
+    @property
+    def is_settled(self) -> bool:
+        return self.record is not None or self.refused is not None
+
+
+@dataclass(slots=True)
+class Batch:
+    """Videos of one commit. ``began`` monotonic s of the first job, ``failures`` of its publication so far."""
+
+    number: int
+    tasks: list[_Task]
+    began: float | None = None
+    failures: int = 0
+    not_before: float = 0.0
+    is_over: bool = False
+    is_publishing: bool = False
+
+    def sources(self) -> list[RemoteFile]:
+        return [task.video.source for task in self.tasks]
+
+    def records(self) -> list[Record]:
+        return [task.record for task in self.tasks if task.record is not None]
+
+    def refused(self) -> list[Quarantined]:
+        return [task.refused for task in self.tasks if task.refused is not None]
+
+    def bytes_in(self) -> int:
+        return sum(record["source_size"] for record in self.records())
+
+    def bytes_out(self) -> int:
+        return sum(record["size"] for record in self.records())
+
+
+@dataclass(slots=True)
+class ItemRun:
+    """A claimed item. Made by ``open_item``."""
+
+    item: QueueItem
+    plan: FolderPlan
+    journal: Journal
+    rules: RunRules
+    revision: str
+    fingerprint: str
+    batches: list[Batch] = field(default_factory=list)
+    is_cancelled: bool = False
+
+    def jobs_ready(self, now: float) -> Iterable[VideoJob]:
+        """Jobs that may begin now (monotonic s), in order, each marked as running when it is taken."""
+        for batch in self.batches:
+            for task in batch.tasks:
+                if not task.is_settled and task.running is None and task.not_before <= now:
+                    if batch.began is None:
+                        batch.began = now
+                    yield self._job(task)
+
+    def has_ready(self, now: float) -> bool:
+        """Whether ``jobs_ready`` would give one."""
+        return any(
+            not task.is_settled and task.running is None and task.not_before <= now
+            for batch in self.batches
+            for task in batch.tasks
+        )
+
+    def _job(self, task: _Task) -> VideoJob:
+        task.running = uuid.uuid4().hex[:12]
+        return VideoJob(
+            attempt_id=task.running,
+            attempt=task.failures + 1,
+            folder=self.item.folder,
+            input_repo=self.rules.input_repo,
+            revision=self.revision,
+            source=task.video.source,
+            output_repo=self.rules.output_repo,
+            output_path=task.video.output_path,
+        )
+
+    def accept(self, result: JobResult, now: float) -> bool:
+        """Take a result in; False for a late one of an older attempt, which changes nothing."""
+        task = self._task_of(result.job)
+        if task is None or task.running != result.job.attempt_id:
+            return False
+        task.running = None
+        if result.outcome is Outcome.STORED:
+            task.record = result.record
+        elif result.outcome is Outcome.REFUSED:
+            self._refuse(task, result.cause)
+        elif result.outcome is Outcome.FAILED:
+            self._failed(task, result.cause, now)
+        elif result.outcome is Outcome.DEFERRED:
+            task.not_before = now + self.rules.retry_interval
+        return True
+
+    def _task_of(self, job: VideoJob) -> _Task | None:
+        for batch in self.batches:
+            for task in batch.tasks:
+                if task.video.source.path == job.source.path:
+                    return task
+        return None
+
+    def _failed(self, task: _Task, cause: str, now: float) -> None:
+        task.failures += 1
+        wait = next_attempt(task.failures, self.rules.max_attempts, self.rules.retry_interval)
+        if wait is None:
+            self._refuse(task, f"{cause} (tried {task.failures} times)")
+        else:
+            task.not_before = now + wait
+
+    def _refuse(self, task: _Task, cause: str) -> None:
+        source = task.video.source
+        task.refused = Quarantined(source.path, cause, source.sha256)
+
+    def batches_ready(self, now: float) -> list[Batch]:
+        """Batches whose videos are all settled and that are not being published."""
+        return [
+            batch
+            for batch in self.batches
+            if not batch.is_over
+            and not batch.is_publishing
+            and batch.not_before <= now
+            and all(task.is_settled for task in batch.tasks)
+        ]
+
+    def split_what_waits(self) -> bool:
+        """Let batches that can't go on for now publish what they have; whether any could.
+
+        Their local results go with the commit, which is what makes room on a disk too small for a whole batch.
+        """
+        split = False
+        for batch in list(self.batches):
+            waiting = [task for task in batch.tasks if not task.is_settled]
+            if waiting and batch.records() and not any(task.running for task in waiting):
+                batch.tasks = [task for task in batch.tasks if task.is_settled]
+                self.batches.append(Batch(len(self.batches) + 1, waiting))
+                split = True
+        return split
+
+    def refuse_batch(self, batch: Batch, cause: str) -> None:
+        """The hub won't have the commit: its videos count as quarantined, so that in = out + quarantined."""
+        for task in batch.tasks:
+            if task.record is not None:
+                task.record = None
+                self._refuse(task, cause)
+
+    @property
+    def is_over(self) -> bool:
+        return all(batch.is_over for batch in self.batches)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a job or a publication of it is under way."""
+        return any(batch.is_publishing or any(task.running for task in batch.tasks) for batch in self.batches)
+
+    def quarantined(self) -> tuple[Quarantined, ...]:
+        return (*self.plan.quarantined, *(q for batch in self.batches for q in batch.refused()))
+
+    def totals(self) -> dict[str, int]:
+        """What the queue shows of the videos that are published so far; sizes in bytes."""
+        records = [record for _, record in self.plan.done]
+        records += [record for batch in self.batches if batch.is_over for record in batch.records()]
+        return {
+            "videos_done": len(records),
+            "bytes_in": sum(int(record.get("source_size") or 0) for record in records),
+            "bytes_out": sum(int(record.get("size") or 0) for record in records),
+            "videos_total": len(self.plan.done) + len(self.plan.quarantined) + sum(map(len, self.plan.batches)),
+        }
+
+
+def open_item(item: QueueItem, hub: HubClient, journal: Journal, rules: RunRules) -> ItemRun:
+    """List the folder again, see what is published, and plan the rest. Raises FolderChanged, HubError.
+
+    An item without a hash (a person wrote it into the queue) takes the folder as it is.
+    """
+    head = hub.head(rules.input_repo)
+    files = hub.list_folder(rules.input_repo, head.commit_id, item.folder) if head else []
+    now_there = group_folders(files, rules.extensions, rules.marker).get(item.folder)
+    if head is None or now_there is None or item.hash not in {"", now_there.fingerprint}:
+        raise FolderChanged(now_there)
+    _, published, existing = read_published(hub, rules.output_repo, item.folder)
+    plan = plan_folder(
+        files,
+        published,
+        existing,
+        item.quarantined,
+        extensions=rules.extensions,
+        batch_size=rules.batch_size,
+    )
+    run = ItemRun(item, plan, journal, rules, head.commit_id, now_there.fingerprint)
+    history = journal.history()
+    for number, videos in enumerate(plan.batches, 1):
+        run.batches.append(Batch(number, [_task(video, history, rules) for video in videos]))
+    return run
+
+
+def _task(video: Video, history: Mapping[tuple[str, str], VideoHistory], rules: RunRules) -> _Task:
+    """A video as the journal left it: stored blobs are not sent again, refused ones not tried again."""
+    task = _Task(video)
+    past = history.get((video.source.path, video.source.sha256), VideoHistory())
+    task.failures = past.failures
+    cause = past.refused
+    if cause is None and past.crashes >= rules.max_attempts:
+        cause = f"the program died {past.crashes} times in a row while this video was being encoded"
+    if cause is None and past.failures >= rules.max_attempts:
+        cause = f"{past.last_cause} (tried {past.failures} times)"
+    if past.stored is not None:
+        name = video.output_path.rpartition("/")[2]
+        task.record = {**past.stored, "file_name": name}
+    elif cause is not None:
+        task.refused = Quarantined(video.source.path, cause, video.source.sha256)
+    return task
