@@ -91,10 +91,12 @@ class Converter:
         warnings = [*plan.warnings(), *check_source(plan, self.options.min_decoded_percent)]
         part = part_of(target)
         with _removed_on_failure(part):
-            encoder, used = self._make(plan, tools, source, part, on_progress, stop, threads, warnings)
+            encoder, used, broken = self._make(plan, tools, source, part, on_progress, stop, threads, warnings)
             made, damage = verify(
                 plan,
+                source,
                 part,
+                broken,
                 encoder,
                 tools.ffprobe,
                 stop=stop,
@@ -123,14 +125,14 @@ class Converter:
         stop: threading.Event,
         threads: int | None,
         warnings: list[str],
-    ) -> tuple[Encoder, int | None]:
-        """Write ``part`` by the best encoder that manages this file; returns it and its threads."""
+    ) -> tuple[Encoder, int | None, int]:
+        """Write ``part`` by the best encoder that manages this file; returns it, its threads, damaged pictures."""
         if plan.action == "copy":
             shutil.copyfile(source, part)
-            return tools.encoders[0], threads
+            return tools.encoders[0], threads, 0
         for encoder in tools.encoders:
             try:
-                return encoder, self._encode(plan, encoder, source, part, on_progress, stop, threads)
+                return encoder, *self._encode(plan, encoder, source, part, on_progress, stop, threads)
             except TranscodeError as exc:
                 if not encoder.is_hardware or exc.retryable:
                     raise
@@ -148,14 +150,14 @@ class Converter:
         on_progress: OnProgress,
         stop: threading.Event,
         threads: int | None,
-    ) -> int | None:
-        """Run ffmpeg, with fewer threads after it outgrew the memory limit; returns the threads it had."""
+    ) -> tuple[int | None, int]:
+        """Run ffmpeg, with fewer threads after it outgrew the memory limit; returns threads and damaged pictures."""
         limit = self.options.max_encode_rss or _machine_memory() * 3 // 4
         with _covers(plan, encoder, source, part, stop) as covers:
             for attempt in dict.fromkeys((threads, *_FEWER[1:])):
                 command = encode_command(plan, encoder, self.options, source, part, covers, attempt)
                 try:
-                    transcode(
+                    broken = transcode(
                         command,
                         duration=plan.facts.duration,
                         stall_timeout=self.options.stall_timeout,
@@ -163,7 +165,7 @@ class Converter:
                         stop=stop,
                         on_progress=on_progress,
                     )
-                    return attempt
+                    return attempt, broken
                 except ChildOutgrew as exc:
                     outgrown = exc
         raise TranscodeError(f"the encode {outgrown}, more than MAX_ENCODE_RSS allows, even with one thread")

@@ -192,7 +192,13 @@ def _cover(stream: Stream) -> StreamPlan:
 
 
 def encoder_arguments(
-    encoder: Encoder, options: EncodeOptions, *, rate: float, threads: int | None, stream: int
+    encoder: Encoder,
+    options: EncodeOptions,
+    *,
+    rate: float,
+    threads: int | None,
+    stream: int,
+    filters: Sequence[str] = (),
 ) -> tuple[list[str], list[str]]:
     """(global arguments, output arguments) of one video stream. ``rate`` frames/s, 0 = unknown."""
     keyframe = max(1, round(_KEYFRAME_SECONDS * (rate or 24.0)))
@@ -214,9 +220,10 @@ def encoder_arguments(
     elif encoder.name == "av1_vaapi":
         before = ["-init_hw_device", "vaapi=card", "-filter_hw_device", "card"]
         own |= {"rc_mode": "CQP", "global_quality": round(options.crf * 255 / 63)}
-        del own["pix_fmt"]  # the frames are on the card; the filter's upload decides
-        if stream == 0:
-            own["filter"] = f"format={_card_format(options)},hwupload"
+        del own["pix_fmt"]  # the frames are on the card; the upload decides
+        filters = [*filters, f"format={_card_format(options)}", "hwupload"]
+    if filters:
+        own["filter"] = ",".join(filters)
     arguments = []
     for name, value in own.items():
         arguments += [f"-{name}:v:{stream}", str(value)]
@@ -246,23 +253,21 @@ def encode_command(
     if plan.action != "transcode" and plan.facts.format == "avi":
         guard["fflags"] = "+genpts"  # AVI has no timestamps, which a copy needs and an encode does not
     given = ffmpeg.input(f"file:{source}", **guard)
-    nodes = [_node(given, plan, kept) for kept in plan.kept("video", "audio", "subtitle", "attachment")]
+    nodes = [given[str(kept.source.index)] for kept in plan.kept("video", "audio", "subtitle", "attachment")]
     command: list[str] = ffmpeg.output(*nodes, f"file:{target}", format="matroska").compile(cmd=str(encoder.ffmpeg))
     before, arguments = _arguments(plan, encoder, options, covers, threads)
     front = ["-hide_banner", "-nostdin", "-y", "-v", "warning", "-progress", "pipe:1", "-stats_period", "0.5", *before]
     return [command[0], *front, *command[1:-1], *arguments, command[-1]]
 
 
-def _node(given: Any, plan: Plan, kept: StreamPlan) -> Any:
-    """The source stream, through filters where its pictures need them."""
-    node = given[str(kept.source.index)]
-    if kept.source.kind != "video" or kept.action != "encode":
-        return node
-    if str(kept.source.facts.get("field_order")) in {"tt", "bb", "tb", "bt"}:
-        node = node.filter("bwdif", mode="send_frame", parity="auto", deint="all")
+def _filters(plan: Plan, stream: Stream) -> list[str]:
+    """What the pictures of an encoded stream go through. As a simple filter: a complex graph would lose its tags."""
+    filters = []
+    if str(stream.facts.get("field_order")) in {"tt", "bb", "tb", "bt"}:
+        filters.append("bwdif=mode=send_frame:parity=auto:deint=all")
     if plan.facts.format == "avi":
-        node = node.filter("setpts", "PTS-STARTPTS")  # without timestamps of its own it begins a few frames late
-    return node
+        filters.append("setpts=PTS-STARTPTS")  # without timestamps of its own it begins a few frames late
+    return filters
 
 
 def _arguments(
@@ -278,7 +283,12 @@ def _arguments(
             spec = f"{letter}:{number}"
             if kept.action == "encode" and kind == "video":
                 before_one, own = encoder_arguments(
-                    encoder, options, rate=kept.source.rate, threads=threads, stream=number
+                    encoder,
+                    options,
+                    rate=kept.source.rate,
+                    threads=threads,
+                    stream=number,
+                    filters=_filters(plan, kept.source),
                 )
                 before = before or before_one
                 after += [*own, f"-fps_mode:{spec}", "passthrough"]

@@ -9,7 +9,7 @@ from os import PathLike
 from pathlib import Path
 
 from tools.core.errors import DiskFull, TranscodeError
-from tools.runtime.child import Ended, Limits, run
+from tools.runtime.child import Limits, run
 
 _NO_SPACE = "No space left on device"
 _SMOOTHING = 30.0  # s over which the rate behind the ETA is taken
@@ -36,13 +36,21 @@ def transcode(
     max_rss: int,
     stop: threading.Event,
     on_progress: OnProgress,
-) -> Ended:
-    """Run to the end. ``duration`` s of the source for the percentage.
+) -> int:
+    """Run to the end; returns how many pictures the source's decoder complained about. ``duration`` s of the source.
 
     Raises TranscodeError, EncoderStalled, ChildOutgrew, DiskFull, Stopped. Status 0 proves nothing yet: see ``verify``.
     """
     reader = ProgressReader(duration, on_progress)
-    ended = run(argv, limits=Limits(stall=stall_timeout, rss=max_rss), stop=stop, on_line=reader.line, env=_QUIET)
+    damage = _Damage()
+    ended = run(
+        argv,
+        limits=Limits(stall=stall_timeout, rss=max_rss),
+        stop=stop,
+        on_line=reader.line,
+        on_complaint=damage.line,
+        env=_QUIET,
+    )
     if ended.status != 0:
         if _NO_SPACE in ended.stderr:
             raise DiskFull("no space left for the encode: make room in WORK_DIR")
@@ -52,10 +60,26 @@ def transcode(
             status=ended.status,
             stderr=ended.stderr,
         )
-    return ended
+    return damage.pictures
 
 
 _QUIET = {"SVT_LOG": "1"}  # SVT-AV1 prints its banner to standard error whatever -v says
+
+
+class _Damage:
+    """Counts damaged pictures by what decoders say: one says so when it gives up on a part, or when it fills it in."""
+
+    def __init__(self) -> None:
+        self._gave_up = self._filled_in = self._broken = 0
+
+    def line(self, line: str) -> None:
+        self._gave_up += "error while decoding" in line
+        self._filled_in += "concealing" in line
+        self._broken += bool(re.search(r"Error submitting packet to decoder|corrupt decoded frame", line))
+
+    @property
+    def pictures(self) -> int:
+        return max(self._gave_up, self._filled_in, self._broken)
 
 
 def _cause(stderr: str) -> str:
@@ -105,11 +129,6 @@ def _number(text: str | None) -> float | None:
         return float(text or "")
     except ValueError:
         return None
-
-
-def last_lines(stderr: str, count: int = 3) -> str:
-    """The end of what a program said, on one line."""
-    return " | ".join(line.strip() for line in stderr.splitlines()[-count:])[:400]
 
 
 def part_of(target: Path) -> Path:

@@ -41,11 +41,10 @@ class ChildTimeout(PipelineError):
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a child ended. ``stderr`` its last lines; ``stderr_lines`` how many there were in all."""
+    """How a child ended: its exit status, and the last lines of its standard error."""
 
     status: int
     stderr: str
-    stderr_lines: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,9 +62,11 @@ def run(
     limits: Limits,
     stop: threading.Event | None = None,
     on_line: Callable[[str], bool | None] = lambda line: None,
+    on_complaint: Callable[[str], None] = lambda line: None,
     env: Mapping[str, str] | None = None,
 ) -> Ended:
-    """Run to the end. ``on_line`` gets each line of standard output and returns True where it means progress.
+    """Run to the end. ``on_line`` gets each line of standard output and returns True where it means progress;
+    ``on_complaint`` gets each line of standard error.
 
     Raises Stopped, EncoderStalled, ChildTimeout, ChildOutgrew after the child's whole group is gone, and OSError
     when the program can't be started.
@@ -78,7 +79,7 @@ def run(
         start_new_session=True,
         env={**_harmless(os.environ), **(env or {})},
     )
-    watch = _Watch(process, limits, on_line)
+    watch = _Watch(process, limits, on_line, on_complaint)
     try:
         while not watch.is_over():
             watch.check()
@@ -87,7 +88,7 @@ def run(
     finally:
         _end(process)
         watch.join()
-    return Ended(process.returncode, watch.tail(), watch.stderr_lines)
+    return Ended(process.returncode, watch.tail())
 
 
 def _harmless(environ: Mapping[str, str]) -> dict[str, str]:
@@ -97,14 +98,20 @@ def _harmless(environ: Mapping[str, str]) -> dict[str, str]:
 class _Watch:
     """The readers of one child's pipes, and the limits that it must keep."""
 
-    def __init__(self, process: subprocess.Popen[bytes], limits: Limits, on_line: Callable[[str], bool | None]) -> None:
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        limits: Limits,
+        on_line: Callable[[str], bool | None],
+        on_complaint: Callable[[str], None],
+    ) -> None:
         self._process = process
         self._limits = limits
         self._on_line = on_line
+        self._on_complaint = on_complaint
         self._began = self._moved = time.monotonic()
         self._cpu_then = 0.0
         self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
-        self.stderr_lines = 0
         assert process.stdout is not None and process.stderr is not None
         self._threads = [
             threading.Thread(target=self._read_stdout, args=(process.stdout,), daemon=True),
@@ -120,8 +127,9 @@ class _Watch:
 
     def _read_stderr(self, pipe: IO[bytes]) -> None:
         while line := pipe.readline(_LINE):
-            self.stderr_lines += line.endswith(b"\n")
-            self._tail.append(line.decode("utf-8", "replace").rstrip())
+            text = line.decode("utf-8", "replace").rstrip()
+            self._tail.append(text)
+            self._on_complaint(text)
 
     def is_over(self) -> bool:
         with contextlib.suppress(subprocess.TimeoutExpired):
