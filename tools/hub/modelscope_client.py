@@ -1,0 +1,278 @@
+"""The ModelScope hub over its official SDK; the only module that knows the SDK and its private parts.
+
+The SDK does what it does well (who am I, download with resume). Listings go over plain HTTP, pinned to a commit and
+streamed, since the SDK's cut off silently on a bad page; blobs and commits over its ``legacy`` calls, since its upload
+functions create missing repos in public and make a commit a file.
+"""
+
+import base64
+import contextlib
+import hashlib
+import logging
+import os
+import re
+import threading
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import IO, Any
+
+from tools.core.errors import (
+    HubError,
+    HubForbidden,
+    HubNotFound,
+    HubRejected,
+    HubUnavailable,
+    IntegrityError,
+    PipelineError,
+)
+from tools.core.folder import RemoteFile, is_safe_path
+from tools.hub.client import AddBlob, Head, Operation, Progress
+from tools.hub.listing import Listing
+
+_DATASET = "dataset"
+_PRIVATE = 1  # Source: modelscope_hub, visibility of a dataset: 1 private, 3 internal, 5 public
+_CONFLICT = re.compile("branch changed|could not update refs|please retry|try again|10030000001", re.IGNORECASE)
+_EXISTS = {"10020101001", "10010101001", "10010202004"}
+_CONNECT_TIMEOUT = 30.0  # s
+
+
+class ModelScopeHub:
+    """One hub for one token. The constructor asks and imports nothing; threads may share it.
+
+    ``token`` None = the login that ``modelscope login`` saved. ``cache_dir`` holds the SDK's locks and caches.
+    """
+
+    def __init__(self, endpoint: str, token: str | None, *, cache_dir: Path, stall_timeout: float = 300.0) -> None:
+        self._endpoint = endpoint.rstrip("/")
+        self._token = token
+        self._cache_dir = cache_dir
+        self._stall = stall_timeout
+        self._making = threading.Lock()
+
+    @cached_property
+    def _sdk(self) -> Any:
+        """The SDK's entry point, imported now: it reads its environment once, at import."""
+        with self._making:
+            os.environ["MODELSCOPE_DOWNLOAD_TOTAL_TIMEOUT"] = str(30 * 24 * 3600)  # s; the default ends at one hour
+            os.environ["MODELSCOPE_DOWNLOAD_TIMEOUT"] = str(max(1, round(self._stall)))
+            os.environ.setdefault("MODELSCOPE_DOWNLOAD_INTRA_CLOUD", "false")
+            from modelscope_hub import HubApi
+            from modelscope_hub.config import HubConfig
+
+            logging.getLogger("modelscope_hub").setLevel(logging.CRITICAL)
+            return HubApi(HubConfig(endpoint=self._endpoint, cache_dir=self._cache_dir, token=self._token))
+
+    @cached_property
+    def _listing(self) -> Listing:
+        return Listing(self._endpoint, self._secret, self._stall)
+
+    @property
+    def _secret(self) -> str:
+        """The token in use, "" without one."""
+        return self._token if self._token is not None else str(self._sdk._config.token or "")
+
+    def whoami(self) -> str:
+        if not self._secret:
+            raise HubForbidden("no token: set MODELSCOPE_API_TOKEN (in .env), or run `modelscope login`", status=401)
+        with self._errors("ask who the token belongs to"):
+            return str(self._sdk.whoami().username)
+
+    def repo_exists(self, repo: str) -> bool:
+        with self._errors(f"look for {repo}"):
+            return bool(self._sdk.repo_exists(repo, _DATASET))
+
+    def create_repo(self, repo: str) -> None:
+        owner, name = repo.split("/")
+        body = {"Owner": owner, "Name": name, "Visibility": _PRIVATE, "License": "other"}
+        try:
+            with self._errors(f"create {repo}"):
+                self._sdk.legacy.create_repo(_DATASET, body)
+        except HubRejected as exc:
+            if exc.status != 409:
+                raise
+
+    def head(self, repo: str) -> Head | None:
+        return self._listing.head(repo)
+
+    def list_files(self, repo: str, commit: str) -> Iterator[RemoteFile]:
+        return self._listing.files(repo, commit)
+
+    def list_folder(self, repo: str, commit: str, folder: str) -> list[RemoteFile]:
+        return sorted(self._listing.folder(repo, commit, folder), key=lambda file: file.path)
+
+    def read_file(self, repo: str, commit: str, path: str) -> bytes | None:
+        return self._listing.content(repo, commit, path)
+
+    def download(self, repo: str, commit: str, file: RemoteFile, target: Path, progress: Progress) -> str:
+        if not is_safe_path(file.path):
+            raise HubRejected(f"{file.path!r} is no path that a disk can hold: rename it on the hub")
+        cancel = threading.Event()
+        ended: list[PipelineError] = []
+        # The SDK writes below a folder by the path on the hub; a path of 4 kB or odd names must not decide ours.
+        staging = target.parent / "download"
+        with self._errors(f"download {file.path}", ended):
+            fetched = self._sdk.downloader.download_file(
+                repo,
+                _DATASET,
+                file.path,
+                revision=commit,
+                local_dir=staging,
+                cache_dir=self._cache_dir,
+                expected_sha256=file.sha256 or None,
+                file_size=file.size,
+                progress_callbacks=[_callback(progress, cancel, ended)],
+                _cancel_event=cancel,
+            )
+        sha256 = _checked(Path(fetched), file)
+        Path(fetched).replace(target)
+        _remove_empty(Path(fetched).parent, staging)
+        return sha256
+
+    def store_blob(self, repo: str, source: Path, sha256: str, size: int, progress: Progress) -> None:
+        with self._errors(f"store a blob in {repo}"):
+            urls = self._sdk.legacy.validate_blobs(repo, _DATASET, [{"oid": sha256, "size": size}])
+        url = urls.get(sha256)
+        if url is None:
+            progress(size)
+            return
+        with source.open("rb") as stream:
+            body = _Upload(stream, size, progress)
+            timeouts = (_CONNECT_TIMEOUT, self._stall)
+            with self._errors(f"send a blob to {repo}", body.ended):
+                self._sdk.legacy.upload_blob(url, body, size, timeout=timeouts)
+
+    def commit(self, repo: str, operations: Sequence[Operation], message: str) -> str:
+        actions = [_action(operation) for operation in operations]
+        try:
+            with self._errors(f"commit to {repo}"):
+                answer = self._sdk.legacy.create_commit(repo, _DATASET, actions, message)
+        except HubUnavailable as exc:
+            raise HubUnavailable(str(exc), retry_after=exc.retry_after, may_have_happened=True) from exc
+        commit = answer.get("oid") or answer.get("Id") or answer.get("commit_id") if isinstance(answer, dict) else None
+        if not commit:
+            raise HubUnavailable(f"the answer to a commit to {repo} names no commit", may_have_happened=True)
+        return str(commit)
+
+    @contextlib.contextmanager
+    def _errors(self, doing: str, ended: list[PipelineError] | None = None) -> Iterator[None]:
+        """The SDK's exceptions as ours; an error of our own (a stop) that ``ended`` it goes first."""
+        import requests
+        from modelscope_hub import errors as sdk
+
+        try:
+            yield
+        except PipelineError:
+            raise
+        except (sdk.HubError, requests.RequestException, OSError, ValueError) as exc:
+            if ended:
+                raise ended[0] from exc
+            if isinstance(exc, OSError) and exc.errno and not isinstance(exc, requests.RequestException | sdk.HubError):
+                raise  # the local disk, not the hub
+            raise self._translated(doing, exc) from None
+
+    def _translated(self, doing: str, exc: Exception) -> HubError:
+        from modelscope_hub import errors as sdk
+
+        text = f"can't {doing}: {self._plain(exc)}"
+        status = getattr(exc, "status_code", None)
+        if isinstance(exc, sdk.AuthenticationError | sdk.PermissionDeniedError) or status in {401, 403}:
+            return HubForbidden(f"{text}; check MODELSCOPE_API_TOKEN and its rights", status=status or 401)
+        if isinstance(exc, sdk.FileIntegrityError):
+            return IntegrityError(text)
+        if isinstance(exc, sdk.NotExistError) or status == 404:
+            return HubNotFound(text, status=404)
+        if isinstance(exc, sdk.AlreadyExistsError):
+            return HubRejected(text, status=409)
+        if _CONFLICT.search(str(exc)) or isinstance(exc, sdk.RateLimitError) or status == 429:
+            return HubUnavailable(text, retry_after=_seconds(getattr(exc, "retry_after", None)))
+        if isinstance(exc, sdk.APIError) and status is not None and 400 <= status < 500:
+            return HubRejected(text, status=status)
+        if isinstance(exc, sdk.InvalidParameter):
+            return HubRejected(text, status=status or 400)
+        return HubUnavailable(text)
+
+    def _plain(self, exc: Exception) -> str:
+        """One line without the token and without what signs an address."""
+        first = (str(exc).strip().splitlines() or [type(exc).__name__])[0]
+        return re.sub(r"\?\S+", "?…", first.replace(self._secret or "\0", "***"))[:300]
+
+
+def _seconds(value: Any) -> float | None:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def _action(operation: Operation) -> dict[str, Any]:
+    if isinstance(operation, AddBlob):
+        facts = {"type": "lfs", "size": operation.size, "sha256": operation.sha256, "content": "", "encoding": ""}
+    else:
+        content = base64.b64encode(operation.content).decode()
+        facts = {"type": "normal", "size": len(operation.content), "sha256": "", "content": content}
+        facts["encoding"] = "base64"
+    return {"action": "create", "path": operation.path, **facts}
+
+
+def _callback(progress: Progress, cancel: threading.Event, ended: list[PipelineError]) -> type:
+    """The SDK wants a class; what ``progress`` raises ends the download."""
+
+    class Callback:
+        def __init__(self, filename: str, file_size: int) -> None:
+            pass
+
+        def update(self, moved: int) -> None:
+            try:
+                progress(moved)
+            except PipelineError as exc:
+                ended.append(exc)
+                cancel.set()
+
+        def end(self) -> None:
+            pass
+
+    return Callback
+
+
+class _Upload:
+    """A file that tells how much of it was read. ``requests`` needs ``read`` and a length."""
+
+    def __init__(self, stream: IO[bytes], size: int, progress: Progress) -> None:
+        self._stream = stream
+        self._size = size
+        self._progress = progress
+        self.ended: list[PipelineError] = []
+
+    def __len__(self) -> int:
+        return self._size
+
+    def read(self, count: int = -1) -> bytes:
+        piece = self._stream.read(count)
+        try:
+            self._progress(len(piece))
+        except PipelineError as exc:
+            self.ended.append(exc)
+            raise
+        return piece
+
+
+def _checked(path: Path, file: RemoteFile) -> str:
+    """sha256 of a fetched file, durably on disk. Raises IntegrityError, the file gone, where it is not as listed."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+        os.fsync(stream.fileno())
+        size = stream.tell()
+    if size != file.size or (file.sha256 and digest.hexdigest() != file.sha256):
+        path.unlink()
+        raise IntegrityError(f"{file.path} came with {size} of {file.size} bytes or another sha256 than listed")
+    return digest.hexdigest()
+
+
+def _remove_empty(folder: Path, top: Path) -> None:
+    while folder != top.parent:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+        folder = folder.parent
