@@ -113,12 +113,13 @@ class Listing:
                 answer = self._get(f"{repo}/repo/tree", {**query, "PageNumber": number, "PageSize": size})
                 return _content(answer)
             except (HubUnavailable, HubForbidden) as exc:
-                spurious = isinstance(exc, HubUnavailable) or number > 1
-                if not spurious or attempt == _PAGE_TRIES - 1:
-                    raise HubUnavailable(f"page {number} of the listing of {repo}: {exc}") if number > 1 else exc
-                wait = getattr(exc, "retry_after", None)
-                if wait is not None:
+                if isinstance(exc, HubForbidden) and number == 1:
+                    raise
+                asked = isinstance(exc, HubUnavailable) and exc.retry_after is not None
+                if asked:
                     raise  # the wrapper waits as long as the server asks
+                if attempt == _PAGE_TRIES - 1:
+                    raise HubUnavailable(f"page {number} of the listing of {repo}: {exc}") from exc
                 time.sleep(0.2 * 2**attempt)
         raise AssertionError("unreachable")
 

@@ -1,0 +1,83 @@
+"""The embedded hub as a program: a ModelScope-compatible hub over plain folders, for a NAS or LAN without internet.
+
+Files below ``ROOT/datasets/OWNER/NAME/`` are the datasets; copy files in by hand and they are committed.
+"""
+
+import sys
+from pathlib import Path
+
+if not __package__:
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from tools.startup import enter_venv
+
+enter_venv(__name__)
+
+import argparse
+import os
+import secrets
+import socket
+
+import config
+from tools.startup import read_settings
+
+_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The program; returns the exit status: 0 stopped, 1 failed, 2 bad usage or configuration."""
+    parser = argparse.ArgumentParser(prog="local_hub.py", description="A ModelScope-compatible hub over plain folders.")
+    parser.add_argument("--root", help="folder of the hub (default: HUB_DIR)")
+    parser.add_argument("--port", type=int, default=8020, help="port, 0 = any free one (default 8020)")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: this machine alone)")
+    parsed = parser.parse_args(argv)
+    if not 0 <= parsed.port <= 65535:
+        parser.error(f"argument --port: {parsed.port} is not from 0 to 65535")
+    try:
+        root = Path(parsed.root).expanduser().resolve() if parsed.root else read_settings(parsed).paths.hub_dir
+    except config.ConfigError as exc:
+        print(f"{parser.prog}: {exc}", file=sys.stderr)
+        return 2
+    try:
+        return _serve(root, parsed.host, parsed.port)
+    except OSError as exc:
+        print(f"{parser.prog}: can't serve {root} at {parsed.host}:{parsed.port}: {exc.strerror}", file=sys.stderr)
+        return 1
+
+
+def _serve(root: Path, host: str, port: int) -> int:
+    import uvicorn
+
+    from tools.hub.local_server import create_app
+    from tools.hub.local_store import HubStore
+
+    store = HubStore(root)
+    store.prepare()
+    token, where = _token(root)
+    listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    port = listening.getsockname()[1]
+    print(f"hub at http://{host}:{port} over {root}; the token that writes need: {where}", flush=True)
+    if host not in _LOOPBACK:
+        print("whoever reaches this address can read the public datasets; the traffic is not encrypted", flush=True)
+    settings = uvicorn.Config(
+        create_app(store, token), log_level="warning", timeout_graceful_shutdown=2, timeout_keep_alive=30
+    )
+    uvicorn.Server(settings).run(sockets=[listening])
+    return 0
+
+
+def _token(root: Path) -> tuple[str, str]:
+    """The token and where a person finds it; made at the first start."""
+    given = os.environ.get("HUB_TOKEN", "").strip()
+    if given:
+        return given, "HUB_TOKEN"
+    path = root / ".token"
+    if not path.exists():
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as stream:
+            stream.write(secrets.token_hex(24) + "\n")
+    return path.read_text(encoding="utf-8").strip(), str(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
