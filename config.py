@@ -8,7 +8,7 @@ parsers, ``--help`` and the table in the README are made of them. Nothing here r
 import argparse
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -327,6 +327,11 @@ def _parsed(spec: Spec, text: str, source: str) -> Any:
         return spec.parse(text)
     except ValueError as exc:
         raise ConfigError(f"{shown}: expected {exc}") from None
+
+
+def with_token(settings: Settings, token: str | None) -> Settings:
+    """The same settings with another token."""
+    return replace(settings, hub=replace(settings.hub, token=token))
 
 
 def add_flags(parser: argparse.ArgumentParser, *groups: str) -> None:

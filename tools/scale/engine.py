@@ -6,7 +6,6 @@ of its own (the clerk), and both answer through one inbox. So a slow hub delays 
 
 import logging
 import queue
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,6 +16,7 @@ from tools.core.queue_item import QueueItem, Status, claim, give_back, is_due, r
 from tools.hub.client import HubClient
 from tools.runtime import logs
 from tools.runtime.clock import Clock
+from tools.scale.clerk import Answer, Clerk, Inbox
 from tools.scale.executor import Executor
 from tools.stages.item_run import Batch, FolderChanged, ItemRun, RunRules, open_item
 from tools.stages.port import Worker
@@ -27,44 +27,6 @@ from tools.state.work_queue import WorkQueue
 
 log = logging.getLogger("animation.processor")
 _PROBE_AT_MOST = 300.0  # s between two tries while paused
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """What the clerk found: ``value`` or ``error`` of ``task``, whose subject is ``about``."""
-
-    task: str
-    about: Any
-    value: Any = None
-    error: PipelineError | None = None
-
-
-Inbox = queue.SimpleQueue[JobResult | _Answer]
-
-
-class _Clerk:
-    """Does one thing at a time with the hub, in a daemon thread."""
-
-    def __init__(self, inbox: Inbox) -> None:
-        self._inbox = inbox
-        self._tasks: queue.SimpleQueue[tuple[str, Any, Callable[[], Any]]] = queue.SimpleQueue()
-        threading.Thread(target=self._work, name="clerk", daemon=True).start()
-
-    def do(self, task: str, about: Any, call: Callable[[], Any]) -> None:
-        self._tasks.put((task, about, call))
-
-    def _work(self) -> None:
-        while True:
-            task, about, call = self._tasks.get()
-            try:
-                answer = _Answer(task, about, value=call())
-            except PipelineError as exc:
-                answer = _Answer(task, about, error=exc)
-            except Exception as exc:
-                # The boundary of a thread: a bug must come back as an answer, or its item would hang for ever.
-                log.exception("%s failed in a way that nobody foresaw", task)
-                answer = _Answer(task, about, error=PipelineError(f"unforeseen {type(exc).__name__}: {exc}"))
-            self._inbox.put(answer)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +62,7 @@ class Engine:
         self._runs: dict[str, ItemRun] = {}
         self._opening: QueueItem | None = None
         self._inbox: Inbox = queue.SimpleQueue()
-        self._clerk = _Clerk(self._inbox)
+        self._clerk = Clerk(self._inbox)
         self._next_look = 0.0
         self._pause: str | None = "starting"
         self._disk: str | None = None
@@ -110,6 +72,7 @@ class Engine:
         self._probing = False
         self.needs_person = False
         self.any_failed = False
+        self.progress_is_stale = True
 
     def start(self, executor: Executor) -> None:
         """Take the executor, whose results come to ``deliver``; orphans of an earlier life wait again."""
@@ -210,7 +173,7 @@ class Engine:
         self._disk = result.cause
         run.split_what_waits()
 
-    def _answered(self, answer: _Answer) -> None:
+    def _answered(self, answer: Answer) -> None:
         if answer.task == "connect":
             self._connected(answer)
         elif answer.task == "open":
@@ -227,6 +190,7 @@ class Engine:
             log.log(level, "paused, goes on by itself when this is over: %s", cause)
         self._told = cause
         self._pause = cause
+        self.progress_is_stale = True
         self.needs_person = needs_person
         self._next_probe = self._clock.monotonic() + min(
             _PROBE_AT_MOST, self._rules.check_interval * 2 ** min(self._probes, 8)
@@ -238,7 +202,7 @@ class Engine:
             self._probes += 1
             self._clerk.do("connect", None, self._connect)
 
-    def _connected(self, answer: _Answer) -> None:
+    def _connected(self, answer: Answer) -> None:
         self._probing = False
         if isinstance(answer.error, Stopped):
             return
@@ -249,6 +213,7 @@ class Engine:
         if self._pause != "starting":
             log.info("goes on")
         self._pause, self._told, self._probes, self.needs_person = None, "", 0, False
+        self.progress_is_stale = True
         self._next_look = 0.0
 
     def _trouble(self, exc: PipelineError) -> bool:
@@ -292,7 +257,7 @@ class Engine:
             view.put(claimed)
         return claimed
 
-    def _opened(self, answer: _Answer) -> None:
+    def _opened(self, answer: Answer) -> None:
         item: QueueItem = answer.about
         self._opening = None
         if answer.error is None:
@@ -377,7 +342,7 @@ class Engine:
             f"Add {len(batch.records())} AV1 videos of {folder}",
         )
 
-    def _published(self, answer: _Answer) -> None:
+    def _published(self, answer: Answer) -> None:
         run, batch = answer.about
         batch.is_publishing = False
         if answer.error is None:
@@ -438,6 +403,7 @@ class Engine:
             elif run.is_over and not run.is_cancelled:
                 del self._runs[folder]
                 self._settle(run)
+                self.progress_is_stale = True
 
     def _settle(self, run: ItemRun) -> None:
         quarantined = run.quarantined()

@@ -1,0 +1,313 @@
+"""The processor: takes folders from the queue, converts their videos, publishes them, and cleans up.
+
+Holds the lock of its log folder for life, so whatever is ``processing`` when it starts was left behind and waits
+again. What it did is in the journal and on the hub; nothing that was converted is encoded twice.
+"""
+
+import sys
+from pathlib import Path
+
+if not __package__:
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from tools.startup import enter_venv
+
+enter_venv(__name__)
+
+import argparse
+import json
+import logging
+import time
+from typing import TYPE_CHECKING
+
+import config
+from tools.core.errors import IllegalTransition, PipelineError, StateError
+from tools.core.queue_item import QueueItem, Status, cancel, retry
+from tools.startup import read_settings
+from tools.state.progress import ProgressFile
+from tools.state.work_queue import WorkQueue
+
+if TYPE_CHECKING:  # --status must not wait for what it does not use
+    from tools.hub.client import HubClient
+    from tools.runtime.clock import SystemClock
+    from tools.scale.engine import Engine
+    from tools.stages.port import Worker
+
+log = logging.getLogger("animation.processor")
+_TURN = 0.5  # s that a turn waits for news at most
+_STOP_WITHIN = 5.0  # s for jobs to end; the promise is 10 s in all
+_IDLE_PROGRESS = 30.0  # s between two writes of progress.json while nothing runs
+
+
+class QueueProcessor:
+    """Works the queue off. ``check_interval`` in s and ``max_concurrent`` encodes may be edited here."""
+
+    check_interval: float = 60
+    max_concurrent: int = 1
+
+    def __init__(self, settings: config.Settings | None = None, *, clock: "SystemClock | None" = None) -> None:
+        """Nothing is opened or asked here; ``settings`` None = read them when the work begins."""
+        self._settings = settings
+        self._clock = clock
+        if settings is not None and "CHECK_INTERVAL" in settings.given:
+            self.check_interval = settings.processor.check_interval
+        if settings is not None and "MAX_CONCURRENT" in settings.given:
+            self.max_concurrent = settings.processor.max_concurrent
+
+    @property
+    def settings(self) -> config.Settings:
+        if self._settings is None:
+            self._settings = read_settings(argparse.Namespace())
+        return self._settings
+
+    def run(self, drain: bool = False) -> int:
+        """Work until asked to stop, or with ``drain`` until nothing is pending; returns the exit status."""
+        from tools.report.bars import Bars
+        from tools.runtime.clock import SystemClock
+        from tools.scale.executor import LocalExecutor
+        from tools.stages.video_job import run_video_job
+        from tools.state.journal import Journal
+
+        clock = self._clock = self._clock or SystemClock()
+        worker = self._worker()
+        log_dir = self.settings.paths.log_dir
+        engine = self._engine(worker, clock)
+        executor = LocalExecutor(
+            lambda job, port: run_video_job(job, worker, port),
+            self.max_concurrent,
+            engine.deliver,
+            lambda job, event, facts: Journal(log_dir, job.folder).note(event, job.source, **facts),
+        )
+        engine.start(executor)
+        progress, bars = ProgressFile(log_dir), Bars()
+        shown = 0.0
+        try:
+            while not clock.stopping:
+                self._turn(engine)
+                now = clock.monotonic()
+                if now - shown >= (1.0 if engine.is_working() else _IDLE_PROGRESS) or engine.progress_is_stale:
+                    shown = now
+                    self._show(engine, executor, progress, bars)
+                if drain and engine.needs_person:
+                    return 1
+                if drain and engine.is_idle():
+                    return 1 if engine.any_failed else 0
+            return 0
+        finally:
+            engine.close(_STOP_WITHIN)
+            bars.close()
+            self._show(engine, executor, progress, bars)
+            log.info("stopped")
+
+    def _turn(self, engine: "Engine") -> None:
+        try:
+            engine.turn(_TURN)
+        except StateError as exc:
+            log.error("the queue can't be worked with, trying again: %s", exc)
+            self._pause_after_trouble()
+        except PipelineError as exc:
+            log.warning("a turn failed, trying again: %s", exc)
+            self._pause_after_trouble()
+        except Exception:
+            log.exception("a turn of the processor failed; the next one is in its turn")
+            self._pause_after_trouble()
+
+    def _pause_after_trouble(self) -> None:
+        assert self._clock is not None
+        self._clock.sleep(self.check_interval)
+
+    def _show(self, engine: "Engine", executor: object, progress: ProgressFile, bars: object) -> None:
+        from tools.report.bars import Bars
+        from tools.scale.executor import LocalExecutor
+
+        assert isinstance(executor, LocalExecutor) and isinstance(bars, Bars)
+        jobs = executor.progress()
+        bars.show(jobs)
+        engine.progress_is_stale = False
+        try:
+            progress.write(time.time(), engine.paused, jobs)
+        except OSError as exc:
+            log.warning("progress.json can't be written: %s", exc.strerror)
+
+    def _worker(self) -> "Worker":
+        from tools.media.converter import Converter, EncodeOptions
+        from tools.stages.port import Worker
+        from tools.stages.workspace import Workspace
+        from tools.startup import make_hub
+
+        assert self._clock is not None
+        encode = self.settings.encode
+        options = EncodeOptions(
+            encoder=encode.encoder,
+            preset=encode.preset,
+            crf=encode.crf,
+            pix_fmt=encode.pix_fmt,
+            ffmpeg=encode.ffmpeg,
+            stall_timeout=self.settings.processor.stall_timeout,
+            min_decoded_percent=encode.min_decoded_percent,
+            max_encode_rss=int(encode.max_encode_rss_gb * 1e9),
+        )
+        space = Workspace(self.settings.paths.work_dir, int(self.settings.processor.min_free_space_gb * 1e9))
+        hub = make_hub(self.settings, self._clock)
+        # Several encodes at a time are quickest with few threads each; a single one takes what the encoder likes.
+        threads = None if self.max_concurrent == 1 else 1
+        return Worker(hub, Converter(options), space, self.max_concurrent, threads)
+
+    def _engine(self, worker: "Worker", clock: "SystemClock") -> "Engine":
+        from tools.scale.engine import Engine, EngineRules
+        from tools.stages.item_run import RunRules
+        from tools.state.journal import Journal
+
+        settings = self.settings
+        run = RunRules(
+            input_repo=settings.hub.input_repo,
+            output_repo=settings.hub.output_repo,
+            extensions=settings.monitor.video_extensions,
+            marker=settings.monitor.complete_marker,
+            batch_size=settings.processor.batch_size,
+            max_attempts=settings.processor.max_attempts,
+            retry_interval=float(self.check_interval),
+        )
+        rules = EngineRules(
+            run=run,
+            check_interval=float(self.check_interval),
+            stable_time=settings.monitor.min_folder_stable_time,
+            aging_hours=settings.processor.aging_hours,
+        )
+        log_dir = settings.paths.log_dir
+        return Engine(
+            rules,
+            WorkQueue(log_dir),
+            lambda folder: Journal(log_dir, folder),
+            worker,
+            clock,
+            lambda: _connect(settings, worker, clock),
+        )
+
+
+def _connect(settings: config.Settings, worker: "Worker", clock: "SystemClock") -> "HubClient":
+    """Everything that work needs, checked: token, datasets, disk, encoder. Raises what a person must mend.
+
+    The token is read again each time, so one that was put into ``.env`` meanwhile counts.
+    """
+    from tools.core.errors import HubNotFound
+    from tools.startup import make_hub
+
+    try:
+        fresh = read_settings(argparse.Namespace())
+    except config.ConfigError:
+        fresh = settings
+    token = settings.hub.token if fresh.hub.token is None else fresh.hub.token
+    hub = make_hub(config.with_token(settings, token), clock)
+    user = hub.whoami()
+    if not hub.repo_exists(settings.hub.input_repo):
+        raise HubNotFound(f"INPUT_REPO={settings.hub.input_repo} does not exist, or this token can't see it")
+    if not hub.repo_exists(settings.hub.output_repo):
+        hub.create_repo(settings.hub.output_repo)
+        log.info("created the private dataset %s", settings.hub.output_repo)
+    worker.workspace.prepare()
+    log.info("connected as %s, converts by %s", user, worker.converter.prepare())
+    return hub
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The program; returns the exit status: 0 done, 1 failed, 2 bad usage or configuration."""
+    parser = argparse.ArgumentParser(prog="queue_processor.py", description="Convert and publish what is queued.")
+    parser.add_argument("--status", action="store_true", help="show counts, what runs now, the latest items")
+    parser.add_argument("--json", action="store_true", help="with --status: as JSON")
+    parser.add_argument("--drain", action="store_true", help="end when nothing is pending; 1 if an item failed")
+    parser.add_argument("--retry", nargs="?", const="", metavar="FOLDER", help="failed items (or one) wait again")
+    parser.add_argument("--cancel", metavar="FOLDER", help="take a pending or processing item out")
+    config.add_flags(parser, "hub", "processor", "encode", "paths")
+    parsed = parser.parse_args(argv)
+    try:
+        settings = read_settings(parsed)
+    except config.ConfigError as exc:
+        print(f"{parser.prog}: {exc}", file=sys.stderr)
+        return 2
+    try:
+        if parsed.status:
+            return _status(settings, as_json=parsed.json)
+        if parsed.retry is not None:
+            return _retry(settings, parsed.retry)
+        if parsed.cancel is not None:
+            return _cancel(settings, parsed.cancel)
+        return _work(settings, drain=parsed.drain)
+    except PipelineError as exc:
+        print(f"{parser.prog}: {exc}", file=sys.stderr)
+        return 1
+    except OSError as exc:
+        print(f"{parser.prog}: can't write to {settings.paths.log_dir}: {exc.strerror}", file=sys.stderr)
+        return 1
+
+
+def _work(settings: config.Settings, *, drain: bool) -> int:
+    from tools.runtime import logs
+    from tools.runtime.clock import SystemClock, stop_on_signals
+    from tools.state.singleton import Singleton
+
+    clock = SystemClock()
+    stop_on_signals(clock.stop)
+    lock = Singleton(settings.paths.log_dir, "processor")
+    lock.acquire()
+    logs.set_up("processor", settings.paths.log_dir, [settings.hub.token or ""])
+    processor = QueueProcessor(settings, clock=clock)
+    log.info(
+        "working off the queue %s",
+        logs.fields(
+            output=settings.hub.output_repo,
+            hub=settings.hub.endpoint,
+            concurrent=processor.max_concurrent,
+            interval_s=float(processor.check_interval),
+        ),
+    )
+    try:
+        return processor.run(drain)
+    finally:
+        lock.release()
+
+
+def _status(settings: config.Settings, *, as_json: bool) -> int:
+    from tools.report.status import status_json, status_text
+
+    log_dir = settings.paths.log_dir
+    view = WorkQueue(log_dir).read()
+    progress = ProgressFile(log_dir).read()
+    if as_json:
+        print(json.dumps(status_json(view.counts(), view.items(), progress), ensure_ascii=False, indent=1))
+    else:
+        running = (log_dir / ".processor.pid").exists()
+        print(status_text(view.counts(), view.items(), progress, time.time(), running))
+    return 0
+
+
+def _retry(settings: config.Settings, folder: str) -> int:
+    with WorkQueue(settings.paths.log_dir).transaction() as view:
+        chosen = _chosen(view.get(folder), folder) if folder else view.items()
+        failed = [item for item in chosen if item.status is Status.FAILED]
+        if folder and not failed:
+            raise IllegalTransition(f"{folder} is {chosen[0].status.value}, only a failed item can be retried")
+        for item in failed:
+            view.put(retry(item))
+    print(f"{len(failed)} failed items wait again 已重新排队: {', '.join(item.folder for item in failed) or '-'}")
+    return 0
+
+
+def _cancel(settings: config.Settings, folder: str) -> int:
+    with WorkQueue(settings.paths.log_dir).transaction() as view:
+        item = _chosen(view.get(folder), folder)[0]
+        if item.status not in {Status.PENDING, Status.PROCESSING}:
+            raise IllegalTransition(f"{folder} is {item.status.value}, nothing to cancel")
+        view.put(cancel(item, time.time()))
+    print(f"cancelled 已取消: {folder}; queued again when the folder changes, or by --retry")
+    return 0
+
+
+def _chosen(item: QueueItem | None, folder: str) -> list[QueueItem]:
+    if item is None:
+        raise StateError(f"{folder} is not in the queue; --status shows what is")
+    return [item]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

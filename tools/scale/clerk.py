@@ -1,0 +1,51 @@
+"""The thread that asks the hub for the engine: one thing at a time, answers through the engine's inbox."""
+
+import logging
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tools.core.errors import PipelineError
+from tools.stages.video_job import JobResult
+
+log = logging.getLogger("animation.processor")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the clerk found: ``value`` or ``error`` of ``task``, whose subject is ``about``."""
+
+    task: str
+    about: Any
+    value: Any = None
+    error: PipelineError | None = None
+
+
+Inbox = queue.SimpleQueue[JobResult | Answer]
+
+
+class Clerk:
+    """Does one thing at a time with the hub, in a daemon thread."""
+
+    def __init__(self, inbox: Inbox) -> None:
+        self._inbox = inbox
+        self._tasks: queue.SimpleQueue[tuple[str, Any, Callable[[], Any]]] = queue.SimpleQueue()
+        threading.Thread(target=self._work, name="clerk", daemon=True).start()
+
+    def do(self, task: str, about: Any, call: Callable[[], Any]) -> None:
+        self._tasks.put((task, about, call))
+
+    def _work(self) -> None:
+        while True:
+            task, about, call = self._tasks.get()
+            try:
+                answer = Answer(task, about, value=call())
+            except PipelineError as exc:
+                answer = Answer(task, about, error=exc)
+            except Exception as exc:
+                # The boundary of a thread: a bug must come back as an answer, or its item would hang for ever.
+                log.exception("%s failed in a way that nobody foresaw", task)
+                answer = Answer(task, about, error=PipelineError(f"unforeseen {type(exc).__name__}: {exc}"))
+            self._inbox.put(answer)
