@@ -14,8 +14,6 @@ from tools.startup import enter_venv
 enter_venv(__name__)
 
 import argparse
-import os
-import secrets
 import socket
 
 import config
@@ -49,11 +47,11 @@ def _serve(root: Path, host: str, port: int) -> int:
     import uvicorn
 
     from tools.hub.local_server import create_app
-    from tools.hub.local_store import HubStore
+    from tools.hub.local_store import HubStore, read_token
 
     store = HubStore(root)
     store.prepare()
-    token, where = _token(root)
+    token, where = read_token(root)
     listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     port = listening.getsockname()[1]
     print(f"hub at http://{host}:{port} over {root}; the token that writes need: {where}", flush=True)
@@ -64,19 +62,6 @@ def _serve(root: Path, host: str, port: int) -> int:
     )
     uvicorn.Server(settings).run(sockets=[listening])
     return 0
-
-
-def _token(root: Path) -> tuple[str, str]:
-    """The token and where a person finds it; made at the first start."""
-    given = os.environ.get("HUB_TOKEN", "").strip()
-    if given:
-        return given, "HUB_TOKEN"
-    path = root / ".token"
-    if not path.exists():
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as stream:
-            stream.write(secrets.token_hex(24) + "\n")
-    return path.read_text(encoding="utf-8").strip(), str(path)
 
 
 if __name__ == "__main__":

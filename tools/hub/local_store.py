@@ -15,6 +15,7 @@ the next look) puts in place what a crash left out. Files that a person copies i
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import threading
 import time
@@ -321,6 +322,19 @@ class HubStore:
             temporary.replace(visible)
             stat = _stat(visible)
             repo.tree[path] = Entry(entry.sha256, entry.size, stat, entry.commit, entry.time)
+
+
+def read_token(root: Path) -> tuple[str, str]:
+    """The token that writes need and where a person finds it; made at the first call, readable by its owner alone."""
+    given = os.environ.get("HUB_TOKEN", "").strip()
+    if given:
+        return given, "HUB_TOKEN"
+    path = root / ".token"
+    if not path.exists():
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as stream:
+            stream.write(secrets.token_hex(24) + "\n")
+    return path.read_text(encoding="utf-8").strip(), str(path)
 
 
 def _commit(entry: Mapping[str, Any]) -> Commit:

@@ -13,7 +13,7 @@ import os
 import re
 import threading
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -57,8 +57,11 @@ class ModelScopeHub:
             os.environ["MODELSCOPE_DOWNLOAD_TOTAL_TIMEOUT"] = str(30 * 24 * 3600)  # s; the default ends at one hour
             os.environ["MODELSCOPE_DOWNLOAD_TIMEOUT"] = str(max(1, round(self._stall)))
             os.environ.setdefault("MODELSCOPE_DOWNLOAD_INTRA_CLOUD", "false")
-            from modelscope_hub import HubApi
+            from modelscope_hub import HubApi, _download
             from modelscope_hub.config import HubConfig
+            from tqdm import tqdm
+
+            _download.tqdm = partial(tqdm, disable=True)  # it prints bars of its own, also into files
 
             logging.getLogger("modelscope_hub").setLevel(logging.CRITICAL)
             return HubApi(HubConfig(endpoint=self._endpoint, cache_dir=self._cache_dir, token=self._token))

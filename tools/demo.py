@@ -1,0 +1,92 @@
+"""Makes the demo's dataset: a few folders of short clips with sound and subtitles, in the embedded hub's plain folders.
+
+Used by ``start_monitoring.sh --demo``; a second run finds the clips and makes none.
+"""
+
+import sys
+from pathlib import Path
+
+if not __package__:
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from tools.startup import enter_venv
+
+enter_venv(__name__)
+
+import argparse
+import contextlib
+import socket
+import subprocess
+import tempfile
+
+import config
+from tools.core.errors import NoEncoder
+from tools.hub.local_store import HubStore, read_token
+from tools.media.ffmpeg import find_ffmpegs
+from tools.startup import read_settings
+
+_PORT = 8020
+_SUBTITLES = "1\n00:00:00,500 --> 00:00:03,000\n你好, 世界\n\n2\n00:00:03,200 --> 00:00:05,500\nHello, world\n"
+_CLIPS = {
+    "星空物语 第1季/星空物语 - 01.mp4": "testsrc2=size=640x360:rate=24:duration=6",
+    "星空物语 第1季/星空物语 - 02.mkv": "mandelbrot=size=640x360:rate=24",
+    "夏日庭院/夏日庭院 OVA.mkv": "gradients=size=640x360:rate=24:duration=6:speed=0.02",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The program; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="demo.py", description="Make the demo's dataset.")
+    parser.add_argument("--free-port", action="store_true", help="print a free port of this machine, and exit")
+    parser.add_argument("--token", action="store_true", help=argparse.SUPPRESS)
+    parsed = parser.parse_args(argv)
+    if parsed.free_port:
+        print(_free_port())
+        return 0
+    try:
+        settings = read_settings(parsed)
+        if parsed.token:
+            print(read_token(settings.paths.hub_dir)[0])  # into a pipe of start_monitoring.sh, never on a terminal
+            return 0
+        _make(settings.paths.hub_dir, settings.hub.input_repo, str(find_ffmpegs(settings.encode.ffmpeg)[-1]))
+    except (config.ConfigError, NoEncoder) as exc:
+        print(f"{parser.prog}: {exc}", file=sys.stderr)
+        return 1
+    except (OSError, subprocess.CalledProcessError) as exc:
+        print(f"{parser.prog}: the demo's clips can't be made: {exc}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _free_port() -> int:
+    for port in (_PORT, 0):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)) as found:
+            return int(found.getsockname()[1])
+    raise OSError("no free port")
+
+
+def _make(hub_dir: Path, repo: str, ffmpeg: str) -> None:
+    HubStore(hub_dir).prepare()
+    for name, picture in _CLIPS.items():
+        target = hub_dir / "datasets" / repo / name
+        if target.exists():
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=hub_dir / ".hub") as folder:
+            subtitles = Path(folder) / "words.srt"
+            subtitles.write_text(_SUBTITLES, encoding="utf-8")
+            made = Path(folder) / f"clip{target.suffix}"
+            subprocess.run(_command(ffmpeg, picture, subtitles, made), check=True, stdin=subprocess.DEVNULL)
+            made.replace(target)
+
+
+def _command(ffmpeg: str, picture: str, subtitles: Path, made: Path) -> list[str]:
+    inputs = ["-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", "sine=frequency=440", "-i", str(subtitles)]
+    text = "mov_text" if made.suffix == ".mp4" else "srt"
+    codecs = ["-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv420p", "-c:a", "aac", "-c:s", text]
+    tags = ["-metadata:s:a:0", "language=jpn", "-metadata:s:s:0", "language=chi"]
+    return [ffmpeg, "-v", "error", "-nostdin", "-y", *inputs, "-t", "6", *codecs, *tags, str(made)]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
