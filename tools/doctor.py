@@ -1,0 +1,96 @@
+"""The doctor: looks at everything that the monitor and the processor need, one line each, and says what to do.
+
+Changes nothing, never shows the token, and ends whatever hangs. Exit status 1 when there is a problem.
+"""
+
+import sys
+from pathlib import Path
+
+if not __package__:
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from tools.startup import enter_venv
+
+enter_venv(__name__)
+
+import argparse
+import tempfile
+from collections.abc import Iterator
+
+import config
+from tools.core.errors import NoEncoder
+from tools.hub.client import HubClient
+from tools.hub.modelscope_client import ModelScopeHub
+from tools.media.converter import EncodeOptions
+from tools.media.ffmpeg import try_encoders
+from tools.report import checks
+from tools.report.checks import Finding
+from tools.startup import read_settings
+
+_LIMIT = 20.0  # s for one question to the hub; the SDK repeats what fails
+_ANSWER = 8.0  # s for the hub to say anything at all
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The program; returns the exit status: 0 all is well, 1 there is a problem, 2 bad usage or configuration."""
+    parser = argparse.ArgumentParser(prog="doctor.py", description="Check everything that the programs need.")
+    config.add_flags(parser, "hub", "encode", "paths")
+    parsed = parser.parse_args(argv)
+    try:
+        settings = read_settings(parsed)
+    except config.ConfigError as exc:
+        print(f"{parser.prog}: {exc}", file=sys.stderr)
+        return 2
+    problems = 0
+    for finding in _findings(settings):
+        problems += not finding.ok
+        print(finding, flush=True)
+    print(f"{problems} problems 发现 {problems} 个问题" if problems else "All is well. 一切正常。")
+    return 1 if problems else 0
+
+
+def _findings(settings: config.Settings) -> Iterator[Finding]:
+    """Each as soon as it is known, the quick ones first."""
+    yield checks.check_python()
+    yield checks.check_packages(config.ROOT / "requirements.txt")
+    yield checks.check_tmux()
+    yield checks.check_writable("LOG_DIR", settings.paths.log_dir)
+    yield checks.check_writable("WORK_DIR", settings.paths.work_dir)
+    yield checks.check_space(settings.paths.work_dir, settings.processor.min_free_space_gb)
+    yield from _media(settings)
+    yield from _hub(settings)
+
+
+def _media(settings: config.Settings) -> Iterator[Finding]:
+    programs = checks.check_ffprobe(settings.encode.ffmpeg)
+    yield programs
+    encode = settings.encode
+    options = EncodeOptions(
+        encoder=encode.encoder, preset=encode.preset, crf=encode.crf, pix_fmt=encode.pix_fmt, ffmpeg=encode.ffmpeg
+    )
+    try:
+        trials = try_encoders(options)
+    except NoEncoder:
+        return  # no ffmpeg at all: said above
+    yield checks.judge_trials(trials)
+    print("\n".join(checks.trial_lines(trials)), flush=True)
+
+
+def _hub(settings: config.Settings) -> Iterator[Finding]:
+    reachable, clock = checks.check_endpoint(settings.hub.endpoint, _ANSWER)
+    yield reachable
+    if clock is not None:
+        yield clock
+    if not reachable.ok:
+        return  # every further question would only wait
+    with tempfile.TemporaryDirectory(prefix="animation_doctor_", ignore_cleanup_errors=True) as cache:
+        hub: HubClient = ModelScopeHub(
+            settings.hub.endpoint, settings.hub.token, cache_dir=Path(cache), stall_timeout=_ANSWER
+        )
+        yield checks.within(_LIMIT, lambda: checks.check_token(hub), "token")
+        yield checks.within(_LIMIT, lambda: checks.check_input(hub, settings.hub.input_repo), "input repo")
+        yield checks.within(_LIMIT, lambda: checks.check_output(hub, settings.hub.output_repo), "output repo")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

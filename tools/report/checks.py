@@ -1,0 +1,196 @@
+"""What the doctor looks at: each check asks one thing of this machine or of the hub and says in one line how it is.
+
+Takes plain values, changes nothing that stays, and ends: whatever asks another machine is given up after a limit.
+"""
+
+import importlib.metadata
+import re
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+
+from tools.core.errors import HubError, HubNotFound, NoEncoder, PipelineError
+from tools.hub.client import HubClient
+from tools.media.ffmpeg import Trial, find_ffmpegs, find_ffprobe
+
+SET_UP = "run `bash start_monitoring.sh --setup-only`"
+_SKEW = 300.0  # s; signed addresses of object stores commonly allow 15 minutes
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line: what was looked at, whether it is as it must be, what was seen, and (for a problem) what to do."""
+
+    subject: str
+    ok: bool
+    seen: str
+    advice: str = ""
+
+    def __str__(self) -> str:
+        state = "OK" if self.ok else "PROBLEM"
+        return f"{state:<8} {self.subject:<12} {self.seen}{self.advice and ' -> ' + self.advice}"
+
+
+def check_python(version: tuple[int, ...] = tuple(sys.version_info[:3])) -> Finding:
+    shown = ".".join(str(part) for part in version)
+    if version < (3, 10):
+        return Finding("python", False, f"{shown} is too old", "install Python 3.10 or newer, then " + SET_UP)
+    return Finding("python", True, f"{shown} at {sys.executable}")
+
+
+def check_packages(requirements: Path) -> Finding:
+    """Whether every package that the file names is installed."""
+    names = re.findall(r"^([\w.-]+)", requirements.read_text(encoding="utf-8"), re.MULTILINE)
+    missing = [name for name in names if not _is_installed(name)]
+    if missing:
+        return Finding("packages", False, "missing: " + ", ".join(missing), SET_UP)
+    return Finding("packages", True, f"all {len(names)} of {requirements.name} are there")
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def check_tmux() -> Finding:
+    found = shutil.which("tmux")
+    if found is None:
+        advice = SET_UP + ", or start with --foreground, which needs no tmux"
+        return Finding("tmux", False, "not found", advice)
+    return Finding("tmux", True, found)
+
+
+def check_ffprobe(setting: str) -> Finding:
+    """ffmpeg and ffprobe, as the FFMPEG setting asks for them."""
+    try:
+        ffmpegs = find_ffmpegs(setting)
+        ffprobe = find_ffprobe(ffmpegs)
+    except NoEncoder as exc:
+        return Finding("ffmpeg", False, str(exc), SET_UP)
+    return Finding("ffmpeg", True, ", ".join(str(path) for path in [*ffmpegs, ffprobe]))
+
+
+def judge_trials(trials: Sequence[Trial]) -> Finding:
+    """Whether one of the encoders that were tried can be used."""
+    working = [trial.encoder for trial in trials if trial.works]
+    if not working:
+        advice = "install a newer ffmpeg, or set ENCODER=auto"
+        return Finding("encoder", False, f"none of the {len(trials)} AV1 encoders works here", advice)
+    return Finding("encoder", True, f"usable: {', '.join(dict.fromkeys(working))}")
+
+
+def trial_lines(trials: Sequence[Trial]) -> list[str]:
+    """The table of the candidates, below the encoder's line."""
+    rows = []
+    for trial in trials:
+        result = "works" if trial.works else f"no: {trial.reason}"
+        rows.append(f"{'':<21} {trial.encoder:<11} {trial.ffmpeg} {trial.version}: {result}"[:300])
+    return rows
+
+
+def check_space(folder: Path, floor_gb: float) -> Finding:
+    """Free space where videos under way are kept, against MIN_FREE_SPACE_GB."""
+    free = shutil.disk_usage(_existing(folder)).free / 1e9
+    seen = f"{free:.1f} GB free at {folder}, {floor_gb:g} GB stay free always"
+    if free <= floor_gb:
+        return Finding("disk", False, seen, "free some space, move WORK_DIR, or lower MIN_FREE_SPACE_GB")
+    return Finding("disk", True, seen)
+
+
+def check_writable(name: str, folder: Path) -> Finding:
+    """Whether files can be made in a folder, or the folder itself can be made."""
+    place = _existing(folder)
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as exc:
+        advice = f"give this user the right to write there, or set another {name}"
+        return Finding(name, False, f"can't write to {place}: {exc.strerror}", advice)
+    return Finding(name, True, f"{folder} can be written")
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that is there."""
+    return next((path for path in [folder, *folder.parents] if path.exists()), Path("/"))
+
+
+def check_endpoint(endpoint: str, limit: float) -> tuple[Finding, Finding | None]:
+    """Whether the hub answers at all within ``limit`` s, and how its clock stands to ours (None: it does not tell)."""
+    import requests
+
+    try:
+        with requests.get(endpoint, timeout=limit, stream=True) as answer:
+            date, status = answer.headers.get("Date"), answer.status_code
+    except requests.RequestException as exc:
+        advice = "check the network, the proxy and MODELSCOPE_ENDPOINT"
+        return Finding("endpoint", False, f"{endpoint} does not answer ({type(exc).__name__})", advice), None
+    if status >= 500:
+        seen = f"{endpoint} answers with status {status}"
+        return Finding("endpoint", False, seen, "the hub itself has a trouble: wait, nothing is lost"), None
+    return Finding("endpoint", True, f"{endpoint} answers"), judge_clock(date, time.time())
+
+
+def judge_clock(date: str | None, now: float) -> Finding | None:
+    """Our clock against an answer's Date header; None where there is no such header that can be read."""
+    try:
+        skew = now - parsedate_to_datetime(date or "").timestamp()
+    except ValueError:
+        return None
+    if abs(skew) > _SKEW:
+        seen = f"{abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} the hub's"
+        return Finding("clock", False, seen, "set this machine's clock (timedatectl set-ntp true)")
+    return Finding("clock", True, f"within {max(1.0, abs(skew)):.0f} s of the hub's")
+
+
+def check_token(hub: HubClient) -> Finding:
+    try:
+        return Finding("token", True, f"belongs to {hub.whoami()}")
+    except HubError as exc:
+        return Finding("token", False, str(exc), "README.md, real use, tells where to get one")
+
+
+def check_input(hub: HubClient, repo: str) -> Finding:
+    try:
+        head = hub.head(repo)
+    except HubNotFound:
+        seen = f"INPUT_REPO={repo} does not exist, or this token can't see it"
+        return Finding("input repo", False, seen, "check the name and whose token it is")
+    except HubError as exc:
+        return Finding("input repo", False, str(exc), "see the lines above")
+    return Finding("input repo", True, f"{repo}, " + (f"commit {head.commit_id[:8]}" if head else "still empty"))
+
+
+def check_output(hub: HubClient, repo: str) -> Finding:
+    try:
+        exists = hub.repo_exists(repo)
+    except HubError as exc:
+        return Finding("output repo", False, str(exc), "see the lines above")
+    return Finding("output repo", True, repo if exists else f"{repo} will be created, private")
+
+
+def within(limit: float, check: Callable[[], Finding], subject: str) -> Finding:
+    """The check's finding, or a problem when it takes longer than ``limit`` s."""
+    found: list[Finding] = []
+
+    def ask() -> None:
+        try:
+            found.append(check())
+        except (PipelineError, OSError, ValueError) as exc:
+            found.append(Finding(subject, False, f"can't be checked: {exc}", "see the lines above"))
+
+    # A daemon: a call that hangs for ever must not keep the program from ending.
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(limit)
+    if not found:
+        return Finding(subject, False, f"no answer within {limit:g} s", "check the network, then run this again")
+    return found[0]
