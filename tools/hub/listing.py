@@ -128,7 +128,7 @@ class Listing:
         try:
             answer = self._session().get(url, params=query, timeout=self._timeout)
         except requests.RequestException as exc:
-            raise HubUnavailable(f"the hub at {urlsplit(url).netloc} can't be reached: {type(exc).__name__}") from None
+            raise HubUnavailable(f"the hub at {urlsplit(url).netloc} does not answer: {type(exc).__name__}") from None
         if answer.status_code != 200:
             raise _refusal(answer, path)
         return answer

@@ -175,8 +175,11 @@ class ModelScopeHub:
             raise self._translated(doing, exc) from None
 
     def _translated(self, doing: str, exc: Exception) -> HubError:
+        import requests
         from modelscope_hub import errors as sdk
 
+        if isinstance(exc, sdk.NetworkError | requests.ConnectionError):
+            return HubUnavailable(f"can't {doing}: the hub at {self._endpoint} can't be reached")
         text = f"can't {doing}: {self._plain(exc)}"
         status = getattr(exc, "status_code", None)
         if isinstance(exc, sdk.AuthenticationError | sdk.PermissionDeniedError) or status in {401, 403}:

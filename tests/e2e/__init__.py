@@ -1,0 +1,1 @@
+"""The programs as a user starts them, watched through their files."""

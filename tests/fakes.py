@@ -1,0 +1,128 @@
+"""Small working stand-ins for what tests can't have: time that passes on demand, a hub in memory."""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tools.core.errors import HubNotFound, HubRejected
+from tools.core.folder import RemoteFile
+from tools.hub.client import AddBlob, Head, Operation, Progress
+
+
+class FakeClock:
+    """A clock that moves when somebody sleeps or a test says so. ``slept`` lists the waits."""
+
+    def __init__(self, now: float = 1_700_000_000.0) -> None:
+        self.now = now
+        self.steady = 1000.0
+        self.stopping = False
+        self.slept: list[float] = []
+
+    def time(self) -> float:
+        return self.now
+
+    def monotonic(self) -> float:
+        return self.steady
+
+    def sleep(self, seconds: float) -> bool:
+        self.slept.append(seconds)
+        self.pass_time(seconds)
+        return self.stopping
+
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+        self.steady += seconds
+
+
+@dataclass(slots=True)
+class _MemoryRepo:
+    commits: list[tuple[str, float, dict[str, tuple[int, str, float]]]] = field(default_factory=list)
+
+
+class MemoryHub:
+    """A hub client over dictionaries. ``put`` plays the uploader; ``clock`` gives commit and server times."""
+
+    def __init__(self, clock: FakeClock | None = None) -> None:
+        self.clock = clock or FakeClock()
+        self._repos: dict[str, _MemoryRepo] = {}
+        self._blobs: dict[str, bytes] = {}
+
+    def put(self, repo: str, files: Mapping[str, bytes | None], message: str = "put") -> str:
+        """Commit files (None = delete); makes the repo when it is missing."""
+        held = self._repos.setdefault(repo, _MemoryRepo())
+        now = float(int(self.clock.time()))
+        tree = dict(held.commits[-1][2]) if held.commits else {}
+        for path, content in files.items():
+            if content is None:
+                tree.pop(path, None)
+                continue
+            sha256 = hashlib.sha256(content).hexdigest()
+            self._blobs[sha256] = content
+            tree[path] = (len(content), sha256, now)
+        commit = hashlib.sha1(f"{repo}{len(held.commits)}{message}".encode()).hexdigest()
+        held.commits.append((commit, now, tree))
+        return commit
+
+    def commits_of(self, repo: str) -> int:
+        return len(self._repos[repo].commits)
+
+    def whoami(self) -> str:
+        return "memory"
+
+    def repo_exists(self, repo: str) -> bool:
+        return repo in self._repos
+
+    def create_repo(self, repo: str) -> None:
+        self._repos.setdefault(repo, _MemoryRepo())
+
+    def head(self, repo: str) -> Head | None:
+        commits = self._repo(repo).commits
+        return Head(commits[-1][0], commits[-1][1], float(int(self.clock.time()))) if commits else None
+
+    def list_files(self, repo: str, commit: str) -> Iterator[RemoteFile]:
+        for path, (size, sha256, when) in sorted(self._tree(repo, commit).items()):
+            yield RemoteFile(path, size, sha256, when)
+
+    def list_folder(self, repo: str, commit: str, folder: str) -> list[RemoteFile]:
+        return [file for file in self.list_files(repo, commit) if file.folder == folder]
+
+    def read_file(self, repo: str, commit: str, path: str) -> bytes | None:
+        found = self._tree(repo, commit).get(path)
+        return None if found is None else self._blobs[found[1]]
+
+    def download(self, repo: str, commit: str, file: RemoteFile, target: Path, progress: Progress) -> str:
+        content = self.read_file(repo, commit, file.path)
+        if content is None:
+            raise HubNotFound(f"no {file.path}", status=404)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+        progress(len(content))
+        return hashlib.sha256(content).hexdigest()
+
+    def store_blob(self, repo: str, source: Path, sha256: str, size: int, progress: Progress) -> None:
+        self._repo(repo)
+        self._blobs[sha256] = source.read_bytes()
+        progress(size)
+
+    def commit(self, repo: str, operations: Sequence[Operation], message: str) -> str:
+        files: dict[str, bytes | None] = {}
+        for operation in operations:
+            if isinstance(operation, AddBlob) and operation.sha256 not in self._blobs:
+                raise HubRejected(f"no blob {operation.sha256}", status=400)
+            content = self._blobs[operation.sha256] if isinstance(operation, AddBlob) else operation.content
+            files[operation.path] = content
+        self._repo(repo)
+        return self.put(repo, files, message)
+
+    def _repo(self, repo: str) -> _MemoryRepo:
+        try:
+            return self._repos[repo]
+        except KeyError:
+            raise HubNotFound(f"no dataset {repo}", status=404) from None
+
+    def _tree(self, repo: str, commit: str) -> dict[str, tuple[int, str, float]]:
+        for found, _, tree in self._repo(repo).commits:
+            if found == commit:
+                return tree
+        raise HubNotFound(f"no revision {commit}", status=404)

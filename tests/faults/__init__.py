@@ -1,0 +1,1 @@
+"""Kills, torn files, a hub that misbehaves."""

@@ -1,0 +1,1 @@
+"""Real SDK against the embedded hub; real ffmpeg on tiny clips."""

@@ -1,0 +1,1 @@
+"""Decisions and small parts, no hub and no encoder."""
