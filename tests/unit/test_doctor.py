@@ -1,0 +1,207 @@
+"""Each check of the doctor sees its trouble, and the program tells it without hanging or showing the token."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from email.utils import format_datetime
+from pathlib import Path
+
+import pytest
+
+import config
+from tests.hub_server import RunningHub, running_hub
+from tools.media.ffmpeg import Trial
+from tools.report import checks
+from tools.report.checks import Finding
+
+NOW = 1_700_000_000.0
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[RunningHub]:
+    with running_hub(tmp_path / "hub") as running:
+        yield running
+
+
+def _header(seconds: float) -> str:
+    return format_datetime(datetime.fromtimestamp(seconds, timezone.utc), usegmt=True)
+
+
+def _trial(encoder: str, works: bool, reason: str = "") -> Trial:
+    return Trial(Path("/usr/bin/ffmpeg"), "9.0", encoder, works, reason)
+
+
+@pytest.mark.parametrize(("version", "ok"), [((3, 9, 18), False), ((3, 10, 0), True), ((3, 14, 1), True)])
+def test_python_older_than_3_10_is_a_problem(version: tuple[int, ...], ok: bool) -> None:
+    assert checks.check_python(version).ok is ok
+
+
+def test_missing_package_is_named(tmp_path: Path) -> None:
+    requirements = tmp_path / "requirements.txt"
+    requirements.write_text("# a comment\nrequests>=2,<3\nno-such-package-anywhere>=1\n", encoding="utf-8")
+    finding = checks.check_packages(requirements)
+    assert not finding.ok
+    assert finding.seen == "missing: no-such-package-anywhere"
+    assert "--setup-only" in finding.advice
+
+
+def test_packages_of_the_project_are_found() -> None:
+    assert checks.check_packages(config.ROOT / "requirements.txt").ok
+
+
+@pytest.mark.parametrize(("skew", "ok"), [(0, True), (299, True), (-299, True), (301, False), (-3600, False)])
+def test_clock_that_is_off_by_minutes_is_a_problem(skew: float, ok: bool) -> None:
+    finding = checks.judge_clock(_header(NOW), NOW + skew)
+    assert finding is not None
+    assert finding.ok is ok
+    if not ok:
+        assert ("ahead of" in finding.seen) == (skew > 0)
+
+
+@pytest.mark.parametrize("header", [None, "", "yesterday"])
+def test_clock_of_a_hub_that_does_not_tell_is_not_judged(header: str | None) -> None:
+    assert checks.judge_clock(header, NOW) is None
+
+
+def test_one_working_encoder_is_enough_and_the_others_have_their_reason() -> None:
+    trials = [_trial("av1_nvenc", False, "no such card"), _trial("libsvtav1", True)]
+    assert checks.judge_trials(trials).ok
+    lines = checks.trial_lines(trials)
+    assert lines[0].endswith("no: no such card")
+    assert lines[1].endswith("works")
+
+
+def test_no_working_encoder_is_a_problem() -> None:
+    assert not checks.judge_trials([_trial("av1_nvenc", False, "no such card")]).ok
+
+
+def test_missing_ffmpeg_is_a_problem() -> None:
+    finding = checks.check_ffprobe("/no/such/ffmpeg")
+    assert not finding.ok
+    assert "/no/such/ffmpeg" in finding.seen
+
+
+def test_tmux_is_missed_when_it_is_not_on_the_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert not checks.check_tmux().ok
+
+
+def test_space_counts_for_a_folder_that_is_not_there_yet(tmp_path: Path) -> None:
+    free = shutil.disk_usage(tmp_path).free / 1e9
+    folder = tmp_path / "not" / "yet"
+    assert checks.check_space(folder, free / 2).ok
+    assert not checks.check_space(folder, free * 2).ok
+    assert not folder.exists()
+
+
+def test_folder_that_cannot_be_written_is_a_problem_and_nothing_is_left_behind(tmp_path: Path) -> None:
+    assert checks.check_writable("LOG_DIR", tmp_path / "log").ok
+    assert list(tmp_path.iterdir()) == []
+    finding = checks.check_writable("LOG_DIR", Path("/proc/animation"))
+    assert not finding.ok
+    assert "LOG_DIR" in finding.advice
+
+
+def test_question_without_an_answer_is_given_up() -> None:
+    never = threading.Event()
+
+    def ask() -> Finding:
+        never.wait(30)
+        return Finding("token", True, "late")
+
+    began = time.monotonic()
+    finding = checks.within(0.2, ask, "token")
+    never.set()
+    assert not finding.ok
+    assert time.monotonic() - began < 5
+
+
+def test_endpoint_that_accepts_and_never_answers_is_given_up() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        finding, clock = checks.check_endpoint(f"http://127.0.0.1:{silent.getsockname()[1]}", 0.3)
+    assert not finding.ok
+    assert clock is None
+
+
+def _doctor(hub: RunningHub, tmp_path: Path, **changes: str) -> tuple[int, dict[str, str], str]:
+    """Exit status, state by subject, and all that was printed."""
+    environ = {
+        name: value for name, value in os.environ.items() if name in {"PATH", "LANG"} or name.startswith("PYTHON")
+    }
+    environ |= {
+        "HOME": str(tmp_path),
+        "ANIMATION_DOTENV": str(tmp_path / "none.env"),
+        "ANIMATION_VENV": str(config.ROOT / ".venv"),  # stay under this Python
+        "MODELSCOPE_ENDPOINT": hub.endpoint,
+        "MODELSCOPE_API_TOKEN": hub.token,
+        "INPUT_REPO": "me/animation",
+        "OUTPUT_REPO": "me/result",
+        "ENCODER": "libsvtav1",
+        "LOG_DIR": str(tmp_path / "log"),
+        "WORK_DIR": str(tmp_path / "work"),
+        "MIN_FREE_SPACE_GB": "0",
+        **changes,
+    }
+    ended = subprocess.run(
+        [sys.executable, config.ROOT / "tools" / "doctor.py"],
+        env=environ,
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ended.stderr == "" or ended.returncode == 2, ended.stderr
+    states = {}
+    for line in ended.stdout.splitlines():
+        if line.startswith(("OK", "PROBLEM")):
+            states[line[9:21].strip()] = line.split()[0]
+    return ended.returncode, states, ended.stdout + ended.stderr
+
+
+def test_all_is_well_with_a_hub_that_has_the_input(hub: RunningHub, tmp_path: Path) -> None:
+    (hub.root / "datasets" / "me" / "animation").mkdir(parents=True)
+    status, states, printed = _doctor(hub, tmp_path)
+    assert status == 0, printed
+    assert set(states.values()) == {"OK"}
+    assert {"python", "packages", "tmux", "ffmpeg", "encoder", "disk", "LOG_DIR", "endpoint", "clock"} <= states.keys()
+    assert "me/result will be created, private" in printed
+    assert hub.token not in printed
+    assert not (tmp_path / "log").exists()
+    assert hub.store.names() == ["me/animation"]
+
+
+def test_unknown_input_and_wrong_token_are_two_problems(hub: RunningHub, tmp_path: Path) -> None:
+    status, states, printed = _doctor(hub, tmp_path, MODELSCOPE_API_TOKEN="not-the-right-one")
+    assert status == 1
+    assert states["token"] == states["input repo"] == "PROBLEM"
+    assert "not-the-right-one" not in printed
+    assert states["endpoint"] == "OK"
+
+
+def test_no_token_is_a_problem_that_says_what_to_do(hub: RunningHub, tmp_path: Path) -> None:
+    status, states, printed = _doctor(hub, tmp_path, MODELSCOPE_API_TOKEN="")
+    assert status == 1
+    assert states["token"] == "PROBLEM"
+    assert "modelscope login" in printed
+
+
+def test_hub_that_is_down_is_one_problem_told_quickly(hub: RunningHub, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        address = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    status, states, _ = _doctor(hub, tmp_path, MODELSCOPE_ENDPOINT=address)
+    assert status == 1
+    assert [subject for subject, state in states.items() if state == "PROBLEM"] == ["endpoint"]
+
+
+def test_wrong_setting_is_one_line_and_status_2(hub: RunningHub, tmp_path: Path) -> None:
+    status, _, printed = _doctor(hub, tmp_path, CRF="1000")
+    assert status == 2
+    assert len(printed.splitlines()) == 1
+    assert "CRF" in printed
