@@ -143,6 +143,8 @@ def claim(item: QueueItem, now: float) -> QueueItem:
 
 def give_back(item: QueueItem, not_before: float | None = None, error: str | None = None) -> QueueItem:
     """Stopped, orphaned, or trouble that may pass: waits again, at the earliest at ``not_before`` (epoch s)."""
+    if item.status is not Status.PROCESSING:
+        raise IllegalTransition(f"{item.folder}: only a claimed item can be given back, this is {item.status.value}")
     when = None if not_before is None else local_time(not_before + 0.999)
     return _move(item, Status.PENDING, start_time=None, end_time=None, not_before=when, error=error)
 

@@ -53,14 +53,13 @@ class _TerminalHandler(logging.StreamHandler[IO[str]]):
 def set_up(program: str, log_dir: Path, secrets: Iterable[str] = ()) -> None:
     """Send the root logger to ``log_dir``/processing.log and to standard error. Raises OSError when it can't write.
 
-    The file is reopened after a rotation. A caller's own ``logging.basicConfig(level=…)`` keeps its level; without one
-    the level is INFO. A second call replaces the first.
+    The file is reopened after a rotation. The level is INFO, or DEBUG where the caller's own ``logging.basicConfig``
+    says so. A second call replaces the first.
     """
     log_dir.mkdir(parents=True, exist_ok=True)
     root = logging.getLogger()
     ours = [handler for handler in root.handlers if isinstance(handler.formatter, _LineFormatter)]
-    if not root.handlers:
-        root.setLevel(logging.INFO)
+    root.setLevel(min(root.level or logging.INFO, logging.INFO))
     for handler in ours:
         root.removeHandler(handler)
         handler.close()

@@ -117,7 +117,7 @@ class Engine:
             log.info("some transfers did not end in time; they end with the program")
         given = [*self._runs, *([self._opening.folder] if self._opening else [])]
         for folder in given:
-            self._queue.update(folder, lambda item: give_back(item) if item.status is Status.PROCESSING else item)
+            self._change(folder, give_back)
         if given:
             log.info("given back, goes on where it stopped at the next start: %s", logs.fields(folders=len(given)))
 
@@ -131,6 +131,16 @@ class Engine:
                     log.info("left behind by an earlier run, waits again: %s", logs.fields(folder=item.folder))
             live = [item.folder for item in view.items() if item.status is Status.PENDING]
         self._worker.workspace.sweep(live)
+
+    def _change(self, folder: str, change: Callable[[QueueItem], QueueItem]) -> QueueItem | None:
+        """Move a claimed item; None where it is not ours any more (cancelled, or edited away)."""
+        with self._queue.transaction() as view:
+            item = view.get(folder)
+            if item is None or item.status is not Status.PROCESSING:
+                return None
+            new = change(item)
+            view.put(new)
+            return new
 
     # --- messages ------------------------------------------------------------------------------------------------
 
@@ -272,23 +282,23 @@ class Engine:
         elif isinstance(answer.error, FolderChanged):
             self._not_as_queued(item, answer.error)
         elif self._trouble(answer.error):
-            self._queue.update(item.folder, give_back)
+            self._change(item.folder, give_back)
         else:
             wait = self._clock.time() + self._rules.check_interval
             cause = str(answer.error)
             log.warning("can't begin, tried again later: %s", logs.fields(folder=item.folder, cause=cause))
-            self._queue.update(item.folder, lambda it: give_back(it, wait, cause))
+            self._change(item.folder, lambda it: give_back(it, wait, cause))
 
     def _not_as_queued(self, item: QueueItem, change: FolderChanged) -> None:
         now = self._clock.time()
         log.info("%s: %s", change, logs.fields(folder=item.folder))
         if change.folder is None:
-            self._queue.update(item.folder, lambda it: settle(it, now, it.quarantined, str(change)))
+            self._change(item.folder, lambda it: settle(it, now, it.quarantined, str(change)))
             self._forget(item.folder)
             return
         # The monitor puts the new fingerprint in once it is stable; until then there is nothing to do here.
         later = now + max(self._rules.stable_time, self._rules.check_interval)
-        self._queue.update(item.folder, lambda it: give_back(it, later, str(change)))
+        self._change(item.folder, lambda it: give_back(it, later, str(change)))
 
     def _submit(self, now: float) -> None:
         assert self._executor is not None
@@ -393,7 +403,7 @@ class Engine:
 
     def _show_totals(self, run: ItemRun) -> None:
         totals: dict[str, Any] = {**run.totals(), "hash": run.fingerprint}
-        self._queue.update(run.item.folder, lambda item: replace(item, **totals))
+        self._change(run.item.folder, lambda item: replace(item, **totals))
 
     def _settle_over(self) -> None:
         for folder, run in list(self._runs.items()):
@@ -408,10 +418,12 @@ class Engine:
     def _settle(self, run: ItemRun) -> None:
         quarantined = run.quarantined()
         now = self._clock.time()
-        item = self._queue.update(run.item.folder, lambda it: settle(it, now, quarantined))
-        self.any_failed |= item.status is Status.FAILED
+        item = self._change(run.item.folder, lambda it: settle(it, now, quarantined))
         self._forget(run.item.folder)
         self._next_look = 0.0
+        if item is None:
+            return  # a person took it out of the queue this very moment
+        self.any_failed |= item.status is Status.FAILED
         log.info(
             "%s %s",
             "folder completed" if item.status is Status.COMPLETED else "folder ended incomplete",

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tools.core.errors import CorruptState, StateError
+from tools.core.errors import CorruptState
 from tools.core.queue_item import QueueItem, Status, from_json, to_json
 from tools.state.json_file import JsonFile
 
@@ -93,16 +93,6 @@ class WorkQueue:
             except BaseException:
                 self._view = None  # what the block did to it is not in the file
                 raise
-
-    def update(self, folder: str, change: Callable[[QueueItem], QueueItem]) -> QueueItem:
-        """Replace one item by ``change`` of it, in a transaction of its own; returns the new one."""
-        with self.transaction() as view:
-            item = view.get(folder)
-            if item is None:
-                raise StateError(f"{folder} is not in the queue any more: {self.path} was edited while programs ran")
-            new = change(item)
-            view.put(new)
-            return new
 
     def _remember(self, view: QueueView | None, stamp: tuple[int, int, int] | None) -> None:
         self._view = view or QueueView({}, {}, [])

@@ -1,0 +1,129 @@
+"""Settings: precedence, defaults, and one line for what is wrong."""
+
+import argparse
+import stat
+from pathlib import Path
+
+import pytest
+
+import config
+from config import ConfigError, Settings
+from tools.modelscope_monitor import ModelScopeMonitor
+from tools.modelscope_monitor import main as monitor_main
+from tools.queue_processor import QueueProcessor
+from tools.queue_processor import main as processor_main
+from tools.startup import read_settings
+
+
+def test_flags_beat_environment_beats_dotenv_beats_defaults() -> None:
+    name = "MONITOR_INTERVAL"
+    assert Settings.load({}).monitor.interval == 300
+    assert Settings.load({}, {name: "1"}).monitor.interval == 1
+    assert Settings.load({name: "2"}, {name: "1"}).monitor.interval == 2
+    assert Settings.load({name: "2"}, {name: "1"}, {name: "3.5"}).monitor.interval == 3.5
+
+
+def test_empty_value_is_the_default_and_does_not_hide_a_weaker_source() -> None:
+    assert Settings.load({"CRF": " "}).encode.crf == 30
+    assert Settings.load({"CRF": ""}, {"CRF": "20"}).encode.crf == 20
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "accepted"),
+    [
+        ("MONITOR_INTERVAL", "abc", "a number from 0.1 to 86400 s"),
+        ("MONITOR_INTERVAL", "nan", "a number"),
+        ("MONITOR_INTERVAL", "0", "a number"),
+        ("MAX_CONCURRENT", "1.5", "a whole number from 1 to 256"),
+        ("INPUT_REPO", "../x", "owner/name"),
+        ("ENCODER", "x264", "one of auto"),
+        ("MODELSCOPE_ENDPOINT", "ftp://x", "an address"),
+        ("MODELSCOPE_ENDPOINT", "https://me:secret@x", "without user or password"),
+        ("VIDEO_EXTENSIONS", ",", "extensions"),
+        ("COMPLETE_MARKER", "a/b", "file name"),
+        ("FRAMES_REPO", "a/b", "not part of this version"),
+    ],
+)
+def test_wrong_value_is_one_line_with_name_value_and_range(name: str, value: str, accepted: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Settings.load({name: value})
+    text = str(caught.value)
+    assert name in text and repr(value) in text and accepted in text and "environment" in text and "\n" not in text
+
+
+def test_token_is_in_no_message_and_no_repr() -> None:
+    with pytest.raises(ConfigError) as caught:
+        Settings.load({"MODELSCOPE_API_TOKEN": "hush hush"})
+    assert "hush" not in str(caught.value)
+    assert "quiet" not in repr(Settings.load({"MODELSCOPE_API_TOKEN": "quiet"}))
+
+
+def test_output_equal_to_input_is_refused() -> None:
+    with pytest.raises(ConfigError, match="two different datasets"):
+        Settings.load({"INPUT_REPO": "a/b", "OUTPUT_REPO": "a/b"})
+
+
+def test_extensions_are_read_in_any_form() -> None:
+    assert Settings.load({"VIDEO_EXTENSIONS": ".MP4, mkv  ts"}).monitor.video_extensions == {"mp4", "mkv", "ts"}
+
+
+def test_paths_count_from_the_project_not_from_the_current_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Settings.load({"LOG_DIR": "elsewhere"}).paths.log_dir == config.ROOT / "elsewhere"
+
+
+def test_every_flag_of_a_program_reaches_its_setting() -> None:
+    parser = argparse.ArgumentParser()
+    config.add_flags(parser, "hub", "processor", "encode", "paths")
+    parsed = parser.parse_args(["--concurrent", "3", "--interval", "7", "--crf", "22", "--work-dir", "/x"])
+    settings = Settings.load({}, {}, config.flag_values(parsed))
+    assert (settings.processor.max_concurrent, settings.processor.check_interval) == (3, 7)
+    assert settings.encode.crf == 22 and settings.paths.work_dir == Path("/x")
+
+
+def test_no_flag_takes_the_token() -> None:
+    parser = argparse.ArgumentParser()
+    config.add_flags(parser, "hub")
+    assert "token" not in parser.format_help().split("--input-repo")[0].lower().replace("modelscope_api_token", "")
+
+
+def test_dotenv_is_read_and_not_executed(tmp_path: Path) -> None:
+    path = tmp_path / ".env"
+    marker = tmp_path / "executed"
+    path.write_text(f'CRF="25" # why not\nexport PRESET=5\nINPUT_REPO=$(touch {marker})x/y\n', encoding="utf-8")
+    with pytest.raises(ConfigError, match="INPUT_REPO"):
+        read_settings(argparse.Namespace(), {"ANIMATION_DOTENV": str(path)})
+    assert not marker.exists()
+    path.write_text('CRF="25" # why not\nexport PRESET=5\n', encoding="utf-8")
+    settings = read_settings(argparse.Namespace(), {"ANIMATION_DOTENV": str(path)})
+    assert (settings.encode.crf, settings.encode.preset) == (25, 5)
+
+
+@pytest.mark.parametrize("program", [monitor_main, processor_main])
+def test_unreadable_dotenv_is_one_line_and_status_2(
+    program: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / ".env"
+    path.write_bytes(b"\xff\xfe\x00broken")
+    path.chmod(stat.S_IRUSR)
+    monkeypatch.setenv("ANIMATION_DOTENV", str(path))
+    assert callable(program)
+    assert program(["--once"] if program is monitor_main else ["--status"]) == 2
+    said = capsys.readouterr().err
+    assert str(path) in said and said.count("\n") == 1
+
+
+def test_class_attributes_carry_the_defaults_and_an_edit_in_the_file_counts() -> None:
+    defaults = Settings()
+    assert ModelScopeMonitor.monitor_interval == defaults.monitor.interval
+    assert ModelScopeMonitor.min_folder_stable_time == defaults.monitor.min_folder_stable_time
+    assert QueueProcessor.check_interval == defaults.processor.check_interval
+    assert QueueProcessor.max_concurrent == defaults.processor.max_concurrent
+
+    class Edited(ModelScopeMonitor):
+        monitor_interval = 42
+
+    assert Edited(Settings.load({})).monitor_interval == 42
+    assert Edited(Settings.load({"MONITOR_INTERVAL": "5"})).monitor_interval == 5

@@ -1,0 +1,73 @@
+"""Log lines: one a fact, without the token, and the word that grep looks for only where a person is needed."""
+
+import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tools.runtime import logs
+
+
+@pytest.fixture
+def root() -> Iterator[logging.Logger]:
+    logger = logging.getLogger()
+    before, level = logger.handlers[:], logger.level
+    logger.handlers = []
+    yield logger
+    for handler in logger.handlers:
+        handler.close()
+    logger.handlers, level_now = before, level
+    logger.setLevel(level_now)
+
+
+def written(log_dir: Path) -> str:
+    return (log_dir / "processing.log").read_text(encoding="utf-8")
+
+
+def test_line_has_time_level_program_and_message(root: logging.Logger, tmp_path: Path) -> None:
+    logs.set_up("processor", tmp_path)
+    logging.getLogger("x").info("stored %s", logs.fields(video="番剧 A/1.mp4", n=1, none=None, wait=1.25))
+    assert re.fullmatch(
+        r'\d{4}-\d\d-\d\d \d\d:\d\d:\d\d INFO processor stored video="番剧 A/1.mp4" n=1 wait=1.2\n', written(tmp_path)
+    )
+
+
+def test_grep_error_finds_errors_only_even_for_a_folder_named_terror(root: logging.Logger, tmp_path: Path) -> None:
+    logs.set_up("processor", tmp_path)
+    logging.getLogger("x").info("begins folder=Terror in Resonance")
+    logging.getLogger("x").warning("HTTP 500 Internal Server ERROR")
+    logging.getLogger("x").error("it is over")
+    found = [line for line in written(tmp_path).splitlines() if re.search("error", line, re.IGNORECASE)]
+    assert len(found) == 1 and "it is over" in found[0]
+
+
+def test_token_is_masked_everywhere_also_in_a_traceback(root: logging.Logger, tmp_path: Path) -> None:
+    logs.set_up("processor", tmp_path, ["hush-hush"])
+    try:
+        raise RuntimeError("bad token hush-hush")
+    except RuntimeError:
+        logging.getLogger("x").exception("failed with %s", "hush-hush")
+    assert "hush" not in written(tmp_path) and "RuntimeError" in written(tmp_path)
+
+
+def test_hostile_name_stays_on_one_line(root: logging.Logger, tmp_path: Path) -> None:
+    logs.set_up("processor", tmp_path)
+    logging.getLogger("x").info("name=%s", "a\nERROR forged\x1b[2J\u2028b\ud800")
+    assert len(written(tmp_path).splitlines()) == 1 and "\x1b" not in written(tmp_path)
+
+
+def test_log_goes_on_in_a_new_file_after_rotation(root: logging.Logger, tmp_path: Path) -> None:
+    logs.set_up("processor", tmp_path)
+    logging.getLogger("x").info("before")
+    (tmp_path / "processing.log").rename(tmp_path / "processing.log.1")
+    logging.getLogger("x").info("after")
+    assert "after" in written(tmp_path) and "before" not in written(tmp_path)
+
+
+def test_callers_debug_level_is_respected(root: logging.Logger, tmp_path: Path) -> None:
+    logging.basicConfig(level=logging.DEBUG, force=True)
+    logs.set_up("processor", tmp_path)
+    logging.getLogger("x").debug("fine detail")
+    assert "DEBUG processor fine detail" in written(tmp_path)

@@ -1,0 +1,250 @@
+"""The queue: moves, order, and a file that survives damage, crowds and a person's edits."""
+
+import json
+import multiprocessing
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tools.core.errors import AlreadyRunning, CorruptState, DiskFull, IllegalTransition
+from tools.core.folder import Folder
+from tools.core.queue_item import (
+    Quarantined,
+    QueueItem,
+    Status,
+    cancel,
+    claim,
+    entry_for,
+    from_json,
+    give_back,
+    is_due,
+    local_time,
+    new_item,
+    priority_of,
+    rank,
+    retry,
+    settle,
+    to_json,
+)
+from tools.core.retry import next_attempt
+from tools.state.singleton import Singleton
+from tools.state.work_queue import WorkQueue
+
+NOW = 1_700_000_000.0
+GIB = 1024**3
+
+
+def folder(name: str = "番剧A", fingerprint: str = "f1", files: int = 3, size: int = 100) -> Folder:
+    return Folder(name, fingerprint, files, files, size, None, False)
+
+
+def item(name: str = "番剧A", **changes: Any) -> QueueItem:
+    made = new_item(folder(name), NOW)
+    return QueueItem(**{**{f: getattr(made, f) for f in made.__slots__}, **changes})
+
+
+@pytest.mark.parametrize(
+    ("files", "size", "priority"),
+    [(10, 5 * GIB, 1), (11, 1, 2), (1, 5 * GIB + 1, 2), (50, 20 * GIB, 2), (51, 1, 3), (1, 20 * GIB + 1, 3)],
+)
+def test_priority_classes(files: int, size: int, priority: int) -> None:
+    assert priority_of(files, size) == priority
+
+
+MOVES = {
+    "claim": lambda it: claim(it, NOW),
+    "give_back": give_back,
+    "settle": lambda it: settle(it, NOW),
+    "cancel": lambda it: cancel(it, NOW),
+    "retry": retry,
+}
+ALLOWED = {
+    Status.PENDING: {"claim", "cancel"},
+    Status.PROCESSING: {"give_back", "settle", "cancel"},
+    Status.COMPLETED: set(),
+    Status.FAILED: {"retry"},
+}
+
+
+@pytest.mark.parametrize("status", list(Status))
+@pytest.mark.parametrize("move", sorted(MOVES))
+def test_only_the_moves_of_the_table_are_possible(status: Status, move: str) -> None:
+    before = item(status=status)
+    if move in ALLOWED[status]:
+        MOVES[move](before)
+    else:
+        with pytest.raises(IllegalTransition):
+            MOVES[move](before)
+
+
+def test_quarantined_video_makes_the_item_failed_and_retry_clears_it() -> None:
+    broken = (Quarantined("番剧A/1.mp4", "no stream", "abc"),)
+    failed = settle(claim(item(), NOW), NOW, broken)
+    assert failed.status is Status.FAILED and failed.quarantined == broken and failed.error
+    assert retry(failed).quarantined == () and retry(failed).error is None
+
+
+def test_changed_folder_is_queued_again_but_not_while_it_is_processed() -> None:
+    changed = folder(fingerprint="f2", files=60)
+    assert entry_for(item(status=Status.PROCESSING), changed, NOW) is None
+    assert entry_for(item(status=Status.COMPLETED), folder(), NOW) is None
+    again = entry_for(item(status=Status.FAILED, quarantined=(Quarantined("x", "y", "z"),)), changed, NOW + 5)
+    assert again is not None and (again.hash, again.priority, again.status) == ("f2", 3, Status.PENDING)
+    assert again.quarantined and again.added_time == local_time(NOW + 5)
+    waiting = entry_for(item(), changed, NOW + 5)
+    assert waiting is not None and waiting.added_time == local_time(NOW), "one that waits keeps its place"
+
+
+def test_aging_lifts_a_big_folder_above_newer_small_ones_but_only_after_the_time() -> None:
+    big = item("big", priority=3)
+    small = item("small", priority=1, added_time=local_time(NOW + 49 * 3600))
+    assert rank(big, NOW + 47 * 3600, 24) > rank(small, NOW + 47 * 3600, 24)
+    assert rank(big, NOW + 50 * 3600, 24) < rank(small, NOW + 50 * 3600, 24)
+    assert rank(big, NOW + 50 * 3600, 0) > rank(small, NOW + 50 * 3600, 0)
+
+
+def test_item_is_due_only_after_its_time() -> None:
+    later = give_back(claim(item(), NOW), NOW + 60)
+    assert not is_due(later, NOW + 59) and is_due(later, NOW + 62)
+
+
+def test_retry_is_never_immediate_and_ends() -> None:
+    assert [next_attempt(n, 4, 60.0) for n in (1, 2, 3, 4)] == [60.0, 120.0, 240.0, None]
+    assert next_attempt(30, 100, 60.0) == 3600.0
+
+
+def test_json_form_has_the_fixed_fields_first_and_keeps_unknown_ones() -> None:
+    shown = to_json(from_json({**to_json(item()), "note": "by hand"}))
+    assert list(shown)[:8] == [
+        *("folder", "file_count", "total_size", "added_time", "status", "priority", "start_time", "end_time")
+    ]
+    assert shown["status"] == "pending" and shown["note"] == "by hand"
+
+
+def test_entry_with_a_folder_alone_is_enough() -> None:
+    assert from_json({"folder": "A"}).status is Status.PENDING
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        [],
+        {"folder": ""},
+        {"folder": "A", "status": "sleeping"},
+        {"folder": "A", "attempts": "many"},
+        {"folder": "A", "file_count": "3"},
+        {"folder": "A", "added_time": "yesterday"},
+        {"folder": "A", "quarantined": [1]},
+        {},
+    ],
+)
+def test_entry_that_makes_no_sense_is_corrupt(entry: object) -> None:
+    with pytest.raises(CorruptState):
+        from_json(entry)
+
+
+# --- the file --------------------------------------------------------------------------------------------------------
+
+
+def put(queue: WorkQueue, *items: QueueItem) -> None:
+    with queue.transaction() as view:
+        for one in items:
+            view.put(one)
+
+
+def test_queue_is_readable_json_and_another_process_sees_it(tmp_path: Path) -> None:
+    put(WorkQueue(tmp_path), item("番剧A"), item("B"))
+    text = (tmp_path / "processing_queue.json").read_text(encoding="utf-8")
+    assert "番剧A" in text and [entry["folder"] for entry in json.loads(text)] == ["番剧A", "B"]
+    assert len(text.splitlines()) > 20
+    assert [one.folder for one in WorkQueue(tmp_path).read().items()] == ["番剧A", "B"]
+
+
+def test_failed_transaction_changes_nothing(tmp_path: Path) -> None:
+    queue = WorkQueue(tmp_path)
+    put(queue, item("A"))
+    with pytest.raises(RuntimeError), queue.transaction() as view:
+        view.put(item("B"))
+        raise RuntimeError("in the middle")
+    assert [one.folder for one in queue.read().items()] == ["A"]
+
+
+@pytest.mark.parametrize("damage", [b"", b"[{", b"\x00\xff\x80", b'{"a": 1}', b"null", b'[{"folder": "A"'])
+def test_damaged_file_is_set_aside_and_the_generation_before_restored(
+    tmp_path: Path, damage: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    put(WorkQueue(tmp_path), item("A"))
+    put(WorkQueue(tmp_path), item("B"))
+    path = tmp_path / "processing_queue.json"
+    path.write_bytes(damage)
+    put(WorkQueue(tmp_path), item("C"))
+    assert [one.folder for one in WorkQueue(tmp_path).read().items()] == ["A", "C"]
+    aside = list(tmp_path.glob("processing_queue.json.damaged-*"))
+    assert len(aside) == 1 and aside[0].read_bytes() == damage
+    assert any(record.levelname == "ERROR" for record in caplog.records)
+
+
+def test_entry_that_can_not_be_understood_stays_and_the_others_go_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "processing_queue.json"
+    strange = {"folder": "X", "status": "sleeping"}
+    path.write_text(json.dumps([to_json(item("A")), strange, 5, to_json(item("A"))]), encoding="utf-8")
+    queue = WorkQueue(tmp_path)
+    put(queue, item("B"))
+    written = json.loads(path.read_bytes())
+    assert [entry["folder"] for entry in written if isinstance(entry, dict)] == ["A", "B", "X", "A"] and 5 in written
+    assert len([r for r in caplog.records if r.levelname == "ERROR"]) == 3
+
+
+def test_both_generations_damaged_is_said_and_nothing_is_overwritten(tmp_path: Path) -> None:
+    put(WorkQueue(tmp_path), item("A"))
+    put(WorkQueue(tmp_path), item("B"))
+    for name in ("processing_queue.json", "processing_queue.json.prev"):
+        (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(CorruptState, match="mend"):
+        put(WorkQueue(tmp_path), item("C"))
+    assert (tmp_path / "processing_queue.json.prev").read_bytes() == b"x"
+
+
+def _add_many(log_dir: Path, name: str, count: int) -> None:
+    queue = WorkQueue(log_dir)
+    for number in range(count):
+        put(queue, item(f"{name}{number}"))
+
+
+def test_four_processes_lose_no_update_and_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
+    put(WorkQueue(tmp_path), item("first"))
+    context = multiprocessing.get_context("spawn")
+    writers = [context.Process(target=_add_many, args=(tmp_path, name, 40)) for name in "abcd"]
+    for writer in writers:
+        writer.start()
+    reads = 0
+    while any(writer.is_alive() for writer in writers):
+        json.loads((tmp_path / "processing_queue.json").read_bytes())
+        reads += 1
+        time.sleep(0.002)
+    assert reads > 10 and all(writer.exitcode == 0 for writer in writers)
+    assert len(WorkQueue(tmp_path).read().items()) == 161
+
+
+def test_full_disk_leaves_the_old_content(tmp_path: Path) -> None:
+    queue = WorkQueue(tmp_path)
+    put(queue, item("A"))
+    (tmp_path / "processing_queue.json.tmp").symlink_to("/dev/full")
+    with pytest.raises(DiskFull):
+        put(queue, item("B"))
+    assert [one.folder for one in queue.read().items()] == ["A"]
+
+
+def test_second_holder_is_told_who_holds_the_lock(tmp_path: Path) -> None:
+    first = Singleton(tmp_path, "monitor")
+    first.acquire()
+    with pytest.raises(AlreadyRunning, match=f"pid {os.getpid()}"):
+        Singleton(tmp_path, "monitor").acquire()
+    Singleton(tmp_path, "processor").acquire()
+    first.release()
+    Singleton(tmp_path, "monitor").acquire()
