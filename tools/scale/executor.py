@@ -4,6 +4,7 @@ An executor takes a few more jobs than it has encode slots, so that one video do
 others encode; the stages' semaphores in ``Worker`` keep the order among them.
 """
 
+import itertools
 import logging
 import threading
 import time
@@ -49,8 +50,9 @@ class Executor(Protocol):
 class _Port:
     """The way back of one job on this machine."""
 
-    def __init__(self, job: VideoJob, note: Note) -> None:
+    def __init__(self, job: VideoJob, note: Note, order: int) -> None:
         self.stop = threading.Event()
+        self.order = order
         self.latest: JobProgress | None = None
         self._job = job
         self._note = note
@@ -70,6 +72,7 @@ class LocalExecutor:
         self._capacity = 2 * slots + 2
         self._deliver = deliver
         self._note = note
+        self._orders = itertools.count()
         self._running: dict[str, tuple[VideoJob, _Port]] = {}
         self._changed = threading.Condition()
 
@@ -78,7 +81,7 @@ class LocalExecutor:
             return self._capacity - len(self._running)
 
     def submit(self, job: VideoJob) -> None:
-        port = _Port(job, self._note)
+        port = _Port(job, self._note, next(self._orders))
         with self._changed:
             self._running[job.attempt_id] = (job, port)
         # A daemon: a transfer that hangs in the SDK must not keep the program from ending.

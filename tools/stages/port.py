@@ -21,7 +21,7 @@ _PATIENCE = 0.2  # s between two looks at the wish to stop while waiting for a s
 class Worker:
     """The parts of one worker process. ``hub`` may be replaced while jobs run (a new token).
 
-    The semaphores are what overlaps stages: while one video encodes the next downloads and the last uploads.
+    The slots of each stage are what overlaps stages: while one video encodes the next downloads and the last uploads.
     """
 
     hub: HubClient
@@ -29,20 +29,21 @@ class Worker:
     workspace: Workspace
     slots: int
     threads: int | None = None
-    download: threading.Semaphore = field(init=False)
-    encode: threading.Semaphore = field(init=False)
-    store: threading.Semaphore = field(init=False)
+    download: "Slots" = field(init=False)
+    encode: "Slots" = field(init=False)
+    store: "Slots" = field(init=False)
 
     def __post_init__(self) -> None:
-        self.download = threading.Semaphore(self.slots)
-        self.encode = threading.Semaphore(self.slots)
-        self.store = threading.Semaphore(self.slots)
+        self.download = Slots(self.slots)
+        self.encode = Slots(self.slots)
+        self.store = Slots(self.slots)
 
 
 class JobPort(Protocol):
-    """From a job back to the processor, wherever it runs."""
+    """From a job back to the processor, wherever it runs. ``order``: smaller goes first where jobs wait."""
 
     stop: threading.Event
+    order: int
 
     def note(self, event: str, **facts: Any) -> None:
         """Write an event to the item's journal."""
@@ -53,18 +54,34 @@ class JobPort(Protocol):
         ...
 
 
-@contextmanager
-def slot(semaphore: threading.Semaphore, stop: threading.Event) -> Iterator[None]:
-    """Hold one of the stage's slots. Raises Stopped when asked to end while waiting."""
-    while not semaphore.acquire(timeout=_PATIENCE):
-        if stop.is_set():
-            raise Stopped("stopped while waiting")
-    try:
-        if stop.is_set():
-            raise Stopped("stopped before the stage began")
-        yield
-    finally:
-        semaphore.release()
+class Slots:
+    """The places of one stage. Who was submitted first goes first, however long it took to get here."""
+
+    def __init__(self, count: int) -> None:
+        self._free = count
+        self._waiting: list[int] = []
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def held(self, port: JobPort) -> Iterator[None]:
+        """Hold one place. Raises Stopped when asked to end while waiting."""
+        with self._changed:
+            self._waiting.append(port.order)
+            try:
+                while not port.stop.is_set() and not (self._free and min(self._waiting) == port.order):
+                    self._changed.wait(_PATIENCE)
+            finally:
+                self._waiting.remove(port.order)
+                self._changed.notify_all()
+            if port.stop.is_set():
+                raise Stopped("stopped while waiting")
+            self._free -= 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._free += 1
+                self._changed.notify_all()
 
 
 class TransferMeter:

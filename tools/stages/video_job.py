@@ -23,7 +23,7 @@ from tools.core.errors import (
 from tools.core.planning import VideoJob
 from tools.stages.convert import Record, convert, converted_before
 from tools.stages.download import download
-from tools.stages.port import JobPort, Worker, slot
+from tools.stages.port import JobPort, Worker
 from tools.stages.store import store
 
 log = logging.getLogger("animation.job")
@@ -79,7 +79,7 @@ def _stages(job: VideoJob, worker: Worker, port: JobPort) -> Record:
         record = converted_before(job, worker)
         if record is None:
             record = _make(job, worker, port)
-        with slot(worker.store, port.stop):
+        with worker.store.held(port):
             store(job, worker, port, record)
         port.note("stored", record=record)
         return record
@@ -92,9 +92,9 @@ def _stages(job: VideoJob, worker: Worker, port: JobPort) -> Record:
 def _make(job: VideoJob, worker: Worker, port: JobPort) -> Record:
     folder = worker.workspace.video_folder(job)
     with worker.workspace.reserved(folder, int(job.source.size * (1 + _RESULT_SHARE)) + _SLACK):
-        with slot(worker.download, port.stop):
+        with worker.download.held(port):
             source, sha256 = download(job, worker, port)
-        with slot(worker.encode, port.stop):
+        with worker.encode.held(port):
             port.note("encoding")
             record = convert(job, worker, port, source, sha256)
         port.note("converted", result_sha256=record["sha256"], size=record["size"])

@@ -1,0 +1,224 @@
+"""The monitor over a hub in memory and a clock that moves on demand."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from config import Settings
+from tests.fakes import FakeClock, MemoryHub
+from tools.core.errors import HubUnavailable
+from tools.core.folder import RemoteFile
+from tools.core.queue_item import Status, claim, settle
+from tools.modelscope_monitor import ModelScopeMonitor
+from tools.state.work_queue import WorkQueue
+
+REPO = "me/in"
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def hub(clock: FakeClock) -> MemoryHub:
+    return MemoryHub(clock)
+
+
+def monitor(tmp_path: Path, hub: MemoryHub, clock: FakeClock, **env: str) -> ModelScopeMonitor:
+    settings = Settings.load({"INPUT_REPO": REPO, "OUTPUT_REPO": "me/out", "LOG_DIR": str(tmp_path), **env})
+    return ModelScopeMonitor(settings, hub=hub, clock=clock)
+
+
+def statuses(tmp_path: Path) -> dict[str, str]:
+    return {item.folder: item.status.value for item in WorkQueue(tmp_path).read().items()}
+
+
+def test_folder_is_queued_once_and_only_after_the_stable_time(tmp_path: Path, hub: MemoryHub, clock: FakeClock) -> None:
+    watch = monitor(tmp_path, hub, clock)
+    hub.put(REPO, {"A/1.mp4": b"1", "readme.txt": b"x"})
+    assert watch.check() == []
+    while clock.now < 1_700_000_000 + 595:
+        clock.pass_time(100)
+        if clock.now < 1_700_000_000 + 600:
+            assert watch.check() == []
+    clock.pass_time(2)
+    assert watch.check() == ["A"]
+    clock.pass_time(1000)
+    assert watch.check() == []
+
+
+def test_upload_in_progress_is_never_queued(tmp_path: Path, hub: MemoryHub, clock: FakeClock) -> None:
+    watch = monitor(tmp_path, hub, clock)
+    for number in range(12):
+        hub.put(REPO, {f"A/{number}.mp4": b"x"})
+        clock.pass_time(300)
+        assert watch.check() == []
+
+
+def test_folder_finished_long_before_the_first_look_is_queued_at_once(
+    tmp_path: Path, hub: MemoryHub, clock: FakeClock
+) -> None:
+    hub.put(REPO, {"A/1.mp4": b"1"})
+    clock.pass_time(5000)
+    assert monitor(tmp_path, hub, clock).check() == ["A"]
+
+
+def test_next_look_is_not_later_than_the_moment_of_stability(tmp_path: Path, hub: MemoryHub, clock: FakeClock) -> None:
+    watch = monitor(tmp_path, hub, clock)
+    hub.put(REPO, {"A/1.mp4": b"1"})
+    clock.pass_time(500)
+    assert watch.turn() == pytest.approx(101, abs=2)
+    clock.pass_time(102)
+    watch.turn()
+    assert statuses(tmp_path) == {"A": "pending"}
+
+
+def test_folder_without_a_video_is_remembered_but_not_queued(tmp_path: Path, hub: MemoryHub, clock: FakeClock) -> None:
+    hub.put(REPO, {"字幕/1.ass": b"1"})
+    clock.pass_time(5000)
+    assert monitor(tmp_path, hub, clock).check() == []
+    assert "字幕" in (tmp_path / "monitor_state.json").read_text(encoding="utf-8")
+
+
+def test_marker_makes_a_folder_complete_at_once(tmp_path: Path, hub: MemoryHub, clock: FakeClock) -> None:
+    hub.put(REPO, {"A/1.mp4": b"1", "A/_SUCCESS": b""})
+    assert monitor(tmp_path, hub, clock, COMPLETE_MARKER="_SUCCESS").check() == ["A"]
+
+
+def test_unchanged_head_is_not_listed_again(
+    tmp_path: Path, hub: MemoryHub, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.put(REPO, {"A/1.mp4": b"1"})
+    watch = monitor(tmp_path, hub, clock)
+    watch.check()
+
+    def listed(repo: str, commit: str) -> Iterator[RemoteFile]:
+        raise AssertionError("listed again")
+
+    monkeypatch.setattr(hub, "list_files", listed)
+    for _ in range(3):
+        clock.pass_time(300)
+        watch.check()
+    assert statuses(tmp_path) == {"A": "pending"}
+
+
+def test_listing_that_breaks_off_looks_like_no_deletion(
+    tmp_path: Path, hub: MemoryHub, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.put(REPO, {"A/1.mp4": b"1", "B/1.mp4": b"1"})
+    watch = monitor(tmp_path, hub, clock)
+    watch.check()
+    whole = hub.list_files
+    clock.pass_time(700)
+    hub.put(REPO, {"C/1.mp4": b"1"})
+
+    def breaking(repo: str, commit: str) -> Iterator[RemoteFile]:
+        yield next(iter(whole(repo, commit)))
+        raise HubUnavailable("cut")
+
+    monkeypatch.setattr(hub, "list_files", breaking)
+    assert watch.turn() == watch.monitor_interval
+    monkeypatch.setattr(hub, "list_files", whole)
+    assert sorted(watch.check()) == ["A", "B"]
+
+
+def test_changed_folder_is_queued_again_once_it_is_settled(tmp_path: Path, hub: MemoryHub, clock: FakeClock) -> None:
+    hub.put(REPO, {"A/1.mp4": b"1"})
+    watch = monitor(tmp_path, hub, clock)
+    clock.pass_time(700)
+    assert watch.check() == ["A"]
+    queue = WorkQueue(tmp_path)
+    with queue.transaction() as view:
+        view.put(claim(view.items()[0], clock.now))
+    hub.put(REPO, {"A/2.mp4": b"2"})
+    clock.pass_time(300)
+    watch.check()
+    clock.pass_time(700)
+    assert watch.check() == [], "the processor has it"
+    with queue.transaction() as view:
+        view.put(settle(view.items()[0], clock.now))
+    clock.pass_time(300)
+    assert watch.check() == ["A"]
+    item = queue.read().items()[0]
+    assert (item.status, item.file_count, item.attempts) == (Status.PENDING, 2, 1)
+
+
+def test_settled_item_that_somebody_deleted_is_not_queued_again_but_a_lost_pending_one_is(
+    tmp_path: Path, hub: MemoryHub, clock: FakeClock
+) -> None:
+    hub.put(REPO, {"A/1.mp4": b"1", "B/1.mp4": b"1"})
+    watch = monitor(tmp_path, hub, clock)
+    clock.pass_time(700)
+    watch.check()
+    queue = WorkQueue(tmp_path)
+    with queue.transaction() as view:
+        item = view.get("A")
+        assert item is not None
+        view.put(settle(claim(item, clock.now), clock.now))
+    clock.pass_time(300)
+    watch.check()
+    queue.path.write_text("[]", encoding="utf-8")
+    clock.pass_time(300)
+    assert watch.check() == ["B"]
+
+
+@pytest.mark.parametrize("jump", [-86400.0, 86400.0, 3600.0, -3600.0])
+def test_jump_of_the_wall_clock_makes_no_folder_early_and_none_stuck(
+    tmp_path: Path, hub: MemoryHub, clock: FakeClock, jump: float
+) -> None:
+    watch = monitor(tmp_path, hub, clock)
+    hub.put(REPO, {"A/1.mp4": b"1"})
+    watch.check()
+    clock.now += jump
+    clock.pass_time(300)
+    assert watch.check() == []
+    clock.pass_time(302)
+    assert watch.check() == ["A"]
+
+
+def test_restart_goes_on_counting_where_it_stopped(tmp_path: Path, hub: MemoryHub, clock: FakeClock) -> None:
+    hub.put(REPO, {"A/1.mp4": b"1"})
+    monitor(tmp_path, hub, clock).check()
+    clock.pass_time(400)
+    assert monitor(tmp_path, hub, clock).check() == []
+    clock.pass_time(300)
+    assert monitor(tmp_path, hub, clock).check() == ["A"]
+
+
+def test_damaged_state_file_costs_waiting_and_nothing_else(tmp_path: Path, hub: MemoryHub, clock: FakeClock) -> None:
+    hub.put(REPO, {"A/1.mp4": b"1"})
+    monitor(tmp_path, hub, clock).check()
+    for path in tmp_path.glob("monitor_state.json*"):
+        path.write_bytes(b"\x00garbage")
+    clock.pass_time(1300)
+    assert monitor(tmp_path, hub, clock).check() == ["A"]
+
+
+def test_hub_that_is_down_is_told_once_and_not_as_an_error(
+    tmp_path: Path, hub: MemoryHub, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    hub.put(REPO, {"A/1.mp4": b"1"})
+    watch = monitor(tmp_path, hub, clock)
+
+    def down(repo: str) -> None:
+        raise HubUnavailable("no answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(hub, "head", down)
+        for _ in range(5):
+            watch.turn()
+    watch.turn()
+    told = [record.levelname for record in caplog.records if "no answer" in record.getMessage()]
+    assert told == ["WARNING"]
+
+
+def test_paths_that_could_do_harm_are_told_and_left_out(
+    tmp_path: Path, hub: MemoryHub, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    hub.put(REPO, {"A/../../etc/x.mp4": b"1", "A/ok.mp4": b"1"})
+    clock.pass_time(5000)
+    assert monitor(tmp_path, hub, clock).check() == ["A"]
+    assert WorkQueue(tmp_path).read().items()[0].file_count == 1
+    assert any("left out" in record.getMessage() for record in caplog.records)

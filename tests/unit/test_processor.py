@@ -1,0 +1,383 @@
+"""The processor's engine over a hub in memory, with a converter that copies: every end that an item can come to."""
+
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.fakes import FakeClock, MemoryHub
+from tools.core.errors import EncoderStalled, HubForbidden, HubUnavailable, NoEncoder, ProbeError, Stopped
+from tools.core.folder import group_folders
+from tools.core.planning import Published
+from tools.core.queue_item import QueueItem, Status, cancel, new_item
+from tools.hub.client import Operation
+from tools.media.converter import Conversion, Converter, EncodeOptions, EncodeProgress
+from tools.runtime.clock import SystemClock
+from tools.scale.engine import Engine, EngineRules
+from tools.scale.executor import LocalExecutor
+from tools.stages.item_run import RunRules
+from tools.stages.port import Worker
+from tools.stages.video_job import run_video_job
+from tools.stages.workspace import Workspace
+from tools.state.journal import Journal
+from tools.state.work_queue import WorkQueue
+
+EXTENSIONS = frozenset({"mp4", "mkv"})
+
+
+class CopyingConverter(Converter):
+    """Takes the source as it is. ``troubles``: what to raise for a source's content, once for each entry."""
+
+    def __init__(self) -> None:
+        super().__init__(EncodeOptions())
+        self.troubles: dict[bytes, list[Exception]] = {}
+        self.encoded: list[bytes] = []
+        self.hold = threading.Event()
+        self.hold.set()
+
+    def prepare(self) -> str:
+        return "copying"
+
+    def convert(
+        self,
+        source: Path,
+        target: Path,
+        *,
+        on_progress: Callable[[EncodeProgress], None],
+        stop: threading.Event,
+        threads: int | None = None,
+    ) -> Conversion:
+        content = source.read_bytes()
+        self.encoded.append(content)
+        while not self.hold.wait(0.01):
+            if stop.is_set():
+                raise Stopped("stopped")
+        if self.troubles.get(content):
+            raise self.troubles[content].pop(0)
+        result = b"av1:" + content
+        target.write_bytes(result)
+        sha256 = hashlib.sha256(result).hexdigest()
+        return Conversion("transcode", 1.0, 24, 320, 180, "copy", "", [], None, sha256, len(result))
+
+
+@dataclass(slots=True)
+class Site:
+    """A processor's parts over temporary folders."""
+
+    top: Path
+    hub: MemoryHub
+    converter: CopyingConverter
+    clock: SystemClock = field(default_factory=SystemClock)
+    batch_size: int = 30
+    max_attempts: int = 3
+    slots: int = 1
+    min_free: int = 0
+    connected: list[Exception] = field(default_factory=list)
+
+    def queue(self) -> WorkQueue:
+        return WorkQueue(self.top / "log")
+
+    def item(self, folder: str) -> QueueItem:
+        found = self.queue().read().get(folder)
+        assert found is not None
+        return found
+
+    def put(self, files: dict[str, bytes], *folders: str) -> None:
+        """Commit files, and queue these folders as the monitor would."""
+        commit = self.hub.put("me/in", files)
+        grouped = group_folders(self.hub.list_files("me/in", commit), EXTENSIONS)
+        with self.queue().transaction() as view:
+            for number, name in enumerate(folders):
+                view.put(new_item(grouped[name], time.time() + number))
+
+    def engine(self) -> tuple[Engine, LocalExecutor]:
+        log_dir = self.top / "log"
+        worker = Worker(self.hub, self.converter, Workspace(self.top / "work", self.min_free), self.slots)
+        worker.workspace.prepare()
+        run = RunRules(
+            input_repo="me/in",
+            output_repo="me/out",
+            extensions=EXTENSIONS,
+            marker="",
+            batch_size=self.batch_size,
+            max_attempts=self.max_attempts,
+            retry_interval=0.05,
+        )
+
+        def connect() -> MemoryHub:
+            if self.connected:
+                raise self.connected.pop(0)
+            return self.hub
+
+        engine = Engine(
+            EngineRules(run=run, check_interval=0.05, stable_time=0.1, aging_hours=24),
+            self.queue(),
+            lambda folder: Journal(log_dir, folder),
+            worker,
+            self.clock,
+            connect,
+        )
+        executor = LocalExecutor(
+            lambda job, port: run_video_job(job, worker, port),
+            self.slots,
+            engine.deliver,
+            lambda job, event, facts: Journal(log_dir, job.folder).note(event, job.source, **facts),
+        )
+        engine.start(executor)
+        return engine, executor
+
+    def run(self, until: Callable[[Engine], bool] = Engine.is_idle) -> Engine:
+        engine, _ = self.engine()
+        deadline = time.monotonic() + 20
+        while not until(engine):
+            assert time.monotonic() < deadline, [(i.folder, i.status, i.error) for i in self.queue().read().items()]
+            engine.turn(0.01)
+        engine.close(5)
+        return engine
+
+    def published(self, folder: str) -> dict[str, bytes]:
+        head = self.hub.head("me/out")
+        if head is None:
+            return {}
+        files = self.hub.list_folder("me/out", head.commit_id, folder)
+        return {file.name: self.hub.read_file("me/out", head.commit_id, file.path) or b"" for file in files}
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    hub = MemoryHub(FakeClock())
+    hub.create_repo("me/out")
+    return Site(tmp_path, hub, CopyingConverter())
+
+
+def lines(caplog: pytest.LogCaptureFixture, marker: str) -> list[str]:
+    return [record.levelname for record in caplog.records if marker in record.getMessage()]
+
+
+def test_folder_is_published_in_batches_with_true_metadata(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    site.batch_size = 2
+    site.put({f"A/{n}.mp4": b"%d" % n for n in (1, 2, 3, 10, 11)} | {"A/notes.txt": b"n"}, "A")
+    site.run()
+    out = site.published("A")
+    metadata = [json.loads(line) for line in out.pop("metadata.jsonl").splitlines()]
+    assert out == {f"{n}.mkv": b"av1:%d" % n for n in (1, 2, 3, 10, 11)}
+    assert [entry["file_name"] for entry in metadata] == ["1.mkv", "2.mkv", "3.mkv", "10.mkv", "11.mkv"]
+    for entry in metadata:
+        assert entry["sha256"] == hashlib.sha256(out[entry["file_name"]]).hexdigest()
+    assert site.hub.commits_of("me/out") == 3
+    assert lines(caplog, "批次处理成功") == ["INFO"] * 3 and not lines(caplog, "批次处理失败")
+    item = site.item("A")
+    assert (item.status, item.videos_done, item.videos_total, item.attempts) == (Status.COMPLETED, 5, 5, 1)
+    assert not list((site.top / "work").rglob("*")) and not list((site.top / "log/journal").glob("*"))
+
+
+def test_broken_video_is_quarantined_and_the_others_are_published(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    site.converter.troubles[b"2"] = [ProbeError("no video in it")] * 9
+    site.put({f"A/{n}.mp4": b"%d" % n for n in (1, 2, 3)}, "A")
+    engine = site.run()
+    item = site.item("A")
+    assert item.status is Status.FAILED and engine.any_failed
+    assert [(q.path, q.cause) for q in item.quarantined] == [("A/2.mp4", "no video in it")]
+    assert item.videos_done + len(item.quarantined) == item.videos_total == 3
+    assert set(site.published("A")) == {"1.mkv", "3.mkv", "metadata.jsonl"}
+    assert site.converter.encoded.count(b"2") == 1, "permanent: not tried again"
+    assert lines(caplog, "批次处理失败") == ["ERROR"] and not lines(caplog, "批次处理成功")
+
+
+def test_passing_trouble_is_tried_again_without_an_error_in_the_log(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    site.converter.troubles[b"1"] = [EncoderStalled("stalled")] * 2
+    site.put({"A/1.mp4": b"1"}, "A")
+    site.run()
+    assert site.item("A").status is Status.COMPLETED
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+    assert lines(caplog, "批次处理成功") == ["INFO"]
+
+
+def test_poison_is_given_up_after_the_last_attempt(site: Site) -> None:
+    site.converter.troubles[b"1"] = [EncoderStalled("stalled")] * 99
+    site.put({"A/1.mp4": b"1", "A/2.mp4": b"2"}, "A")
+    site.run()
+    assert "tried 3 times" in site.item("A").quarantined[0].cause
+    assert site.converter.encoded.count(b"1") == 3 and "2.mkv" in site.published("A")
+
+
+def test_bug_in_a_job_loses_no_video(site: Site) -> None:
+    site.converter.troubles[b"1"] = [ZeroDivisionError("a bug")]
+    site.put({"A/1.mp4": b"1"}, "A")
+    site.run()
+    assert site.item("A").status is Status.COMPLETED
+
+
+def test_crash_after_the_conversion_encodes_nothing_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.put({"A/1.mp4": b"1", "A/2.mp4": b"2"}, "A")
+    stored = threading.Event()
+
+    def die(repo: str, operations: Sequence[Operation], message: str) -> str:
+        stored.set()
+        raise Stopped("the program dies here")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(site.hub, "commit", die)
+        engine, _ = site.engine()
+        while not stored.is_set():
+            engine.turn(0.01)
+        # No close: the queue still says processing, as after kill -9.
+    assert site.item("A").status is Status.PROCESSING
+    site.run()
+    assert sorted(site.converter.encoded) == [b"1", b"2"]
+    assert site.hub.commits_of("me/out") == 1 and site.item("A").status is Status.COMPLETED
+
+
+def test_crash_after_the_commit_commits_nothing_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.put({"A/1.mp4": b"1"}, "A")
+    real = site.hub.commit
+    done = threading.Event()
+
+    def lost(repo: str, operations: Sequence[Operation], message: str) -> str:
+        real(repo, operations, message)
+        done.set()
+        raise Stopped("the answer is lost with the program")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(site.hub, "commit", lost)
+        engine, _ = site.engine()
+        while not done.is_set():
+            engine.turn(0.01)
+    site.run()
+    assert site.hub.commits_of("me/out") == 1 and site.converter.encoded == [b"1"]
+    assert site.item("A").status is Status.COMPLETED
+
+
+def test_video_that_kills_the_program_each_time_is_quarantined(site: Site) -> None:
+    site.put({"A/1.mp4": b"1", "A/2.mp4": b"2"}, "A")
+    commit = site.hub.head("me/in")
+    assert commit is not None
+    poison = next(f for f in site.hub.list_files("me/in", commit.commit_id) if f.name == "1.mp4")
+    journal = Journal(site.top / "log", "A")
+    for _ in range(3):
+        journal.note("encoding", poison)
+    site.run()
+    assert "died 3 times" in site.item("A").quarantined[0].cause
+    assert site.converter.encoded == [b"2"]
+
+
+def test_only_changed_videos_of_a_changed_folder_are_done_again(site: Site) -> None:
+    site.put({"A/1.mp4": b"1", "A/2.mp4": b"2"}, "A")
+    site.run()
+    site.put({"A/2.mp4": b"two", "A/3.mp4": b"3"}, "A")
+    site.run()
+    assert sorted(site.converter.encoded) == [b"1", b"2", b"3", b"two"]
+    assert site.published("A")["2.mkv"] == b"av1:two"
+    assert len(Published.parse(site.published("A")["metadata.jsonl"]).names()) == 3
+
+
+def test_output_that_somebody_deleted_is_made_again(site: Site) -> None:
+    site.put({"A/1.mp4": b"1"}, "A")
+    site.run()
+    site.hub.put("me/out", {"A/1.mkv": None})
+    site.put({"A/2.mp4": b"2"}, "A")
+    site.run()
+    assert set(site.published("A")) == {"1.mkv", "2.mkv", "metadata.jsonl"}
+
+
+def test_folder_that_is_not_what_was_queued_goes_back_to_wait(site: Site) -> None:
+    site.put({"A/1.mp4": b"1"}, "A")
+    site.hub.put("me/in", {"A/2.mp4": b"2"})
+    site.run(until=lambda engine: site.item("A").not_before is not None)
+    assert site.item("A").status is Status.PENDING and site.converter.encoded == []
+
+
+def test_folder_that_is_gone_ends_failed_with_its_cause(site: Site) -> None:
+    site.put({"A/1.mp4": b"1"}, "A")
+    site.hub.put("me/in", {"A/1.mp4": None})
+    site.run()
+    assert site.item("A").status is Status.FAILED and "gone" in (site.item("A").error or "")
+
+
+@pytest.mark.parametrize("trouble", [HubUnavailable("down"), HubForbidden("token expired"), NoEncoder("no ffmpeg")])
+def test_trouble_of_hub_or_machine_pauses_tells_once_and_uses_up_no_attempt(
+    site: Site, trouble: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.max_attempts = 1
+    site.converter.troubles[b"1"] = [trouble]
+    site.connected = []
+    site.put({"A/1.mp4": b"1", "A/2.mp4": b"2"}, "A")
+    site.run()
+    assert site.item("A").status is Status.COMPLETED
+    told = [record for record in caplog.records if str(trouble) in record.getMessage()]
+    assert len(told) == 1 and told[0].levelname == ("WARNING" if isinstance(trouble, HubUnavailable) else "ERROR")
+
+
+def test_hub_down_at_the_start_is_waited_for(site: Site) -> None:
+    site.connected = [HubUnavailable("down"), HubUnavailable("down")]
+    site.put({"A/1.mp4": b"1"}, "A")
+    site.run()
+    assert site.item("A").status is Status.COMPLETED
+
+
+def test_disk_too_small_for_a_whole_batch_publishes_what_it_has(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results stay on disk until their commit; a batch that fills the disk must not wait for itself."""
+    size, room = 1 << 20, 45 << 20
+
+    def usage(path: object) -> object:
+        used = sum(f.stat().st_size for f in (site.top / "work").rglob("*") if f.is_file())
+        return type("Usage", (), {"free": room - 8 * used})()
+
+    monkeypatch.setattr("tools.stages.workspace.shutil.disk_usage", usage)
+    site.put({f"A/{n}.mp4": bytes([n]) * size for n in range(6)}, "A")
+    site.run()
+    assert site.item("A").status is Status.COMPLETED and len(site.published("A")) == 7
+    assert site.hub.commits_of("me/out") > 1
+
+
+def test_stop_gives_the_item_back_and_the_next_start_goes_on(site: Site) -> None:
+    site.put({"A/1.mp4": b"1"}, "A")
+    site.converter.hold.clear()
+    site.run(until=lambda engine: bool(site.converter.encoded))
+    assert site.item("A").status is Status.PENDING
+    site.converter.hold.set()
+    site.run()
+    assert site.item("A").status is Status.COMPLETED and not site.item("A").quarantined
+
+
+def test_cancelled_item_ends_and_leaves_nothing_behind(site: Site) -> None:
+    site.put({"A/1.mp4": b"1"}, "A")
+    site.converter.hold.clear()
+    cancelled = False
+
+    def until(engine: Engine) -> bool:
+        nonlocal cancelled
+        if site.converter.encoded and not cancelled:
+            cancelled = True
+            with site.queue().transaction() as view:
+                item = view.get("A")
+                assert item is not None
+                view.put(cancel(item, time.time()))
+        return cancelled and not engine.is_working()
+
+    site.run(until)
+    assert site.item("A").error == "cancelled" and site.hub.commits_of("me/out") == 0
+    assert not list((site.top / "work").rglob("*"))
+
+
+def test_small_folders_go_first_and_the_next_one_starts_before_the_last_is_done(site: Site) -> None:
+    site.put(
+        {"big/1.mp4": b"b" * 10} | {f"big/{n}.txt": b"" for n in range(60)} | {"small/1.mp4": b"s"}, "big", "small"
+    )
+    site.run()
+    assert site.converter.encoded == [b"s", b"b" * 10]
+
+
+def test_colliding_names_are_all_published(site: Site) -> None:
+    site.put({"A/ep.mp4": b"1", "A/ep.mkv": b"2"}, "A")
+    site.run()
+    assert set(site.published("A")) == {"ep.mp4.mkv", "ep.mkv.mkv", "metadata.jsonl"}
