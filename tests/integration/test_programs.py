@@ -1,0 +1,164 @@
+"""The programs as typed: bad input gives one clear line, and nothing is lost."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.hub_server import RunningHub, running_hub
+from tests.media import make_clip
+from tests.programs import ROOT, environment, run_program, start_program
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[RunningHub]:
+    with running_hub(tmp_path / "hub") as running:
+        folder = running.root / "datasets" / "me" / "in" / "番剧"
+        folder.mkdir(parents=True)
+        make_clip(tmp_path / "clip.mp4").rename(folder / "1.mp4")
+        yield running
+
+
+def queue_up(env: dict[str, str]) -> None:
+    deadline = time.monotonic() + 20
+    while "番剧" not in run_program("modelscope_monitor.py", "--queue", env=env).stdout:
+        assert time.monotonic() < deadline
+        assert run_program("modelscope_monitor.py", "--once", env=env).returncode == 0
+
+
+def log_of(tmp_path: Path) -> str:
+    return (tmp_path / "log" / "processing.log").read_text(encoding="utf-8")
+
+
+def problems(tmp_path: Path) -> list[str]:
+    return [line for line in log_of(tmp_path).splitlines() if "error" in line.lower()]
+
+
+def test_once_queue_status_drain_and_json(hub: RunningHub, tmp_path: Path) -> None:
+    env = environment(hub, tmp_path)
+    queue_up(env)
+    assert run_program("queue_processor.py", "--drain", env=env).returncode == 0
+    told = run_program("queue_processor.py", "--status", env=env).stdout
+    assert "completed: 1" in told and "番剧" in told
+    content = json.loads(run_program("queue_processor.py", "--status", "--json", env=env).stdout)
+    assert set(content) == {"counts", "running", "paused", "items"}
+    assert content["counts"]["completed"] == 1 and content["items"][0]["videos_done"] == 1
+    assert (hub.root / "datasets/me/out/番剧/1.mkv").exists()
+    assert hub.store.repo("me/out").is_private
+    assert problems(tmp_path) == []
+
+
+def test_programs_run_as_modules(hub: RunningHub, tmp_path: Path) -> None:
+    env = {**environment(hub, tmp_path), "PYTHONPATH": str(ROOT)}
+    for module, arguments in (("modelscope_monitor", ["--once"]), ("queue_processor", ["--status"])):
+        code = f"from tools.{module} import main; raise SystemExit(main({arguments}))"
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=env, cwd="/", capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"INPUT_REPO": "me/nowhere"}, "me/nowhere"),
+        ({"MODELSCOPE_API_TOKEN": "wrong-one"}, "MODELSCOPE_API_TOKEN"),
+        ({"MODELSCOPE_API_TOKEN": ""}, "MODELSCOPE_API_TOKEN"),
+        ({"FFMPEG": "/nonexistent/ffmpeg"}, "FFMPEG"),
+        ({"ENCODER": "av1_nvenc"}, "no AV1 encoder works here"),
+    ],
+)
+def test_what_a_person_must_mend_is_one_error_line_and_the_item_stays_pending(
+    hub: RunningHub, tmp_path: Path, changes: dict[str, str], said: str
+) -> None:
+    env = environment(hub, tmp_path)
+    queue_up(env)
+    done = run_program("queue_processor.py", "--drain", env={**env, **changes})
+    assert done.returncode == 1
+    assert len(problems(tmp_path)) == 1 and said in problems(tmp_path)[0], log_of(tmp_path)
+    assert "wrong-one" not in log_of(tmp_path) + done.stderr and "Traceback" not in done.stderr
+    assert run_program("queue_processor.py", "--drain", env=env).returncode == 0
+    assert (hub.root / "datasets/me/out/番剧/1.mkv").exists()
+
+
+def test_monitor_of_an_unknown_repo_says_so_and_exits_1(hub: RunningHub, tmp_path: Path) -> None:
+    done = run_program("modelscope_monitor.py", "--once", env=environment(hub, tmp_path, INPUT_REPO="me/nowhere"))
+    assert done.returncode == 1 and "me/nowhere" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_hub_down_at_the_start_is_no_error_and_heals_by_itself(hub: RunningHub, tmp_path: Path) -> None:
+    env = environment(hub, tmp_path, MODELSCOPE_ENDPOINT="http://127.0.0.1:9")
+    process = start_program("modelscope_monitor.py", env=env)
+    try:
+        deadline = time.monotonic() + 20
+        while not (tmp_path / "log/processing.log").exists() or "asked again" not in log_of(tmp_path):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    finally:
+        process.terminate()
+        assert process.wait(10) == 0
+    assert problems(tmp_path) == []
+
+
+def test_second_processor_says_who_holds_the_lock(hub: RunningHub, tmp_path: Path) -> None:
+    env = environment(hub, tmp_path)
+    process = start_program("queue_processor.py", env=env)
+    try:
+        deadline = time.monotonic() + 20
+        while not (tmp_path / "log/.processor.pid").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        done = run_program("queue_processor.py", env=env)
+        assert done.returncode == 1 and f"pid {process.pid}" in done.stderr and done.stderr.count("\n") == 1
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def test_full_disk_is_waited_for_and_said_once(hub: RunningHub, tmp_path: Path) -> None:
+    env = environment(hub, tmp_path)
+    queue_up(env)
+    process = start_program("queue_processor.py", env={**env, "MIN_FREE_SPACE_GB": "900000"})
+    try:
+        deadline = time.monotonic() + 30
+        while "waits for room" not in (log_of(tmp_path) if (tmp_path / "log/processing.log").exists() else ""):
+            assert time.monotonic() < deadline, log_of(tmp_path)
+            time.sleep(0.1)
+        time.sleep(2)  # several more tries fall into this time
+        assert log_of(tmp_path).count("waits for room") == 1 and problems(tmp_path) == []
+    finally:
+        process.terminate()
+        assert process.wait(10) == 0
+    assert run_program("queue_processor.py", "--drain", env=env).returncode == 0
+
+
+def test_cancel_and_retry(hub: RunningHub, tmp_path: Path) -> None:
+    env = environment(hub, tmp_path)
+    queue_up(env)
+    assert run_program("queue_processor.py", "--cancel", "nobody", env=env).returncode == 1
+    assert run_program("queue_processor.py", "--cancel", "番剧", env=env).returncode == 0
+    assert "failed: 1" in run_program("queue_processor.py", "--status", env=env).stdout
+    run_program("modelscope_monitor.py", "--once", env=env)
+    assert run_program("queue_processor.py", "--drain", env=env).returncode == 0
+    assert "failed: 1" in run_program("queue_processor.py", "--status", env=env).stdout, "not queued again"
+    assert run_program("queue_processor.py", "--retry", env=env).returncode == 0
+    assert run_program("queue_processor.py", "--drain", env=env).returncode == 0
+    assert "completed: 1" in run_program("queue_processor.py", "--status", env=env).stdout
+
+
+def test_status_of_ten_thousand_items_is_quick(hub: RunningHub, tmp_path: Path) -> None:
+    from tools.core.queue_item import QueueItem
+    from tools.state.work_queue import WorkQueue
+
+    with WorkQueue(tmp_path / "log").transaction() as view:
+        for number in range(10_000):
+            name = f"番剧 {number}"
+            view.put(QueueItem(folder=name, hash="h", file_count=3, total_size=9, added_time="2024-01-01T00:00:00"))
+    began = time.monotonic()
+    done = run_program("queue_processor.py", "--status", env=environment(hub, tmp_path))
+    assert "pending: 10000" in done.stdout
+    assert time.monotonic() - began < 5  # a guard against accidents; the bench measures

@@ -1,0 +1,69 @@
+"""Running the programs as a user does: as files, with an environment of their own."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.hub_server import RunningHub
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def environment(hub: RunningHub, top: Path, **more: str) -> dict[str, str]:
+    """Everything that a program reads, pointing into ``top`` and at the test's hub."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("MODELSCOPE", "TMUX"))}
+    return {
+        **kept,
+        "MODELSCOPE_ENDPOINT": hub.endpoint,
+        "MODELSCOPE_API_TOKEN": hub.token,
+        "MODELSCOPE_HOME": str(top / "home"),
+        "INPUT_REPO": "me/in",
+        "OUTPUT_REPO": "me/out",
+        "MONITOR_INTERVAL": "1",
+        "MIN_FOLDER_STABLE_TIME": "0",
+        "CHECK_INTERVAL": "0.2",
+        "PRESET": "12",
+        "MIN_FREE_SPACE_GB": "0.1",
+        "LOG_DIR": str(top / "log"),
+        "WORK_DIR": str(top / "work"),
+        "ANIMATION_DOTENV": str(top / "none"),
+        **more,
+    }
+
+
+def run_program(
+    name: str, *arguments: str, env: Mapping[str, str], timeout: float = 120, cwd: str = "/"
+) -> subprocess.CompletedProcess[str]:
+    """A program to its end."""
+    command = [sys.executable, str(ROOT / "tools" / name), *arguments]
+    return subprocess.run(command, env=env, cwd=cwd, capture_output=True, text=True, timeout=timeout, check=False)
+
+
+def start_program(name: str, *arguments: str, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """A program under way, its output thrown away."""
+    command = [sys.executable, str(ROOT / "tools" / name), *arguments]
+    return subprocess.Popen(command, env=env, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def children_working_in(folder: Path) -> list[str]:
+    """Command lines of living processes that name a folder."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+                state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
+            except OSError:
+                continue
+            if str(folder) in line and state not in "ZX":
+                found.append(line)
+    return found
+
+
+def end(process: subprocess.Popen[bytes], signum: int = signal.SIGTERM, timeout: float = 10) -> int:
+    """Signal and wait; returns the exit status."""
+    process.send_signal(signum)
+    return process.wait(timeout)
