@@ -1,0 +1,189 @@
+"""The converter alone, on local files: what the processor does with a video, for people and for tests."""
+
+import sys
+from pathlib import Path
+
+if not __package__:
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from tools.startup import enter_venv
+
+enter_venv(__name__)
+
+import argparse
+import json
+import threading
+from typing import Any
+
+from tqdm import tqdm
+
+import config
+from tools.core.errors import NoEncoder, PipelineError, Stopped
+from tools.core.planning import output_names
+from tools.media.converter import Conversion, Converter, EncodeOptions, EncodeProgress
+from tools.media.encoding import Plan
+from tools.report.status import human_size, human_time
+from tools.runtime.clock import stop_on_signals
+from tools.startup import read_settings
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The program; returns the exit status: 0 all converted, 1 some refused, 2 bad usage or configuration."""
+    parser = argparse.ArgumentParser(prog="convert.py", description="Convert local videos to verified MKV + AV1.")
+    parser.add_argument("files", nargs="+", metavar="FILE", type=Path, help="video to convert")
+    parser.add_argument("--out", metavar="DIR", type=Path, help="folder for the results (default: beside each file)")
+    parser.add_argument("--plan", action="store_true", help="show what would become of each stream, convert nothing")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON, one object a file")
+    config.add_flags(parser, "encode")
+    parsed = parser.parse_args(argv)
+    try:
+        settings = read_settings(parsed)
+    except config.ConfigError as exc:
+        print(f"{parser.prog}: {exc}", file=sys.stderr)
+        return 2
+    stop = threading.Event()
+    stop_on_signals(stop)
+    converter = Converter(_options(settings))
+    try:
+        chosen = converter.prepare()
+    except NoEncoder as exc:
+        print(f"{parser.prog}: {exc}", file=sys.stderr)
+        return 1
+    if not parsed.json:
+        print(f"converts by {chosen}")
+    refused = 0
+    for source, target in _targets(parsed.files, parsed.out):
+        if stop.is_set():
+            return 1
+        refused += not _one(converter, source, target, parsed.plan, parsed.json, stop)
+    return 1 if refused else 0
+
+
+def _options(settings: config.Settings) -> EncodeOptions:
+    encode = settings.encode
+    return EncodeOptions(
+        encoder=encode.encoder,
+        preset=encode.preset,
+        crf=encode.crf,
+        pix_fmt=encode.pix_fmt,
+        ffmpeg=encode.ffmpeg,
+        stall_timeout=settings.processor.stall_timeout,
+        min_decoded_percent=encode.min_decoded_percent,
+        max_encode_rss=int(encode.max_encode_rss_gb * 1e9),
+    )
+
+
+def _targets(files: list[Path], out: Path | None) -> list[tuple[Path, Path]]:
+    """Each source with its target; sources that would meet in one name keep their extensions, as on the hub."""
+    pairs = []
+    by_folder: dict[Path, list[Path]] = {}
+    for source in files:
+        by_folder.setdefault(out or source.parent, []).append(source)
+    for folder, sources in by_folder.items():
+        names = output_names([source.name for source in sources], {})
+        for source in sources:
+            target = folder / names[source.name]
+            # A source is never overwritten by its own result.
+            pairs.append((source, target.with_name(target.stem + ".av1.mkv") if target == source else target))
+    return pairs
+
+
+def _one(converter: Converter, source: Path, target: Path, plan: bool, as_json: bool, stop: threading.Event) -> bool:
+    """Convert (or plan) one file and tell how it went; whether it went well."""
+    try:
+        if plan:
+            _show_plan(source, converter.plan(source, stop), as_json)
+            return True
+        if target.exists():
+            raise FileExistsError(17, "the result exists already, delete it first", str(target))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with _Bar(source.name) as bar:
+            report = converter.convert(source, target, on_progress=bar.show, stop=stop)
+    except Stopped:
+        print(f"{source}: stopped", file=sys.stderr)
+        return False
+    except PipelineError as exc:
+        _tell({"file": str(source), "refused": str(exc), "kind": type(exc).__name__}, f"{source}: {exc}", as_json)
+        return False
+    except OSError as exc:
+        text = f"{exc.strerror}: {exc.filename or source}"
+        _tell({"file": str(source), "refused": text, "kind": "OSError"}, f"{source}: {text}", as_json)
+        return False
+    _tell({"file": str(source), "output": str(target), **report.as_record()}, _report(source, target, report), as_json)
+    return True
+
+
+def _tell(content: dict[str, Any], text: str, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(content, ensure_ascii=False), flush=True)
+    else:
+        print(text, file=sys.stderr if "refused" in content else sys.stdout, flush=True)
+
+
+class _Bar:
+    """A progress bar with fps, speed and ETA on a terminal, nothing elsewhere."""
+
+    def __init__(self, name: str) -> None:
+        self._bar = tqdm(
+            total=100,
+            desc=name[:40],
+            leave=False,
+            disable=not sys.stderr.isatty(),
+            bar_format="{desc} {percentage:3.0f}%|{bar}| {postfix}",
+        )
+
+    def __enter__(self) -> "_Bar":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def show(self, progress: EncodeProgress) -> None:
+        self._bar.n = progress.percent or 0.0
+        fps = "" if progress.fps is None else f"{progress.fps:.1f} fps "
+        speed = "" if progress.speed is None else f"{progress.speed:.2f}x "
+        eta = human_time(progress.eta_s)
+        self._bar.set_postfix_str(f"{fps}{speed}{eta and 'ETA ' + eta}", refresh=False)
+        self._bar.refresh()
+
+
+def _show_plan(source: Path, plan: Plan, as_json: bool) -> None:
+    streams = [
+        {
+            "index": one.source.index,
+            "type": one.source.kind,
+            "source_codec": one.source.codec,
+            "action": one.action,
+            "codec": one.codec if one.is_kept else None,
+            "why": one.why,
+        }
+        for one in plan.streams
+    ]
+    lines = [f"{source}: {plan.action}"]
+    lines += [
+        f"  #{s['index']} {s['type']:<10} {s['source_codec']} → {s['codec'] or '–'} ({s['action']}): {s['why']}"
+        for s in streams
+    ]
+    lines += [f"  ! {warning}" for warning in plan.warnings()]
+    content = {"file": str(source), "action": plan.action, "streams": streams, "warnings": plan.warnings()}
+    _tell(content, "\n".join(lines), as_json)
+
+
+def _report(source: Path, target: Path, report: Conversion) -> str:
+    before = source.stat().st_size
+    lines = [
+        f"{source.name} → {target}",
+        f"  {report.action} {report.encoder} {report.settings}".rstrip(),
+        f"  {report.width}x{report.height}, {report.frames} frames, {human_time(report.duration_s)}, verified",
+        f"  {human_size(before)} → {human_size(report.size)} ({100 * report.size / max(1, before):.0f} %)",
+        *(
+            f"  #{s['index']} {s['type']:<10} {s['source_codec']} → {s['codec'] or '–'} {s['language'] or ''}".rstrip()
+            for s in report.streams
+        ),
+        *(f"  ! {warning}" for warning in report.warnings),
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
