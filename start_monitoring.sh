@@ -83,7 +83,7 @@ set_up() {
   fi
   need_programs
   need_venv
-  exec 9>&- 2>/dev/null || true
+  exec 9>&-
 }
 
 # --- demo -------------------------------------------------------------------------------------------------------------
@@ -91,7 +91,7 @@ set_up() {
 has_token() {
   [ -n "${MODELSCOPE_API_TOKEN:-}" ] && return 0
   local dotenv=${ANIMATION_DOTENV:-.env}
-  [ -r "$dotenv" ] && grep -Eq '^[[:space:]]*(export[[:space:]]+)?MODELSCOPE_API_TOKEN[[:space:]]*=[[:space:]]*[^[:space:]]' "$dotenv" && return 0
+  [ -r "$dotenv" ] && grep -Eq '^[[:space:]]*(export[[:space:]]+)?MODELSCOPE_API_TOKEN[[:space:]]*=[[:space:]]*[\"'\'']?[^[:space:]\"'\''#]' "$dotenv" && return 0
   [ -s "${MODELSCOPE_HOME:-$HOME/.modelscope}/credentials/cookies" ]
 }
 
@@ -129,7 +129,9 @@ demo_hints() {
 # --- running ----------------------------------------------------------------------------------------------------------
 
 tmux_() {
-  if [ -n "${TMUX_SOCKET:-}" ]; then tmux -L "$TMUX_SOCKET" "$@"; else tmux "$@"; fi
+  local clean=(env)
+  if [ -n "${TMUX_CLEAN:-}" ]; then clean=(env -u MODELSCOPE_API_TOKEN -u HUB_TOKEN -u TMUX_CLEAN); fi
+  if [ -n "${TMUX_SOCKET:-}" ]; then "${clean[@]}" tmux -L "$TMUX_SOCKET" "$@"; else "${clean[@]}" tmux "$@"; fi
 }
 
 program() {
@@ -160,7 +162,7 @@ run_window() {
 send_settings() {
   local pipe=$1 name
   for name in "${settings[@]}"; do
-    [ -n "${!name:-}" ] && printf '%s=%s\0' "$name" "${!name}"
+    if [ -n "${!name:-}" ]; then printf '%s=%s\0' "$name" "${!name}"; fi
   done | timeout 20 tee "$pipe" >/dev/null || fail "the tmux window did not start"
 }
 
@@ -172,7 +174,8 @@ open_window() {
   if tmux_ has-session -t "=$session" 2>/dev/null; then
     tmux_ new-window -d -t "=$session:" -n "$name" "$line"
   else
-    tmux_ new-session -d -s "$session" -n "$name" -x 200 -y 50 "$line"
+    # A server that starts here would keep our environment; the token reaches the programs by the pipe alone.
+    TMUX_CLEAN=1 tmux_ new-session -d -s "$session" -n "$name" -x 200 -y 50 "$line"
     # A user's base-index may be 1; the monitor is window 0 all the same.
     tmux_ move-window -s "=$session:$name" -t "=$session:0" 2>/dev/null || true
   fi
@@ -217,6 +220,7 @@ run_foreground() {
     kill -TERM "${pids[@]}" 2>/dev/null || true
   }
   trap stop_all INT TERM HUP
+  set -m # a process group each: Ctrl-C reaches this shell alone, which asks each program once; a second signal kills
   if [ "$demo" = yes ]; then
     program hub "$port"
     "${command[@]}" &

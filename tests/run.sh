@@ -11,8 +11,11 @@ if [ "$(cat .venv/.requirements-dev 2>/dev/null)" != "$wanted" ]; then
   echo "$wanted" >.venv/.requirements-dev
 fi
 
-"$python" -m ruff check .
-"$python" -m ruff format --check .
-"$python" -m mypy
-.venv/bin/shellcheck start_monitoring.sh tests/run.sh .ci/run
-exec "$python" -m pytest "$@"
+failed=0
+"$python" -m ruff check . || failed=1
+"$python" -m ruff format --check . || failed=1
+"$python" -m mypy || failed=1
+.venv/bin/shellcheck start_monitoring.sh tests/run.sh .ci/run || failed=1
+[ $failed = 0 ] || echo "a linter or the type checker failed, see above"
+"$python" -m pytest "$@" || failed=1
+exit $failed

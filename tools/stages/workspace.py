@@ -30,7 +30,7 @@ class Workspace:
     def prepare(self) -> None:
         """Make the folder. Raises WorkspaceError, which says what to do."""
         try:
-            (self.root / _VIDEOS).mkdir(parents=True, exist_ok=True)
+            self.root.mkdir(parents=True, exist_ok=True)
         except OSError as exc:
             raise WorkspaceError(f"can't use WORK_DIR={self.root}: {exc.strerror}; give another one") from exc
 
