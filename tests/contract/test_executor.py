@@ -1,0 +1,128 @@
+"""What every executor promises: one result for each job, first come first served, ends when asked."""
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from tools.core.errors import Stopped
+from tools.core.folder import RemoteFile
+from tools.core.planning import VideoJob
+from tools.scale.executor import Executor, LocalExecutor
+from tools.stages.port import JobPort, Slots
+from tools.stages.video_job import JobResult, Outcome
+from tools.state.progress import JobProgress
+
+
+@dataclass(slots=True)
+class Site:
+    """An executor whose jobs wait for ``go`` in one slot."""
+
+    executor: Executor
+    go: threading.Event
+    results: list[JobResult] = field(default_factory=list)
+    notes: list[tuple[str, str]] = field(default_factory=list)
+    ran: list[str] = field(default_factory=list)
+
+    def wait(self, count: int) -> None:
+        deadline = time.monotonic() + 10
+        while len(self.results) < count:
+            assert time.monotonic() < deadline, self.results
+            time.sleep(0.005)
+
+
+def job(name: str, folder: str = "A") -> VideoJob:
+    return VideoJob(f"id-{name}", 1, folder, "me/in", "c", RemoteFile(f"{folder}/{name}", 1, ""), "me/out", "x.mkv")
+
+
+@pytest.fixture(params=["local"])
+def site(request: pytest.FixtureRequest) -> Iterator[Site]:
+    slots = Slots(1)
+
+    def run(one: VideoJob, port: JobPort) -> JobResult:
+        with slots.held(port):
+            port.note("encoding")
+            port.show(JobProgress(folder=one.folder, video=one.source.path, stage="encode", percent=50.0))
+            made.ran.append(one.source.name)
+            while not made.go.wait(0.005):
+                if port.stop.is_set():
+                    raise_stopped()
+        if one.source.name == "bug":
+            raise ZeroDivisionError("a bug")
+        return JobResult(one, Outcome.STORED, {})
+
+    def guarded(one: VideoJob, port: JobPort) -> JobResult:
+        try:
+            return run(one, port)
+        except Stopped as exc:
+            return JobResult(one, Outcome.STOPPED, cause=str(exc))
+
+    def note(one: VideoJob, event: str, facts: dict[str, Any]) -> None:
+        made.notes.append((one.source.name, event))
+
+    executor = LocalExecutor(guarded, 1, lambda result: made.results.append(result), note)
+    made = Site(executor, threading.Event())
+    yield made
+    made.go.set()
+    assert executor.close(5)
+
+
+def raise_stopped() -> None:
+    raise Stopped("asked to end")
+
+
+def test_every_job_delivers_exactly_one_result_in_the_order_of_submission(site: Site) -> None:
+    site.go.set()
+    for name in "abc":
+        site.executor.submit(job(name))
+    site.wait(3)
+    assert site.ran == ["a", "b", "c"] and len({result.job.attempt_id for result in site.results}) == 3
+    assert site.notes == [("a", "encoding"), ("b", "encoding"), ("c", "encoding")]
+
+
+def test_takes_a_few_more_jobs_than_slots_and_is_free_again_afterwards(site: Site) -> None:
+    most = site.executor.free()
+    assert most > 1
+    for number in range(most):
+        site.executor.submit(job(str(number)))
+    assert site.executor.free() == 0
+    site.go.set()
+    site.wait(most)
+    assert site.executor.free() == most
+
+
+def test_progress_shows_what_runs(site: Site) -> None:
+    site.executor.submit(job("a"))
+    deadline = time.monotonic() + 5
+    while not site.executor.progress():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    assert [(p.video, p.percent) for p in site.executor.progress()] == [("A/a", 50.0)]
+
+
+def test_cancel_ends_the_jobs_of_one_folder_alone(site: Site) -> None:
+    site.executor.submit(job("a", "A"))
+    site.executor.submit(job("b", "B"))
+    site.executor.cancel("A")
+    site.wait(1)
+    assert [(r.job.folder, r.outcome) for r in site.results] == [("A", Outcome.STOPPED)]
+    site.go.set()
+    site.wait(2)
+    assert site.results[1].outcome is Outcome.STORED
+
+
+def test_bug_in_a_job_is_a_result_that_counts_as_a_try(site: Site) -> None:
+    site.go.set()
+    site.executor.submit(job("bug"))
+    site.wait(1)
+    assert site.results[0].outcome is Outcome.FAILED and "ZeroDivisionError" in site.results[0].cause
+
+
+def test_close_ends_everything(site: Site) -> None:
+    site.executor.submit(job("a"))
+    site.executor.submit(job("b"))
+    assert site.executor.close(5)
+    assert {result.outcome for result in site.results} == {Outcome.STOPPED}
