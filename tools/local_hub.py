@@ -15,10 +15,13 @@ enter_venv(__name__)
 
 import argparse
 import socket
+import threading
 
 import config
+from tools.runtime.clock import stop_on_signals
 from tools.startup import read_settings
 
+_STOP_WITHIN = 5.0  # s for answers under way
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
@@ -60,8 +63,17 @@ def _serve(root: Path, host: str, port: int) -> int:
     settings = uvicorn.Config(
         create_app(store, token), log_level="warning", timeout_graceful_shutdown=2, timeout_keep_alive=30
     )
-    uvicorn.Server(settings).run(sockets=[listening])
-    return 0
+    server = uvicorn.Server(settings)
+    stop = threading.Event()
+    stop_on_signals(stop)
+    # In a thread, where uvicorn leaves the signals alone: it would end by the signal instead of with status 0.
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+    thread.start()
+    while thread.is_alive() and not stop.wait(0.5):
+        pass
+    server.should_exit = True
+    thread.join(_STOP_WITHIN)
+    return 0 if stop.is_set() else 1
 
 
 if __name__ == "__main__":
