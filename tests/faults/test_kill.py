@@ -30,7 +30,7 @@ def hub(tmp_path: Path) -> Iterator[RunningHub]:
 
 
 def queue_up(env: dict[str, str], log_dir: Path) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 90
     while time.monotonic() < deadline:
         assert run_program("modelscope_monitor.py", "--once", env=env).returncode == 0
         path = log_dir / "processing_queue.json"
@@ -105,7 +105,7 @@ def test_stop_gives_everything_back_within_ten_seconds(hub: RunningHub, tmp_path
     env = environment(hub, tmp_path, PRESET="2")
     queue_up(env, tmp_path / "log")
     process = start_program("queue_processor.py", env=env)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 90
     while not any("-svtav1-params" in line for line in children_working_in(tmp_path / "work")):
         assert time.monotonic() < deadline, "no encode began"
         time.sleep(0.05)

@@ -124,7 +124,7 @@ def test_full_disk_is_waited_for_and_said_once(hub: RunningHub, tmp_path: Path) 
     queue_up(env)
     process = start_program("queue_processor.py", env={**env, "MIN_FREE_SPACE_GB": "900000"})
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 90
         while "waits for room" not in (log_of(tmp_path) if (tmp_path / "log/processing.log").exists() else ""):
             assert time.monotonic() < deadline, log_of(tmp_path)
             time.sleep(0.1)
