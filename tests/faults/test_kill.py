@@ -105,12 +105,16 @@ def test_stop_gives_everything_back_within_ten_seconds(hub: RunningHub, tmp_path
     env = environment(hub, tmp_path, PRESET="2")
     queue_up(env, tmp_path / "log")
     process = start_program("queue_processor.py", env=env)
-    deadline = time.monotonic() + 90
-    while not any("-svtav1-params" in line for line in children_working_in(tmp_path / "work")):
-        assert time.monotonic() < deadline, "no encode began"
-        time.sleep(0.05)
-    began = time.monotonic()
-    assert end(process, signum) == 0
+    try:
+        deadline = time.monotonic() + 90
+        while not any("-svtav1-params" in line for line in children_working_in(tmp_path / "work")):
+            assert time.monotonic() < deadline, "no encode began"
+            time.sleep(0.05)
+        began = time.monotonic()
+        assert end(process, signum) == 0
+    finally:
+        process.kill()
+        process.wait()
     assert time.monotonic() - began < 10
     assert not children_working_in(tmp_path / "work")
     items = json.loads((tmp_path / "log" / "processing_queue.json").read_bytes())
