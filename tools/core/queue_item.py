@@ -211,16 +211,18 @@ def to_json(item: QueueItem) -> dict[str, Any]:
 _READERS_FIRST = ("folder", "file_count", "total_size", "added_time", "status", "priority", "start_time", "end_time")
 
 
+_KNOWN = frozenset(f.name for f in fields(QueueItem)) - {"extra"}
+
+
 def from_json(entry: object) -> QueueItem:
     """An entry of the queue file, also one that a person edited or an older version wrote. Raises CorruptState."""
     if not isinstance(entry, dict):
         raise CorruptState(f"expected an object, found {type(entry).__name__}")
-    known = {f.name for f in fields(QueueItem)} - {"extra"}
-    values = {key: value for key, value in entry.items() if key in known}
+    values = {key: value for key, value in entry.items() if key in _KNOWN}
     try:
         values["status"] = Status(values.get("status", "pending"))
         values["quarantined"] = tuple(_quarantined(one) for one in values.get("quarantined") or ())
-        item = QueueItem(**_defaults(values), extra={k: v for k, v in entry.items() if k not in known})
+        item = QueueItem(**_defaults(values), extra={k: v for k, v in entry.items() if k not in _KNOWN})
     except (TypeError, ValueError, KeyError) as exc:
         raise CorruptState(f"folder {entry.get('folder')!r}: {exc}") from exc
     _check_types(item)
@@ -231,8 +233,10 @@ def _defaults(values: dict[str, Any]) -> dict[str, Any]:
     values.setdefault("hash", "")
     values.setdefault("file_count", 0)
     values.setdefault("total_size", 0)
-    values.setdefault("priority", priority_of(values["file_count"], values["total_size"]))
-    values.setdefault("added_time", local_time(0))
+    if "priority" not in values:
+        values["priority"] = priority_of(values["file_count"], values["total_size"])
+    if "added_time" not in values:
+        values["added_time"] = local_time(0)
     return values
 
 

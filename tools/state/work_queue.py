@@ -23,8 +23,8 @@ QUEUE_FILE = "processing_queue.json"
 class QueueView:
     """The queue inside one transaction (or as read): items by folder, in the order of the file."""
 
-    def __init__(self, texts: dict[str, str], items: dict[str, QueueItem], foreign: list[str]) -> None:
-        self._texts = texts
+    def __init__(self, items: dict[str, QueueItem], foreign: list[str]) -> None:
+        self._texts: dict[str, str] = {}  # encoded entries, made when the file is written and kept until they change
         self._items = items
         self._foreign = foreign
         self.changed = False
@@ -38,7 +38,7 @@ class QueueView:
     def put(self, item: QueueItem) -> None:
         """Add the item, or replace the one of its folder."""
         self._items[item.folder] = item
-        self._texts[item.folder] = _entry_text(to_json(item))
+        self._texts.pop(item.folder, None)
         self.changed = True
 
     def counts(self) -> dict[str, int]:
@@ -50,7 +50,10 @@ class QueueView:
 
     def text(self) -> str:
         """The whole file."""
-        entries = [*self._texts.values(), *self._foreign]
+        for folder, item in self._items.items():
+            if folder not in self._texts:
+                self._texts[folder] = _entry_text(to_json(item))
+        entries = [*(self._texts[folder] for folder in self._items), *self._foreign]
         return "[\n" + ",\n".join(entries) + "\n]\n" if entries else "[]\n"
 
 
@@ -95,7 +98,7 @@ class WorkQueue:
                 raise
 
     def _remember(self, view: QueueView | None, stamp: tuple[int, int, int] | None) -> None:
-        self._view = view or QueueView({}, {}, [])
+        self._view = view or QueueView({}, [])
         self._stamp = stamp
 
     def _understand(self, content: Any) -> QueueView:
@@ -112,7 +115,7 @@ class WorkQueue:
             except CorruptState as exc:
                 foreign.append(_entry_text(entry))
                 self._tell(str(exc))
-        return QueueView({name: _entry_text(to_json(item)) for name, item in items.items()}, items, foreign)
+        return QueueView(items, foreign)
 
     def _tell(self, problem: str) -> None:
         if problem not in self._told:
