@@ -22,7 +22,7 @@ TOKEN = "made-up-for-tests"
 @dataclass(slots=True)
 class Fault:
     """What happens to requests whose ``"METHOD path"`` contains ``match``: the first ``skip`` pass, the next ``times``
-    suffer ``kind``: status:NNN | html | unsuccess | reset | lost (done, answer dropped) | truncated | slow:S."""
+    suffer ``kind``: status:NNN | html | unsuccess | empty (a page) | reset | lost (done, answer dropped) | truncated | slow:S."""
 
     match: str
     kind: str
@@ -85,6 +85,7 @@ class _Faulty:
         else:
             status, body = {
                 "html": (200, b"<html>please log in</html>"),
+                "empty": (200, json.dumps({"Code": 200, "Success": True, "Data": {"Files": []}}).encode()),
                 "unsuccess": (200, json.dumps({"Code": 500, "Success": False, "Message": "busy"}).encode()),
             }.get(kind, (int(value or 200), json.dumps({"Code": int(value or 0), "Message": "made up"}).encode()))
             headers = [(b"content-type", b"application/json")]

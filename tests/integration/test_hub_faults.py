@@ -65,7 +65,7 @@ def test_refusal_of_a_later_page_is_taken_for_the_stumble_it_is(hub: RetryingHub
     assert paths(hub, commit) == sorted(FILES)
 
 
-@pytest.mark.parametrize("kind", ["html", "unsuccess", "status:500", "status:403"])
+@pytest.mark.parametrize("kind", ["html", "unsuccess", "empty", "status:500", "status:403"])
 def test_page_that_never_comes_is_an_error_and_no_end_of_the_list(
     hub: RetryingHub, server: RunningHub, kind: str
 ) -> None:

@@ -217,6 +217,23 @@ def test_bug_in_a_job_loses_no_video(site: Site) -> None:
     assert site.item("A").status is Status.COMPLETED
 
 
+def test_crash_between_conversion_and_upload_encodes_nothing_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.put({"A/1.mp4": b"1"}, "A")
+    reached = threading.Event()
+
+    def die(repo: str, source: Path, sha256: str, size: int, progress: object) -> None:
+        reached.set()
+        raise Stopped("the program dies here")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(site.hub, "store_blob", die)
+        engine, _ = site.engine()
+        while not reached.is_set():
+            engine.turn(0.01)
+    site.run()
+    assert site.converter.encoded == [b"1"] and site.item("A").status is Status.COMPLETED
+
+
 def test_crash_after_the_conversion_encodes_nothing_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     site.put({"A/1.mp4": b"1", "A/2.mp4": b"2"}, "A")
     stored = threading.Event()
