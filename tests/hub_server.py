@@ -22,7 +22,7 @@ TOKEN = "made-up-for-tests"
 @dataclass(slots=True)
 class Fault:
     """What happens to requests whose ``"METHOD path"`` contains ``match``: the first ``skip`` pass, the next ``times``
-    suffer ``kind``: status:NNN | html | unsuccess | empty (page) | reset | lost (done, unanswered) | truncated | slow:S."""
+    suffer ``kind``: status:NNN | html | unsuccess | empty | reset | lost (done, unanswered) | truncated | slow:S."""
 
     match: str
     kind: str
