@@ -60,10 +60,19 @@ class ProbeError(MediaError):
 
 
 class TranscodeError(MediaError):
-    """ffmpeg failed on a file."""
+    """ffmpeg failed on a file, after ``pictures`` of it were encoded."""
 
-    def __init__(self, message: str, *, argv: Sequence[str] = (), status: int | None = None, stderr: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        argv: Sequence[str] = (),
+        status: int | None = None,
+        stderr: str = "",
+        pictures: int = 0,
+    ) -> None:
         super().__init__(message)
+        self.pictures = pictures
         self.argv = tuple(argv)
         self.status = status
         self.stderr = stderr

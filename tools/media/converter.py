@@ -12,6 +12,7 @@ from typing import Any
 
 from tools.core.errors import NoEncoder, TranscodeError
 from tools.media import ffmpeg as programs
+from tools.media.census import check_source
 from tools.media.encoding import (
     EncodeOptions,
     Encoder,
@@ -24,7 +25,7 @@ from tools.media.encoding import (
 from tools.media.ffmpeg import Tools
 from tools.media.probe import Facts, probe
 from tools.media.transcode import EncodeProgress, OnProgress, part_of, transcode
-from tools.media.verify import check_source, verify
+from tools.media.verify import Checking, verify
 from tools.runtime.child import ChildOutgrew, Limits, run
 
 __all__ = ["Conversion", "Converter", "EncodeOptions", "EncodeProgress"]
@@ -92,22 +93,23 @@ class Converter:
         part = part_of(target)
         with _removed_on_failure(part):
             encoder, used, broken = self._make(plan, tools, source, part, on_progress, stop, threads, warnings)
-            made, damage = verify(
-                plan,
-                source,
-                part,
-                broken,
-                encoder,
-                tools.ffprobe,
+            checking = Checking(
+                encoder=encoder,
+                ffprobe=tools.ffprobe,
                 stop=stop,
                 min_percent=self.options.min_decoded_percent,
                 stall_timeout=self.options.stall_timeout,
+                max_rss=self._max_rss(),
             )
+            made, damage = verify(plan, source, part, broken, checking)
             sha256 = _digest_and_sync(part)
             part.replace(target)
         settings = settings_text(plan, encoder, self.options, used)
         label = encoder.label if plan.action == "transcode" else ""
         return _report(plan, made, label, settings, sha256, target.stat().st_size, [*warnings, *damage])
+
+    def _max_rss(self) -> int:
+        return self.options.max_encode_rss or _machine_memory() * 3 // 4
 
     def _chosen(self) -> Tools:
         with self._lock:
@@ -134,12 +136,14 @@ class Converter:
             try:
                 return encoder, *self._encode(plan, encoder, source, part, on_progress, stop, threads)
             except TranscodeError as exc:
-                if not encoder.is_hardware or exc.retryable:
+                # A software encoder that has begun fails for the file's sake: the next one would, too.
+                if exc.retryable or encoder is tools.encoders[-1] or not (encoder.is_hardware or exc.pictures == 0):
                     raise
-                warnings.append(f"{encoder.name} failed on this file, the next encoder took it: {exc}")
-                with self._lock:
-                    self._tools = None  # a card that fell over must pass its trial again
-        raise NoEncoder(f"every encoder failed on {source.name}")
+                warnings.append(f"{encoder.label} failed on this file, the next encoder took it: {exc}")
+                if encoder.is_hardware:
+                    with self._lock:
+                        self._tools = None  # a card that fell over must pass its trial again
+        raise NoEncoder("no encoder is left")
 
     def _encode(
         self,
@@ -152,7 +156,7 @@ class Converter:
         threads: int | None,
     ) -> tuple[int | None, int]:
         """Run ffmpeg, with fewer threads after it outgrew the memory limit; returns threads and damaged pictures."""
-        limit = self.options.max_encode_rss or _machine_memory() * 3 // 4
+        limit = self._max_rss()
         with _covers(plan, encoder, source, part, stop) as covers:
             for attempt in dict.fromkeys((threads, *_FEWER[1:])):
                 command = encode_command(plan, encoder, self.options, source, part, covers, attempt)

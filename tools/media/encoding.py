@@ -5,7 +5,7 @@ What Matroska can't hold is converted without loss where that is possible, else 
 kept at all is dropped with its reason, which ends in the metadata record.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from tools.media.probe import SAFE_INPUT, Facts, Stream
 
 _KEYFRAME_SECONDS = 10  # ab-av1 and the community's taste; seeking in an episode stays quick
 _FASTEST = 13
+_FASTEST_RATE = 240  # frames/s that SVT-AV1 accepts; a higher one is only understated to it, no picture is left out
 _OLD_SVT_SHIFT = 2  # SVT-AV1 1.x does at preset 8 about what 2.x and later do at 6
 
 # Source: what ffmpeg's Matroska muxer takes and plays back bit-exactly (each was tried).
@@ -28,7 +29,16 @@ _AUDIO_COPY = frozenset(
         *("wmav2", "wmapro", "wmalossless", "amr_nb", "amr_wb", "ra_144", "ra_288", "cook", "atrac3", "sipr"),
     }
 )
-_LOSSLESS_FLOAT = {"pcm_f32be": "pcm_f32le", "pcm_f64be": "pcm_f64le"}
+_LOSSLESS_FLOAT = {
+    "pcm_f32be": "pcm_f32le",
+    "pcm_f64be": "pcm_f64le",
+    "pcm_f24le": "pcm_f32le",
+    "pcm_f16le": "pcm_f32le",
+}
+_LOSSLESS = frozenset({"s302m", "ape", "shorten", "mp4als", "tak", "dst", "ralf", "atrac3al", "dvaudio"})
+_FLAC_CHANNELS, _FLAC_BITS = 8, 24
+# Layouts that Opus has; others are brought to the nearest. Source: RFC 7845 §5.1.1.2.
+_OPUS_LAYOUTS = "mono|stereo|3.0|quad|5.0|5.1|6.1|7.1"
 _SUBTITLE_COPY = frozenset(
     {"subrip", "srt", "ass", "ssa", "webvtt", "hdmv_pgs_subtitle", "dvd_subtitle", "dvb_subtitle"}
 )
@@ -38,11 +48,12 @@ _SUBTITLE_TEXT = frozenset(
         *("vplayer", "pjs", "eia_608"),
     }
 )
-# Flags that Matroska has a field for.
-KEPT_FLAGS = ("default", "forced", "hearing_impaired", "visual_impaired", "original", "comment")
+_RGB = ("gbr", "rgb", "bgr", "argb", "abgr", "0rgb", "0bgr", "x2rgb", "x2bgr", "pal8")
+_GRAY = ("gray", "mono", "ya8", "ya16")
 _COVER_TYPES = {"mjpeg": ("jpg", "image/jpeg"), "png": ("png", "image/png"), "bmp": ("bmp", "image/bmp")}
 _COVER_TYPES |= {"webp": ("webp", "image/webp"), "gif": ("gif", "image/gif")}
 _STALE_TAGS = ("BPS", "DURATION", "NUMBER_OF_FRAMES", "NUMBER_OF_BYTES", "_STATISTICS_")
+_HDR10 = ("Mastering display metadata", "Content light level metadata")
 _BRANDS = ("major_brand", "minor_version", "compatible_brands")
 
 
@@ -111,54 +122,100 @@ class Plan:
     def warnings(self) -> list[str]:
         """One line for each thing that is in the source and not in the output as it was."""
         lines = [
-            f"stream {p.source.index} ({p.source.codec}) is dropped: {p.why}" for p in self.streams if not p.is_kept
+            f"stream {p.source.index} ({p.source.codec}) is dropped: {p.why}"
+            for p in self.streams
+            if not p.is_kept and p.why != _KEPT_AS_CHAPTERS
         ]
         for plan in self.streams:
-            lost = plan.source.flags - set(KEPT_FLAGS) - {"attached_pic", "still_image", "non_diegetic"}
+            lost = plan.source.flags - kept_flags(plan.source) - {"attached_pic", "still_image", "non_diegetic"}
             if plan.is_kept and lost:
                 lines.append(f"stream {plan.source.index}: Matroska has no flag for {', '.join(sorted(lost))}")
-        video = self.main_video
-        if self.action == "transcode":
-            lines += _picture_warnings(video)
+            if plan.action == "encode" and plan.source.kind == "video":
+                lines += _picture_warnings(plan.source)
         return lines
 
 
+def kept_flags(stream: Stream) -> frozenset[str]:
+    """The dispositions that Matroska has a field for. Source: ffmpeg's matroskaenc.c, each tried."""
+    own = {"descriptions"} if stream.kind == "subtitle" else set()
+    if not stream.flags & {"original"}:
+        own |= {"dub"}  # Matroska's one flag "original" can say yes or no
+    return _FLAGS | own
+
+
+_FLAGS = frozenset({"default", "forced", "hearing_impaired", "visual_impaired", "original", "comment"})
+_KEPT_AS_CHAPTERS = "the titles of the chapters, which are kept as chapters"
+
+
+def is_rgb(stream: Stream) -> bool:
+    """Whether the pictures have no luma yet."""
+    return pix_fmt_of(stream).startswith(_RGB)
+
+
+def pix_fmt_of(stream: Stream) -> str:
+    return str(stream.facts.get("pix_fmt") or "")
+
+
+def colour_range(stream: Stream) -> str:
+    """The range that the encoded pictures have: pc or tv, "" where the source does not say."""
+    if is_rgb(stream) or pix_fmt_of(stream).startswith(_GRAY):
+        return "tv"
+    said = str(stream.facts.get("color_range") or "")
+    return "pc" if pix_fmt_of(stream).startswith("yuvj") else said if said in {"pc", "tv"} else ""
+
+
 def _picture_warnings(video: Stream) -> list[str]:
-    pix_fmt = str(video.facts.get("pix_fmt") or "")
+    pix_fmt = pix_fmt_of(video)
     lines = []
-    if any(mark in pix_fmt for mark in ("422", "440", "444", "gbr", "rgb", "bgr")):
+    if is_rgb(video):
+        lines.append(f"{pix_fmt} is kept as 4:2:0 by the matrix of BT.709, which is what players decode in hardware")
+    elif any(mark in pix_fmt for mark in ("422", "440", "444")):
         lines.append(f"chroma of {pix_fmt} is kept at 4:2:0, which is what players decode in hardware")
-    if any(mark in pix_fmt for mark in ("yuva", "rgba", "bgra", "argb", "abgr", "gbrap", "ya8", "ya16")):
+    if video.tag("alpha_mode") == "1" or any(
+        mark in pix_fmt for mark in ("yuva", "rgba", "bgra", "argb", "abgr", "gbrap", "ya8", "ya16")
+    ):
         lines.append(f"the alpha channel of {pix_fmt} is dropped: AV1 encoders have none")
-    if any(mark in pix_fmt for mark in ("p12", "p14", "p16", "48")):
+    if any(mark in pix_fmt for mark in ("p12", "p14", "p16", "gray12", "gray14", "gray16", "48", "64")):
         lines.append(f"{pix_fmt} is kept at 10 bits a sample")
-    if video.side_data("DOVI configuration record"):
+    if video.side_data(_DOLBY_VISION):
         lines.append("Dolby Vision: the base layer is kept, its dynamic metadata is not")
+    if video.facts.get("closed_captions"):
+        lines.append("captions that are embedded in the pictures may be lost")
     return lines
+
+
+_DOLBY_VISION = "DOVI configuration record"
 
 
 def make_plan(facts: Facts) -> Plan:
     """What becomes of each stream. Raises ProbeError where a stream that matters can't be handled."""
-    videos = facts.of("video")
-    all_av1 = all(stream.codec == "av1" for stream in videos)
-    plans = [_video(stream) for stream in videos]
+    plans = [_video(stream) for stream in facts.of("video")]
     plans += [_audio(stream) for stream in facts.of("audio")]
     plans += [_subtitle(stream) for stream in facts.of("subtitle")]
     plans += [StreamPlan(s, "copy", s.codec, "attachments are kept as they are") for s in facts.of("attachment")]
     plans += [_cover(stream) for stream in facts.of("cover")]
-    plans += [StreamPlan(s, "drop", s.codec, "Matroska has no data streams") for s in facts.of("data")]
+    plans += [_data(stream, facts) for stream in facts.of("data")]
     plans.sort(key=lambda plan: not plan.is_kept)
+    all_av1 = all(plan.action != "encode" for plan in plans if plan.source.kind == "video")
     changed = any(plan.action != "copy" and plan.source.kind != "cover" for plan in plans)
-    clean = "matroska" in facts.format and all_av1 and not changed
+    clean = facts.container == "matroska" and all_av1 and not changed
     action = "copy" if clean else "remux" if all_av1 else "transcode"
     return Plan(facts, action, tuple(plans))
 
 
 def _video(stream: Stream) -> StreamPlan:
+    if stream.packets == 0:
+        return StreamPlan(stream, "drop", stream.codec, "the stream is announced but has no picture")
     if stream.codec == "av1":
         return StreamPlan(stream, "copy", "av1", "is AV1 already")
     if stream.codec in {"unknown", "none"}:
         raise ProbeError(f"the video of stream {stream.index} has a codec that ffmpeg does not know")
+    for entry in stream.facts.get("side_data_list") or ():
+        if entry.get("side_data_type") == _DOLBY_VISION and entry.get("dv_bl_signal_compatibility_id") == 0:
+            raise ProbeError(
+                f"Dolby Vision profile {entry.get('dv_profile')} has no base layer that other players show in its "
+                "colours: convert it to a profile with one"
+            )
     return StreamPlan(stream, "encode", "av1", f"{stream.codec} becomes AV1")
 
 
@@ -172,9 +229,24 @@ def _audio(stream: Stream) -> StreamPlan:
         return StreamPlan(stream, "copy", codec, "Matroska holds it")
     if codec in _LOSSLESS_FLOAT:
         return StreamPlan(stream, "encode", _LOSSLESS_FLOAT[codec], f"Matroska does not hold {codec}; no loss")
-    if codec.startswith("pcm_") and "_f" not in codec:
-        return StreamPlan(stream, "encode", "flac", f"Matroska does not hold {codec}; no loss")
+    if codec in _LOSSLESS or codec.startswith("pcm_"):
+        return StreamPlan(stream, "encode", _lossless_codec(stream), f"Matroska does not hold {codec}; no loss")
     return StreamPlan(stream, "encode", "opus", f"Matroska does not hold {codec}")
+
+
+def _lossless_codec(stream: Stream) -> str:
+    bits = max(int(stream.facts.get(name) or 0) for name in ("bits_per_raw_sample", "bits_per_sample"))
+    if int(stream.facts.get("channels") or 2) <= _FLAC_CHANNELS and bits <= _FLAC_BITS:
+        return "flac"
+    return "pcm_s16le" if bits <= 16 else "pcm_s24le" if bits <= 24 else "pcm_s32le"
+
+
+def _data(stream: Stream, facts: Facts) -> StreamPlan:
+    tag = str(stream.facts.get("codec_tag_string") or "")
+    if stream.codec == "bin_data" and tag == "text" and facts.chapters:
+        return StreamPlan(stream, "drop", stream.codec, _KEPT_AS_CHAPTERS)
+    name = f" ({tag})" if tag.isalnum() else ""
+    return StreamPlan(stream, "drop", stream.codec, f"neither picture, sound nor subtitles to ffmpeg{name}")
 
 
 def _subtitle(stream: Stream) -> StreamPlan:
@@ -195,23 +267,27 @@ def encoder_arguments(
     encoder: Encoder,
     options: EncodeOptions,
     *,
-    rate: float,
+    source: Stream | None,
     threads: int | None,
     stream: int,
     filters: Sequence[str] = (),
 ) -> tuple[list[str], list[str]]:
-    """(global arguments, output arguments) of one video stream. ``rate`` frames/s, 0 = unknown."""
-    keyframe = max(1, round(_KEYFRAME_SECONDS * (rate or 24.0)))
+    """(global arguments, output arguments) of one video stream; ``source`` None for a trial."""
+    rate = source.rate if source is not None else 0.0
+    keyframe = max(1, round(_KEYFRAME_SECONDS * min(rate or 24.0, _FASTEST_RATE)))
     own: dict[str, Any] = {"c": encoder.name, "g": keyframe, "pix_fmt": options.pix_fmt}
     before: list[str] = []
     if encoder.name == "libsvtav1":
         own |= {"preset": _svt_preset(encoder, options.preset), "crf": round(options.crf)}
         parameters = ["enable-variance-boost=1"] if encoder.modern else []
         parameters += [f"lp={threads}"] if threads else []
+        parameters += _svt_source_parameters(source) if source is not None else []
         own |= {"svtav1-params": ":".join(parameters)} if parameters else {}
     elif encoder.name == "libaom-av1":
-        own |= {"crf": round(options.crf), "b": 0, "cpu-used": min(8, options.preset), "row-mt": 1, "tiles": "2x1"}
+        own |= {"crf": round(options.crf), "b": 0, "cpu-used": min(8, options.preset), "row-mt": 1}
         own |= {"threads": threads} if threads else {}
+        if source is None or int(source.facts.get("width") or 0) >= _TILED_WIDTH:
+            own["tiles"] = "2x1"
     elif encoder.name == "av1_nvenc":
         own |= {"preset": "p7", "tune": "hq", "rc": "vbr", "cq": round(options.crf), "b": 0, "multipass": "fullres"}
         own |= {"spatial-aq": 1, "temporal-aq": 1, "rc-lookahead": 32, "pix_fmt": _card_format(options)}
@@ -222,12 +298,46 @@ def encoder_arguments(
         own |= {"rc_mode": "CQP", "global_quality": round(options.crf * 255 / 63)}
         del own["pix_fmt"]  # the frames are on the card; the upload decides
         filters = [*filters, f"format={_card_format(options)}", "hwupload"]
+    if source is not None:
+        own |= {"color_range": colour_range(source)} if colour_range(source) else {}
+        own |= {"colorspace": "bt709"} if is_rgb(source) else {}
     if filters:
         own["filter"] = ",".join(filters)
     arguments = []
     for name, value in own.items():
         arguments += [f"-{name}:v:{stream}", str(value)]
     return before, arguments
+
+
+_TILED_WIDTH = 256  # pixels; libaom's tiles are 64 wide at least
+
+
+def _svt_source_parameters(source: Stream) -> list[str]:
+    """What SVT-AV1 can't be left to find out: HDR10 values (older ffmpeg drops them) and rates that it refuses.
+
+    Source: SVT-AV1 Docs/Parameters.md, ``mastering-display``, ``content-light``, ``fps-num``.
+    """
+    parameters = [f"fps-num={_FASTEST_RATE}:fps-denom=1"] if source.fastest_rate > _FASTEST_RATE else []
+    screen, light = (source.hdr.get(name) for name in _HDR10)
+    if screen:
+        points = [
+            f"{letter}({_ratio(screen, f'{name}_x')},{_ratio(screen, f'{name}_y')})"
+            for letter, name in (("G", "green"), ("B", "blue"), ("R", "red"), ("WP", "white_point"))
+        ]
+        parameters.append(
+            "mastering-display="
+            + "".join(points)
+            + f"L({_ratio(screen, 'max_luminance')},{_ratio(screen, 'min_luminance')})"
+        )
+    if light:
+        parameters.append(f"content-light={int(light['max_content'])},{int(light['max_average'])}")
+    return parameters
+
+
+def _ratio(entry: Mapping[str, Any], name: str) -> str:
+    """``34000/50000`` → ``0.68000``."""
+    above, _, below = str(entry.get(name) or "0/1").partition("/")
+    return f"{float(above) / float(below or 1):.5f}"
 
 
 def _svt_preset(encoder: Encoder, preset: int) -> int:
@@ -250,13 +360,24 @@ def encode_command(
 ) -> list[str]:
     """The one run that makes the output. ``covers``: the extracted files of the plan's covers, in order."""
     guard = {SAFE_INPUT[0][1:]: SAFE_INPUT[1], SAFE_INPUT[2][1:]: SAFE_INPUT[3]}
-    if plan.action != "transcode" and plan.facts.format == "avi":
+    if plan.action != "transcode" and plan.facts.container == "avi":
         guard["fflags"] = "+genpts"  # AVI has no timestamps, which a copy needs and an encode does not
     given = ffmpeg.input(f"file:{source}", **guard)
     nodes = [given[str(kept.source.index)] for kept in plan.kept("video", "audio", "subtitle", "attachment")]
     command: list[str] = ffmpeg.output(*nodes, f"file:{target}", format="matroska").compile(cmd=str(encoder.ffmpeg))
     before, arguments = _arguments(plan, encoder, options, covers, threads)
-    front = ["-hide_banner", "-nostdin", "-y", "-v", "warning", "-progress", "pipe:1", "-stats_period", "0.5", *before]
+    front = [
+        "-hide_banner",
+        "-nostdin",
+        "-y",
+        "-v",
+        "repeat+warning",
+        "-progress",
+        "pipe:1",
+        "-stats_period",
+        "0.5",
+        *before,
+    ]
     return [command[0], *front, *command[1:-1], *arguments, command[-1]]
 
 
@@ -265,8 +386,13 @@ def _filters(plan: Plan, stream: Stream) -> list[str]:
     filters = []
     if str(stream.facts.get("field_order")) in {"tt", "bb", "tb", "bt"}:
         filters.append("bwdif=mode=send_frame:parity=auto:deint=all")
-    if plan.facts.format == "avi":
+    if plan.facts.container == "avi":
         filters.append("setpts=PTS-STARTPTS")  # without timestamps of its own it begins a few frames late
+    if is_rgb(stream):
+        filters.append("scale=out_color_matrix=bt709:out_range=tv")
+    elif colour_range(stream) != str(stream.facts.get("color_range") or "") or colour_range(stream) == "pc":
+        # Older ffmpeg squeezes full range without being asked.
+        filters.append(f"scale=out_range={colour_range(stream)}")
     return filters
 
 
@@ -285,7 +411,7 @@ def _arguments(
                 before_one, own = encoder_arguments(
                     encoder,
                     options,
-                    rate=kept.source.rate,
+                    source=kept.source,
                     threads=threads,
                     stream=number,
                     filters=_filters(plan, kept.source),
@@ -303,20 +429,18 @@ def _codec_arguments(kept: StreamPlan, spec: str) -> list[str]:
     if kept.action == "copy":
         return ["copy"]
     if kept.codec == "opus":
-        channels = int(kept.source.facts.get("channels") or 2)
-        return ["libopus", f"-b:{spec}", f"{64 * max(1, channels)}k", f"-mapping_family:{spec}", _family(channels)]
+        channels = min(_FLAC_CHANNELS, max(1, int(kept.source.facts.get("channels") or 2)))
+        family = "0" if channels <= 2 else "1"
+        layout = [f"-filter:{spec}", f"aformat=channel_layouts={_OPUS_LAYOUTS}"]
+        return ["libopus", f"-b:{spec}", f"{64 * channels}k", f"-mapping_family:{spec}", family, *layout]
     return ["srt" if kept.codec == "subrip" else kept.codec]
-
-
-def _family(channels: int) -> str:
-    return "0" if channels <= 2 else "1"
 
 
 def _tag_arguments(kept: StreamPlan, spec: str) -> list[str]:
     """Every disposition explicitly (else the muxer invents a default flag); tags that are no longer true cleared."""
     arguments: list[str] = []
     if kept.source.kind != "attachment":
-        flags = [flag for flag in KEPT_FLAGS if flag in kept.source.flags]
+        flags = sorted(kept.source.flags & kept_flags(kept.source))
         arguments += [f"-disposition:{spec}", "+".join(flags) or "0"]
         for name in kept.source.tags:
             if name.upper().startswith(_STALE_TAGS) and kept.action == "encode":
@@ -355,5 +479,5 @@ def settings_text(plan: Plan, encoder: Encoder, options: EncodeOptions, threads:
     """The encoder's own arguments, for the record; "" where nothing is encoded."""
     if plan.action != "transcode":
         return ""
-    _, arguments = encoder_arguments(encoder, options, rate=plan.main_video.rate, threads=threads, stream=0)
+    _, arguments = encoder_arguments(encoder, options, source=plan.main_video, threads=threads, stream=0)
     return " ".join(argument.removesuffix(":v:0") for argument in arguments)

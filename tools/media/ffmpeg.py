@@ -118,7 +118,7 @@ def _try(ffmpeg: Path, version: str, name: str, options: EncodeOptions) -> Trial
 
 
 def _trial_run(encoder: Encoder, options: EncodeOptions) -> tuple[bool, str]:
-    before, arguments = encoder_arguments(encoder, options, rate=24.0, threads=None, stream=0)
+    before, arguments = encoder_arguments(encoder, options, source=None, threads=None, stream=0)
     picture = ["-f", "lavfi", "-i", "testsrc2=size=640x360:rate=24:duration=0.5"]
     command: list[str | Path] = [
         encoder.ffmpeg,
@@ -135,7 +135,8 @@ def _trial_run(encoder: Encoder, options: EncodeOptions) -> tuple[bool, str]:
         ended = run([*command, *arguments, "-f", "null", "-"], limits=Limits(timeout=_TRIAL_TIME))
     except (OSError, PipelineError, EncoderStalled) as exc:
         return False, str(exc)
-    return ended.status == 0, ended.stderr
+    # Older builds only complain about a parameter that they lack, and encode without it.
+    return ended.status == 0 and "Error parsing option" not in ended.stderr, ended.stderr
 
 
 def _svt_version(output: str) -> tuple[int, ...]:

@@ -1,18 +1,20 @@
 """A file → what is in it, by ffprobe under limits; nothing in the file can make it open another one.
 
-The first bytes are looked at before any demuxer is: playlists, concat scripts, SVG and the like are refused by
-what they are, whatever their name. Then only the demuxers of real video containers may open the file, by ``file:``.
+Playlists, concat scripts, SVG and the like are refused by their first bytes, whatever their name. Then only the
+demuxers of real video containers may open the file, by ``file:``.
 """
 
 import json
 import threading
-from collections.abc import Mapping
+from array import array
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tools.core.errors import ProbeError
-from tools.runtime.child import ChildTimeout, Limits, run
+from tools.media.container import share_there, sniff
+from tools.runtime.child import ChildOutgrew, ChildTimeout, Ended, Limits, run
 
 # Source: ffmpeg -demuxers; names that a build lacks do no harm.
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,asf,flv,rm,mpegts,mpeg,mpegvideo,ogg,ivf"
@@ -21,24 +23,40 @@ SAFE_INPUT = ("-protocol_whitelist", "file,pipe", "-format_whitelist", FORMATS)
 MAX_STREAMS = 1200  # fansubs carry hundreds of fonts
 MAX_PIXELS = 8192 * 8192
 MAX_SECONDS = 48 * 3600.0
-_MAX_PACKETS = 50_000_000
-_HEAD = 65536  # bytes looked at
+MAX_ATTACHED = 1 << 30  # bytes of all attachments; they are held in memory
+_MAX_PACKETS = 20_000_000  # 48 h at 100 a second
+_MAX_RSS = 3 << 30  # bytes; a large real file takes some hundred MB
 _TIMEOUT_BASE, _TIMEOUT_PER_GB = 60.0, 120.0  # s; reading a file whole takes its time
+_GAP = 0.25  # s between two packets of one audio stream that is more than its own rhythm
+_HDR_TRANSFERS = frozenset({"smpte2084", "arib-std-b67"})
 
 
 @dataclass(slots=True)
 class Stream:
-    """One stream. ``kind`` video | audio | subtitle | attachment | data | cover; times in s; ``packets`` as demuxed
-    (those to be discarded not counted), ``begin``/``end`` of their timestamps, None where there are none."""
+    """One stream, its packets counted. ``kind`` video | audio | subtitle | attachment | data | cover.
+
+    Packets to be discarded (before an edit list's start) are not counted; ``bytes`` is their payload, ``cues`` those
+    with more in them than an empty text. ``begin``/``end`` in s, None where there are no timestamps; ``times`` those of
+    each picture or subtitle (``ends`` its end), ``key_begin`` of the first keyframe, ``lead`` packets before it;
+    ``gaps`` of an audio stream (from, to); ``hdr`` the side data of the first picture by type, where it has HDR.
+    """
 
     index: int
     kind: str
     codec: str
     facts: Mapping[str, Any]
     packets: int = 0
+    bytes: int = 0
+    cues: int = 0
     begin: float | None = None
     end: float | None = None
     has_times: bool = True
+    key_begin: float | None = None
+    lead: int = 0
+    times: "array[float]" = field(default_factory=lambda: array("d"))
+    ends: "array[float]" = field(default_factory=lambda: array("d"))
+    gaps: list[tuple[float, float]] = field(default_factory=list)
+    hdr: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def tags(self) -> Mapping[str, str]:
@@ -55,12 +73,23 @@ class Stream:
 
     @property
     def rate(self) -> float:
-        """Frames a second, 0 where unknown."""
-        for name in ("avg_frame_rate", "r_frame_rate"):
-            above, _, below = str(self.facts.get(name) or "0/0").partition("/")
-            if below and float(below) and float(above):
-                return float(above) / float(below)
-        return 0.0
+        """Frames a second on average, 0 where unknown."""
+        return self._rate("avg_frame_rate") or self._rate("r_frame_rate")
+
+    @property
+    def fastest_rate(self) -> float:
+        """The higher of the average rate and the one that all timestamps are multiples of."""
+        return max(self._rate("avg_frame_rate"), self._rate("r_frame_rate"))
+
+    def _rate(self, name: str) -> float:
+        above, _, below = str(self.facts.get(name) or "0/0").partition("/")
+        return (_number(above) or 0.0) / (_number(below) or 1.0)
+
+    @property
+    def rotation(self) -> int:
+        """Degrees that a player turns the pictures by."""
+        entries = self.facts.get("side_data_list") or ()
+        return next((int(_number(e.get("rotation")) or 0) for e in entries if "rotation" in e), 0)
 
     def side_data(self, kind: str) -> bool:
         """Whether a side data entry of this type is there."""
@@ -69,7 +98,9 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """A probed file. ``duration`` s by its header, None where it has none; ``end`` s of its last packet."""
+    """A probed file. ``container`` by its first bytes, ``format`` by ffprobe; ``duration`` s by its header, None where
+    it has none; ``share_there`` the percentage of the announced bytes that is in the file, None where none are;
+    ``complaints`` of the demuxer."""
 
     format: str
     streams: tuple[Stream, ...]
@@ -77,88 +108,42 @@ class Facts:
     tags: Mapping[str, str]
     duration: float | None
     size: int
-    complaints: str = field(default="")
+    container: str = ""
+    share_there: float | None = None
+    complaints: str = ""
 
     def of(self, kind: str) -> list[Stream]:
         return [stream for stream in self.streams if stream.kind == kind]
 
     @property
     def end(self) -> float:
-        return max((s.end for s in self.streams if s.end is not None), default=0.0)
+        """End of the last picture or sound, s."""
+        return max((s.end for s in self.streams if s.end is not None and s.kind in {"video", "audio"}), default=0.0)
 
     @property
     def begin(self) -> float:
-        return min((s.begin for s in self.streams if s.begin is not None), default=0.0)
-
-
-def sniff(path: Path) -> str:
-    """The container by its first bytes. Raises ProbeError for what is no video container."""
-    with path.open("rb") as stream:
-        head = stream.read(_HEAD)
-    if not head:
-        raise ProbeError("the file is empty")
-    name = _container(head)
-    if name is None:
-        raise ProbeError(f"not a video file: it begins with {head[:16]!r}")
-    return name
-
-
-def _container(head: bytes) -> str | None:
-    starts = {
-        b"\x1a\x45\xdf\xa3": "matroska",
-        b"FLV": "flv",
-        b".RMF": "rm",
-        b"OggS": "ogg",
-        b"DKIF": "ivf",
-        b"\x30\x26\xb2\x75\x8e\x66\xcf\x11": "asf",
-        b"\x00\x00\x01\xba": "mpeg",
-        b"\x00\x00\x01\xb3": "mpegvideo",
-    }
-    for magic, name in starts.items():
-        if head.startswith(magic):
-            return name
-    if head[:4] == b"RIFF" and head[8:12] in {b"AVI ", b"AVIX"}:
-        return "avi"
-    if head[4:8] in {b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot", b"uuid", b"junk"}:
-        return "mov"
-    for step in (188, 192, 204):
-        for offset in range(min(step, len(head))):
-            marks = head[offset : offset + 8 * step : step]
-            if len(marks) >= 4 and set(marks) == {0x47}:
-                return "mpegts"
-    return "mpeg" if b"\x00\x00\x01\xba" in head and not head[:1].isascii() else None
+        return min((s.begin for s in self.streams if s.begin is not None and s.kind != "subtitle"), default=0.0)
 
 
 def probe(path: Path, ffprobe: Path, stop: threading.Event | None = None) -> Facts:
     """Everything about a file, its packets counted. Raises ProbeError for what can't be read or passes the limits."""
     size = path.stat().st_size
-    sniff(path)
-    limits = Limits(timeout=_TIMEOUT_BASE + _TIMEOUT_PER_GB * size / 1e9)
+    container = sniff(path)
+    asking = _Asking(path, ffprobe, Limits(timeout=_TIMEOUT_BASE + _TIMEOUT_PER_GB * size / 1e9, rss=_MAX_RSS), stop)
     reader = _Reader()
-    command: list[str | Path] = [
-        ffprobe,
-        "-v",
-        "error",
-        *SAFE_INPUT,
-        "-show_format",
-        "-show_streams",
-        "-show_chapters",
-        "-of",
-        "json",
-    ]
-    packets = ["-show_entries", "packet=stream_index,pts_time,dts_time,duration_time,flags", "-of", "compact=p=0"]
-    try:
-        about = run([*command, "-i", f"file:{path}"], limits=limits, stop=stop, on_line=reader.line)
-        content = reader.content()
-        streams = _streams(content)
-        _check(streams, content)
-        counter = _PacketCounter({stream.index: stream for stream in streams})
-        head: list[str | Path] = [ffprobe, "-v", "error", *SAFE_INPUT]
-        counted = run([*head, *packets, "-i", f"file:{path}"], limits=limits, stop=stop, on_line=counter.line)
-    except ChildTimeout as exc:
-        raise ProbeError(f"reading it {exc}") from exc
+    about = asking.run(["-show_format", "-show_streams", "-show_chapters", "-of", "json"], reader)
+    content = reader.content()
+    streams = _streams(content)
+    _check(streams)
+    counter = _PacketCounter({stream.index: stream for stream in streams})
+    shown = "packet=stream_index,pts_time,dts_time,duration_time,size,flags"
+    counted = asking.run(["-show_entries", shown, "-of", "compact=p=0"], counter)
     if about.status != 0:
         raise ProbeError(f"can't be read as a video: {_short(about.stderr)}")
+    _check_extent(streams, counter)
+    for stream in streams:
+        if stream.kind == "video" and stream.facts.get("color_transfer") in _HDR_TRANSFERS:
+            stream.hdr = asking.first_picture(stream.index)
     header = content.get("format") or {}
     return Facts(
         format=str(header.get("format_name") or ""),
@@ -167,8 +152,32 @@ def probe(path: Path, ffprobe: Path, stop: threading.Event | None = None) -> Fac
         tags={str(k): str(v) for k, v in (header.get("tags") or {}).items()},
         duration=_number(header.get("duration")),
         size=size,
+        container=container,
+        share_there=share_there(path, container),
         complaints=counted.stderr,
     )
+
+
+class _Asking:
+    """Questions to ffprobe about one file, under limits. Raises ProbeError when they are passed."""
+
+    def __init__(self, path: Path, ffprobe: Path, limits: Limits, stop: threading.Event | None) -> None:
+        self._path, self._ffprobe, self._limits, self._stop = path, ffprobe, limits, stop
+
+    def run(self, arguments: Sequence[str], reader: "_Reader | _PacketCounter") -> Ended:
+        command: list[str | Path] = [self._ffprobe, "-v", "error", *SAFE_INPUT, *arguments, "-i", f"file:{self._path}"]
+        try:
+            return run(command, limits=self._limits, stop=self._stop, on_line=reader.line)
+        except (ChildTimeout, ChildOutgrew) as exc:
+            raise ProbeError(f"reading it {exc}") from exc
+
+    def first_picture(self, index: int) -> Mapping[str, Mapping[str, Any]]:
+        """Side data of the first picture of a stream, by type."""
+        reader = _Reader()
+        chosen = ["-select_streams", str(index), "-read_intervals", "%+#1", "-show_frames"]
+        self.run([*chosen, "-show_entries", "frame=side_data_list", "-of", "json"], reader)
+        frames = reader.content().get("frames") or [{}]
+        return {str(entry.get("side_data_type")): entry for entry in frames[0].get("side_data_list") or ()}
 
 
 class _Reader:
@@ -198,25 +207,50 @@ class _PacketCounter:
 
     def __init__(self, streams: Mapping[int, Stream]) -> None:
         self._streams = streams
-        self._seen = 0
+        self.seen = 0
+
+    @property
+    def is_over(self) -> bool:
+        return self.seen > _MAX_PACKETS
 
     def line(self, line: str) -> None:
-        self._seen += 1
-        if self._seen > _MAX_PACKETS:
-            return
+        self.seen += 1
         values = dict(pair.split("=", 1) for pair in line.split("|") if "=" in pair)
-        stream = self._streams.get(int(values.get("stream_index", "-1") or -1))
-        if stream is None or "D" in values.get("flags", ""):
+        index = values.get("stream_index", "")
+        stream = self._streams.get(int(index)) if index.isdecimal() else None
+        if stream is None or self.is_over or "D" in values.get("flags", ""):
             return
+        size = int(_number(values.get("size")) or 0)
         stream.packets += 1
+        stream.bytes += size
+        stream.cues += size > _EMPTY_TEXT
         pts = _number(values.get("pts_time"))
         if pts is None:
             stream.has_times = False
             pts = _number(values.get("dts_time"))
         if pts is not None:
-            end = pts + (_number(values.get("duration_time")) or 0.0)
-            stream.begin = pts if stream.begin is None else min(stream.begin, pts)
-            stream.end = end if stream.end is None else max(stream.end, end)
+            self._place(
+                stream, pts, pts + (_number(values.get("duration_time")) or 0.0), "K" in values.get("flags", "")
+            )
+
+    @staticmethod
+    def _place(stream: Stream, pts: float, end: float, is_key: bool) -> None:
+        if stream.kind == "audio" and stream.end is not None and pts - stream.end > _GAP:
+            stream.gaps.append((stream.end, pts))
+        if stream.kind == "video" and stream.key_begin is None:
+            if is_key:
+                stream.key_begin = pts
+            else:
+                stream.lead += 1
+        if stream.kind in {"video", "subtitle"}:
+            stream.times.append(pts)
+            if stream.kind == "subtitle":
+                stream.ends.append(end)
+        stream.begin = pts if stream.begin is None else min(stream.begin, pts)
+        stream.end = end if stream.end is None else max(stream.end, end)
+
+
+_EMPTY_TEXT = 2  # bytes of a mov_text sample that shows nothing
 
 
 def _streams(content: Mapping[str, Any]) -> list[Stream]:
@@ -231,7 +265,7 @@ def _streams(content: Mapping[str, Any]) -> list[Stream]:
     return streams
 
 
-def _check(streams: list[Stream], content: Mapping[str, Any]) -> None:
+def _check(streams: list[Stream]) -> None:
     if not streams:
         raise ProbeError("can't be read as a video: no stream in it")
     if len(streams) > MAX_STREAMS:
@@ -243,9 +277,22 @@ def _check(streams: list[Stream], content: Mapping[str, Any]) -> None:
         pixels = int(stream.facts.get("width") or 0) * int(stream.facts.get("height") or 0)
         if not 0 < pixels <= MAX_PIXELS:
             raise ProbeError(f"pictures of {stream.facts.get('width')}x{stream.facts.get('height')} can't be encoded")
-    duration = _number((content.get("format") or {}).get("duration"))
-    if duration is not None and duration > MAX_SECONDS:
-        raise ProbeError(f"lasts {duration / 3600:.0f} h, more than {MAX_SECONDS / 3600:.0f} h")
+    attached = sum(int(_number(s.facts.get("extradata_size")) or 0) for s in streams if s.kind == "attachment")
+    if attached > MAX_ATTACHED:
+        raise ProbeError(f"{attached / 1e6:.0f} MB of attachments, more than {MAX_ATTACHED / 1e6:.0f} MB")
+
+
+def _check_extent(streams: list[Stream], counter: _PacketCounter) -> None:
+    """By the packets: a header may claim any duration, and one subtitle without an end makes it weeks."""
+    if counter.is_over:
+        raise ProbeError(f"more than {_MAX_PACKETS} packets")
+    if not any(stream.packets for stream in streams if stream.kind == "video"):
+        raise ProbeError("its video has no pictures")
+    for stream in streams:
+        if stream.kind in {"video", "audio"} and stream.begin is not None and stream.end is not None:
+            lasts = stream.end - stream.begin
+            if lasts > MAX_SECONDS:
+                raise ProbeError(f"lasts {lasts / 3600:.0f} h, more than {MAX_SECONDS / 3600:.0f} h")
 
 
 def _number(text: Any) -> float | None:

@@ -1,5 +1,7 @@
 """One ffmpeg run under supervision: progress, stall, memory, and what its complaints mean."""
 
+import hashlib
+import os
 import re
 import threading
 import time
@@ -59,6 +61,7 @@ def transcode(
             argv=[str(part) for part in argv],
             status=ended.status,
             stderr=ended.stderr,
+            pictures=reader.pictures,
         )
     return damage.pictures
 
@@ -85,8 +88,10 @@ class _Damage:
 def _cause(stderr: str) -> str:
     """The most telling of the last lines."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip() and "Conversion failed" not in line]
-    telling = [line for line in lines if re.search(r"error|invalid|fail|not|unable", line, re.IGNORECASE)]
-    return (telling or lines or ["it said nothing"])[-1][:300]
+    telling = [line for line in lines if re.search(r"error|invalid|fail|not|unable|maximum", line, re.IGNORECASE)]
+    # The first one is the cause, the later ones its consequences.
+    own = [line for line in telling if not re.search(r"^\[(in|out|vost|aost|fc|vf|af)#|^Error (while|init|open)", line)]
+    return (own or telling or lines[-1:] or ["it said nothing"])[0][:300]
 
 
 class ProgressReader:
@@ -98,6 +103,11 @@ class ProgressReader:
         self._block: dict[str, str] = {}
         self._position: tuple[int, float] = (0, 0.0)
         self._marks: list[tuple[float, float]] = []
+
+    @property
+    def pictures(self) -> int:
+        """How many were encoded so far."""
+        return self._position[0]
 
     def line(self, line: str) -> bool:
         """Take one line in; True when the encode has moved on since the block before."""
@@ -133,4 +143,6 @@ def _number(text: str | None) -> float | None:
 
 def part_of(target: Path) -> Path:
     """Where an output grows until it is verified."""
-    return target.with_name(target.name + ".part")
+    # Not the target's name with something added: that may have 255 bytes already.
+    digest = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:12]
+    return target.with_name(f".{digest}.part")
