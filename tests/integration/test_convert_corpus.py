@@ -162,7 +162,7 @@ def test_stop_ends_the_encode_and_leaves_nothing(tmp_path: Path) -> None:
 def test_encoder_that_hangs_is_ended_by_the_stall_limit(tmp_path: Path) -> None:
     real = CONVERTER._chosen()
     fake = tmp_path / "ffmpeg"
-    fake.write_text(f'#!/bin/sh\ncase "$*" in *lavfi*) exec {real.ffmpeg} "$@";; *) sleep 60;; esac\n')
+    fake.write_text(f'#!/bin/sh\ncase "$*" in *lavfi*|*-version*) exec {real.ffmpeg} "$@";; *) sleep 60;; esac\n')
     fake.chmod(0o755)
     source = make_clip(tmp_path / "in.mp4")
     with pytest.raises(EncoderStalled):

@@ -427,7 +427,8 @@ def _arguments(
 
 def _codec_arguments(kept: StreamPlan, spec: str) -> list[str]:
     if kept.action == "copy":
-        return ["copy"]
+        # What an edit list hides is decoded and thrown away where there is a decoder; a copy must leave it out itself.
+        return ["copy", f"-copypriorss:{spec}", "0"] if kept.source.discarded else ["copy"]
     if kept.codec == "opus":
         channels = min(_FLAC_CHANNELS, max(1, int(kept.source.facts.get("channels") or 2)))
         family = "0" if channels <= 2 else "1"

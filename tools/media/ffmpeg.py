@@ -129,7 +129,7 @@ def _trial_run(encoder: Encoder, options: EncodeOptions) -> tuple[bool, str]:
         *before,
         *picture,
         "-frames:v",
-        "8",
+        "8" if encoder.is_hardware else "2",
     ]
     try:
         ended = run([*command, *arguments, "-f", "null", "-"], limits=Limits(timeout=_TRIAL_TIME))

@@ -35,8 +35,8 @@ _HDR_TRANSFERS = frozenset({"smpte2084", "arib-std-b67"})
 class Stream:
     """One stream, its packets counted. ``kind`` video | audio | subtitle | attachment | data | cover.
 
-    Packets to be discarded (before an edit list's start) are not counted; ``bytes`` is their payload, ``cues`` those
-    with more in them than an empty text. ``begin``/``end`` in s, None where there are no timestamps; ``times`` those of
+    ``discarded`` packets (before an edit list's start) are not among ``packets``; ``bytes`` is their payload, ``cues``
+    those with more in them than an empty text. ``begin``/``end`` in s, None where there are no timestamps; ``times`` those of
     each picture or subtitle (``ends`` its end), ``key_begin`` of the first keyframe, ``lead`` packets before it;
     ``gaps`` of an audio stream (from, to); ``hdr`` the side data of the first picture by type, where it has HDR.
     """
@@ -46,6 +46,7 @@ class Stream:
     codec: str
     facts: Mapping[str, Any]
     packets: int = 0
+    discarded: int = 0
     bytes: int = 0
     cues: int = 0
     begin: float | None = None
@@ -64,7 +65,7 @@ class Stream:
 
     def tag(self, name: str) -> str:
         """A tag's value in any case of its name, "" without it."""
-        return next((value for key, value in self.tags.items() if key.lower() == name), "")
+        return _tag(self.tags, name)
 
     @property
     def flags(self) -> frozenset[str]:
@@ -111,6 +112,10 @@ class Facts:
     container: str = ""
     share_there: float | None = None
     complaints: str = ""
+
+    def tag(self, name: str) -> str:
+        """A tag of the file in any case of its name, "" without it."""
+        return _tag(self.tags, name)
 
     def of(self, kind: str) -> list[Stream]:
         return [stream for stream in self.streams if stream.kind == kind]
@@ -218,7 +223,10 @@ class _PacketCounter:
         values = dict(pair.split("=", 1) for pair in line.split("|") if "=" in pair)
         index = values.get("stream_index", "")
         stream = self._streams.get(int(index)) if index.isdecimal() else None
-        if stream is None or self.is_over or "D" in values.get("flags", ""):
+        if stream is None or self.is_over:
+            return
+        if "D" in values.get("flags", ""):
+            stream.discarded += 1
             return
         size = int(_number(values.get("size")) or 0)
         stream.packets += 1
@@ -293,6 +301,10 @@ def _check_extent(streams: list[Stream], counter: _PacketCounter) -> None:
             lasts = stream.end - stream.begin
             if lasts > MAX_SECONDS:
                 raise ProbeError(f"lasts {lasts / 3600:.0f} h, more than {MAX_SECONDS / 3600:.0f} h")
+
+
+def _tag(tags: Mapping[str, str], name: str) -> str:
+    return next((value for key, value in tags.items() if key.lower() == name), "")
 
 
 def _number(text: Any) -> float | None:

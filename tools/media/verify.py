@@ -67,7 +67,8 @@ def _changed_on_the_way(plan: Plan, source: Path, output: Path, made: Facts, che
         return []
     pairs: list[tuple[StreamPlan, Stream]] = []
     for kind in ("video", "audio", "subtitle"):
-        pairs += zip(plan.kept(kind), made.of(kind), strict=True)
+        both = zip(plan.kept(kind), made.of(kind), strict=True)
+        pairs += [(want, have) for want, have in both if not want.source.discarded]
     exact = plan.facts.container in _BYTE_FOR_BYTE
     copied = [(want, have) for want, have in pairs if want.action == "copy" and (exact or want.source.kind == "video")]
     if not copied:
