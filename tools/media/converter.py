@@ -207,7 +207,7 @@ def _report(
     video = made.of("video")[0]
     return Conversion(
         action=plan.action,
-        duration_s=round(made.duration or made.end, 3),
+        duration_s=round(made.end, 3),
         frames=video.packets,
         width=int(video.facts.get("width") or 0),
         height=int(video.facts.get("height") or 0),

@@ -36,7 +36,7 @@ class Stream:
     """One stream, its packets counted. ``kind`` video | audio | subtitle | attachment | data | cover.
 
     ``discarded`` packets (before an edit list's start) are not among ``packets``; ``bytes`` is their payload, ``cues``
-    those with more in them than an empty text. ``begin``/``end`` in s, None where there are no timestamps; ``times`` those of
+    those with more in them than an empty text. ``begin``/``end`` in s, None without timestamps; ``times`` those of
     each picture or subtitle (``ends`` its end), ``key_begin`` of the first keyframe, ``lead`` packets before it;
     ``gaps`` of an audio stream (from, to); ``hdr`` the side data of the first picture by type, where it has HDR.
     """
