@@ -1,0 +1,127 @@
+"""Files that are cut, holed or flipped: refused with their cause, or converted with the damage on record."""
+
+import random
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.convert import convert, refusal
+from tests.media import make, picture, tone
+from tools.media.container import share_there, sniff
+from tools.media.converter import Converter, EncodeOptions
+
+SECONDS = 12
+X264 = ["-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv420p", "-g", "24", "-c:a", "aac"]
+VP9 = ["-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8", "-c:a", "libopus"]
+KINDS = {
+    "mkv": X264,
+    "mp4": [*X264, "-movflags", "faststart"],
+    "frag.mp4": [*X264, "-movflags", "frag_keyframe+empty_moov"],
+    "mov": X264,
+    "webm": VP9,
+    "avi": ["-c:v", "mpeg4", "-c:a", "mp3"],
+    "wmv": ["-c:v", "wmv2", "-c:a", "wmav2"],
+    "flv": X264,
+    "rm": ["-c:v", "rv20", "-s", "352x288", "-c:a", "ac3"],
+    "ogv": ["-c:v", "libtheora", "-c:a", "libvorbis"],
+    "ts": X264,
+    "mpg": ["-c:v", "mpeg2video", "-c:a", "mp2"],
+}
+ANNOUNCED = ["mkv", "mp4", "mov", "webm", "avi", "wmv", "ogv"]  # containers that say how long they are
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one whole clip of each kind."""
+    folder = tmp_path_factory.mktemp("clips")
+    for kind, codecs in KINDS.items():
+        make([*picture(SECONDS), *tone(SECONDS), *codecs], folder / f"clip.{kind}")
+    return folder
+
+
+def whole(clips: Path, kind: str) -> bytes:
+    return (clips / f"clip.{kind}").read_bytes()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_whole_clips_say_that_they_are_whole(kind: str, clips: Path) -> None:
+    path = clips / f"clip.{kind}"
+    assert share_there(path, sniff(path)) == (100.0 if kind in {*ANNOUNCED, "frag.mp4"} else None)
+
+
+@pytest.mark.parametrize("percent", [30, 97])
+@pytest.mark.parametrize("kind", [*ANNOUNCED, "frag.mp4"])
+def test_cut_file_with_a_healthy_header_is_refused(kind: str, percent: int, clips: Path, tmp_path: Path) -> None:
+    content = whole(clips, kind)
+    source = tmp_path / f"cut.{kind}"
+    source.write_bytes(content[: len(content) * percent // 100])
+    cause = refusal(source, tmp_path / "out.mkv")
+    assert "cut" in cause or (kind == "mov" and "no stream" in cause)  # its index is at the end
+
+
+@pytest.mark.parametrize("kind", ["flv", "rm"])
+def test_cut_file_is_found_by_its_duration(kind: str, clips: Path, tmp_path: Path) -> None:
+    content = whole(clips, kind)
+    source = tmp_path / f"cut.{kind}"
+    source.write_bytes(content[: len(content) * 85 // 100])
+    cause = refusal(source, tmp_path / "out.mkv")
+    assert re.fullmatch(r"the file is cut: [\d.]+ s of 12\.\d s are there", cause)
+
+
+def test_a_little_less_than_all_is_converted_and_recorded(clips: Path, tmp_path: Path) -> None:
+    content = whole(clips, "mkv")
+    source = tmp_path / "cut.mkv"
+    source.write_bytes(content[: len(content) * 985 // 1000])
+    assert "98.5 %" in refusal(source, tmp_path / "out.mkv")
+    report = convert(source, tmp_path / "out.mkv", Converter(EncodeOptions(preset=12, min_decoded_percent=98)))
+    assert any("98.5 %" in line for line in report.warnings)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "mpg"])
+def test_a_hole_in_the_middle_is_refused(kind: str, clips: Path, tmp_path: Path) -> None:
+    content = bytearray(whole(clips, kind))
+    middle, length = len(content) // 2, len(content) // 10
+    content[middle : middle + length] = bytes(length)
+    source = tmp_path / f"hole.{kind}"
+    source.write_bytes(content)
+    refusal(source, tmp_path / "out.mkv")
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in {"webm"}])
+def test_flipped_bytes_all_over_are_refused(kind: str, clips: Path, tmp_path: Path) -> None:
+    content = bytearray(whole(clips, kind))
+    dice = random.Random(1)
+    for _ in range(60):
+        content[dice.randrange(len(content) // 20, len(content))] = dice.randrange(256)
+    source = tmp_path / f"flipped.{kind}"
+    source.write_bytes(content)
+    refusal(source, tmp_path / "out.mkv")
+
+
+@pytest.mark.parametrize("kind", ["mkv", "avi", "flv", "ts"])
+def test_one_bad_picture_is_converted_and_recorded(kind: str, clips: Path, tmp_path: Path) -> None:
+    content = bytearray(whole(clips, kind))
+    content[len(content) // 2] ^= 255
+    content[len(content) // 2 + 1] ^= 255
+    source = tmp_path / f"one.{kind}"
+    source.write_bytes(content)
+    report = convert(source, tmp_path / "out.mkv")
+    assert report.frames == SECONDS * 24
+    assert any("damaged source: 1 of 288" in line for line in report.warnings)
+
+
+def test_recording_that_begins_and_ends_anywhere(clips: Path, tmp_path: Path) -> None:
+    content = whole(clips, "ts")
+    source = tmp_path / "part.ts"
+    source.write_bytes(b"\x99" * 1000 + content[100 * 188 + 50 : -77])
+    report = convert(source, tmp_path / "out.mkv")
+    assert any("begins with 15 pictures" in line for line in report.warnings)
+    assert report.frames == pytest.approx(264, abs=2)
+
+
+@pytest.mark.parametrize("kind", ["mkv", "mp4"])
+def test_bytes_after_the_end_do_no_harm(kind: str, clips: Path, tmp_path: Path) -> None:
+    source = tmp_path / f"long.{kind}"
+    source.write_bytes(whole(clips, kind) + b"\0" * 50_000)
+    assert convert(source, tmp_path / "out.mkv").frames == SECONDS * 24
