@@ -20,11 +20,11 @@ from tqdm import tqdm
 import config
 from tools.core.errors import NoEncoder, PipelineError, Stopped
 from tools.core.planning import output_names
-from tools.media.converter import Conversion, Converter, EncodeOptions, EncodeProgress
+from tools.media.converter import Conversion, Converter, EncodeProgress
 from tools.media.encoding import Plan
 from tools.report.status import human_size, human_time
 from tools.runtime.clock import stop_on_signals
-from tools.startup import read_settings
+from tools.startup import encode_options, read_settings
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     stop = threading.Event()
     stop_on_signals(stop)
-    converter = Converter(_options(settings))
+    converter = Converter(encode_options(settings))
     try:
         chosen = converter.prepare()
     except NoEncoder as exc:
@@ -57,20 +57,6 @@ def main(argv: list[str] | None = None) -> int:
             return 1
         refused += not _one(converter, source, target, parsed.plan, parsed.json, stop)
     return 1 if refused else 0
-
-
-def _options(settings: config.Settings) -> EncodeOptions:
-    encode = settings.encode
-    return EncodeOptions(
-        encoder=encode.encoder,
-        preset=encode.preset,
-        crf=encode.crf,
-        pix_fmt=encode.pix_fmt,
-        ffmpeg=encode.ffmpeg,
-        stall_timeout=settings.processor.stall_timeout,
-        min_decoded_percent=encode.min_decoded_percent,
-        max_encode_rss=int(encode.max_encode_rss_gb * 1e9),
-    )
 
 
 def _targets(files: list[Path], out: Path | None) -> list[tuple[Path, Path]]:

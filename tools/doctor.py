@@ -21,11 +21,10 @@ import config
 from tools.core.errors import NoEncoder
 from tools.hub.client import HubClient
 from tools.hub.modelscope_client import ModelScopeHub
-from tools.media.converter import EncodeOptions
 from tools.media.ffmpeg import try_encoders
 from tools.report import checks
 from tools.report.checks import Finding
-from tools.startup import read_settings
+from tools.startup import encode_options, read_settings
 
 _LIMIT = 20.0  # s for one question to the hub; the SDK repeats what fails
 _ANSWER = 8.0  # s for the hub to say anything at all
@@ -64,12 +63,8 @@ def _findings(settings: config.Settings) -> Iterator[Finding]:
 def _media(settings: config.Settings) -> Iterator[Finding]:
     programs = checks.check_ffprobe(settings.encode.ffmpeg)
     yield programs
-    encode = settings.encode
-    options = EncodeOptions(
-        encoder=encode.encoder, preset=encode.preset, crf=encode.crf, pix_fmt=encode.pix_fmt, ffmpeg=encode.ffmpeg
-    )
     try:
-        trials = try_encoders(options)
+        trials = try_encoders(encode_options(settings))
     except NoEncoder:
         return  # no ffmpeg at all: said above
     yield checks.judge_trials(trials)

@@ -130,28 +130,17 @@ class QueueProcessor:
             log.warning("progress.json can't be written: %s", exc.strerror)
 
     def _worker(self) -> "Worker":
-        from tools.media.converter import Converter, EncodeOptions
+        from tools.media.converter import Converter
         from tools.stages.port import Worker
         from tools.stages.workspace import Workspace
-        from tools.startup import make_hub
+        from tools.startup import encode_options, make_hub
 
         assert self._clock is not None
-        encode = self.settings.encode
-        options = EncodeOptions(
-            encoder=encode.encoder,
-            preset=encode.preset,
-            crf=encode.crf,
-            pix_fmt=encode.pix_fmt,
-            ffmpeg=encode.ffmpeg,
-            stall_timeout=self.settings.processor.stall_timeout,
-            min_decoded_percent=encode.min_decoded_percent,
-            max_encode_rss=int(encode.max_encode_rss_gb * 1e9),
-        )
         space = Workspace(self.settings.paths.work_dir, int(self.settings.processor.min_free_space_gb * 1e9))
         hub = make_hub(self.settings, self._clock)
         # Several encodes at a time are quickest with few threads each; a single one takes what the encoder likes.
         threads = None if self.max_concurrent == 1 else 1
-        return Worker(hub, Converter(options), space, self.max_concurrent, threads)
+        return Worker(hub, Converter(encode_options(self.settings)), space, self.max_concurrent, threads)
 
     def _engine(self, worker: "Worker", clock: "SystemClock") -> "Engine":
         from tools.scale.engine import Engine, EngineRules

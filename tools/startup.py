@@ -9,10 +9,14 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from config import ROOT, ConfigError, Settings, flag_values
 from tools.hub.client import HubClient
 from tools.runtime.clock import Clock
+
+if TYPE_CHECKING:  # the monitor must not wait for what it does not use
+    from tools.media.encoding import EncodeOptions
 
 _ENTERED = "ANIMATION_VENV"
 
@@ -64,6 +68,23 @@ def _read_dotenv(path: Path) -> dict[str, str | None]:
     except (OSError, UnicodeDecodeError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8 text"
         raise ConfigError(f"can't read {path}: {reason}; mend it, or delete it") from exc
+
+
+def encode_options(settings: Settings) -> "EncodeOptions":
+    """The converter's plain values out of the settings."""
+    from tools.media.encoding import EncodeOptions
+
+    encode = settings.encode
+    return EncodeOptions(
+        encoder=encode.encoder,
+        preset=encode.preset,
+        crf=encode.crf,
+        pix_fmt=encode.pix_fmt,
+        ffmpeg=encode.ffmpeg,
+        stall_timeout=settings.processor.stall_timeout,
+        min_decoded_percent=encode.min_decoded_percent,
+        max_encode_rss=int(encode.max_encode_rss_gb * 1e9),
+    )
 
 
 def make_hub(settings: Settings, clock: Clock) -> HubClient:
