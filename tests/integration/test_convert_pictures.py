@@ -188,6 +188,28 @@ def test_variable_rate_keeps_every_time_to_the_millisecond(name: str, tmp_path: 
     assert [time - after[0] for time in after] == pytest.approx([time - before[0] for time in before], abs=0.0021)
 
 
+def test_times_between_those_of_the_guessed_rate_are_kept(tmp_path: Path) -> None:
+    uneven = [
+        "-vf",
+        "settb=1/1000,setpts='N*100+17*mod(N\\,4)'",
+        "-fps_mode",
+        "passthrough",
+        "-enc_time_base",
+        "1:1000",
+    ]
+    source = make([*picture(2, rate="10"), *uneven, *X264, "-bf", "0"], tmp_path / "uneven.mkv")
+    convert(source, tmp_path / "out.mkv")
+    assert times_of(tmp_path / "out.mkv") == pytest.approx(times_of(source), abs=0.0011)
+
+
+def test_two_pictures_with_one_time_are_both_kept(tmp_path: Path) -> None:
+    whole = make([*picture(1), *X264, "-bf", "0"], tmp_path / "whole.mp4")
+    twice = ["-bsf:v", "setts=pts=PTS-if(eq(N\\,10)\\,1/24/TB)"]
+    source = make(["-i", str(whole), "-c", "copy", *twice], tmp_path / "twice.mp4")
+    assert len(set(times_of(source))) == 23
+    assert convert(source, tmp_path / "out.mkv").frames == 24
+
+
 @pytest.mark.parametrize(
     ("filter_", "cause"),
     [

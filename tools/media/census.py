@@ -313,6 +313,8 @@ def _moved(plan: Plan, source: Stream, have: Stream, made: Facts, *, whole: bool
         return [], []
     distances = [new - old for old, new in zip(before[-len(after) :], after[-len(before) :], strict=True)]
     worst = max(distances) - min(distances)
-    if worst > SYNC:
+    # Where the source gives two pictures one time, the second has to move.
+    doubled = any(later - earlier < _ROUNDING for earlier, later in pairwise(before))
+    if worst > SYNC + (1 / (source.rate or 24.0) if doubled else 0.0):
         return [f"the time of a picture moved by {1000 * worst:.0f} ms"], []
     return [], [f"times of pictures moved by up to {1000 * worst:.0f} ms"] if worst > _ROUNDING else []
