@@ -90,13 +90,12 @@ def encode_options(settings: Settings) -> "EncodeOptions":
 def make_hub(settings: Settings, clock: Clock) -> HubClient:
     """The hub of these settings, behind the wrapper that retries. Asks nothing yet."""
     from tools.hub.modelscope_client import ModelScopeHub
-    from tools.hub.retrying import Backoff, RetryingHub
+    from tools.hub.retrying import RetryingHub
 
     hub = ModelScopeHub(
         settings.hub.endpoint,
         settings.hub.token,
         cache_dir=settings.paths.work_dir / "hub_cache",
         stall_timeout=settings.processor.stall_timeout,
-        again=Backoff(clock).again,
     )
     return RetryingHub(hub, clock)

@@ -260,6 +260,8 @@ _TIMES = ("added_time", "start_time", "end_time", "not_before")
 def _check_types(item: QueueItem) -> None:
     if not isinstance(item.folder, str) or not item.folder or not isinstance(item.hash, str):
         raise CorruptState(f"folder {item.folder!r}: folder and hash must be text")
+    if any(0xD800 <= ord(ch) < 0xE000 for ch in item.folder):
+        raise CorruptState(f"folder {item.folder!r}: half a character is in it")
     for name in _NUMBERS:
         value = getattr(item, name)
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:

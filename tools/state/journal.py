@@ -14,13 +14,15 @@ import os
 import re
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tools.core.folder import RemoteFile
 from tools.state.json_file import sync_folder, write_failure
+
+_NEEDED = {"source_path", "source_sha256", "source_size", "sha256", "size"}  # of a record, to be committed
 
 
 @dataclass(slots=True)
@@ -91,6 +93,14 @@ class Journal:
         self.path.unlink(missing_ok=True)
 
 
+def sweep(log_dir: Path, keep: Iterable[str]) -> None:
+    """Delete the journals of all folders but these: a crash came between the end of an item and that of its journal."""
+    kept = {Journal(log_dir, folder).path for folder in keep}
+    for path in (log_dir / "journal").glob("*.jsonl"):
+        if path not in kept:
+            path.unlink(missing_ok=True)
+
+
 def _apply(video: VideoHistory, entry: Mapping[str, Any]) -> None:
     event = entry["event"]
     if event == "encoding":
@@ -98,7 +108,10 @@ def _apply(video: VideoHistory, entry: Mapping[str, Any]) -> None:
     else:
         video.crashes = 0
     if event == "stored":
-        video.stored = dict(entry["record"])
+        record = dict(entry["record"])
+        if not record.keys() >= _NEEDED:
+            raise KeyError("a record that says too little to be committed")
+        video.stored = record
     elif event == "failed":
         video.failures += 1
         video.last_cause = str(entry.get("cause", ""))

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tools.core.errors import CorruptState, DiskFull, StateError
+from tools.core.errors import CorruptState, DiskFull, PipelineError, StateError
 
 log = logging.getLogger("animation.state")
 T = TypeVar("T")
@@ -52,39 +52,62 @@ class JsonFile:
     def read_or_restore(self, understand: Callable[[Any], T]) -> T | None:
         """Like ``read`` under the lock, but a damaged file is set aside, said aloud and replaced by the one before it.
 
-        Raises CorruptState when neither can be understood: a person must decide what was in it. A file that is gone
-        was deleted by somebody (our own writes never leave a gap), so it counts as empty.
+        Raises CorruptState when neither can be understood, and changes nothing then: a person must decide what was
+        in it. A file that is gone was deleted by somebody (we never leave a gap), so it counts as empty.
         """
         try:
             return self.read(understand)
         except CorruptState as exc:
-            aside = self.path.with_name(f"{self.path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
-            self.path.replace(aside)
-            reason = f"was damaged ({exc}) and is set aside as {aside.name}"
+            damage = exc
         try:
             restored = _understood(self.previous, understand)
         except CorruptState as exc:
             raise CorruptState(
-                f"{self.path} {reason}, and {self.previous.name} can't be read either ({exc}): "
+                f"{self.path} is damaged ({damage}), and {self.previous.name} can't be read either ({exc}): "
                 f"mend one of them, or delete both to start anew"
             ) from exc
+        aside = self._name_aside()
         if restored is None:
-            log.error("%s %s; no earlier generation, starting empty", self.path, reason)
+            self.path.replace(aside)
+            log.error("%s was damaged (%s), see %s; no earlier one, starting empty", self.path, damage, aside.name)
             return None
-        log.error("%s %s; the generation before it is in use again", self.path, reason)
-        self._replace(self.previous.read_text(encoding="utf-8"), keep_previous=False)
+        self._restore(aside)
+        log.error("%s was damaged (%s), see %s; the one before it is in use again", self.path, damage, aside.name)
         return restored
+
+    def start_anew(self) -> None:
+        """Set a file that can't be understood aside, and forget the one before it; only under ``locked``."""
+        self.previous.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            self.path.replace(self._name_aside())
+
+    def _name_aside(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
+
+    def _restore(self, aside: Path) -> None:
+        """Give the damaged file a second name, then put the earlier one in its place: a crash finds either of them."""
+        try:
+            aside.unlink(missing_ok=True)
+            os.link(self.path, aside)
+            self._replace(self.previous.read_bytes(), keep_previous=False)
+        except OSError as exc:
+            raise write_failure(self.path, exc) from exc
+        except PipelineError:
+            aside.unlink(missing_ok=True)  # not replaced: it is no second name that anybody needs
+            raise
 
     def write(self, text: str) -> None:
         """Replace the content, durably; only under ``locked``. Raises DiskFull or StateError: the old one stays."""
-        self._replace(text, keep_previous=True)
+        # Halves of characters that a person's edit left in it come back as they were; nothing of ours has any.
+        self._replace(text.encode("utf-8", "surrogatepass"), keep_previous=True)
 
-    def _replace(self, text: str, *, keep_previous: bool) -> None:
+    def _replace(self, content: bytes, *, keep_previous: bool) -> None:
         temporary = self.path.with_name(self.path.name + ".tmp")
         try:
-            with temporary.open("w", encoding="utf-8") as stream:
-                stream.write(text)
+            with temporary.open("wb") as stream:
+                stream.write(content)
                 stream.flush()
+                self._date(stream.fileno())
                 os.fsync(stream.fileno())
             if keep_previous and self.path.exists():
                 self.previous.unlink(missing_ok=True)
@@ -94,6 +117,15 @@ class JsonFile:
         except OSError as exc:
             temporary.unlink(missing_ok=True)
             raise write_failure(self.path, exc) from exc
+
+    def _date(self, descriptor: int) -> None:
+        """A later time than that of the file before, however fast one follows the other: see ``stamp``.
+
+        The kernel's own are a few ms coarse and inodes come back, so another's changes could pass for ours.
+        """
+        before = self.stamp()
+        now = max(time.time_ns(), before[1] + 1 if before else 0)
+        os.utime(descriptor, ns=(now, now))
 
 
 def _understood(path: Path, understand: Callable[[Any], T]) -> T | None:

@@ -11,6 +11,8 @@ the hash whose queue item is completed or failed. All of it can be found again f
 """
 
 import json
+import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -22,6 +24,7 @@ from tools.core.folder import Folder
 from tools.core.stability import Snapshot
 from tools.state.json_file import JsonFile
 
+log = logging.getLogger("animation.state")
 STATE_FILE = "monitor_state.json"
 
 
@@ -50,9 +53,10 @@ class MonitorStateFile:
         with self._file.locked():
             try:
                 return self._file.read_or_restore(_from_json) or MonitorState()
-            except CorruptState:
-                # Both are set aside or unreadable. Unlike the queue nothing here is beyond finding again.
-                self._file.previous.unlink(missing_ok=True)
+            except CorruptState as exc:
+                # Unlike the queue nothing here is beyond finding again.
+                self._file.start_anew()
+                log.error("starting anew, folders are found again after their stable time: %s", exc)
                 return MonitorState()
 
     def save(self, state: MonitorState) -> None:
@@ -106,10 +110,10 @@ def _from_json(content: Any) -> MonitorState:
             last_check=_maybe(content.get("last_check_epoch")),
             server_time=_maybe(content.get("server_time")),
             head=content.get("head"),
-            listed=float(content.get("listed") or 0.0),
+            listed=_number(content.get("listed") or 0.0),
             repo=str(content.get("repo") or ""),
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as exc:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as exc:
         raise CorruptState(f"not a monitor state: {exc!r}") from exc
 
 
@@ -123,8 +127,16 @@ def _snapshot(name: str, entry: Mapping[str, Any]) -> Snapshot:
         last_modified=_maybe(entry.get("last_modified")),
         has_marker=bool(entry.get("has_marker")),
     )
-    return Snapshot(folder, float(entry["last_check_time"]), float(entry.get("quiet") or 0.0))
+    return Snapshot(folder, _number(entry["last_check_time"]), _number(entry.get("quiet") or 0.0))
 
 
 def _maybe(value: Any) -> float | None:
-    return None if value is None else float(value)
+    return None if value is None else _number(value)
+
+
+def _number(value: Any) -> float:
+    """Raises ValueError for what JSON lets through but no calculation survives: NaN makes every folder stable."""
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{value} is no time")
+    return number

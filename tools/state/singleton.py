@@ -1,5 +1,6 @@
 """One monitor and one processor: each holds an OS lock for life, which its death frees."""
 
+import contextlib
 import json
 import os
 import socket
@@ -25,7 +26,8 @@ class Singleton:
             self._lock.acquire()
         except Timeout:
             raise AlreadyRunning(f"a {self._program} runs here already ({self._who()}): end that one first") from None
-        self._holder.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}), encoding="utf-8")
+        with contextlib.suppress(OSError):  # a full disk: the lock itself holds, only its name plate is missing
+            self._holder.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}), encoding="utf-8")
 
     def release(self) -> None:
         """Let go of it (a process that ends does so anyway)."""

@@ -126,7 +126,7 @@ class WorkQueue:
 
 
 def _entry_text(entry: object) -> str:
-    lines = json.dumps(entry, ensure_ascii=False, indent=2).splitlines()
+    lines = json.dumps(entry, ensure_ascii=False, indent=2).split("\n")
     return "\n".join("  " + line for line in lines)
 
 
