@@ -115,6 +115,11 @@ class MemoryHub:
         self._repo(repo)
         return self.put(repo, files, message)
 
+    def lose_blobs(self) -> None:
+        """Forget all blobs that no commit named."""
+        named = {blob for repo in self._repos.values() for _, _, tree in repo.commits for _, blob, _ in tree.values()}
+        self._blobs = {sha256: content for sha256, content in self._blobs.items() if sha256 in named}
+
     def _repo(self, repo: str) -> _MemoryRepo:
         try:
             return self._repos[repo]

@@ -29,8 +29,10 @@ from tools.state.work_queue import WorkQueue
 
 if TYPE_CHECKING:  # --status must not wait for what it does not use
     from tools.hub.client import HubClient
+    from tools.report.bars import Bars
     from tools.runtime.clock import SystemClock
     from tools.scale.engine import Engine
+    from tools.scale.executor import Executor
     from tools.stages.port import Worker
 
 log = logging.getLogger("animation.processor")
@@ -77,6 +79,7 @@ class QueueProcessor:
             self.max_concurrent,
             engine.deliver,
             lambda job, event, facts: Journal(log_dir, job.folder).note(event, job.source, **facts),
+            worker.workspace,
         )
         engine.start(executor)
         progress, bars = ProgressFile(log_dir), Bars()
@@ -116,16 +119,12 @@ class QueueProcessor:
         assert self._clock is not None
         self._clock.sleep(self.check_interval)
 
-    def _show(self, engine: "Engine", executor: object, progress: ProgressFile, bars: object) -> None:
-        from tools.report.bars import Bars
-        from tools.scale.executor import LocalExecutor
-
-        assert isinstance(executor, LocalExecutor) and isinstance(bars, Bars)
+    def _show(self, engine: "Engine", executor: "Executor", progress: ProgressFile, bars: "Bars") -> None:
         jobs = executor.progress()
         bars.show(jobs)
         engine.progress_is_stale = False
         try:
-            progress.write(time.time(), engine.paused, jobs)
+            progress.write(time.time(), engine.paused or executor.trouble(), jobs, executor.workers())
         except OSError as exc:
             log.warning("progress.json can't be written: %s", exc.strerror)
 

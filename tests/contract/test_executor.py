@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from tools.core.planning import VideoJob
 from tools.scale.executor import Executor, LocalExecutor
 from tools.stages.port import JobPort, Slots
 from tools.stages.video_job import JobResult, Outcome
+from tools.stages.workspace import Workspace
 from tools.state.progress import JobProgress
 
 
@@ -39,7 +41,7 @@ def job(name: str, folder: str = "A") -> VideoJob:
 
 
 @pytest.fixture(params=["local"])
-def site(request: pytest.FixtureRequest) -> Iterator[Site]:
+def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
     slots = Slots(1)
 
     def run(one: VideoJob, port: JobPort) -> JobResult:
@@ -63,7 +65,10 @@ def site(request: pytest.FixtureRequest) -> Iterator[Site]:
     def note(one: VideoJob, event: str, facts: dict[str, Any]) -> None:
         made.notes.append((one.source.name, event))
 
-    executor = LocalExecutor(guarded, 1, lambda result: made.results.append(result), note)
+    def made_result(result: JobResult) -> None:
+        made.results.append(result)
+
+    executor = LocalExecutor(guarded, 1, made_result, note, Workspace(tmp_path, 0))
     made = Site(executor, threading.Event())
     yield made
     made.go.set()

@@ -127,6 +127,7 @@ class Site:
             self.slots,
             engine.deliver,
             lambda job, event, facts: Journal(log_dir, job.folder).note(event, job.source, **facts),
+            worker.workspace,
         )
         engine.start(executor)
         return engine, executor
@@ -272,6 +273,25 @@ def test_crash_after_the_commit_commits_nothing_again(site: Site, monkeypatch: p
     site.run()
     assert site.hub.commits_of("me/out") == 1 and site.converter.encoded == [b"1"]
     assert site.item("A").status is Status.COMPLETED
+
+
+def test_blobs_that_the_hub_lost_are_made_again_where_no_result_is_left(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.put({"A/1.mp4": b"1"}, "A")
+    real = site.hub.commit
+
+    def forgetful(repo: str, operations: Sequence[Operation], message: str) -> str:
+        if site.converter.encoded.count(b"1") == 1:
+            site.hub.lose_blobs()
+            for left in (site.top / "work").rglob("result.mkv"):
+                left.unlink()
+        return real(repo, operations, message)
+
+    monkeypatch.setattr(site.hub, "commit", forgetful)
+    site.run()
+    assert site.item("A").status is Status.COMPLETED and site.converter.encoded == [b"1", b"1"]
+    assert site.published("A")["1.mkv"] == b"av1:1"
 
 
 def test_video_that_kills_the_program_each_time_is_quarantined(site: Site) -> None:

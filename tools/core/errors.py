@@ -45,6 +45,12 @@ class HubNotFound(HubRejected):
     """404: the repo or file does not exist, or is invisible to this token."""
 
 
+class BlobsLost(HubError):
+    """The hub refused a commit whose blobs it may have dropped, and not all results are here to be sent again."""
+
+    retryable = True
+
+
 class IntegrityError(HubError):
     """Size or sha256 of a transfer differs from what the hub announced."""
 

@@ -3,6 +3,7 @@
 import shutil
 import unicodedata
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from tools.core.queue_item import QueueItem, Status, rank, to_json
@@ -13,10 +14,11 @@ _FRESH = 15.0  # s; progress.json older than this tells of a processor that is n
 
 
 def status_json(counts: Mapping[str, int], items: Sequence[QueueItem], progress: Mapping[str, Any]) -> dict[str, Any]:
-    """``{"counts", "running", "paused", "items"}`` as the design fixes it."""
+    """``{"counts", "running", "paused", "items"}`` as the design fixes it, and the ``workers`` of a cluster."""
     return {
         "counts": dict(counts),
         "running": progress["jobs"],
+        "workers": progress["workers"],
         "paused": progress["paused"],
         "items": [to_json(item) for item in items],
     }
@@ -33,6 +35,9 @@ def status_text(
         lines.append(f"PAUSED 已暂停: {progress['paused']}")
     if running and progress["jobs"] and now - float(progress["updated"]) < _FRESH:
         lines += ["", "Running 正在处理:", *_table([_job_row(job) for job in progress["jobs"]])]
+    if running and progress["workers"]:
+        heading = ("worker", "slots", "state", "fps", "seen", "encodes")
+        lines += ["", "Workers 工作机:", *_table([heading, *map(partial(_worker_row, now), progress["workers"])])]
     latest = sorted(items, key=lambda item: item.end_time or item.start_time or item.added_time, reverse=True)
     if latest:
         rows = [("status", "p", "videos", "added", "ended", "folder"), *(_item_row(i) for i in latest[:_LATEST])]
@@ -85,6 +90,19 @@ def _job_row(job: Mapping[str, Any]) -> tuple[str, ...]:
         "" if fps is None else f"{fps:.1f} fps",
         "ETA " + human_time(job.get("eta_s")) if job.get("eta_s") is not None else "",
         str(job.get("video")),
+    )
+
+
+def _worker_row(now: float, worker: Mapping[str, Any]) -> tuple[str, ...]:
+    fps = worker.get("fps")
+    encodes = ", ".join(worker.get("encoding") or ()) or "-"
+    return (
+        str(worker.get("name")),
+        str(worker.get("slots")),
+        str(worker.get("state")),
+        "" if fps is None else f"{fps:.1f}",
+        f"{max(0, now - float(worker.get('last_seen') or 0)):.0f} s ago",
+        f"{worker['cause']}; encodes {encodes}" if worker.get("cause") else encodes,
     )
 
 

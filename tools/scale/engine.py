@@ -11,7 +11,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from tools.core.errors import CorruptState, HubForbidden, HubUnavailable, PipelineError, StateError, Stopped
+from tools.core.errors import (
+    BlobsLost,
+    CorruptState,
+    HubForbidden,
+    HubUnavailable,
+    PipelineError,
+    StateError,
+    Stopped,
+)
 from tools.core.queue_item import QueueItem, Status, claim, give_back, is_due, rank, settle
 from tools.hub.client import HubClient
 from tools.runtime import logs
@@ -84,6 +92,11 @@ class Engine:
         self._inbox.put(result)
 
     @property
+    def _jobs(self) -> Executor:
+        assert self._executor is not None, "start comes first"
+        return self._executor
+
+    @property
     def paused(self) -> str | None:
         """Why nothing new is begun; None when all goes on."""
         return self._disk if self._pause in {None, "starting"} else self._pause
@@ -130,7 +143,7 @@ class Engine:
                     view.put(give_back(item))
                     log.info("left behind by an earlier run, waits again: %s", logs.fields(folder=item.folder))
             live = [item.folder for item in view.items() if item.status is Status.PENDING]
-        self._worker.workspace.sweep(live)
+        self._jobs.sweep(live)
 
     def _change(self, folder: str, change: Callable[[QueueItem], QueueItem]) -> QueueItem | None:
         """Move a claimed item; None where it is not ours any more (cancelled, or edited away)."""
@@ -167,10 +180,12 @@ class Engine:
             self._disk = None
             log.info("stored %s", about)
         elif result.outcome is Outcome.REFUSED:
-            self._worker.workspace.remove_video(run.item.folder, result.job.source)
+            self._jobs.forget(run.item.folder, result.job.source)
             log.warning("can't be converted, quarantined: %s", about)
         elif result.outcome is Outcome.FAILED:
             log.warning("failed for now, tried again later: %s", about)
+        elif result.outcome is Outcome.CRASHED:
+            log.warning("its worker died in mid-encode: %s", about)
         elif result.outcome is Outcome.DEFERRED:
             self._deferred(run, result)
 
@@ -236,9 +251,8 @@ class Engine:
     # --- items ---------------------------------------------------------------------------------------------------
 
     def _claim(self, now: float) -> None:
-        assert self._executor is not None
         ready = any(run.has_ready(now) for run in self._runs.values())
-        if self._opening or ready or now < self._next_look or self._executor.free() <= 0:
+        if self._opening or ready or now < self._next_look or self._jobs.free() <= 0:
             return
         item = self._next_item()
         if item is None:
@@ -301,9 +315,8 @@ class Engine:
         self._change(item.folder, lambda it: give_back(it, later, str(change)))
 
     def _submit(self, now: float) -> None:
-        assert self._executor is not None
         for run in self._runs.values():
-            free = self._executor.free()
+            free = self._jobs.free()
             if free <= 0:
                 return
             jobs = iter(run.jobs_ready(now)) if not run.is_cancelled else iter(())
@@ -311,13 +324,12 @@ class Engine:
                 job = next(jobs, None)
                 if job is None:
                     break
-                self._executor.submit(job)
+                self._jobs.submit(job)
 
     def _notice_cancelled(self) -> None:
         """A person took an item out of the queue, or edited it, while it is in work here."""
         if not self._runs:
             return
-        assert self._executor is not None
         try:
             view = self._queue.read()
         except StateError:
@@ -327,7 +339,7 @@ class Engine:
             if not run.is_cancelled and (item is None or item.status is not Status.PROCESSING):
                 log.info("taken out of the queue, ends: %s", logs.fields(folder=folder))
                 run.is_cancelled = True
-                self._executor.cancel(folder)
+                self._jobs.cancel(folder)
 
     # --- batches -------------------------------------------------------------------------------------------------
 
@@ -348,7 +360,7 @@ class Engine:
             self._rules.run.output_repo,
             folder,
             batch.records(),
-            lambda record: self._worker.workspace.result_file(folder, sources[str(record["source_path"])]),
+            lambda record: self._jobs.result_file(folder, sources[str(record["source_path"])]),
             f"Add {len(batch.records())} AV1 videos of {folder}",
         )
 
@@ -362,6 +374,8 @@ class Engine:
 
     def _not_published(self, run: ItemRun, batch: Batch, exc: PipelineError) -> None:
         batch.failures += 1
+        if isinstance(exc, BlobsLost) and batch.failures < self._rules.run.max_attempts:
+            run.put_back(batch)
         if exc.retryable and batch.failures < self._rules.run.max_attempts:
             batch.not_before = self._clock.monotonic() + self._rules.check_interval * 2 ** (batch.failures - 1)
             log.warning(
@@ -398,7 +412,7 @@ class Engine:
             source = next(s for s in batch.sources() if s.path == record["source_path"])
             run.journal.note("committed", source, commit=commit)
         for source in batch.sources():
-            self._worker.workspace.remove_video(run.item.folder, source)
+            self._jobs.forget(run.item.folder, source)
         self._show_totals(run)
 
     def _show_totals(self, run: ItemRun) -> None:
@@ -433,6 +447,6 @@ class Engine:
     def _forget(self, folder: str) -> None:
         """Nothing local is needed of an item any more."""
         self._journal_of(folder).remove()
-        self._worker.workspace.remove_item(folder)
+        self._jobs.forget(folder)
         if not self._runs and self._opening is None:
-            self._worker.workspace.clear()
+            self._jobs.rest()

@@ -8,13 +8,16 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
+from tools.core.folder import RemoteFile
 from tools.core.planning import VideoJob
 from tools.stages.port import JobPort
 from tools.stages.video_job import JobResult, unforeseen
-from tools.state.progress import JobProgress
+from tools.stages.workspace import Workspace
+from tools.state.progress import JobProgress, WorkerState
 
 log = logging.getLogger("animation.executor")
 
@@ -24,7 +27,10 @@ Note = Callable[[VideoJob, str, dict[str, Any]], None]
 
 
 class Executor(Protocol):
-    """Takes jobs, delivers one result for each. ``deliver`` and ``note`` are called from any thread."""
+    """Takes jobs, delivers one result for each. ``deliver`` and ``note`` are called from any thread.
+
+    It knows what its jobs left on disk, wherever that is: results stay until the processor says that they may go.
+    """
 
     def free(self) -> int:
         """How many more jobs it takes now."""
@@ -44,6 +50,30 @@ class Executor(Protocol):
 
     def close(self, timeout: float) -> bool:
         """Ask everything to end, wait at most ``timeout`` s; whether all ended."""
+        ...
+
+    def trouble(self) -> str | None:
+        """Why no job can run at all now, for people; None when they can."""
+        ...
+
+    def workers(self) -> Sequence[WorkerState]:
+        """The workers of a cluster, by name; nothing where jobs run in this process."""
+        ...
+
+    def result_file(self, folder: str, source: RemoteFile) -> Path | None:
+        """The local file of a result, which need not exist; None where it is on another machine."""
+        ...
+
+    def forget(self, folder: str, source: RemoteFile | None = None) -> None:
+        """Delete what jobs left on disk of a video, or of the whole queue item; what still runs is not asked."""
+        ...
+
+    def sweep(self, live: Iterable[str]) -> None:
+        """At the start: delete what belongs to none of these queue folders, the rest of another life."""
+        ...
+
+    def rest(self) -> None:
+        """Nothing is under way: leave nothing behind."""
         ...
 
 
@@ -67,8 +97,9 @@ class _Port:
 class LocalExecutor:
     """Jobs in threads of this process. ``slots`` encodes at the same time."""
 
-    def __init__(self, run: Run, slots: int, deliver: Deliver, note: Note) -> None:
+    def __init__(self, run: Run, slots: int, deliver: Deliver, note: Note, workspace: Workspace) -> None:
         self._run = run
+        self._workspace = workspace
         self._capacity = 2 * slots + 2
         self._deliver = deliver
         self._note = note
@@ -117,3 +148,24 @@ class LocalExecutor:
             while self._running and (left := deadline - time.monotonic()) > 0:
                 self._changed.wait(left)
             return not self._running
+
+    def trouble(self) -> str | None:
+        return None
+
+    def workers(self) -> Sequence[WorkerState]:
+        return ()
+
+    def result_file(self, folder: str, source: RemoteFile) -> Path | None:
+        return self._workspace.result_file(folder, source)
+
+    def forget(self, folder: str, source: RemoteFile | None = None) -> None:
+        if source is None:
+            self._workspace.remove_item(folder)
+        else:
+            self._workspace.remove_video(folder, source)
+
+    def sweep(self, live: Iterable[str]) -> None:
+        self._workspace.sweep(live)
+
+    def rest(self) -> None:
+        self._workspace.clear()

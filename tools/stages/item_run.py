@@ -48,6 +48,7 @@ class _Task:
 
     video: Video
     failures: int = 0
+    crashes: int = 0
     not_before: float = 0.0
     running: str | None = None
     record: Record | None = None
@@ -135,6 +136,10 @@ class ItemRun:
         if task is None or task.running != result.job.attempt_id:
             return False
         task.running = None
+        if result.outcome is Outcome.CRASHED:
+            task.crashes += 1
+        elif result.outcome is not Outcome.STOPPED:
+            task.crashes = 0
         if result.outcome is Outcome.STORED:
             task.record = result.record
         elif result.outcome is Outcome.REFUSED:
@@ -143,6 +148,8 @@ class ItemRun:
             self._failed(task, result.cause, now)
         elif result.outcome is Outcome.DEFERRED:
             task.not_before = now + self.rules.retry_interval
+        elif task.crashes >= self.rules.max_attempts:
+            self._refuse(task, _died("its worker", task.crashes))
         return True
 
     def _task_of(self, job: VideoJob) -> _Task | None:
@@ -195,6 +202,13 @@ class ItemRun:
             if task.record is not None:
                 task.record = None
                 self._refuse(task, cause)
+
+    def put_back(self, batch: Batch) -> None:
+        """The hub lost blobs that can't be sent from here: the videos are done again, by whoever has their results."""
+        for task in batch.tasks:
+            if task.record is not None:
+                self.journal.note("lost", task.video.source)
+                task.record = None
 
     @property
     def is_over(self) -> bool:
@@ -251,9 +265,10 @@ def _task(video: Video, history: Mapping[tuple[str, str], VideoHistory], rules: 
     task = _Task(video)
     past = history.get((video.source.path, video.source.sha256), VideoHistory())
     task.failures = past.failures
+    task.crashes = past.crashes
     cause = past.refused
     if cause is None and past.crashes >= rules.max_attempts:
-        cause = f"the program died {past.crashes} times in a row while this video was being encoded"
+        cause = _died("the program", past.crashes)
     if cause is None and past.failures >= rules.max_attempts:
         cause = f"{past.last_cause} (tried {past.failures} times)"
     if past.stored is not None:
@@ -262,3 +277,7 @@ def _task(video: Video, history: Mapping[tuple[str, str], VideoHistory], rules: 
     elif cause is not None:
         task.refused = Quarantined(video.source.path, cause, video.source.sha256)
     return task
+
+
+def _died(who: str, times: int) -> str:
+    return f"{who} died {times} times in a row while this video was being encoded"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tools.core.errors import HubRejected, IntegrityError
+from tools.core.errors import BlobsLost, HubRejected, IntegrityError
 from tools.core.folder import RemoteFile
 from tools.core.planning import METADATA, Published
 from tools.hub.client import AddBlob, AddBytes, Head, HubClient, Operation
@@ -31,13 +31,14 @@ def publish(
     repo: str,
     folder: str,
     records: Sequence[Record],
-    result_of: Callable[[Record], Path],
+    result_of: Callable[[Record], Path | None],
     message: str,
 ) -> str:
     """Make the records' files visible in one commit; returns its id. Afterwards the local results may go.
 
-    ``result_of`` gives the local result of a record, which need not exist: it is sent again where the hub lost its
-    blob. Raises HubError; IntegrityError when the read-back shows anything else than what was meant.
+    ``result_of`` gives the local result of a record, which need not exist (None: it is on another machine): it is sent
+    again where the hub lost its blob. Raises HubError; BlobsLost where that can't be done from here; IntegrityError
+    when the read-back shows anything else than what was meant.
     """
     head, published, files = read_published(hub, repo, folder)
     if head is not None and _all_there(folder, records, published, files):
@@ -47,9 +48,9 @@ def publish(
     operations.append(AddBytes(f"{folder}/{METADATA}", metadata))
     try:
         commit = hub.commit(repo, operations, message)
-    except HubRejected:
+    except HubRejected as exc:
         if not _send_again(hub, repo, records, result_of):
-            raise
+            raise BlobsLost(str(exc)) from exc
         commit = hub.commit(repo, operations, message)
     _read_back(hub, repo, folder, records)
     return commit
@@ -66,10 +67,12 @@ def _all_there(folder: str, records: Sequence[Record], published: Published, fil
     return True
 
 
-def _send_again(hub: HubClient, repo: str, records: Sequence[Record], result_of: Callable[[Record], Path]) -> bool:
+def _send_again(
+    hub: HubClient, repo: str, records: Sequence[Record], result_of: Callable[[Record], Path | None]
+) -> bool:
     """A hub may drop blobs that no commit named for long; whether all of them could be sent once more."""
-    results = [(record, result_of(record)) for record in records]
-    if not all(path.exists() for _, path in results):
+    results = [(record, path) for record in records if (path := result_of(record)) is not None and path.exists()]
+    if len(results) < len(records):
         return False
     for record, path in results:
         hub.store_blob(repo, path, record["sha256"], record["size"], lambda moved: None)

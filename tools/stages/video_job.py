@@ -36,7 +36,8 @@ class Outcome(Enum):
     REFUSED = "refused"  # can never work: to be quarantined
     FAILED = "failed"  # may work another time: counts as a try
     DEFERRED = "deferred"  # the machine or the hub can't now: waits, counts as nothing
-    STOPPED = "stopped"  # asked to end
+    STOPPED = "stopped"  # asked to end, or moved: may begin again at once
+    CRASHED = "crashed"  # its worker died in mid-encode: may begin again, MAX_ATTEMPTS times in a row
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 Each line is one event of one video, keyed by source path and source sha256, fsynced before anything relies on it::
 
-    {"event": "encoding" | "converted" | "stored" | "failed" | "refused" | "released" | "committed",
+    {"event": "encoding" | "converted" | "stored" | "failed" | "refused" | "released" | "committed" |
+              "crashed" (a worker of a cluster died while it encoded the video) | "lost" (the blob, on the hub),
      "path", "sha256", "time", …}
 
 A torn last line (a crash while writing) is as if it were not there. The file goes when its item is settled.
@@ -103,7 +104,7 @@ def sweep(log_dir: Path, keep: Iterable[str]) -> None:
 
 def _apply(video: VideoHistory, entry: Mapping[str, Any]) -> None:
     event = entry["event"]
-    if event == "encoding":
+    if event in {"encoding", "crashed"}:
         video.crashes += 1  # stands until the encode is heard of again
     else:
         video.crashes = 0
@@ -117,3 +118,5 @@ def _apply(video: VideoHistory, entry: Mapping[str, Any]) -> None:
         video.last_cause = str(entry.get("cause", ""))
     elif event == "refused":
         video.refused = str(entry.get("cause", ""))
+    elif event == "lost":
+        video.stored = None
