@@ -5,9 +5,9 @@ file, so a repo of a million files needs memory for its folders only.
 """
 
 import hashlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,30 +48,31 @@ class Folder:
 
 # A path on the hub is a stranger's text. It becomes a local name and a command argument, so what could leave
 # the work folder, or hide in a log line, is refused before anything else sees it.
-_FORBIDDEN_PARTS = {"", ".", ".."}
+_UNSAFE = re.compile(r"(?:^|/)\.{0,2}(?:/|$)|[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029]")
+_LONGEST_PART = 255  # bytes of UTF-8
 
 
 def is_safe_path(path: str) -> bool:
     """Whether a path from a listing is relative and plain: no ``.``, ``..`` or empty parts, no control characters."""
-    if any(part in _FORBIDDEN_PARTS for part in path.split("/")):
+    if _UNSAFE.search(path):
         return False
-    if any(ord(ch) < 32 or 127 <= ord(ch) < 160 or 0xD800 <= ord(ch) < 0xE000 or ch in "\u2028\u2029" for ch in path):
-        return False
-    return all(len(part.encode()) <= 255 for part in path.split("/"))
+    return 4 * len(path) <= _LONGEST_PART or all(len(part.encode()) <= _LONGEST_PART for part in path.split("/"))
 
 
 def is_video(name: str, extensions: frozenset[str]) -> bool:
     """Whether a file name carries a video extension, in any case. ``extensions`` lower case without the dot."""
-    return PurePosixPath(name).suffix[1:].lower() in extensions
+    stem, _, extension = name.rpartition(".")
+    return bool(stem) and extension.lower() in extensions
 
 
 class _Tally:
     """One folder while its files stream by."""
 
-    __slots__ = ("entries", "last_modified", "marker", "size", "videos")
+    __slots__ = ("digests", "last_modified", "marker", "size", "videos")
 
     def __init__(self) -> None:
-        self.entries: list[bytes] = []
+        # Fixed 24 bytes a file, one after the other, instead of its path: a folder may hold a million.
+        self.digests = bytearray()
         self.size = 0
         self.videos = 0
         self.marker = False
@@ -85,28 +86,31 @@ def group_folders(files: Iterable[RemoteFile], extensions: frozenset[str], marke
     """
     tallies: dict[str, _Tally] = {}
     for file in files:
-        folder = file.folder
+        folder, _, name = file.path.rpartition("/")
         if not folder or not is_safe_path(file.path):
             continue
-        tally = tallies.setdefault(folder, _Tally())
-        # Fixed 24 bytes a file instead of its path: a folder may hold a million.
-        tally.entries.append(hashlib.blake2b(f"{file.path}\0{file.size}".encode(), digest_size=24).digest())
+        tally = tallies.get(folder)
+        if tally is None:
+            tally = tallies[folder] = _Tally()
+        tally.digests += hashlib.blake2b(f"{file.path}\0{file.size}".encode(), digest_size=_DIGEST).digest()
         tally.size += file.size
-        tally.videos += is_video(file.name, extensions)
-        tally.marker |= bool(marker) and file.name == marker
-        if file.committed_at is not None:
-            tally.last_modified = max(tally.last_modified or 0.0, file.committed_at)
+        tally.videos += is_video(name, extensions)
+        tally.marker |= bool(marker) and name == marker
+        if file.committed_at is not None and (tally.last_modified is None or file.committed_at > tally.last_modified):
+            tally.last_modified = file.committed_at
     return {name: _finish(name, tally) for name, tally in tallies.items()}
 
 
+_DIGEST = 24  # bytes
+
+
 def _finish(name: str, tally: _Tally) -> Folder:
-    digest = hashlib.sha256()
-    for entry in sorted(tally.entries):
-        digest.update(entry)
+    digests = tally.digests
+    ordered = sorted(digests[start : start + _DIGEST] for start in range(0, len(digests), _DIGEST))
     return Folder(
         name=name,
-        fingerprint=digest.hexdigest(),
-        file_count=len(tally.entries),
+        fingerprint=hashlib.sha256(b"".join(ordered)).hexdigest(),
+        file_count=len(ordered),
         video_count=tally.videos,
         total_size=tally.size,
         last_modified=tally.last_modified,
