@@ -22,7 +22,7 @@ import config
 from tools.core.errors import CorruptState, HubForbidden, HubRejected, HubUnavailable, PipelineError, Stopped
 from tools.core.folder import Folder, RemoteFile, group_folders, is_safe_path
 from tools.core.queue_item import QueueItem, Status, entry_for
-from tools.core.stability import Look, Snapshot, is_stable, observe, pass_time, seconds_until_stable
+from tools.core.stability import Look, Snapshot, is_stable, observe, seconds_until_stable
 from tools.hub.client import Head, HubClient
 from tools.runtime import logs
 from tools.runtime.clock import Clock, SystemClock, stop_on_signals
@@ -48,6 +48,8 @@ class ModelScopeMonitor:
         self._settings = settings
         self._hub = hub
         self._clock: Clock = clock or SystemClock()
+        self._files: MonitorStateFile | None = None
+        self._queue: WorkQueue | None = None
         self._state: MonitorState | None = None
         self._last_look: tuple[float, float] | None = None  # monotonic s: asked, answered
         self._trouble = ""
@@ -101,7 +103,8 @@ class ModelScopeMonitor:
 
         Raises HubError and StateError; then nothing is forgotten and the next look starts from the same state.
         """
-        files = MonitorStateFile(self.settings.paths.log_dir)
+        files = self._files = self._files or MonitorStateFile(self.settings.paths.log_dir)
+        queue = self._queue = self._queue or WorkQueue(self.settings.paths.log_dir)
         state = self._loaded(files)
         asked = self._clock.monotonic()
         head = self._connected().head(self.settings.hub.input_repo)
@@ -109,20 +112,18 @@ class ModelScopeMonitor:
         look = self._look(state, head, now, asked, answered)
         moved = state.head != (head.commit_id if head else None)
         listing = moved or not 0 <= now - state.listed < _RELIST
-        if listing:
-            snapshots = self._listed(state, head, look)
-        else:
-            snapshots = {name: pass_time(snapshot, look.elapsed) for name, snapshot in state.folders.items()}
+        snapshots = self._listed(state, head, look) if listing else state.folders
         fresh = MonitorState(
             folders=snapshots,
             settled={name: value for name, value in state.settled.items() if name in snapshots},
             last_check=now,
+            steady=look.steady,
             server_time=look.server_now,
             head=head.commit_id if head else None,
             listed=now if listing else state.listed,
             repo=self.settings.hub.input_repo,
         )
-        queued = self._enqueue(fresh, now)
+        queued = self._enqueue(queue, fresh, now)
         files.save(fresh)
         self._state, self._last_look = fresh, (asked, answered)
         return queued
@@ -143,14 +144,15 @@ class ModelScopeMonitor:
         server_now = head.server_time if head else None
         if self._last_look is not None:
             asked_before, answered_before = self._last_look
-            return Look(now, server_now, max(0.0, asked - answered_before), max(0.0, answered - asked_before))
+            steady = state.steady + max(0.0, asked - answered_before)
+            return Look(now, server_now, steady, max(0.0, answered - asked_before))
         if state.last_check is None:
-            return Look(now, server_now, 0.0, None)
+            return Look(now, server_now, state.steady, None)
         # Over a restart no monotonic clock tells; two wall clocks must agree on what certainly passed.
         gaps = [now - state.last_check]
         if server_now is not None and state.server_time is not None:
             gaps.append(server_now - state.server_time - 1.0)
-        return Look(now, server_now, max(0.0, min(gaps)), max(0.0, *gaps))
+        return Look(now, server_now, state.steady + max(0.0, min(gaps)), max(0.0, *gaps))
 
     def _listed(self, state: MonitorState, head: Head | None, look: Look) -> dict[str, Snapshot]:
         folders: dict[str, Folder] = {}
@@ -159,10 +161,10 @@ class ModelScopeMonitor:
             settings = self.settings.monitor
             folders = group_folders(_told_unsafe(files), settings.video_extensions, settings.complete_marker)
         snapshots = {name: observe(state.folders.get(name), folder, look) for name, folder in folders.items()}
-        self._tell_changes(state, snapshots)
+        self._tell_changes(state, snapshots, look.steady)
         return snapshots
 
-    def _tell_changes(self, state: MonitorState, snapshots: dict[str, Snapshot]) -> None:
+    def _tell_changes(self, state: MonitorState, snapshots: dict[str, Snapshot], steady: float) -> None:
         for name, snapshot in snapshots.items():
             before = state.folders.get(name)
             if before is None or before.folder.fingerprint != snapshot.folder.fingerprint:
@@ -175,18 +177,17 @@ class ModelScopeMonitor:
                         files=folder.file_count,
                         videos=folder.video_count,
                         bytes=folder.total_size,
-                        stable_in_s=seconds_until_stable(snapshot, self.min_folder_stable_time),
+                        stable_in_s=seconds_until_stable(snapshot, steady, self.min_folder_stable_time),
                     ),
                 )
         for name in state.folders.keys() - snapshots.keys():
             log.info("folder is gone from the hub %s", logs.fields(folder=name))
 
-    def _enqueue(self, state: MonitorState, now: float) -> list[str]:
-        queue = WorkQueue(self.settings.paths.log_dir)
+    def _enqueue(self, queue: WorkQueue, state: MonitorState, now: float) -> list[str]:
         ready = [
             snapshot.folder
             for snapshot in state.folders.values()
-            if snapshot.folder.video_count and is_stable(snapshot, self.min_folder_stable_time)
+            if snapshot.folder.video_count and is_stable(snapshot, state.steady, self.min_folder_stable_time)
         ]
         try:
             known = queue.read()
@@ -223,7 +224,8 @@ class ModelScopeMonitor:
         waits = [
             wait
             for snapshot in state.folders.values()
-            if snapshot.folder.video_count and (wait := seconds_until_stable(snapshot, self.min_folder_stable_time)) > 0
+            if snapshot.folder.video_count
+            and (wait := seconds_until_stable(snapshot, state.steady, self.min_folder_stable_time)) > 0
         ]
         return max(_SHORTEST_WAIT, min([self.monitor_interval, *waits]))
 

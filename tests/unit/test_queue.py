@@ -163,6 +163,34 @@ def test_queue_is_readable_json_and_another_process_sees_it(tmp_path: Path) -> N
     assert [one.folder for one in WorkQueue(tmp_path).read().items()] == ["番剧A", "B"]
 
 
+def _read_both_ways(log_dir: Path) -> tuple[list[QueueItem], list[QueueItem]]:
+    """The items as the quick way over the bytes gives them, and as parsing the file does."""
+    quick = WorkQueue(log_dir).read().items()
+    (log_dir / ".processing_queue.json.sum").unlink(missing_ok=True)
+    return quick, WorkQueue(log_dir).read().items()
+
+
+def test_file_of_our_own_gives_the_same_items_unparsed_as_parsed(tmp_path: Path) -> None:
+    broken = (Quarantined('a"b\\c.mp4', "  },\n  {\n", "00"),)
+    odd = item('q"\\,番', status=Status.FAILED, quarantined=broken, extra={"note": {"status": "x"}, "list": [{}, []]})
+    put(WorkQueue(tmp_path), item("A"), odd, item("C", status=Status.COMPLETED))
+    assert (tmp_path / ".processing_queue.json.sum").exists()
+    assert WorkQueue(tmp_path).read().counts() == {"pending": 1, "processing": 0, "completed": 1, "failed": 1}
+    quick, parsed = _read_both_ways(tmp_path)
+    assert quick == parsed and quick[1] == odd
+    put(WorkQueue(tmp_path), item("C", priority=2))
+    assert [one.priority for one in WorkQueue(tmp_path).read().items()] == [1, 1, 2]
+
+
+def test_file_that_a_person_edited_counts_as_it_is_now(tmp_path: Path) -> None:
+    path = tmp_path / "processing_queue.json"
+    put(WorkQueue(tmp_path), item("A"), item("B"))
+    path.write_text(path.read_text(encoding="utf-8").replace('"pending"', '"sleeping"', 1), encoding="utf-8")
+    put(WorkQueue(tmp_path), item("C"))
+    quick, parsed = _read_both_ways(tmp_path)
+    assert [one.folder for one in quick] == [one.folder for one in parsed] == ["B", "C"]
+
+
 def test_failed_transaction_changes_nothing(tmp_path: Path) -> None:
     queue = WorkQueue(tmp_path)
     put(queue, item("A"))

@@ -2,6 +2,9 @@
 
 A writer holds the lock, writes ``NAME.tmp``, fsyncs it, links the old file to ``NAME.prev``, renames, fsyncs the
 folder: after a crash at any instant there is a whole file of the old or the new content. Readers need no lock.
+
+Of a content that its writer vouches for, ``.NAME.sum`` holds length and CRC-32, so that a reader can tell our own work,
+byte for byte, from what a person or damage made of it.
 """
 
 import contextlib
@@ -9,6 +12,7 @@ import json
 import logging
 import os
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,6 +31,7 @@ class JsonFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.previous = path.with_name(path.name + ".prev")
+        self._sum = path.with_name(f".{path.name}.sum")
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -45,22 +50,48 @@ class JsonFile:
             return None
         return stat.st_ino, stat.st_mtime_ns, stat.st_size
 
-    def read(self, understand: Callable[[Any], T]) -> T | None:
-        """The content as ``understand`` makes it; None without a file. Raises CorruptState; changes nothing."""
-        return _understood(self.path, understand)
+    def read(self, understand: Callable[[Any], T], recognise: Callable[[bytes], T | None] | None = None) -> T | None:
+        """The content as ``understand`` makes it of the parsed JSON; None without a file. Raises CorruptState.
 
-    def read_or_restore(self, understand: Callable[[Any], T]) -> T | None:
+        ``recognise`` makes it of the bytes, without parsing, where its writer vouched for them; None if it can't.
+        """
+        return self._understood(self.path, understand, recognise)
+
+    def _understood(
+        self, path: Path, understand: Callable[[Any], T], recognise: Callable[[bytes], T | None] | None = None
+    ) -> T | None:
+        try:
+            content = path.read_bytes()
+            if recognise is not None and self._noted_sum() == _sum_of(content) and (made := recognise(content)):
+                return made
+            return understand(json.loads(content))
+        except FileNotFoundError:
+            return None
+        except (ValueError, RecursionError) as exc:
+            raise CorruptState(f"no valid JSON: {exc}") from exc
+        except OSError as exc:
+            raise StateError(f"can't read {path}: {exc.strerror}") from exc
+
+    def _noted_sum(self) -> bytes:
+        try:
+            return self._sum.read_bytes()
+        except OSError:
+            return b""
+
+    def read_or_restore(
+        self, understand: Callable[[Any], T], recognise: Callable[[bytes], T | None] | None = None
+    ) -> T | None:
         """Like ``read`` under the lock, but a damaged file is set aside, said aloud and replaced by the one before it.
 
         Raises CorruptState when neither can be understood, and changes nothing then: a person must decide what was
         in it. A file that is gone was deleted by somebody (we never leave a gap), so it counts as empty.
         """
         try:
-            return self.read(understand)
+            return self.read(understand, recognise)
         except CorruptState as exc:
             damage = exc
         try:
-            restored = _understood(self.previous, understand)
+            restored = self._understood(self.previous, understand)
         except CorruptState as exc:
             raise CorruptState(
                 f"{self.path} is damaged ({damage}), and {self.previous.name} can't be read either ({exc}): "
@@ -96,10 +127,17 @@ class JsonFile:
             aside.unlink(missing_ok=True)  # not replaced: it is no second name that anybody needs
             raise
 
-    def write(self, text: str) -> None:
-        """Replace the content, durably; only under ``locked``. Raises DiskFull or StateError: the old one stays."""
-        # Halves of characters that a person's edit left in it come back as they were; nothing of ours has any.
-        self._replace(text.encode("utf-8", "surrogatepass"), keep_previous=True)
+    def write(self, content: bytes, *, vouched: bool = False) -> None:
+        """Replace the content, durably; only under ``locked``. Raises DiskFull or StateError: the old one stays.
+
+        ``vouched``: a reader's ``recognise`` will understand it.
+        """
+        self._replace(content, keep_previous=True)
+        with contextlib.suppress(OSError):  # without the sum a reader parses the file, that is all
+            if vouched:
+                self._sum.write_bytes(_sum_of(content))
+            else:
+                self._sum.unlink(missing_ok=True)
 
     def _replace(self, content: bytes, *, keep_previous: bool) -> None:
         temporary = self.path.with_name(self.path.name + ".tmp")
@@ -128,15 +166,8 @@ class JsonFile:
         os.utime(descriptor, ns=(now, now))
 
 
-def _understood(path: Path, understand: Callable[[Any], T]) -> T | None:
-    try:
-        return understand(json.loads(path.read_bytes()))
-    except FileNotFoundError:
-        return None
-    except (ValueError, RecursionError) as exc:
-        raise CorruptState(f"no valid JSON: {exc}") from exc
-    except OSError as exc:
-        raise StateError(f"can't read {path}: {exc.strerror}") from exc
+def _sum_of(content: bytes) -> bytes:
+    return b"%d %08x" % (len(content), zlib.crc32(content))
 
 
 def write_failure(path: Path, exc: OSError) -> DiskFull | StateError:

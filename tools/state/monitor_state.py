@@ -3,11 +3,12 @@
 ::
 
     {"folders": {NAME: {"hash", "last_check_time", "file_count", "total_size", "last_modified",
-                        "video_count", "has_marker", "quiet", "settled"}},
-     "last_check": ISO, "last_check_epoch": s, "server_time": s, "head": commit id, "listed": epoch s}
+                        "video_count", "has_marker", "quiet_from", "settled"}},
+     "last_check": ISO, "last_check_epoch": s, "steady": s, "server_time": s, "head": commit id, "listed": epoch s}
 
-``last_check_time`` epoch s at which this hash was first seen; ``quiet`` s for which it is known unchanged; ``settled``
-the hash whose queue item is completed or failed. All of it can be found again from the hub, at the cost of waiting.
+``last_check_time`` epoch s at which this hash was first seen; it is known unchanged for ``steady`` - ``quiet_from`` s;
+``settled`` the hash whose queue item is completed or failed. All of it can be found again from the hub, at the cost of
+waiting.
 """
 
 import json
@@ -31,11 +32,12 @@ STATE_FILE = "monitor_state.json"
 @dataclass(slots=True)
 class MonitorState:
     """``last_check``, ``listed`` epoch s by this machine (of the last look; of the last whole listing), ``server_time``
-    by the hub; ``head`` the commit of the last listing."""
+    by the hub; ``steady`` s that certainly passed in all looks; ``head`` the commit of the last listing."""
 
     folders: dict[str, Snapshot] = field(default_factory=dict)
     settled: dict[str, str] = field(default_factory=dict)
     last_check: float | None = None
+    steady: float = 0.0
     server_time: float | None = None
     head: str | None = None
     listed: float = 0.0
@@ -43,10 +45,11 @@ class MonitorState:
 
 
 class MonitorStateFile:
-    """Loads and saves the state; one writer, the monitor."""
+    """Loads and saves the state; one writer, the monitor. A folder's line is encoded again only when it changed."""
 
     def __init__(self, log_dir: Path) -> None:
         self._file = JsonFile(log_dir / STATE_FILE)
+        self._lines: dict[str, tuple[Snapshot, str | None, bytes]] = {}
 
     def load(self) -> MonitorState:
         """The state as saved, or a new one. A damaged file is set aside; its forerunner serves, or nothing does."""
@@ -61,28 +64,34 @@ class MonitorStateFile:
 
     def save(self, state: MonitorState) -> None:
         """Write the state durably. Raises DiskFull or StateError."""
+        lines = {name: self._line(name, snapshot, state.settled.get(name)) for name, snapshot in state.folders.items()}
+        self._lines = lines
         with self._file.locked():
-            self._file.write(_to_text(state))
+            self._file.write(_encoded(state, [text for _, _, text in lines.values()]))
+
+    def _line(self, name: str, snapshot: Snapshot, settled: str | None) -> tuple[Snapshot, str | None, bytes]:
+        before = self._lines.get(name)
+        if before is not None and before[0] is snapshot and before[1] == settled:
+            return before
+        text = f"    {json.dumps(name, ensure_ascii=False)}: {json.dumps(_entry(snapshot, settled))}"
+        return snapshot, settled, text.encode("utf-8", "surrogatepass")
 
 
-def _to_text(state: MonitorState) -> str:
-    """One line a folder: readable, and as quick to write for 10,000 folders as plain JSON."""
-    lines = [
-        f"    {json.dumps(name, ensure_ascii=False)}: {json.dumps(_entry(snapshot, state.settled.get(name)))}"
-        for name, snapshot in state.folders.items()
-    ]
+def _encoded(state: MonitorState, lines: list[bytes]) -> bytes:
+    """The whole file, one line a folder."""
     when = None if state.last_check is None else datetime.fromtimestamp(state.last_check).isoformat(timespec="seconds")
     rest = {
         "last_check": when,
         "last_check_epoch": state.last_check,
+        "steady": round(state.steady, 3),
         "server_time": state.server_time,
         "head": state.head,
         "listed": state.listed,
         "repo": state.repo,
     }
     tail = "".join(f",\n  {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in rest.items())
-    body = "\n" + ",\n".join(lines) + "\n  " if lines else ""
-    return '{\n  "folders": {' + body + "}" + tail + "\n}\n"
+    body = b"\n" + b",\n".join(lines) + b"\n  " if lines else b""
+    return b'{\n  "folders": {%b}%b\n}\n' % (body, tail.encode())
 
 
 def _entry(snapshot: Snapshot, settled: str | None) -> dict[str, Any]:
@@ -95,19 +104,21 @@ def _entry(snapshot: Snapshot, settled: str | None) -> dict[str, Any]:
         "last_modified": folder.last_modified,
         "video_count": folder.video_count,
         "has_marker": folder.has_marker,
-        "quiet": round(snapshot.quiet, 3),
+        "quiet_from": round(snapshot.quiet_from, 3),
         "settled": settled,
     }
 
 
 def _from_json(content: Any) -> MonitorState:
     try:
-        folders = {str(name): _snapshot(str(name), entry) for name, entry in content["folders"].items()}
+        steady = _number(content.get("steady") or 0.0)
+        folders = {str(name): _snapshot(str(name), entry, steady) for name, entry in content["folders"].items()}
         settled = {str(n): str(e["settled"]) for n, e in content["folders"].items() if e.get("settled")}
         return MonitorState(
             folders=folders,
             settled=settled,
             last_check=_maybe(content.get("last_check_epoch")),
+            steady=steady,
             server_time=_maybe(content.get("server_time")),
             head=content.get("head"),
             listed=_number(content.get("listed") or 0.0),
@@ -117,7 +128,7 @@ def _from_json(content: Any) -> MonitorState:
         raise CorruptState(f"not a monitor state: {exc!r}") from exc
 
 
-def _snapshot(name: str, entry: Mapping[str, Any]) -> Snapshot:
+def _snapshot(name: str, entry: Mapping[str, Any], steady: float) -> Snapshot:
     folder = Folder(
         name=name,
         fingerprint=str(entry["hash"]),
@@ -127,7 +138,7 @@ def _snapshot(name: str, entry: Mapping[str, Any]) -> Snapshot:
         last_modified=_maybe(entry.get("last_modified")),
         has_marker=bool(entry.get("has_marker")),
     )
-    return Snapshot(folder, _number(entry["last_check_time"]), _number(entry.get("quiet") or 0.0))
+    return Snapshot(folder, _number(entry["last_check_time"]), _number(entry.get("quiet_from", steady)))
 
 
 def _maybe(value: Any) -> float | None:

@@ -1,14 +1,15 @@
 """``log/processing_queue.json``: a readable JSON list, one object a folder (see ``tools.core.queue_item``).
 
 Every change is one transaction under the file's lock. Entries that can't be understood stay in the file as they are,
-are reported once, and the others go on. What a process wrote or read last is kept parsed, so that a change in a long
-queue encodes one entry, not all.
+are reported once, and the others go on. A file that is just as this module wrote it is cut into its entries by their
+braces; an entry is parsed when somebody asks for it and encoded when it changed, so a change in a long queue costs
+little more than writing the file.
 """
 
 import contextlib
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,40 +22,75 @@ QUEUE_FILE = "processing_queue.json"
 
 
 class QueueView:
-    """The queue inside one transaction (or as read): items by folder, in the order of the file."""
+    """The queue inside one transaction (or as read): items by folder, in the order of the file.
 
-    def __init__(self, items: dict[str, QueueItem], foreign: list[str]) -> None:
-        self._texts: dict[str, str] = {}  # encoded entries, made when the file is written and kept until they change
-        self._items = items
+    ``texts``: each folder's entry as the file has it between its braces, b"" where it must be encoded anew; ``items``
+    those that are parsed already; ``foreign`` entries that nobody understands, whole.
+    """
+
+    def __init__(
+        self, texts: dict[str, bytes], items: dict[str, QueueItem] | None = None, foreign: Sequence[bytes] = ()
+    ) -> None:
+        self._texts = texts
+        self._items = items or {}
+        self._stale = [folder for folder in self._items if not texts[folder]]
         self._foreign = foreign
         self.changed = False
 
+    @classmethod
+    def recognised(cls, content: bytes, before: "QueueView | None") -> "QueueView | None":
+        """From the bytes that ``encoded`` made, None for others; what ``before`` has as well is not parsed again."""
+        if not content.startswith(_OPEN) or not content.endswith(_CLOSE):
+            return None
+        texts = {_folder_of(text): text for text in content[len(_OPEN) : -len(_CLOSE)].split(_BETWEEN)}
+        known = {} if before is None else before._items
+        return cls(texts, {f: item for f, item in known.items() if before and texts.get(f) == before._texts[f]})
+
     def items(self) -> list[QueueItem]:
-        return list(self._items.values())
+        return [self._item(folder) for folder in self._texts]
 
     def get(self, folder: str) -> QueueItem | None:
-        return self._items.get(folder)
+        return self._item(folder) if folder in self._texts else None
+
+    def _item(self, folder: str) -> QueueItem:
+        item = self._items.get(folder)
+        if item is None:
+            item = self._items[folder] = from_json(json.loads(b"{%b}" % self._texts[folder]))
+        return item
 
     def put(self, item: QueueItem) -> None:
         """Add the item, or replace the one of its folder."""
         self._items[item.folder] = item
-        self._texts.pop(item.folder, None)
+        self._texts[item.folder] = b""
+        self._stale.append(item.folder)
         self.changed = True
 
     def counts(self) -> dict[str, int]:
         """Items by status, every status named."""
         found = {status.value: 0 for status in Status}
-        for item in self._items.values():
-            found[item.status.value] += 1
+        for folder, text in self._texts.items():
+            item = self._items.get(folder)
+            found[_status_of(text) if item is None else item.status.value] += 1
         return found
 
-    def text(self) -> str:
+    @property
+    def is_plain(self) -> bool:
+        """Whether ``recognised`` understands what ``encoded`` makes."""
+        return bool(self._texts) and not self._foreign
+
+    def encoded(self) -> bytes:
         """The whole file."""
-        for folder, item in self._items.items():
-            if folder not in self._texts:
-                self._texts[folder] = _entry_text(to_json(item))
-        entries = [*(self._texts[folder] for folder in self._items), *self._foreign]
-        return "[\n" + ",\n".join(entries) + "\n]\n" if entries else "[]\n"
+        for folder in self._stale:
+            self._texts[folder] = _indented(to_json(self._items[folder]))[len(_HEAD) : -len(_TAIL)]
+        self._stale.clear()
+        entries = [_HEAD + _BETWEEN.join(self._texts.values()) + _TAIL] if self._texts else []
+        entries += self._foreign
+        return b"[\n" + b",\n".join(entries) + b"\n]\n" if entries else b"[]\n"
+
+
+_HEAD, _TAIL = b"  {\n", b"\n  }"
+_BETWEEN = _TAIL + b",\n" + _HEAD  # no JSON string holds a line break, so this stands between two entries alone
+_OPEN, _CLOSE = b"[\n" + _HEAD, _TAIL + b"\n]\n"
 
 
 class WorkQueue:
@@ -74,7 +110,7 @@ class WorkQueue:
         """The queue as it is now, without the lock. Raises CorruptState for a damaged file, which stays as it is."""
         stamp = self._file.stamp()
         if self._view is None or stamp is None or stamp != self._stamp:
-            self._remember(self._file.read(self._understand), stamp)
+            self._remember(self._file.read(self._understand, self._recognise), stamp)
         assert self._view is not None
         return self._view
 
@@ -84,13 +120,14 @@ class WorkQueue:
         with self._file.locked():
             stamp = self._file.stamp()
             if self._view is None or stamp is None or stamp != self._stamp:
-                self._remember(self._file.read_or_restore(self._understand), self._file.stamp())
+                found = self._file.read_or_restore(self._understand, self._recognise)
+                self._remember(found, self._file.stamp())
             view = self._view
             assert view is not None
             try:
                 yield view
                 if view.changed:
-                    self._file.write(view.text())
+                    self._file.write(view.encoded(), vouched=view.is_plain)
                     view.changed = False
                     self._stamp = self._file.stamp()
             except BaseException:
@@ -98,14 +135,17 @@ class WorkQueue:
                 raise
 
     def _remember(self, view: QueueView | None, stamp: tuple[int, int, int] | None) -> None:
-        self._view = view or QueueView({}, [])
+        self._view = view or QueueView({})
         self._stamp = stamp
+
+    def _recognise(self, content: bytes) -> QueueView | None:
+        return QueueView.recognised(content, self._view)
 
     def _understand(self, content: Any) -> QueueView:
         if not isinstance(content, list):
             raise CorruptState(f"expected a list, found {type(content).__name__}")
         items: dict[str, QueueItem] = {}
-        foreign: list[str] = []
+        foreign: list[bytes] = []
         for entry in content:
             try:
                 item = from_json(entry)
@@ -113,9 +153,9 @@ class WorkQueue:
                     raise CorruptState(f"folder {item.folder!r} is there twice")
                 items[item.folder] = item
             except CorruptState as exc:
-                foreign.append(_entry_text(entry))
+                foreign.append(_indented(entry))
                 self._tell(str(exc))
-        return QueueView(items, foreign)
+        return QueueView(dict.fromkeys(items, b""), items, foreign)
 
     def _tell(self, problem: str) -> None:
         if problem not in self._told:
@@ -125,9 +165,24 @@ class WorkQueue:
             )
 
 
-def _entry_text(entry: object) -> str:
+def _indented(entry: object) -> bytes:
     lines = json.dumps(entry, ensure_ascii=False, indent=2).split("\n")
-    return "\n".join("  " + line for line in lines)
+    # Halves of characters that a person's edit left in it come back as they were; nothing of ours has any.
+    return "\n".join("  " + line for line in lines).encode("utf-8", "surrogatepass")
+
+
+def _folder_of(text: bytes) -> str:
+    """An entry's folder, which our own entries begin with."""
+    name = text[len(_FOLDER) : text.find(b"\n") - len(b'",')]
+    return str(json.loads(b'"%b"' % name)) if b"\\" in name else name.decode("utf-8", "surrogatepass")
+
+
+def _status_of(text: bytes) -> str:
+    begin = text.index(_STATUS) + len(_STATUS)
+    return text[begin : text.index(b'"', begin)].decode()
+
+
+_FOLDER, _STATUS = b'    "folder": "', b'\n    "status": "'
 
 
 def pending_in_order(items: Iterable[QueueItem], key: Callable[[QueueItem], Any]) -> list[QueueItem]:
