@@ -25,7 +25,7 @@ from tools.core.queue_item import QueueItem, Status, entry_for
 from tools.core.stability import Look, Snapshot, is_stable, observe, seconds_until_stable
 from tools.hub.client import Head, HubClient
 from tools.runtime import logs
-from tools.runtime.clock import Clock, SystemClock, stop_on_signals
+from tools.runtime.clock import STOP_WITHIN, Clock, SystemClock, stop_on_signals
 from tools.startup import make_hub, read_settings
 from tools.state.monitor_state import MonitorState, MonitorStateFile
 from tools.state.work_queue import WorkQueue
@@ -305,7 +305,7 @@ def _watch(settings: config.Settings, *, once: bool) -> int:
     from tools.state.singleton import Singleton
 
     clock = SystemClock()
-    stop_on_signals(clock.stop)
+    stop_on_signals(clock.stop, within=STOP_WITHIN)
     lock = Singleton(settings.paths.log_dir, "monitor")
     lock.acquire()
     logs.set_up("monitor", settings.paths.log_dir, [settings.hub.token or ""])

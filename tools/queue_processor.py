@@ -24,6 +24,7 @@ import config
 from tools.core.errors import IllegalTransition, PipelineError, StateError
 from tools.core.queue_item import QueueItem, Status, cancel, retry
 from tools.startup import read_settings
+from tools.state.journal import Journal
 from tools.state.progress import ProgressFile
 from tools.state.work_queue import WorkQueue
 
@@ -37,7 +38,7 @@ if TYPE_CHECKING:  # --status must not wait for what it does not use
 
 log = logging.getLogger("animation.processor")
 _TURN = 0.5  # s that a turn waits for news at most
-_STOP_WITHIN = 5.0  # s for jobs to end; the promise is 10 s in all
+_JOBS_END_WITHIN = 5.0  # s for jobs to end; the promise is 10 s in all
 _IDLE_PROGRESS = 30.0  # s between two writes of progress.json while nothing runs
 
 
@@ -51,6 +52,7 @@ class QueueProcessor:
         """Nothing is opened or asked here; ``settings`` None = read them when the work begins."""
         self._settings = settings
         self._clock = clock
+        self._trouble = ""
         if settings is not None and "CHECK_INTERVAL" in settings.given:
             self.check_interval = settings.processor.check_interval
         if settings is not None and "MAX_CONCURRENT" in settings.given:
@@ -68,7 +70,6 @@ class QueueProcessor:
         from tools.runtime.clock import SystemClock
         from tools.scale.executor import LocalExecutor
         from tools.stages.video_job import run_video_job
-        from tools.state.journal import Journal
 
         clock = self._clock = self._clock or SystemClock()
         worker = self._worker()
@@ -97,27 +98,29 @@ class QueueProcessor:
                     return 1 if engine.any_failed else 0
             return 0
         finally:
-            engine.close(_STOP_WITHIN)
+            engine.close(_JOBS_END_WITHIN)
             bars.close()
             self._show(engine, executor, progress, bars)
             log.info("stopped")
 
     def _turn(self, engine: "Engine") -> None:
+        """One turn whatever happens; what stops it is said once and waited for."""
+        assert self._clock is not None
         try:
             engine.turn(_TURN)
-        except StateError as exc:
-            log.error("the queue can't be worked with, trying again: %s", exc)
-            self._pause_after_trouble()
         except PipelineError as exc:
-            log.warning("a turn failed, trying again: %s", exc)
-            self._pause_after_trouble()
+            if str(exc) != self._trouble:
+                level = logging.ERROR if isinstance(exc, StateError) else logging.WARNING
+                log.log(level, "can't go on until this is over, trying again: %s", exc)
+            self._trouble = str(exc)
+            self._clock.sleep(self.check_interval)
         except Exception:
             log.exception("a turn of the processor failed; the next one is in its turn")
-            self._pause_after_trouble()
-
-    def _pause_after_trouble(self) -> None:
-        assert self._clock is not None
-        self._clock.sleep(self.check_interval)
+            self._clock.sleep(self.check_interval)
+        else:
+            if self._trouble:
+                log.info("goes on")
+            self._trouble = ""
 
     def _show(self, engine: "Engine", executor: "Executor", progress: ProgressFile, bars: "Bars") -> None:
         jobs = executor.progress()
@@ -144,7 +147,6 @@ class QueueProcessor:
     def _engine(self, worker: "Worker", clock: "SystemClock") -> "Engine":
         from tools.scale.engine import Engine, EngineRules
         from tools.stages.item_run import RunRules
-        from tools.state.journal import Journal
 
         settings = self.settings
         run = RunRules(
@@ -231,11 +233,11 @@ def main(argv: list[str] | None = None) -> int:
 
 def _work(settings: config.Settings, *, drain: bool) -> int:
     from tools.runtime import logs
-    from tools.runtime.clock import SystemClock, stop_on_signals
+    from tools.runtime.clock import STOP_WITHIN, SystemClock, stop_on_signals
     from tools.state.singleton import Singleton
 
     clock = SystemClock()
-    stop_on_signals(clock.stop)
+    stop_on_signals(clock.stop, within=STOP_WITHIN)
     lock = Singleton(settings.paths.log_dir, "processor")
     lock.acquire()
     logs.set_up("processor", settings.paths.log_dir, [settings.hub.token or ""])
@@ -276,6 +278,8 @@ def _retry(settings: config.Settings, folder: str) -> int:
         if folder and not failed:
             raise IllegalTransition(f"{folder} is {chosen[0].status.value}, only a failed item can be retried")
         for item in failed:
+            # First: a journal that outlived its item (a crash came between) would refuse its videos again.
+            Journal(settings.paths.log_dir, item.folder).remove()
             view.put(retry(item))
     print(f"{len(failed)} failed items wait again 已重新排队: {', '.join(item.folder for item in failed) or '-'}")
     return 0

@@ -91,11 +91,12 @@ def make_hub(settings: Settings, clock: Clock) -> HubClient:
     """The hub of these settings, behind the wrapper that retries. Asks nothing yet."""
     from tools.hub.modelscope_client import ModelScopeHub
     from tools.hub.retrying import RetryingHub
+    from tools.stages.workspace import HUB_CACHE
 
     hub = ModelScopeHub(
         settings.hub.endpoint,
         settings.hub.token,
-        cache_dir=settings.paths.work_dir / "hub_cache",
+        cache_dir=settings.paths.work_dir / HUB_CACHE,
         stall_timeout=settings.processor.stall_timeout,
     )
     return RetryingHub(hub, clock)

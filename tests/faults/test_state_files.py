@@ -61,16 +61,8 @@ def test_queue_in_latin_1_is_damaged_and_the_one_before_serves(
 
 
 def test_file_of_an_older_version_is_read_and_completed(tmp_path: Path) -> None:
-    older = {
-        **{
-            "folder": "A",
-            "file_count": 3,
-            "total_size": 9,
-            "added_time": "2023-12-21T10:35:00",
-            "status": "processing",
-        },
-        **{"priority": 1, "start_time": None, "end_time": None},
-    }
+    older = {"folder": "A", "file_count": 3, "total_size": 9, "added_time": "2023-12-21T10:35:00"}
+    older |= {"status": "processing", "priority": 1, "start_time": None, "end_time": None}
     (tmp_path / "processing_queue.json").write_text(json.dumps([older]), encoding="utf-8")
     put(tmp_path, item("B"))
     read = WorkQueue(tmp_path).read().get("A")
@@ -139,7 +131,14 @@ def test_each_generation_is_told_from_the_one_before_however_fast_they_come(tmp_
 
 STATE = {
     "folders": {
-        "A": {"hash": "h", "last_check_time": NOW, "file_count": 1, "total_size": 1, "last_modified": NOW, "quiet": 5.0}
+        "A": {
+            "hash": "h",
+            "last_check_time": NOW,
+            "file_count": 1,
+            "total_size": 1,
+            "last_modified": NOW,
+            "quiet_from": 5.0,
+        }
     },
     "head": "c",
 }
@@ -151,8 +150,8 @@ STATE = {
         (("folders",), []),
         (("folders",), None),
         (("folders", "A"), 7),
-        (("folders", "A", "quiet"), float("nan")),
-        (("folders", "A", "quiet"), float("inf")),
+        (("folders", "A", "quiet_from"), float("nan")),
+        (("folders", "A", "quiet_from"), float("inf")),
         (("folders", "A", "file_count"), float("inf")),
         (("folders", "A", "last_check_time"), "yesterday"),
         (("folders", "A", "total_size"), None),

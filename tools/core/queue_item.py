@@ -19,6 +19,7 @@ from tools.core.folder import Folder
 _GIB = 1024**3
 _CLASSES = ((1, 10, 5 * _GIB), (2, 50, 20 * _GIB))  # (priority, most files, most bytes); the rest is 3
 _LAST_CLASS = 3
+_CLOCK_STEP = 60.0  # s by which a clock may be set without anybody calling it a jump
 CANCELLED = "cancelled"
 """The ``error`` of an item that a person took out; the monitor leaves it alone until the folder changes."""
 
@@ -145,8 +146,13 @@ def give_back(item: QueueItem, not_before: float | None = None, error: str | Non
     """Stopped, orphaned, or trouble that may pass: waits again, at the earliest at ``not_before`` (epoch s)."""
     if item.status is not Status.PROCESSING:
         raise IllegalTransition(f"{item.folder}: only a claimed item can be given back, this is {item.status.value}")
-    when = None if not_before is None else local_time(not_before + 0.999)
-    return _move(item, Status.PENDING, start_time=None, end_time=None, not_before=when, error=error)
+    # With its distance from UTC: in the hour that comes twice in autumn the bare time is an hour too early.
+    when = None if not_before is None else datetime.fromtimestamp(not_before + 0.999).astimezone()
+    return _move(item, Status.PENDING, start_time=None, end_time=None, not_before=_shown(when), error=error)
+
+
+def _shown(when: datetime | None) -> str | None:
+    return None if when is None else when.isoformat(timespec="seconds")
 
 
 def settle(
@@ -186,6 +192,18 @@ def _move(item: QueueItem, status: Status, **changes: Any) -> QueueItem:
 def is_due(item: QueueItem, now: float) -> bool:
     """Whether the item may be claimed now."""
     return item.status is Status.PENDING and (item.not_before is None or _epoch(item.not_before) <= now)
+
+
+def with_sane_times(item: QueueItem, now: float, longest: float) -> QueueItem:
+    """The item without times that only a clock since set back can have given; the same one where there are none.
+
+    ``longest`` s that any wait of ours lasts: what waits for longer would wait until the wrong time has come.
+    """
+    if _epoch(item.added_time) > now + _CLOCK_STEP:
+        item = replace(item, added_time=local_time(now))
+    if item.not_before is not None and _epoch(item.not_before) > now + longest + _CLOCK_STEP:
+        item = replace(item, not_before=None)
+    return item
 
 
 def rank(item: QueueItem, now: float, aging_hours: float) -> tuple[int, str, str]:

@@ -7,7 +7,7 @@ on PATH neither (a distribution's build lacks the newer encoders).
 import re
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from tools.core.errors import EncoderStalled, NoEncoder, PipelineError
@@ -77,9 +77,9 @@ def try_encoders(options: EncodeOptions) -> list[Trial]:
     """Every encoder of every candidate, tried. Raises NoEncoder where there is no ffmpeg at all."""
     trials = []
     for ffmpeg in find_ffmpegs(options.ffmpeg):
-        version, crops = _version(ffmpeg), _crops(ffmpeg)
+        version = _version(ffmpeg)
         wanted = PREFERENCE if options.encoder == "auto" else (options.encoder,)
-        trials += [_try(ffmpeg, version, crops, name, options) for name in wanted]
+        trials += [_try(ffmpeg, version, name, options) for name in wanted]
     return trials
 
 
@@ -104,24 +104,14 @@ def _version(ffmpeg: Path) -> str:
     return match.group(1) if match else "unknown"
 
 
-def _crops(ffmpeg: Path) -> bool:
-    """Whether this ffmpeg cuts pictures as the container says (since 7.1), and so has the option that turns it off."""
-    picture = ["-apply_cropping", "codec", "-f", "lavfi", "-i", "color=black:s=64x64:r=25:d=0.04", "-f", "null", "-"]
-    try:
-        command: list[str | Path] = [ffmpeg, "-hide_banner", "-v", "error", "-nostdin", *picture]
-        return run(command, limits=Limits(timeout=_TRIAL_TIME)).status == 0
-    except (OSError, PipelineError):
-        return False
-
-
-def _try(ffmpeg: Path, version: str, crops: bool, name: str, options: EncodeOptions) -> Trial:
+def _try(ffmpeg: Path, version: str, name: str, options: EncodeOptions) -> Trial:
     """A few frames with the options of a real run; for SVT-AV1 first with the parameters that older builds lack."""
     reason = ""
     for modern in (True, False) if name == "libsvtav1" else (True,):
-        encoder = Encoder(name=name, ffmpeg=ffmpeg, modern=modern, crops=crops)
+        encoder = Encoder(name=name, ffmpeg=ffmpeg, svt_version=(), modern=modern)
         works, output = _trial_run(encoder, options)
         if works:
-            encoder = replace(encoder, svt_version=_svt_version(output))
+            encoder = Encoder(name=name, ffmpeg=ffmpeg, svt_version=_svt_version(output), modern=modern)
             return Trial(ffmpeg, version, name, True, "works", encoder)
         reason = reason or _last_line(output)
     return Trial(ffmpeg, version, name, False, reason)

@@ -17,7 +17,7 @@ from tools.media.container import share_there, sniff
 from tools.runtime.child import ChildOutgrew, ChildTimeout, Ended, Limits, run
 
 # Source: ffmpeg -demuxers; names that a build lacks do no harm.
-FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,asf,flv,rm,mpegts,mpeg,mpegvideo,ogg,ivf,mxf"
+FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,asf,flv,rm,mpegts,mpeg,mpegvideo,ogg,ivf"
 SAFE_INPUT = ("-protocol_whitelist", "file,pipe", "-format_whitelist", FORMATS)
 
 MAX_STREAMS = 1200  # fansubs carry hundreds of fonts
@@ -36,10 +36,9 @@ class Stream:
     """One stream, its packets counted. ``kind`` video | audio | subtitle | attachment | data | cover.
 
     ``discarded`` packets (before an edit list's start) are not among ``packets``; ``bytes`` is their payload, ``cues``
-    those with more in them than an empty text, ``blanks`` those of a video that only say "as before". ``begin``/``end``
-    in s, None without timestamps; ``times`` those of each picture or subtitle (``ends`` its end), ``key_begin`` of the
-    first keyframe, ``lead`` packets before it; ``gaps`` of an audio stream (from, to); ``hdr`` the side data of the
-    first picture by type, where it has HDR.
+    those with more in them than an empty text. ``begin``/``end`` in s, None without timestamps; ``times`` those of
+    each picture or subtitle (``ends`` its end), ``key_begin`` of the first keyframe, ``lead`` packets before it;
+    ``gaps`` of an audio stream (from, to); ``hdr`` the side data of the first picture by type, where it has HDR.
     """
 
     index: int
@@ -50,7 +49,6 @@ class Stream:
     discarded: int = 0
     bytes: int = 0
     cues: int = 0
-    blanks: int = 0
     begin: float | None = None
     end: float | None = None
     has_times: bool = True
@@ -234,7 +232,6 @@ class _PacketCounter:
         stream.packets += 1
         stream.bytes += size
         stream.cues += size > _EMPTY_TEXT
-        stream.blanks += size <= _NO_PICTURE
         pts = _number(values.get("pts_time"))
         if pts is None:
             stream.has_times = False
@@ -262,7 +259,6 @@ class _PacketCounter:
 
 
 _EMPTY_TEXT = 2  # bytes of a mov_text sample that shows nothing
-_NO_PICTURE = 8  # bytes; recorders mark a picture that was skipped by a packet with next to nothing in it
 
 
 def _streams(content: Mapping[str, Any]) -> list[Stream]:

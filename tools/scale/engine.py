@@ -20,7 +20,7 @@ from tools.core.errors import (
     StateError,
     Stopped,
 )
-from tools.core.queue_item import QueueItem, Status, claim, give_back, is_due, rank, settle
+from tools.core.queue_item import QueueItem, Status, claim, give_back, is_due, rank, settle, with_sane_times
 from tools.hub.client import HubClient
 from tools.runtime import logs
 from tools.runtime.clock import Clock
@@ -30,8 +30,8 @@ from tools.stages.item_run import Batch, FolderChanged, ItemRun, RunRules, open_
 from tools.stages.port import Worker
 from tools.stages.publish import publish
 from tools.stages.video_job import JobResult, Outcome
-from tools.state.journal import Journal
-from tools.state.work_queue import WorkQueue
+from tools.state.journal import Journal, sweep
+from tools.state.work_queue import QueueView, WorkQueue
 
 log = logging.getLogger("animation.processor")
 _PROBE_AT_MOST = 300.0  # s between two tries while paused
@@ -78,14 +78,14 @@ class Engine:
         self._probes = 0
         self._next_probe = 0.0
         self._probing = False
+        self._recovered = False
         self.needs_person = False
         self.any_failed = False
         self.progress_is_stale = True
 
     def start(self, executor: Executor) -> None:
-        """Take the executor, whose results come to ``deliver``; orphans of an earlier life wait again."""
+        """Take the executor, whose results come to ``deliver``. Nothing is read or written before the first turn."""
         self._executor = executor
-        self._recover()
 
     def deliver(self, result: JobResult) -> None:
         """Called by the executor, from any thread."""
@@ -105,7 +105,10 @@ class Engine:
         """Whether nothing is under way and nothing waits in the queue."""
         if self._runs or self._opening or self._pause:
             return False
-        counts = self._queue.read().counts()
+        try:
+            counts = self._queue.read().counts()
+        except StateError:
+            return False  # the next transaction deals with it
         return not counts[Status.PENDING.value] and not counts[Status.PROCESSING.value]
 
     def is_working(self) -> bool:
@@ -113,6 +116,8 @@ class Engine:
 
     def turn(self, wait: float) -> None:
         """Handle what came in (waiting at most ``wait`` s for it), then begin what can begin."""
+        if not self._recovered:
+            self._recover()
         self._take_in(wait)
         now = self._clock.monotonic()
         self._notice_cancelled()
@@ -129,21 +134,42 @@ class Engine:
         if self._executor is not None and not self._executor.close(timeout):
             log.info("some transfers did not end in time; they end with the program")
         given = [*self._runs, *([self._opening.folder] if self._opening else [])]
-        for folder in given:
-            self._change(folder, give_back)
-        if given:
-            log.info("given back, goes on where it stopped at the next start: %s", logs.fields(folders=len(given)))
+        try:
+            for folder in given:
+                self._change(folder, give_back)
+        except PipelineError as exc:
+            log.warning("can't give back what is under way, the next start finds it: %s", exc)
+        else:
+            if given:
+                log.info("given back, goes on where it stopped at the next start: %s", logs.fields(folders=len(given)))
 
     # --- start ---------------------------------------------------------------------------------------------------
 
     def _recover(self) -> None:
+        """Begin where an earlier life ended: its items wait again, and what belongs to no item goes."""
         with self._queue.transaction() as view:
-            for item in view.items():
-                if item.status is Status.PROCESSING:
-                    view.put(give_back(item))
-                    log.info("left behind by an earlier run, waits again: %s", logs.fields(folder=item.folder))
+            self._mend(view)
             live = [item.folder for item in view.items() if item.status is Status.PENDING]
+        sweep(self._queue.path.parent, live)
         self._jobs.sweep(live)
+        self._recovered = True
+
+    def _mend(self, view: QueueView) -> None:
+        """Set right what no step of ours would leave: a claimed item that nobody works at (an earlier life ended, or
+        a full disk kept its end from being written), and times that a jump of the clock made senseless."""
+        wall, longest = self._clock.time(), max(self._rules.stable_time, self._rules.check_interval)
+        for item in view.items():
+            if self._is_lost(item):
+                item = give_back(item)
+                view.put(item)
+                log.info("left behind by an earlier run, waits again: %s", logs.fields(folder=item.folder))
+            if item.status is Status.PENDING and (mended := with_sane_times(item, wall, longest)) is not item:
+                view.put(mended)
+                log.info("the clock was set back, the times of an item are mended: %s", logs.fields(folder=item.folder))
+
+    def _is_lost(self, item: QueueItem) -> bool:
+        opening = self._opening is not None and self._opening.folder == item.folder
+        return item.status is Status.PROCESSING and item.folder not in self._runs and not opening
 
     def _change(self, folder: str, change: Callable[[QueueItem], QueueItem]) -> QueueItem | None:
         """Move a claimed item; None where it is not ours any more (cancelled, or edited away)."""
@@ -260,7 +286,7 @@ class Engine:
             return
         self._opening = item
         journal = self._journal_of(item.folder)
-        self._clerk.do("open", item, lambda: open_item(item, self._worker.hub, journal, self._rules.run))
+        self._clerk.do("open", item, lambda: open_item(item, self._worker.hub, journal, self._rules.run, now))
 
     def _next_item(self) -> QueueItem | None:
         wall = self._clock.time()
@@ -269,11 +295,13 @@ class Engine:
             return [item for item in items if is_due(item, wall) and item.folder not in self._runs]
 
         try:
-            if not due(self._queue.read().items()):
+            items = self._queue.read().items()
+            if not due(items) and not any(map(self._is_lost, items)):
                 return None
         except CorruptState:
             pass  # the transaction sets it right, or says that it can't
         with self._queue.transaction() as view:
+            self._mend(view)
             waiting = due(view.items())
             if not waiting:
                 return None

@@ -19,13 +19,17 @@ _CHUNK = 1 << 20  # bytes a read
 
 
 def convert(job: VideoJob, worker: Worker, port: JobPort, source: Path, source_sha256: str) -> Record:
-    """Convert into the workspace's result file; returns its record. Raises MediaError, DiskFull, Stopped."""
+    """Convert into the workspace's result file and remove the source; returns the result's record.
+
+    Raises MediaError, DiskFull, Stopped.
+    """
     began = datetime.now().astimezone().isoformat(timespec="seconds")
     target = worker.workspace.result_file(job.folder, job.source)
     show = _shower(job, port)
     show(EncodeProgress(percent=0.0, fps=None, speed=None, eta_s=None))
     conversion = worker.converter.convert(source, target, on_progress=show, stop=port.stop, threads=worker.threads)
     record = make_record(job, conversion, source_sha256, began)
+    source.unlink(missing_ok=True)  # before the note, so that a disk which just filled has room for it
     _keep(_note_of(target), record)
     return record
 

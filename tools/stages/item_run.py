@@ -234,9 +234,10 @@ class ItemRun:
         }
 
 
-def open_item(item: QueueItem, hub: HubClient, journal: Journal, rules: RunRules) -> ItemRun:
+def open_item(item: QueueItem, hub: HubClient, journal: Journal, rules: RunRules, now: float) -> ItemRun:
     """List the folder again, see what is published, and plan the rest. Raises FolderChanged, HubError.
 
+    ``now`` monotonic s: what failed, or died with the program, before is not tried again at once.
     An item without a hash (a person wrote it into the queue) takes the folder as it is.
     """
     head = hub.head(rules.input_repo)
@@ -256,11 +257,11 @@ def open_item(item: QueueItem, hub: HubClient, journal: Journal, rules: RunRules
     run = ItemRun(item, plan, journal, rules, head.commit_id, now_there.fingerprint)
     history = journal.history()
     for number, videos in enumerate(plan.batches, 1):
-        run.batches.append(Batch(number, [_task(video, history, rules) for video in videos]))
+        run.batches.append(Batch(number, [_task(video, history, rules, now) for video in videos]))
     return run
 
 
-def _task(video: Video, history: Mapping[tuple[str, str], VideoHistory], rules: RunRules) -> _Task:
+def _task(video: Video, history: Mapping[tuple[str, str], VideoHistory], rules: RunRules, now: float) -> _Task:
     """A video as the journal left it: stored blobs are not sent again, refused ones not tried again."""
     task = _Task(video)
     past = history.get((video.source.path, video.source.sha256), VideoHistory())
@@ -271,6 +272,8 @@ def _task(video: Video, history: Mapping[tuple[str, str], VideoHistory], rules: 
         cause = _died("the program", past.crashes)
     if cause is None and past.failures >= rules.max_attempts:
         cause = f"{past.last_cause} (tried {past.failures} times)"
+    if cause is None and (tries := max(past.failures, past.crashes)):
+        task.not_before = now + (next_attempt(tries, rules.max_attempts, rules.retry_interval) or 0.0)
     if past.stored is not None:
         name = video.output_path.rpartition("/")[2]
         task.record = {**past.stored, "file_name": name}

@@ -99,7 +99,6 @@ def _make(job: VideoJob, worker: Worker, port: JobPort) -> Record:
             port.note("encoding")
             record = convert(job, worker, port, source, sha256)
         port.note("converted", result_sha256=record["sha256"], size=record["size"])
-        source.unlink(missing_ok=True)
         for warning in record.get("warnings", ()):
             log.warning("%s: %s", job.source.path, warning)
         return record

@@ -16,6 +16,8 @@ from tools.core.folder import RemoteFile
 from tools.core.planning import VideoJob
 
 _VIDEOS = "videos"
+HUB_CACHE = "hub_cache"
+"""The folder for what the hub's client keeps on disk."""
 
 
 class Workspace:
@@ -81,6 +83,10 @@ class Workspace:
 
     def sweep(self, keep: Iterable[str]) -> None:
         """Delete what belongs to none of these queue folders: the rest of another life."""
+        keep = list(keep)
+        if not keep:
+            self.clear()
+            return
         kept = {self._item_folder(name) for name in keep}
         with contextlib.suppress(FileNotFoundError):
             for found in (self.root / _VIDEOS).iterdir():
@@ -88,10 +94,9 @@ class Workspace:
                     shutil.rmtree(found, ignore_errors=True)
 
     def clear(self) -> None:
-        """Nothing is under way: leave nothing behind, not even caches and locks."""
-        if self.root.is_dir():
-            for found in self.root.iterdir():
-                shutil.rmtree(found, ignore_errors=True)
+        """Nothing is under way: leave nothing of ours behind, not even caches and locks. The rest is not ours."""
+        for name in (_VIDEOS, HUB_CACHE):
+            shutil.rmtree(self.root / name, ignore_errors=True)
 
     def _video_folder(self, folder: str, source: RemoteFile) -> Path:
         return self._item_folder(folder) / _digest(f"{source.path}\0{source.sha256}\0{source.size}")

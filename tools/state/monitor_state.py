@@ -138,7 +138,7 @@ def _snapshot(name: str, entry: Mapping[str, Any], steady: float) -> Snapshot:
         last_modified=_maybe(entry.get("last_modified")),
         has_marker=bool(entry.get("has_marker")),
     )
-    return Snapshot(folder, _number(entry["last_check_time"]), _number(entry.get("quiet_from", steady)))
+    return Snapshot(folder, _number(entry["last_check_time"]), min(steady, _number(entry.get("quiet_from", steady))))
 
 
 def _maybe(value: Any) -> float | None:
