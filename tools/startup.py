@@ -90,7 +90,7 @@ def encode_options(settings: Settings) -> "EncodeOptions":
 def make_hub(settings: Settings, clock: Clock) -> HubClient:
     """The hub of these settings, behind the wrapper that retries. Asks nothing yet."""
     from tools.hub.modelscope_client import ModelScopeHub
-    from tools.hub.retrying import RetryingHub
+    from tools.hub.retrying import Backoff, RetryingHub
     from tools.stages.workspace import HUB_CACHE
 
     hub = ModelScopeHub(
@@ -98,5 +98,6 @@ def make_hub(settings: Settings, clock: Clock) -> HubClient:
         settings.hub.token,
         cache_dir=settings.paths.work_dir / HUB_CACHE,
         stall_timeout=settings.processor.stall_timeout,
+        again=Backoff(clock).again,
     )
     return RetryingHub(hub, clock)

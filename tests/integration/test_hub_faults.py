@@ -1,27 +1,39 @@
 """A hub that misbehaves: survived, or told as what it is; never fewer files, never two commits, never the token."""
 
 import hashlib
+import threading
+import time
 from collections.abc import Iterator
+from email.utils import formatdate
 from pathlib import Path
 
 import pytest
 
 from tests.fakes import FakeClock
 from tests.hub_server import Fault, RunningHub, running_hub
-from tools.core.errors import HubError, HubForbidden, HubRejected, HubUnavailable
+from tools.core.errors import HubError, HubForbidden, HubRejected, HubUnavailable, IntegrityError, Stopped
+from tools.core.folder import RemoteFile
 from tools.hub.client import AddBlob, AddBytes
 from tools.hub.modelscope_client import ModelScopeHub
-from tools.hub.retrying import RetryingHub
+from tools.hub.retrying import Backoff, RetryingHub
+from tools.runtime.clock import Clock, SystemClock
 
 REPO = "me/shows"
-FILES = {f"番剧/{number:03}.mp4": b"%d" % number for number in range(120)}
+FILES = {f"番剧/{number:03}.mp4": b"%d" % number for number in range(49)}
+STALL = 1.0  # s
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub]:
+    with running_hub(tmp_path_factory.mktemp("hub"), max_page_size=20) as running:
+        yield running
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[RunningHub]:
-    with running_hub(tmp_path / "hub", max_page_size=50) as running:
-        running.store.create(REPO, 1)
-        yield running
+def server(running: RunningHub, tmp_path: Path) -> RunningHub:
+    running.renew(tmp_path / "hub")
+    running.store.create(REPO, 1)
+    return running
 
 
 @pytest.fixture
@@ -31,11 +43,15 @@ def clock() -> FakeClock:
 
 @pytest.fixture
 def hub(server: RunningHub, clock: FakeClock, tmp_path: Path) -> RetryingHub:
-    return RetryingHub(client(server, tmp_path), clock)
+    return RetryingHub(client(server, tmp_path, clock), clock, still_under_way=1.0)
 
 
-def client(server: RunningHub, tmp_path: Path) -> ModelScopeHub:
-    return ModelScopeHub(server.endpoint, server.token, cache_dir=tmp_path / "cache", stall_timeout=5.0)
+def client(server: RunningHub, tmp_path: Path, clock: Clock) -> ModelScopeHub:
+    """As the programs make it, with a short stall limit."""
+    cache = tmp_path / "cache"
+    return ModelScopeHub(
+        server.endpoint, server.token, cache_dir=cache, stall_timeout=STALL, again=Backoff(clock).again
+    )
 
 
 def fill(hub: RetryingHub) -> str:
@@ -46,7 +62,28 @@ def paths(hub: RetryingHub, commit: str) -> list[str]:
     return sorted(file.path for file in hub.list_files(REPO, commit))
 
 
+def put(hub: RetryingHub, content: bytes) -> RemoteFile:
+    commit = hub.commit(REPO, [AddBytes("a/1.mp4", content)], "add")
+    return next(iter(hub.list_files(REPO, commit)))
+
+
+def fetch(hub: RetryingHub, file: RemoteFile, tmp_path: Path) -> bytes:
+    target = tmp_path / "work" / "source.mp4"
+    target.parent.mkdir(exist_ok=True)
+    moved: list[int] = []
+    head = hub.head(REPO)
+    assert head is not None
+    sha256 = hub.download(REPO, head.commit_id, file, target, moved.append)
+    content = target.read_bytes()
+    assert sha256 == hashlib.sha256(content).hexdigest() and sum(moved) == len(content)
+    return content
+
+
+CONTENT = bytes(range(256)) * 4000
 KINDS = ["status:429", "status:500", "status:502", "status:503", "status:504", "html", "unsuccess", "reset"]
+
+
+# --- reads -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -65,14 +102,54 @@ def test_refusal_of_a_later_page_is_taken_for_the_stumble_it_is(hub: RetryingHub
     assert paths(hub, commit) == sorted(FILES)
 
 
-@pytest.mark.parametrize("kind", ["html", "unsuccess", "empty", "status:500", "status:403"])
-def test_page_that_never_comes_is_an_error_and_no_end_of_the_list(
+@pytest.mark.parametrize("kind", ["html", "unsuccess", "empty", "short", "repeat", "junk", "status:500", "status:403"])
+def test_page_that_never_comes_right_is_an_error_and_no_end_of_the_list(
     hub: RetryingHub, server: RunningHub, kind: str
 ) -> None:
     commit = fill(hub)
     server.faults.append(Fault("PageNumber=2&", kind, times=999))
     with pytest.raises(HubUnavailable):
         paths(hub, commit)
+
+
+def test_entries_that_come_twice_are_files_once(hub: RetryingHub, server: RunningHub) -> None:
+    commit = fill(hub)
+    server.faults.append(Fault("PageNumber=2&", "twice"))
+    assert paths(hub, commit) == sorted(FILES)
+
+
+def test_refusal_of_the_first_page_is_a_refusal_told_at_once(
+    hub: RetryingHub, server: RunningHub, clock: FakeClock
+) -> None:
+    commit = fill(hub)
+    clock.slept.clear()
+    for kind in ("status:403", "status:401", "unsuccess:401"):
+        server.faults[:] = [Fault("/repo/tree", kind, times=999)]
+        with pytest.raises(HubForbidden):
+            paths(hub, commit)
+    server.faults[:] = [Fault("PageNumber=3&", "status:401", times=999)]
+    with pytest.raises(HubForbidden):
+        paths(hub, commit)
+    assert clock.slept == []
+
+
+@pytest.mark.parametrize("kind", ["hang", "trickle:5"])
+def test_answer_that_does_not_come_on_is_given_up_and_asked_for_again(
+    hub: RetryingHub, server: RunningHub, kind: str
+) -> None:
+    commit = fill(hub)
+    server.faults.append(Fault("PageNumber=2&", kind))
+    began = time.monotonic()
+    assert paths(hub, commit) == sorted(FILES)
+    assert STALL <= time.monotonic() - began < 4 * STALL
+
+
+def test_glitch_on_the_first_page_does_not_make_all_pages_small(hub: RetryingHub, server: RunningHub) -> None:
+    commit = fill(hub)
+    server.faults.append(Fault("/repo/tree", "short"))
+    assert paths(hub, commit) == sorted(FILES)
+    server.requests.clear()
+    assert paths(hub, commit) == sorted(FILES) and server.asked("/repo/tree") == 3
 
 
 def test_commit_between_pages_changes_nothing_in_a_pinned_listing(hub: RetryingHub) -> None:
@@ -88,56 +165,200 @@ def test_page_size_that_the_server_clamps_is_found_and_kept(server: RunningHub, 
     paths(hub, commit)
     server.requests.clear()
     paths(hub, commit)
-    assert len([line for line in server.requests if "/repo/tree" in line]) == 3  # 121 entries by 50
+    assert len([line for line in server.requests if "/repo/tree" in line]) == 3  # 50 entries by 20
 
 
-@pytest.mark.parametrize("kind", ["lost", "status:500", "status:429", "reset"])
+# --- commits ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["lost", "status:500", "status:504", "status:429", "reset", "html", "unsuccess"])
 def test_commit_with_a_lost_or_failed_answer_is_made_exactly_once(
     hub: RetryingHub, server: RunningHub, kind: str
 ) -> None:
-    server.faults.append(Fault("/commit/master", kind, times=1))
+    server.faults.append(Fault("/commit/master", kind, times=2))
     commit = hub.commit(REPO, [AddBytes("番剧/metadata.jsonl", b"{}\n")], "once")
     commits = server.store.repo(REPO).commits
     assert [one.id for one in commits] == [commit]
 
 
+def test_commit_that_comes_to_pass_after_we_stopped_waiting_is_found_and_not_sent_again(
+    server: RunningHub, tmp_path: Path
+) -> None:
+    clock = SystemClock()
+    hub = RetryingHub(client(server, tmp_path, clock), clock, base=0.1, still_under_way=8.0)
+    server.faults.append(Fault("/commit/master", "late:1.5"))
+    commit = hub.commit(REPO, [AddBytes("番剧/metadata.jsonl", b"{}\n")], "once")
+    assert server.asked("POST /api/v1/repos/datasets/me/shows/commit") == 1
+    assert [one.id for one in server.store.repo(REPO).commits] == [commit]
+
+
+def test_commit_that_hangs_is_given_up_and_looked_for(hub: RetryingHub, server: RunningHub) -> None:
+    server.faults.append(Fault("/commit/master", "hang"))
+    commit = hub.commit(REPO, [AddBytes("a/b", b"x")], "once")
+    assert [one.id for one in server.store.repo(REPO).commits] == [commit]
+
+
 def test_wait_that_the_server_asks_for_is_kept(hub: RetryingHub, server: RunningHub, clock: FakeClock) -> None:
-    server.faults.append(Fault("/commit/master", "status:429", times=1, retry_after=77))
-    hub.commit(REPO, [AddBytes("a/b", b"x")], "later")
-    server.faults.append(Fault("/commits", "status:429", times=1, retry_after=33))
-    hub.head(REPO)
-    assert 33 <= clock.slept[-1] < 60
+    file = put(hub, CONTENT)
+    source = server.root / "blob"
+    source.write_bytes(b"new")
+    sha256 = hashlib.sha256(b"new").hexdigest()
+    for match, call in (
+        ("/commit/master", lambda: hub.commit(REPO, [AddBytes("a/b", b"x")], "later")),
+        ("/commits", lambda: hub.head(REPO)),
+        ("/repo/tree", lambda: list(hub.list_files(REPO, "master"))),
+        ("/repo?Revision", lambda: fetch(hub, file, server.root)),
+        ("/objects/batch", lambda: hub.store_blob(REPO, source, sha256, 3, lambda moved: None)),
+        ("/users/me", hub.whoami),
+    ):
+        for kind, asks, least in (
+            ("status:429", 77, 77),
+            ("status:503", 78, 78),
+            ("status:429", formatdate(time.time() + 100, usegmt=True), 98),
+            ("status:429", formatdate(time.time() - 100, usegmt=True), 0),
+            ("status:429", "soon", 0),
+        ):
+            if match == "/users/me" and asks != 77:
+                continue  # the SDK keeps this call's headers to itself
+            clock.slept.clear()
+            server.faults[:] = [Fault(match, kind, retry_after=asks)]
+            (server.root / "work" / "source.mp4").unlink(missing_ok=True)
+            call()
+            waited = max(clock.slept)
+            assert least <= waited <= max(1.0, least + 3), (match, kind, asks, clock.slept)
 
 
-@pytest.mark.parametrize("kind", ["status:500", "reset", "lost", "status:429"])
+def test_server_that_wants_to_be_left_alone_for_hours_is_not_waited_for_here(
+    hub: RetryingHub, server: RunningHub, clock: FakeClock
+) -> None:
+    server.faults.append(Fault("/commits", "status:429", times=99, retry_after=7200))
+    with pytest.raises(HubUnavailable) as caught:
+        hub.head(REPO)
+    assert caught.value.retry_after == 7200 and clock.slept == [] and server.asked("/commits") == 1
+
+
+# --- transfers -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["status:500", "reset", "lost", "status:429", "unsuccess", "hang"])
 def test_blob_upload_that_breaks_is_sent_again(hub: RetryingHub, server: RunningHub, tmp_path: Path, kind: str) -> None:
-    content = bytes(range(256)) * 4000
     source = tmp_path / "result.mkv"
-    source.write_bytes(content)
-    sha256 = hashlib.sha256(content).hexdigest()
+    source.write_bytes(CONTENT)
+    sha256 = hashlib.sha256(CONTENT).hexdigest()
     server.faults.append(Fault("PUT ", kind, times=1))
     moved: list[int] = []
-    hub.store_blob(REPO, source, sha256, len(content), moved.append)
-    commit = hub.commit(REPO, [AddBlob("a/1.mkv", sha256, len(content))], "add")
+    hub.store_blob(REPO, source, sha256, len(CONTENT), moved.append)
+    assert sum(moved) == len(CONTENT)
+    commit = hub.commit(REPO, [AddBlob("a/1.mkv", sha256, len(CONTENT))], "add")
     assert [file.sha256 for file in hub.list_files(REPO, commit)] == [sha256]
 
 
-@pytest.mark.parametrize("kind", ["truncated", "status:503", "reset"])
+@pytest.mark.parametrize("kind", ["truncated", "status:503", "status:429", "reset", "hang", "corrupt"])
 def test_download_that_breaks_is_finished_whole(
     hub: RetryingHub, server: RunningHub, tmp_path: Path, kind: str
 ) -> None:
-    content = bytes(range(256)) * 4000
-    commit = hub.commit(REPO, [AddBytes("a/1.mp4", content)], "add")
-    file = next(iter(hub.list_files(REPO, commit)))
+    file = put(hub, CONTENT)
     server.faults.append(Fault("/repo?Revision", kind, times=1))
-    target = tmp_path / "work" / "source.mp4"
-    target.parent.mkdir()
-    assert hub.download(REPO, commit, file, target, lambda moved: None) == hashlib.sha256(content).hexdigest()
-    assert target.read_bytes() == content
+    assert fetch(hub, file, tmp_path) == CONTENT
+
+
+def test_download_that_trickles_is_ended_by_the_stall_limit_and_resumed(
+    hub: RetryingHub, server: RunningHub, tmp_path: Path
+) -> None:
+    file = put(hub, CONTENT)
+    server.faults.append(Fault("/repo?Revision", "trickle:20"))
+    began = time.monotonic()
+    assert fetch(hub, file, tmp_path) == CONTENT
+    assert STALL <= time.monotonic() - began < 4 * STALL
+
+
+def test_content_that_is_wrong_for_ever_is_told_apart_from_a_hub_that_is_down(
+    hub: RetryingHub, server: RunningHub, clock: FakeClock, tmp_path: Path
+) -> None:
+    file = put(hub, CONTENT)
+    server.faults.append(Fault("/repo?Revision", "corrupt", times=999))
+    server.requests.clear()
+    with pytest.raises(IntegrityError):
+        fetch(hub, file, tmp_path)
+    assert server.asked("/repo?Revision") == 3 and len(clock.slept) == 2
+    with pytest.raises(IntegrityError):
+        fetch(hub, RemoteFile(file.path, file.size + 5, file.sha256), tmp_path)
+
+
+def test_link_to_the_storage_that_ran_out_is_asked_for_again_and_no_matter_of_the_token(
+    hub: RetryingHub, server: RunningHub, tmp_path: Path
+) -> None:
+    file = put(hub, CONTENT)
+    server.storage = True
+    server.faults.append(Fault("/repo?Revision", "expired", times=2))
+    assert fetch(hub, file, tmp_path) == CONTENT
+    assert len(server.seen_by_storage) == 3
+    server.faults[:] = [Fault("/repo?Revision", "expired", times=999)]
+    (tmp_path / "work" / "source.mp4").unlink()
+    with pytest.raises(HubUnavailable) as caught:
+        fetch(hub, file, tmp_path)
+    assert "Signature" not in str(caught.value)
+    for headers in server.seen_by_storage:
+        assert server.token not in str(headers), "the storage is another host: our token is none of its business"
+
+
+def test_stop_ends_a_download_at_once(server: RunningHub, tmp_path: Path) -> None:
+    hub = client(server, tmp_path, FakeClock())
+    file = put(RetryingHub(hub, FakeClock()), CONTENT)
+    server.faults.append(Fault("/repo?Revision", "trickle:2000", times=9))
+
+    def progress(moved: int) -> None:
+        raise Stopped("stopped")
+
+    began = time.monotonic()
+    with pytest.raises(Stopped):
+        hub.download(REPO, "master", file, tmp_path / "source.mp4", progress)
+    assert time.monotonic() - began < 1.5
+
+
+def test_stop_ends_a_wait_between_two_tries(server: RunningHub, tmp_path: Path) -> None:
+    clock = SystemClock()
+    hub = RetryingHub(client(server, tmp_path, clock), clock)
+    server.faults.append(Fault("/commits", "status:429", times=99, retry_after=600))
+    threading.Timer(0.3, clock.stop.set).start()
+    began = time.monotonic()
+    with pytest.raises(Stopped):
+        hub.head(REPO)
+    assert time.monotonic() - began < 3
+
+
+# --- refusals --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [("status:401", HubForbidden), ("status:403", HubForbidden), ("status:422", HubRejected)],
+)
+def test_refusal_is_told_at_once_as_what_it_is(
+    hub: RetryingHub, server: RunningHub, clock: FakeClock, tmp_path: Path, kind: str, told: type[HubError]
+) -> None:
+    file = put(hub, CONTENT)
+    source = tmp_path / "blob"
+    source.write_bytes(b"new")
+    clock.slept.clear()
+    server.faults.append(Fault("/", kind, times=999, says=f"go away, {server.token}"))
+    for call in (
+        lambda: hub.head(REPO),
+        lambda: list(hub.list_files(REPO, "master")),
+        lambda: hub.download(REPO, "master", file, tmp_path / "x.mp4", lambda moved: None),
+        lambda: hub.store_blob(REPO, source, hashlib.sha256(b"new").hexdigest(), 3, lambda moved: None),
+        lambda: hub.commit(REPO, [AddBytes("a/b", b"x")], "no"),
+    ):
+        with pytest.raises(told) as caught:
+            call()
+        assert not isinstance(caught.value, HubUnavailable)
+        assert server.token not in str(caught.value) and "\n" not in str(caught.value)
+    assert clock.slept == [], "nothing of this passes by waiting"
 
 
 def test_wrong_token_is_told_at_once_and_is_in_no_message(server: RunningHub, clock: FakeClock, tmp_path: Path) -> None:
-    hub = RetryingHub(ModelScopeHub(server.endpoint, "hush-hush", cache_dir=tmp_path / "cache"), clock)
+    wrong = ModelScopeHub(server.endpoint, "hush-hush", cache_dir=tmp_path / "cache")
+    hub = RetryingHub(wrong, clock)
     for call in (
         hub.whoami,
         lambda: hub.head(REPO),

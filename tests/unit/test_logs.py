@@ -1,5 +1,6 @@
 """Log lines: one a fact, without the token, and the word that grep looks for only where a person is needed."""
 
+import io
 import logging
 import re
 from collections.abc import Iterator
@@ -50,6 +51,28 @@ def test_token_is_masked_everywhere_also_in_a_traceback(root: logging.Logger, tm
     except RuntimeError:
         logging.getLogger("x").exception("failed with %s", "hush-hush")
     assert "hush" not in written(tmp_path) and "RuntimeError" in written(tmp_path)
+
+
+def test_token_that_came_later_is_masked_too_also_in_the_lines_of_a_handler_of_the_caller(
+    root: logging.Logger, tmp_path: Path
+) -> None:
+    said = io.StringIO()
+    logging.basicConfig(stream=said, format="mine %(message)s", force=True)
+    logs.set_up("processor", tmp_path, ["first-token"])
+    logs.keep_secret("healed/t0ken", None, "")
+    try:
+        raise RuntimeError("refused: healed/t0ken, quoted healed%2Ft0ken, before it first-token")
+    except RuntimeError:
+        logging.getLogger("x").exception("Authorization: Bearer %s", "healed/t0ken")
+    for text in (written(tmp_path), said.getvalue()):
+        assert "t0ken" not in text and "first-token" not in text and "RuntimeError" in text
+    assert said.getvalue().startswith("mine ")
+
+
+def test_too_short_a_secret_blackens_no_words(root: logging.Logger, tmp_path: Path) -> None:
+    logs.set_up("processor", tmp_path, ["t"])
+    logging.getLogger("x").info("stored")
+    assert "stored" in written(tmp_path)
 
 
 def test_hostile_name_stays_on_one_line(root: logging.Logger, tmp_path: Path) -> None:

@@ -22,11 +22,21 @@ class HubUnavailable(HubError):
 
     retryable = True
 
-    def __init__(self, message: str, *, retry_after: float | None = None, may_have_happened: bool = False) -> None:
-        """``retry_after`` in s as the server asked; ``may_have_happened``: the request was sent, its answer lost."""
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after: float | None = None,
+        may_have_happened: bool = False,
+        status: int | None = None,
+    ) -> None:
+        """``retry_after`` in s as the server asked; ``may_have_happened``: the request was sent, its answer lost;
+        ``status`` of the answer, None without one. ``given_up``: it was tried as often as makes sense already."""
         super().__init__(message)
         self.retry_after = retry_after
         self.may_have_happened = may_have_happened
+        self.status = status
+        self.given_up = False
 
 
 class HubRejected(HubError):

@@ -1,50 +1,72 @@
 """Heads, listings and small files over plain HTTP: pinned to a commit, streamed, checked page by page.
 
-A page that is no JSON, says ``Success: false``, or leaves the count short is an error, never the end of the list.
+A page that is no JSON, says ``Success: false``, repeats another or leaves the count short is an error, never the end
+of the list.
 """
 
+import contextlib
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
+import urllib3
 
 from tools.core.errors import HubError, HubForbidden, HubNotFound, HubRejected, HubUnavailable
 from tools.core.folder import RemoteFile
 from tools.hub.client import Head
+from tools.hub.retrying import Again, once
+from tools.runtime import logs
 
 _BRANCH = "master"
 _PAGE_SIZES = (3000, 1000, 200)  # the largest that a server really gives is found by asking, and kept
 _AHEAD = 4  # pages fetched at the same time
-_PAGE_TRIES = 4
 _TIMEOUT = (15.0, 60.0)  # s to connect, s without a byte
+_SLOWEST = 4096  # bytes/s on average below which an answer counts as stalled
+_PIECE = 1 << 18  # bytes
+_LARGEST_PAGE = 64 << 20  # bytes; 3000 entries with paths of 4 kB are 15 MB
 _LARGEST_TEXT = 256 << 20  # bytes; a metadata.jsonl of a million videos is smaller
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """A whole answer with status 200."""
+
+    headers: Mapping[str, str]
+    content: bytes
 
 
 class Listing:
     """Reads of one hub; threads may share it."""
 
-    def __init__(self, endpoint: str, token: str, stall_timeout: float) -> None:
+    def __init__(self, endpoint: str, token: str, stall_timeout: float, again: Again = once) -> None:
+        """``again`` tries single pages of a listing more than once."""
         self._base = f"{endpoint}/api/v1/datasets"
         self._token = token
+        self._stall = stall_timeout
         self._timeout = (min(_TIMEOUT[0], stall_timeout), min(_TIMEOUT[1], stall_timeout))
+        self._again = again
         self._sessions = threading.local()
-        self._page_size = _PAGE_SIZES[0]
+        self._page_size = 0  # 0: not found out yet
 
     def head(self, repo: str) -> Head | None:
         """One request. Raises HubNotFound without the repo."""
         answer = self._get(f"{repo}/commits", {"Ref": _BRANCH, "PageNumber": 1, "PageSize": 1})
-        content = _content(answer)
-        commits = (content.get("Data") or {}).get("Commit") or []
+        commits = _part(_content(answer), "Data", dict).get("Commit") or []
         if not commits:
             return None
-        newest = commits[0]
-        return Head(str(newest["Id"]), _number(newest.get("CommittedDate")), _server_time(answer))
+        newest = commits[0] if isinstance(commits, list) and isinstance(commits[0], dict) else {}
+        if not newest.get("Id"):
+            raise HubUnavailable(f"the hub names no commit of {repo}, though it says that there are some")
+        return Head(str(newest["Id"]), _number(newest.get("CommittedDate")), server_time(answer.headers))
 
     def files(self, repo: str, commit: str) -> Iterator[RemoteFile]:
         """Every file at a commit, page by page; a few pages are fetched ahead."""
@@ -62,76 +84,79 @@ class Listing:
     def content(self, repo: str, commit: str, path: str) -> bytes | None:
         """A small file; None where it does not exist."""
         try:
-            answer = self._get(f"{repo}/repo", {"Revision": commit, "FilePath": path})
+            return self._get(f"{repo}/repo", {"Revision": commit, "FilePath": path}, _LARGEST_TEXT).content
         except HubNotFound:
             return None
-        if len(answer.content) > _LARGEST_TEXT:
-            raise HubRejected(f"{path} is too large to be read into memory")
-        return answer.content
 
     def _pages(self, repo: str, query: dict[str, Any]) -> Iterator[RemoteFile]:
-        first = self._first_page(repo, query)
-        total = _total(first)
-        entries = _entries(first)
-        seen: set[str] = set()
-        got = len(entries)
-        yield from _files(entries, seen)
-        size = self._page_size
-        if len(entries) < size and (total is None or got >= total):
-            return
-        with ThreadPoolExecutor(_AHEAD) as pool:
-            ahead: list[Future[dict[str, Any]]] = []
-            number = 2
-            while entries:
-                while len(ahead) < _AHEAD and (total is None or (number - 1) * size < total):
-                    ahead.append(pool.submit(self._page, repo, query, number, size))
+        """Until an empty page, or a short one with which the count is full. Every path comes once."""
+        page, size = self._first_page(repo, query)
+        total, entries = _total(page), _entries(page)
+        seen: set[int] = set()
+        yield from _new_files(entries, seen, repo)
+        pool = ThreadPoolExecutor(_AHEAD)
+        try:
+            ahead: deque[Future[dict[str, Any]]] = deque()
+            number = 1
+            while entries and not (len(entries) < size and total is not None and len(seen) >= total):
+                while not ahead or (len(ahead) < _AHEAD and total is not None and number * size < total):
                     number += 1
-                if not ahead:
-                    break
-                entries = _entries(ahead.pop(0).result())
-                got += len(entries)
-                yield from _files(entries, seen)
-                if total is None and len(entries) < size:
-                    break
-        if total is not None and got < total:
-            raise HubUnavailable(f"the listing of {repo} came up short: {got} of {total} entries")
+                    ahead.append(pool.submit(self._page, repo, query, number, size))
+                entries = _entries(ahead.popleft().result())
+                yield from _new_files(entries, seen, repo)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+        if total is not None and len(seen) < total:
+            raise HubUnavailable(f"the listing of {repo} came up short: {len(seen)} of {total} entries")
 
-    def _first_page(self, repo: str, query: dict[str, Any]) -> dict[str, Any]:
-        """The first page, in the largest size that the server honours; that size is kept."""
-        while True:
-            page = self._page(repo, query, 1, self._page_size)
+    def _first_page(self, repo: str, query: dict[str, Any]) -> tuple[dict[str, Any], int]:
+        """The first page and its size, the largest that the server honours; that size is kept."""
+        given = 0
+        for size in (self._page_size,) if self._page_size else _PAGE_SIZES:
+            page = self._page(repo, query, 1, size)
             total, got = _total(page), len(_entries(page))
-            clamped = got < self._page_size and (total is not None and got < total)
-            if not clamped:
-                return page
-            self._page_size = got if got > 0 else _PAGE_SIZES[-1]
+            if got >= size or (total is not None and got >= total):
+                self._page_size = size if got >= size else self._page_size
+                return page, size
+            if total is None:
+                break  # nobody can tell whether it is all; the next page will
+            given = got
+        # A size that was kept and is not honoured any more is found out anew the next time.
+        self._page_size = given if not self._page_size else 0
+        return page, max(1, got)
 
     def _page(self, repo: str, query: dict[str, Any], number: int, size: int) -> dict[str, Any]:
-        """One page, tried again where the hub stumbles: it is known to refuse single pages of a list with 403."""
-        for attempt in range(_PAGE_TRIES):
-            try:
-                answer = self._get(f"{repo}/repo/tree", {**query, "PageNumber": number, "PageSize": size})
-                return _content(answer)
-            except (HubUnavailable, HubForbidden) as exc:
-                if isinstance(exc, HubForbidden) and number == 1:
-                    raise
-                asked = isinstance(exc, HubUnavailable) and exc.retry_after is not None
-                if asked:
-                    raise  # the wrapper waits as long as the server asks
-                if attempt == _PAGE_TRIES - 1:
-                    raise HubUnavailable(f"page {number} of the listing of {repo}: {exc}") from exc
-                time.sleep(0.2 * 2**attempt)
-        raise AssertionError("unreachable")
+        return self._again("list_page", partial(self._ask_page, repo, query, number, size))
 
-    def _get(self, path: str, query: dict[str, Any]) -> requests.Response:
+    def _ask_page(self, repo: str, query: dict[str, Any], number: int, size: int) -> dict[str, Any]:
+        try:
+            return _content(self._get(f"{repo}/repo/tree", {**query, "PageNumber": number, "PageSize": size}))
+        except HubForbidden as exc:
+            if number > 1 and exc.status == 403:  # the first page was allowed: it is known to stumble like this
+                raise HubUnavailable(f"page {number} of the listing of {repo}: {exc}", status=403) from exc
+            raise
+
+    def _get(self, path: str, query: dict[str, Any], most: int = _LARGEST_PAGE) -> _Answer:
+        """A whole answer of at most ``most`` bytes, that neither hangs nor trickles."""
         url = f"{self._base}/{path}"
         try:
-            answer = self._session().get(url, params=query, timeout=self._timeout)
-        except requests.RequestException as exc:
+            with self._session().get(url, params=query, timeout=self._timeout, stream=True) as answer:
+                if answer.status_code != 200:
+                    raise refusal(answer.status_code, path, answer.headers)
+                return _Answer(answer.headers, self._body(answer, path, most))
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as exc:
             raise HubUnavailable(f"the hub at {urlsplit(url).netloc} does not answer: {type(exc).__name__}") from None
-        if answer.status_code != 200:
-            raise _refusal(answer, path)
-        return answer
+
+    def _body(self, answer: requests.Response, path: str, most: int) -> bytes:
+        began = time.monotonic()
+        body = bytearray()
+        while piece := answer.raw.read1(_PIECE, decode_content=True):
+            body += piece
+            if len(body) > most:
+                raise HubRejected(f"{path}: more than {most} bytes, too many to be read into memory")
+            if time.monotonic() - began > self._stall + len(body) / _SLOWEST:
+                raise HubUnavailable(f"{path}: the answer trickles, {len(body)} bytes in {self._stall:.0f} s")
+        return bytes(body)
 
     def _session(self) -> requests.Session:
         session: requests.Session | None = getattr(self._sessions, "session", None)
@@ -145,65 +170,99 @@ class Listing:
         return session
 
 
-def _refusal(answer: requests.Response, path: str) -> HubError:
-    status = answer.status_code
+def refusal(status: int, path: str, headers: Mapping[str, str]) -> HubError:
+    """What an answer with another status than 200 means."""
     text = f"{path.split('?')[0]}: HTTP {status}"
     if status in {401, 403}:
         return HubForbidden(f"{text}; check MODELSCOPE_API_TOKEN and its rights", status=status)
     if status == 404:
         return HubNotFound(f"{text}; it does not exist, or this token can't see it", status=status)
-    if status == 429 or status >= 500:
-        return HubUnavailable(text, retry_after=_number(answer.headers.get("Retry-After")))
+    if status in {408, 425, 429} or status >= 500:
+        return HubUnavailable(text, retry_after=wish(headers), status=status)
     return HubRejected(text, status=status)
 
 
-def _content(answer: requests.Response) -> dict[str, Any]:
+def wish(headers: Mapping[str, str]) -> float | None:
+    """Seconds that the server asks to be left alone, None where it asks for nothing.
+
+    Source: RFC 9110 §10.2.3: seconds, or a date, which counts by the server's own clock.
+    """
+    text = headers.get("Retry-After", "").strip()
+    if text.isdecimal() and text.isascii():
+        return float(text[:9])
+    with contextlib.suppress(ValueError, TypeError, OverflowError):
+        until = parsedate_to_datetime(text).timestamp()
+        now = server_time(headers)
+        return max(0.0, until - (time.time() if now is None else now))
+    return None
+
+
+def _content(answer: _Answer) -> dict[str, Any]:
     try:
         content = json.loads(answer.content)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise HubUnavailable("the hub answered with something else than JSON") from None
-    if (
-        not isinstance(content, dict)
-        or content.get("Success") is False
-        or content.get("Code") not in {200, "200", None}
-    ):
-        said = content.get("Message") if isinstance(content, dict) else None
-        raise HubUnavailable(f"the hub says that it did not succeed: {str(said)[:200]}")
-    return content
+    if not isinstance(content, dict):
+        raise HubUnavailable("the hub answered with something else than a JSON object")
+    code = str(content.get("Code") or 200)
+    if content.get("Success") is not False and code == "200":
+        return content
+    text = f"the hub says that it did not succeed: {logs.masked(str(content.get('Message')))[:200]}"
+    if code in {"401", "403"}:
+        raise HubForbidden(f"{text}; check MODELSCOPE_API_TOKEN and its rights", status=int(code))
+    raise HubNotFound(text, status=404) if code == "404" else HubUnavailable(text)
+
+
+def _part(content: Mapping[str, Any], name: str, kind: type) -> Any:
+    """A part of an answer, empty where it is missing or something else than announced."""
+    found = content.get(name)
+    return found if isinstance(found, kind) else kind()
 
 
 def _entries(content: dict[str, Any]) -> list[dict[str, Any]]:
-    found = (content.get("Data") or {}).get("Files") or []
-    return [entry for entry in found if isinstance(entry, dict)]
+    return [entry for entry in _part(_part(content, "Data", dict), "Files", list) if isinstance(entry, dict)]
 
 
 def _total(content: dict[str, Any]) -> int | None:
-    total = (content.get("Data") or {}).get("TotalCount", content.get("TotalCount"))
-    return int(total) if isinstance(total, int) and total >= 0 else None
+    total = _part(content, "Data", dict).get("TotalCount", content.get("TotalCount"))
+    return total if isinstance(total, int) and not isinstance(total, bool) and total >= 0 else None
 
 
-def _files(entries: list[dict[str, Any]], seen: set[str]) -> Iterator[RemoteFile]:
-    """The blobs of a page; a path that the page before had too (a server that repeats) comes once."""
-    before = seen.copy()
-    seen.clear()
+def _new_files(entries: list[dict[str, Any]], seen: set[int], repo: str) -> Iterator[RemoteFile]:
+    """The blobs of a page that no page had before; ``seen`` holds hashes of paths, since a million paths are large.
+
+    Raises HubUnavailable for a page that brings nothing new: a server that repeats itself hides what should be there.
+    """
+    before = len(seen)
     for entry in entries:
-        path = str(entry.get("Path") or "")
-        seen.add(path)
-        if entry.get("Type") == "blob" and path and path not in before:
+        path = entry.get("Path")
+        if not isinstance(path, str) or not path:
+            continue
+        known = len(seen)
+        seen.add(hash(path))
+        if len(seen) > known and entry.get("Type") == "blob":
+            size = entry.get("Size")
             yield RemoteFile(
-                path, int(entry.get("Size") or 0), str(entry.get("Sha256") or ""), _number(entry.get("CommittedDate"))
+                path,
+                size if isinstance(size, int) and size >= 0 else 0,
+                str(entry.get("Sha256") or ""),
+                _number(entry.get("CommittedDate")),
             )
+    if entries and len(seen) == before:
+        raise HubUnavailable(f"the listing of {repo} repeats itself")
 
 
-def _server_time(answer: requests.Response) -> float | None:
+def server_time(headers: Mapping[str, str]) -> float | None:
+    """The server's clock at its answer, epoch s."""
     try:
-        return parsedate_to_datetime(answer.headers["Date"]).timestamp()
+        return parsedate_to_datetime(headers["Date"]).timestamp()
     except (KeyError, ValueError, TypeError):
         return None
 
 
 def _number(value: Any) -> float | None:
     try:
-        return float(value)
-    except (TypeError, ValueError):
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
         return None
+    return number if abs(number) < 1e12 else None

@@ -121,7 +121,9 @@ def create_app(store: HubStore, token: str, *, max_page_size: int = 3000) -> Sta
         route("/api/v1/repos/datasets/{owner}/{name}/commit/{branch}", _commit, "POST"),
     ]
     handlers = {HubRejected: _refused, HTTPException: _http_refused, ClientDisconnect: _gone}
-    return Starlette(routes=routes, exception_handlers=handlers)
+    app = Starlette(routes=routes, exception_handlers=handlers)
+    app.state.hub = hub
+    return app
 
 
 # --- answers ---------------------------------------------------------------------------------------------------------

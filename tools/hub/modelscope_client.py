@@ -28,68 +28,85 @@ from tools.core.errors import (
 )
 from tools.core.folder import RemoteFile, is_safe_path
 from tools.hub.client import AddBlob, Head, Operation, Progress
-from tools.hub.listing import Listing
+from tools.hub.listing import Listing, wish
+from tools.hub.retrying import Again, once
+from tools.runtime import logs
 
 _DATASET = "dataset"
 _PRIVATE = 1  # Source: modelscope_hub, visibility of a dataset: 1 private, 3 internal, 5 public
 _CONFLICT = re.compile("branch changed|could not update refs|please retry|try again|10030000001", re.IGNORECASE)
 _EXISTS = {"10020101001", "10010101001", "10010202004"}
 _CONNECT_TIMEOUT = 30.0  # s
+_LONGEST_DOWNLOAD = 30 * 24 * 3600.0  # s; what makes no progress is ended by the stall limit
+_LOW_SPEED_WINDOW = 60.0  # s within which a download must move 1 kB/s on average
 
 
 class ModelScopeHub:
     """One hub for one token. The constructor asks and imports nothing; threads may share it.
 
-    ``token`` None = the login that ``modelscope login`` saved. ``cache_dir`` holds the SDK's locks and caches.
+    ``token`` None = the login that ``modelscope login`` saved. ``cache_dir`` holds the SDK's locks and caches;
+    ``again`` tries single pages of a listing more than once, all else is tried once.
     """
 
-    def __init__(self, endpoint: str, token: str | None, *, cache_dir: Path, stall_timeout: float = 300.0) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        token: str | None,
+        *,
+        cache_dir: Path,
+        stall_timeout: float = 300.0,
+        again: Again = once,
+    ) -> None:
+        logs.keep_secret(token)
         self._endpoint = endpoint.rstrip("/")
         self._token = token
         self._cache_dir = cache_dir
         self._stall = stall_timeout
+        self._page_again = again
         self._making = threading.Lock()
 
     @cached_property
     def _sdk(self) -> Any:
-        """The SDK's entry point, imported now: it reads its environment once, at import."""
+        """The SDK's entry point."""
         with self._making:
-            os.environ["MODELSCOPE_DOWNLOAD_TOTAL_TIMEOUT"] = str(30 * 24 * 3600)  # s; the default ends at one hour
-            os.environ["MODELSCOPE_DOWNLOAD_TIMEOUT"] = str(max(1, round(self._stall)))
             os.environ.setdefault("MODELSCOPE_DOWNLOAD_INTRA_CLOUD", "false")
-            from modelscope_hub import HubApi, _download
+            from modelscope_hub import HubApi
             from modelscope_hub.config import HubConfig
-            from tqdm import tqdm
 
-            _download.tqdm = partial(tqdm, disable=True)  # it prints bars of its own, also into files
-
-            logging.getLogger("modelscope_hub").setLevel(logging.CRITICAL)
-            return HubApi(HubConfig(endpoint=self._endpoint, cache_dir=self._cache_dir, token=self._token))
+            _tame(self._stall)
+            sdk = HubApi(HubConfig(endpoint=self._endpoint, cache_dir=self._cache_dir, token=self._token))
+            sdk.legacy._timeout = (_CONNECT_TIMEOUT, self._stall)
+            sdk.openapi._max_retries = 1
+            return sdk
 
     @cached_property
     def _listing(self) -> Listing:
-        return Listing(self._endpoint, self._secret, self._stall)
+        return Listing(self._endpoint, self._secret, self._stall, self._page_again)
 
     @property
     def _secret(self) -> str:
         """The token in use, "" without one."""
-        return self._token if self._token is not None else str(self._sdk._config.token or "")
+        if self._token is not None:
+            return self._token
+        saved = str(self._sdk._config.token or "")
+        logs.keep_secret(saved)
+        return saved
 
     def whoami(self) -> str:
         if not self._secret:
             raise HubForbidden("no token: set MODELSCOPE_API_TOKEN (in .env), or run `modelscope login`", status=401)
-        with self._errors("ask who the token belongs to"):
+        with self._asking("ask who the token belongs to"):
             return str(self._sdk.whoami().username)
 
     def repo_exists(self, repo: str) -> bool:
-        with self._errors(f"look for {repo}"):
+        with self._asking(f"look for {repo}"):
             return bool(self._sdk.repo_exists(repo, _DATASET))
 
     def create_repo(self, repo: str) -> None:
         owner, name = repo.split("/")
         body = {"Owner": owner, "Name": name, "Visibility": _PRIVATE, "License": "other"}
         try:
-            with self._errors(f"create {repo}"):
+            with self._asking(f"create {repo}"):
                 self._sdk.legacy.create_repo(_DATASET, body)
         except HubRejected as exc:
             if exc.status != 409:
@@ -133,7 +150,7 @@ class ModelScopeHub:
         return sha256
 
     def store_blob(self, repo: str, source: Path, sha256: str, size: int, progress: Progress) -> None:
-        with self._errors(f"store a blob in {repo}"):
+        with self._asking(f"store a blob in {repo}"):
             urls = self._sdk.legacy.validate_blobs(repo, _DATASET, [{"oid": sha256, "size": size}])
         url = urls.get(sha256)
         if url is None:
@@ -148,26 +165,43 @@ class ModelScopeHub:
     def commit(self, repo: str, operations: Sequence[Operation], message: str) -> str:
         actions = [_action(operation) for operation in operations]
         try:
-            with self._errors(f"commit to {repo}"):
+            with self._asking(f"commit to {repo}"):
                 answer = self._sdk.legacy.create_commit(repo, _DATASET, actions, message)
         except HubUnavailable as exc:
-            raise HubUnavailable(str(exc), retry_after=exc.retry_after, may_have_happened=True) from exc
+            # Below 500 the hub says itself that it did nothing.
+            exc.may_have_happened = exc.status is None or exc.status >= 500
+            raise
         commit = answer.get("oid") or answer.get("Id") or answer.get("commit_id") if isinstance(answer, dict) else None
         if not commit:
             raise HubUnavailable(f"the answer to a commit to {repo} names no commit", may_have_happened=True)
         return str(commit)
 
     @contextlib.contextmanager
+    def _asking(self, doing: str) -> Iterator[None]:
+        """Calls with an answer of a few lines: tried once, and read whole within the stall limit."""
+        sdk = self._sdk
+        from modelscope_hub._download_control import _DownloadControl
+
+        with (
+            self._errors(doing),
+            _DownloadControl(total_timeout=_CONNECT_TIMEOUT + self._stall) as control,
+            sdk.legacy.read_context(control),
+            sdk.openapi.read_context(control),
+        ):
+            yield
+
+    @contextlib.contextmanager
     def _errors(self, doing: str, ended: list[PipelineError] | None = None) -> Iterator[None]:
         """The SDK's exceptions as ours; an error of our own (a stop) that ``ended`` it goes first."""
         import requests
+        from modelscope_hub import _download_control as control
         from modelscope_hub import errors as sdk
 
         try:
             yield
         except PipelineError:
             raise
-        except (sdk.HubError, requests.RequestException, OSError, ValueError) as exc:
+        except (sdk.HubError, requests.RequestException, OSError, ValueError, control._DownloadCancelledError) as exc:
             if ended:
                 raise ended[0] from exc
             if isinstance(exc, OSError) and exc.errno and not isinstance(exc, requests.RequestException | sdk.HubError):
@@ -179,10 +213,14 @@ class ModelScopeHub:
         from modelscope_hub import errors as sdk
 
         if isinstance(exc, sdk.NetworkError | requests.ConnectionError):
-            return HubUnavailable(f"can't {doing}: the hub at {self._endpoint} can't be reached")
-        text = f"can't {doing}: {self._plain(exc)}"
+            late = isinstance(exc, sdk.RequestTimeoutError)
+            how = "does not answer in time" if late else "can't be reached, or broke off"
+            return HubUnavailable(f"can't {doing}: the hub at {self._endpoint} {how}")
+        text = f"can't {doing}: {_plain(exc)}"
         status = getattr(exc, "status_code", None)
         if isinstance(exc, sdk.AuthenticationError | sdk.PermissionDeniedError) or status in {401, 403}:
+            if _was_redirected(exc):  # a signed link to the storage, which has run out: the next try gets a new one
+                return HubUnavailable(f"{text} (by the storage behind the hub)", status=status)
             return HubForbidden(f"{text}; check MODELSCOPE_API_TOKEN and its rights", status=status or 401)
         if isinstance(exc, sdk.FileIntegrityError):
             return IntegrityError(text)
@@ -190,25 +228,50 @@ class ModelScopeHub:
             return HubNotFound(text, status=404)
         if isinstance(exc, sdk.AlreadyExistsError):
             return HubRejected(text, status=409)
-        if _CONFLICT.search(str(exc)) or isinstance(exc, sdk.RateLimitError) or status == 429:
-            return HubUnavailable(text, retry_after=_seconds(getattr(exc, "retry_after", None)))
+        if _CONFLICT.search(str(exc)) or isinstance(exc, sdk.RateLimitError) or status in {408, 425, 429}:
+            return HubUnavailable(text, retry_after=_wish(exc), status=status)
         if isinstance(exc, sdk.APIError) and status is not None and 400 <= status < 500:
             return HubRejected(text, status=status)
         if isinstance(exc, sdk.InvalidParameter):
             return HubRejected(text, status=status or 400)
-        return HubUnavailable(text)
-
-    def _plain(self, exc: Exception) -> str:
-        """One line without the token and without what signs an address."""
-        first = (str(exc).strip().splitlines() or [type(exc).__name__])[0]
-        return re.sub(r"\?\S+", "?…", first.replace(self._secret or "\0", "***"))[:300]
+        return HubUnavailable(text, retry_after=_wish(exc), status=status)
 
 
-def _seconds(value: Any) -> float | None:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return None
+def _tame(stall: float) -> None:
+    """The SDK without its own retries, limits and bars. As attributes: its environment is read at first import."""
+    from modelscope_hub import _download, _legacy_api
+    from tqdm import tqdm
+
+    settings: list[tuple[Any, str, Any]] = [
+        (_download, "DOWNLOAD_TOTAL_TIMEOUT", _LONGEST_DOWNLOAD),
+        (_download, "DOWNLOAD_LOW_SPEED_WINDOW_SECONDS", min(_LOW_SPEED_WINDOW, stall)),
+        (_download, "DOWNLOAD_RETRY_TIMES", 0),
+        (_download, "DOWNLOAD_HASH_RETRY_TIMES", 1),
+        (_download, "DOWNLOAD_SIZE_RETRY_TIMES", 1),
+        (_download, "tqdm", partial(tqdm, disable=True)),  # it prints bars of its own, also into files
+        (_legacy_api, "DOWNLOAD_TIMEOUT", stall),
+    ]
+    for module, name, value in settings:
+        getattr(module, name)  # AttributeError where another SDK calls it by another name
+        setattr(module, name, value)
+    logging.getLogger("modelscope_hub").setLevel(logging.CRITICAL)
+
+
+def _plain(exc: Exception) -> str:
+    """One line without the token and without what signs an address."""
+    first = logs.masked(str(exc).strip() or type(exc).__name__).splitlines()[0]
+    return re.sub(r"\?\S+", "?…", first)[:300]
+
+
+def _was_redirected(exc: Exception) -> bool:
+    """Whether the answer came from where the hub had sent us."""
+    return bool(getattr(getattr(exc, "response", None), "history", None))
+
+
+def _wish(exc: Exception) -> float | None:
+    """Seconds that the server asks to be left alone."""
+    headers = getattr(getattr(exc, "response", None), "headers", None)
+    return getattr(exc, "retry_after", None) if headers is None else wish(headers)
 
 
 def _action(operation: Operation) -> dict[str, Any]:

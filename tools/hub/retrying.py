@@ -8,7 +8,7 @@ import logging
 import random as _random
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from tools.core.errors import HubError, HubUnavailable, IntegrityError, Stopped
 from tools.core.folder import RemoteFile
@@ -18,11 +18,69 @@ from tools.runtime.clock import Clock
 log = logging.getLogger("animation.hub")
 T = TypeVar("T")
 _INTEGRITY_TRIES = 3
-_LONGEST_WISH = 1800.0  # s that a server's Retry-After is honoured
+_LONGEST_WISH = 1800.0  # s that a server's Retry-After is waited for here; whoever asks for more is left alone instead
+_STILL_UNDER_WAY = 30.0  # s after a lost answer within which the hub may yet make the commit
+
+
+class Again(Protocol):
+    """Makes a call until it succeeds or that is of no use."""
+
+    def __call__(self, verb: str, call: Callable[[], T]) -> T: ...
+
+
+def once(verb: str, call: Callable[[], T]) -> T:
+    """Nothing is tried again."""
+    return call()
+
+
+class Backoff:
+    """Asks again after errors that may pass. ``attempts`` in all; waits ``base``·2ⁿ s up to ``cap``, each halved at
+    random, or what the server asks for where that is longer."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        attempts: int = 6,
+        base: float = 1.0,
+        cap: float = 60.0,
+        random: Callable[[], float] = _random.random,
+    ) -> None:
+        self._clock = clock
+        self._attempts = attempts
+        self._base = base
+        self._cap = cap
+        self._random = random
+
+    def again(self, verb: str, call: Callable[[], T]) -> T:
+        """The call's value. Raises its last error, marked as given up, and Stopped when a stop ends the wait."""
+        for attempt in range(1, self._attempts + 1):
+            try:
+                return call()
+            except (HubUnavailable, IntegrityError) as exc:
+                wait = self._next_wait(exc, attempt)
+                if wait is None:
+                    if isinstance(exc, HubUnavailable):
+                        exc.given_up = True
+                    raise
+                log.warning("the hub is asked again: verb=%s try=%d wait_s=%.1f cause=%s", verb, attempt + 1, wait, exc)
+                if self._clock.sleep(wait):
+                    raise Stopped(f"stopped while waiting to {verb} again") from exc
+        raise AssertionError("unreachable")
+
+    def _next_wait(self, exc: HubError, attempt: int) -> float | None:
+        """Seconds to wait after the ``attempt``-th failure, None to give up."""
+        if attempt >= (_INTEGRITY_TRIES if isinstance(exc, IntegrityError) else self._attempts):
+            return None
+        backoff = min(self._cap, self._base * 2.0 ** (attempt - 1)) * (0.5 + 0.5 * self._random())
+        if not isinstance(exc, HubUnavailable):
+            return backoff
+        wish = exc.retry_after or 0.0
+        return None if exc.given_up or wish > _LONGEST_WISH else max(backoff, wish)
 
 
 class RetryingHub:
-    """A hub client around another. ``attempts`` in all; waits ``base``·2ⁿ s up to ``cap``, each halved at random."""
+    """A hub client around another, each verb with a ``Backoff``. ``still_under_way`` s: see ``commit``."""
 
     def __init__(
         self,
@@ -33,13 +91,13 @@ class RetryingHub:
         base: float = 1.0,
         cap: float = 60.0,
         random: Callable[[], float] = _random.random,
+        still_under_way: float = _STILL_UNDER_WAY,
     ) -> None:
         self._hub = hub
         self._clock = clock
-        self._attempts = attempts
+        self._again = Backoff(clock, attempts=attempts, base=base, cap=cap, random=random).again
         self._base = base
-        self._cap = cap
-        self._random = random
+        self._still_under_way = still_under_way
 
     def whoami(self) -> str:
         return self._again("whoami", self._hub.whoami)
@@ -65,10 +123,15 @@ class RetryingHub:
         return self._again("read_file", lambda: self._hub.read_file(repo, commit, path))
 
     def download(self, repo: str, commit: str, file: RemoteFile, target: Path, progress: Progress) -> str:
-        return self._again("download", lambda: self._hub.download(repo, commit, file, target, progress))
+        return self._transfer("download", progress, lambda p: self._hub.download(repo, commit, file, target, p))
 
     def store_blob(self, repo: str, source: Path, sha256: str, size: int, progress: Progress) -> None:
-        def send() -> None:
+        self._transfer("store_blob", progress, lambda p: self._hub.store_blob(repo, source, sha256, size, p))
+
+    def _transfer(self, verb: str, progress: Progress, transfer: Callable[[Progress], T]) -> T:
+        """A transfer that counts what it moved anew with each try."""
+
+        def send() -> T:
             moved = 0
 
             def count(piece: int) -> None:
@@ -77,24 +140,39 @@ class RetryingHub:
                 progress(piece)
 
             try:
-                self._hub.store_blob(repo, source, sha256, size, count)
+                return transfer(count)
             except HubError:
-                progress(-moved)  # the next try begins at the first byte
+                progress(-moved)
                 raise
 
-        self._again("store_blob", send)
+        return self._again(verb, send)
 
     def commit(self, repo: str, operations: Sequence[Operation], message: str) -> str:
-        tried = False
+        """A commit whose answer was lost may come to pass a while later: it is waited for before it is sent again."""
+        doubtful = False
 
         def send() -> str:
-            nonlocal tried
-            if tried and (found := self._found(repo, operations)):
+            nonlocal doubtful
+            if doubtful and (found := self._appears(repo, operations)):
                 return found
-            tried = True
-            return self._hub.commit(repo, operations, message)
+            doubtful = False
+            try:
+                return self._hub.commit(repo, operations, message)
+            except HubUnavailable as exc:
+                doubtful = exc.may_have_happened
+                raise
 
         return self._again("commit", send)
+
+    def _appears(self, repo: str, operations: Sequence[Operation]) -> str | None:
+        """The commit, as soon as it is there; None when it can't be under way any more."""
+        waited, wait = 0.0, self._base
+        while not (found := self._found(repo, operations)) and waited < self._still_under_way:
+            wait = min(2 * wait, self._still_under_way - waited)
+            if self._clock.sleep(wait):
+                raise Stopped("stopped while a commit may be under way")
+            waited += wait
+        return found
 
     def _found(self, repo: str, operations: Sequence[Operation]) -> str | None:
         """The head commit where everything of a commit with a lost answer is there already."""
@@ -107,25 +185,6 @@ class RetryingHub:
             shown |= {f.path: (f.size, f.sha256) for f in self._hub.list_folder(repo, head.commit_id, folder)}
         same = all(path in shown and _same(shown[path], identity) for path, identity in wanted.items())
         return head.commit_id if same else None
-
-    def _again(self, verb: str, call: Callable[[], T]) -> T:
-        for attempt in range(1, self._attempts + 1):
-            try:
-                return call()
-            except (HubUnavailable, IntegrityError) as exc:
-                most = _INTEGRITY_TRIES if isinstance(exc, IntegrityError) else self._attempts
-                if attempt >= most:
-                    raise
-                wait = self._wait(exc, attempt)
-                log.warning("the hub is asked again: verb=%s try=%d wait_s=%.1f cause=%s", verb, attempt + 1, wait, exc)
-                if self._clock.sleep(wait):
-                    raise Stopped(f"stopped while waiting to {verb} again") from exc
-        raise AssertionError("unreachable")
-
-    def _wait(self, exc: HubError, attempt: int) -> float:
-        backoff = min(self._cap, self._base * 2.0 ** (attempt - 1)) * (0.5 + 0.5 * self._random())
-        asked = exc.retry_after if isinstance(exc, HubUnavailable) else None
-        return max(backoff, min(asked, _LONGEST_WISH)) if asked is not None else backoff
 
 
 def _begun(files: Iterator[RemoteFile]) -> Iterator[RemoteFile]:

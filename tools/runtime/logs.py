@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from logging.handlers import WatchedFileHandler
 from pathlib import Path
 from typing import IO
+from urllib.parse import quote
 
 BATCH_DONE = "批次处理成功"
 """Marker of a batch that is published in full, at INFO."""
@@ -19,25 +20,48 @@ BATCH_FAILED = "批次处理失败"
 
 LOG_FILE = "processing.log"
 _THE_WORD = re.compile("(err)(or)", re.IGNORECASE)
+_SHORTEST_SECRET = 6  # characters; what is shorter is no token, and would blacken ordinary words
+_secrets: set[str] = set()
 _LINE_ENDS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+
+
+def keep_secret(*secrets: str | None) -> None:
+    """These texts are in no log line from now on, nor in what ``masked`` gives back."""
+    for secret in secrets:
+        if secret and len(secret) >= _SHORTEST_SECRET:
+            _secrets.update({secret, quote(secret, safe="")})
+
+
+def masked(text: str) -> str:
+    """The text without any secret. To be called before a text is cut: half a token is told as well."""
+    for secret in sorted(_secrets, key=len, reverse=True):
+        text = text.replace(secret, "***")
+    return text
 
 
 class _LineFormatter(logging.Formatter):
     """One line a record (a traceback follows on its own lines), without the token, calm below ERROR."""
 
-    def __init__(self, program: str, secrets: Iterable[str]) -> None:
+    def __init__(self, program: str) -> None:
         super().__init__(f"%(asctime)s %(levelname)s {program} %(message)s", "%Y-%m-%d %H:%M:%S")
-        self._secrets = [secret for secret in secrets if secret]
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         text = _LINE_ENDS.sub(" ", super().formatMessage(record))
         return _THE_WORD.sub("\\1·\\2", text) if record.levelno < logging.ERROR else text
 
     def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record).encode("utf-8", "backslashreplace").decode()
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        return text
+        return masked(super().format(record).encode("utf-8", "backslashreplace").decode())
+
+
+class _Masking(logging.Formatter):
+    """Another formatter, its lines without the token: that of a handler which the caller had set up."""
+
+    def __init__(self, inner: logging.Formatter) -> None:
+        super().__init__()
+        self._inner = inner
+
+    def format(self, record: logging.LogRecord) -> str:
+        return masked(self._inner.format(record))
 
 
 class _TerminalHandler(logging.StreamHandler[IO[str]]):
@@ -56,6 +80,7 @@ def set_up(program: str, log_dir: Path, secrets: Iterable[str] = ()) -> None:
     The file is reopened after a rotation. The level is INFO, or DEBUG where the caller's own ``logging.basicConfig``
     says so. A second call replaces the first.
     """
+    keep_secret(*secrets)
     log_dir.mkdir(parents=True, exist_ok=True)
     root = logging.getLogger()
     ours = [handler for handler in root.handlers if isinstance(handler.formatter, _LineFormatter)]
@@ -67,8 +92,11 @@ def set_up(program: str, log_dir: Path, secrets: Iterable[str] = ()) -> None:
     if not [handler for handler in root.handlers if isinstance(handler, logging.StreamHandler)]:
         terminal: IO[str] = sys.stderr
         new.append(_TerminalHandler(terminal))
+    for handler in root.handlers:
+        if not isinstance(handler.formatter, _Masking):
+            handler.setFormatter(_Masking(handler.formatter or logging.Formatter()))
     for handler in new:
-        handler.setFormatter(_LineFormatter(program, secrets))
+        handler.setFormatter(_LineFormatter(program))
         root.addHandler(handler)
     for chatty in ("urllib3", "asyncio", "filelock"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level))

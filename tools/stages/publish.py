@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tools.core.errors import BlobsLost, HubRejected, IntegrityError
+from tools.core.errors import BlobsLost, HubForbidden, HubRejected, IntegrityError
 from tools.core.folder import RemoteFile
 from tools.core.planning import METADATA, Published
 from tools.hub.client import AddBlob, AddBytes, Head, HubClient, Operation
@@ -48,6 +48,8 @@ def publish(
     operations.append(AddBytes(f"{folder}/{METADATA}", metadata))
     try:
         commit = hub.commit(repo, operations, message)
+    except HubForbidden:
+        raise
     except HubRejected as exc:
         if not _send_again(hub, repo, records, result_of):
             raise BlobsLost(str(exc)) from exc
