@@ -28,7 +28,7 @@ from tools.runtime import logs
 
 _BRANCH = "master"
 _PAGE_SIZES = (3000, 1000, 200)  # the largest that a server really gives is found by asking, and kept
-_AHEAD = 4  # pages fetched at the same time
+_AHEAD, _MOST_AHEAD = 4, 16  # pages fetched at the same time: of the largest size; of small ones
 _TIMEOUT = (15.0, 60.0)  # s to connect, s without a byte
 _SLOWEST = 4096  # bytes/s on average below which an answer counts as stalled
 _PIECE = 1 << 18  # bytes
@@ -92,14 +92,15 @@ class Listing:
         """Until an empty page, or a short one with which the count is full. Every path comes once."""
         page, size = self._first_page(repo, query)
         total, entries = _total(page), _entries(page)
-        seen: set[int] = set()
+        seen = _Paths()
         yield from _new_files(entries, seen, repo)
-        pool = ThreadPoolExecutor(_AHEAD)
+        most = max(_AHEAD, min(_MOST_AHEAD, _AHEAD * _PAGE_SIZES[0] // size))
+        pool = ThreadPoolExecutor(most)
         try:
             ahead: deque[Future[dict[str, Any]]] = deque()
             number = 1
             while entries and not (len(entries) < size and total is not None and len(seen) >= total):
-                while not ahead or (len(ahead) < _AHEAD and total is not None and number * size < total):
+                while not ahead or (len(ahead) < most and total is not None and number * size < total):
                     number += 1
                     ahead.append(pool.submit(self._page, repo, query, number, size))
                 entries = _entries(ahead.popleft().result())
@@ -228,8 +229,32 @@ def _total(content: dict[str, Any]) -> int | None:
     return total if isinstance(total, int) and not isinstance(total, bool) and total >= 0 else None
 
 
-def _new_files(entries: list[dict[str, Any]], seen: set[int], repo: str) -> Iterator[RemoteFile]:
-    """The blobs of a page that no page had before; ``seen`` holds hashes of paths, since a million paths are large.
+class _Paths:
+    """Which paths came already: 8 bytes of hash each, since a million paths are large, and a set of them is, too."""
+
+    def __init__(self) -> None:
+        self._buckets = [bytearray() for _ in range(4096)]
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, path: str) -> bool:
+        """Note a path; whether it is new."""
+        number = hash(path)
+        bucket, known = self._buckets[number & 4095], number.to_bytes(8, "little", signed=True)
+        found = bucket.find(known)
+        while found >= 0 and found % 8:  # halves of two others
+            found = bucket.find(known, found + 1)
+        if found >= 0:
+            return False
+        bucket += known
+        self._count += 1
+        return True
+
+
+def _new_files(entries: list[dict[str, Any]], seen: _Paths, repo: str) -> Iterator[RemoteFile]:
+    """The blobs of a page that no page had before.
 
     Raises HubUnavailable for a page that brings nothing new: a server that repeats itself hides what should be there.
     """
@@ -238,9 +263,7 @@ def _new_files(entries: list[dict[str, Any]], seen: set[int], repo: str) -> Iter
         path = entry.get("Path")
         if not isinstance(path, str) or not path:
             continue
-        known = len(seen)
-        seen.add(hash(path))
-        if len(seen) > known and entry.get("Type") == "blob":
+        if seen.add(path) and entry.get("Type") == "blob":
             size = entry.get("Size")
             yield RemoteFile(
                 path,
