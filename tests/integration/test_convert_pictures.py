@@ -202,14 +202,6 @@ def test_times_between_those_of_the_guessed_rate_are_kept(tmp_path: Path) -> Non
     assert times_of(tmp_path / "out.mkv") == pytest.approx(times_of(source), abs=0.0011)
 
 
-def test_two_pictures_with_one_time_are_both_kept(tmp_path: Path) -> None:
-    whole = make([*picture(1), *X264, "-bf", "0"], tmp_path / "whole.mp4")
-    twice = ["-bsf:v", "setts=pts=PTS-if(eq(N\\,10)\\,1/24/TB)"]
-    source = make(["-i", str(whole), "-c", "copy", *twice], tmp_path / "twice.mp4")
-    assert len(set(times_of(source))) == 23
-    assert convert(source, tmp_path / "out.mkv").frames == 24
-
-
 @pytest.mark.parametrize(
     ("filter_", "cause"),
     [

@@ -4,6 +4,7 @@ Times are compared on the source's own timeline: copied sound is the clock, sinc
 """
 
 from bisect import bisect_left
+from collections.abc import Sequence
 from itertools import pairwise
 
 from tools.core.errors import VerifyError
@@ -153,7 +154,7 @@ def _span(stream: Stream) -> float:
 
 def _picture_differences(source: Stream, have: Stream) -> list[str]:
     differences = []
-    for name in _COLOURS:
+    for name in _COLOURS if not source.is_foreign else ():
         before = _known(source.facts.get(name)) or _INTRINSIC.get((source.codec, name), "")
         if name == "color_space" and is_rgb(source):
             before = "bt709"  # as the filter made it
@@ -259,7 +260,7 @@ def _lost(plan: Plan, source: Stream, have: Stream, made: Facts) -> int:
     """Pictures of the source that are not in the output, those before its first keyframe aside."""
     expected = source.packets - (source.lead if source.key_begin is not None else 0)
     if not _hides_frames(source):
-        return max(0, expected - have.packets)
+        return max(0, expected - source.blanks - have.packets)
     # Packets are no pictures here; the timeline must have no hole that the source's has not.
     if not source.has_times or not have.times or _is_jumpy(plan, source):
         return max(0, expected // 2 - have.packets)
@@ -311,10 +312,30 @@ def _moved(plan: Plan, source: Stream, have: Stream, made: Facts, *, whole: bool
         return [f"audio moved by {1000 * late:.0f} ms against the picture"], []
     if plan.facts.container == "avi" or _hides_frames(source) or not source.has_times or not whole:
         return [], []
-    distances = [new - old for old, new in zip(before[-len(after) :], after[-len(before) :], strict=True)]
-    worst = max(distances) - min(distances)
-    # Where the source gives two pictures one time, the second has to move.
-    doubled = any(later - earlier < _ROUNDING for earlier, later in pairwise(before))
-    if worst > SYNC + (1 / (source.rate or 24.0) if doubled else 0.0):
+    if source.blanks and len(before) != len(after):
+        worst = max(_distance(before, time) for time in after)
+    else:
+        worst = _worst_move(before[-len(after) :], after[-len(before) :], 1 / (source.rate or 24.0))
+    if worst > SYNC + _ROUNDING:
         return [f"the time of a picture moved by {1000 * worst:.0f} ms"], []
     return [], [f"times of pictures moved by up to {1000 * worst:.0f} ms"] if worst > _ROUNDING else []
+
+
+def _worst_move(before: Sequence[float], after: Sequence[float], distance: float) -> float:
+    """How far apart the moves of single pictures are, s; ``distance`` from one picture to the next.
+
+    A picture or two may move by more: where the source's own times go back, or stand twice, one has to give way.
+    """
+    moves = sorted(new - old for old, new in zip(before, after, strict=True))
+    middle = moves[len(moves) // 2]
+    for _ in range(_UNDECODABLE):
+        far = max(moves, key=lambda move: abs(move - middle))
+        if len(moves) > 1 and SYNC / 2 < abs(far - middle) <= 2 * distance:
+            moves.remove(far)
+    return moves[-1] - moves[0]
+
+
+def _distance(times: Sequence[float], time: float) -> float:
+    """From the nearest of sorted ``times``, s."""
+    place = bisect_left(times, time)
+    return min(abs(time - near) for near in times[max(0, place - 1) : place + 1])

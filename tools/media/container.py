@@ -22,6 +22,8 @@ _STARTS = {
     b"\x00\x00\x01\xb3": "mpegvideo",
 }
 _FIRST_BOXES = frozenset({b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot", b"uuid", b"junk"})
+# An operational pattern's first partition, after a run-in of any kind. Source: SMPTE ST 377-1 §6.5 and §7.1.
+_MXF = bytes.fromhex("060e2b34020501010d01020101")
 _SYNCS = 5  # transport stream packets in a row that make one certain
 # Source: ASF specification 3.2, File Properties Object, as it lies in the file.
 _ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
@@ -53,6 +55,10 @@ def _container(head: bytes) -> str | None:
         for offset in range(max(0, len(head) - (_SYNCS - 1) * step)):
             if head[offset] == 0x47 and head[offset : offset + _SYNCS * step : step] == b"\x47" * _SYNCS:
                 return "mpegts"
+    if _MXF in head:
+        return "mxf"
+    if head.lstrip(b"\0")[:2] == b"\x01\xb3":  # zeros before a start code are padding
+        return "mpegvideo"
     return "mpeg" if b"\x00\x00\x01\xba" in head and not head[:1].isascii() else None
 
 

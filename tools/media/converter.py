@@ -72,7 +72,8 @@ class Converter:
 
     def plan(self, source: Path, stop: threading.Event | None = None) -> Plan:
         """What would become of each stream. Raises ProbeError."""
-        return make_plan(probe(source, self._chosen().ffprobe, stop))
+        tools = self._chosen()
+        return make_plan(probe(source, tools.ffprobe, stop, ffmpeg=tools.ffmpeg))
 
     def convert(
         self,
@@ -88,7 +89,7 @@ class Converter:
         Raises ProbeError, VerifyError, TranscodeError (permanent), EncoderStalled, NoEncoder, DiskFull, Stopped.
         """
         tools = self._chosen()
-        plan = make_plan(probe(source, tools.ffprobe, stop))
+        plan = make_plan(probe(source, tools.ffprobe, stop, ffmpeg=tools.ffmpeg))
         warnings = [*plan.warnings(), *check_source(plan, self.options.min_decoded_percent)]
         part = part_of(target)
         with _removed_on_failure(part):

@@ -18,15 +18,17 @@ from tools.media.probe import SAFE_INPUT, Facts, Stream
 _KEYFRAME_SECONDS = 10  # ab-av1 and the community's taste; seeking in an episode stays quick
 _FASTEST = 13
 _FASTEST_RATE = 240  # frames/s that SVT-AV1 accepts; a higher one is only understated to it, no picture is left out
+_TIME_BASE = "1:90000"  # s; finer than any container's times and than Matroska's milliseconds
 _OLD_SVT_SHIFT = 2  # SVT-AV1 1.x does at preset 8 about what 2.x and later do at 6
 
-# Source: what ffmpeg's Matroska muxer takes and plays back bit-exactly (each was tried).
+# Source: what ffmpeg's Matroska muxer takes and plays back bit-exactly (each was tried). Other sound of RealMedia
+# (cook, sipr, ra_288, atrac3) has a name in Matroska too, but that muxer refuses it.
 _AUDIO_COPY = frozenset(
     {
         *("aac", "ac3", "eac3", "dts", "truehd", "mlp", "mp1", "mp2", "mp3", "opus", "vorbis", "flac", "alac", "tta"),
         *("wavpack", "pcm_u8", "pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_s32le", "pcm_s32be"),
         *("pcm_f32le", "pcm_f64le", "pcm_alaw", "pcm_mulaw", "adpcm_ms", "adpcm_ima_wav", "adpcm_g726", "wmav1"),
-        *("wmav2", "wmapro", "wmalossless", "amr_nb", "amr_wb", "ra_144", "ra_288", "cook", "atrac3", "sipr"),
+        *("wmav2", "wmapro", "wmalossless", "amr_nb", "amr_wb", "ra_144"),
     }
 )
 _LOSSLESS_FLOAT = {
@@ -73,12 +75,14 @@ class EncodeOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encoder:
-    """An encoder that passed its trial. ``modern``: takes the SVT-AV1 parameters of version 2 and later."""
+    """An encoder that passed its trial. ``modern``: takes the SVT-AV1 parameters of version 2 and later; ``crops``: its
+    ffmpeg cuts pictures as the container says unless told not to."""
 
     name: str
     ffmpeg: Path
     svt_version: tuple[int, ...] = ()
     modern: bool = True
+    crops: bool = False
 
     @property
     def is_hardware(self) -> bool:
@@ -362,6 +366,8 @@ def encode_command(
     guard = {SAFE_INPUT[0][1:]: SAFE_INPUT[1], SAFE_INPUT[2][1:]: SAFE_INPUT[3]}
     if plan.action != "transcode" and plan.facts.container == "avi":
         guard["fflags"] = "+genpts"  # AVI has no timestamps, which a copy needs and an encode does not
+    if encoder.crops and plan.action == "transcode":
+        guard["apply_cropping"] = "codec"  # what a container only hides is part of the picture
     given = ffmpeg.input(f"file:{source}", **guard)
     nodes = [given[str(kept.source.index)] for kept in plan.kept("video", "audio", "subtitle", "attachment")]
     command: list[str] = ffmpeg.output(*nodes, f"file:{target}", format="matroska").compile(cmd=str(encoder.ffmpeg))
@@ -417,7 +423,8 @@ def _arguments(
                     filters=_filters(plan, kept.source),
                 )
                 before = before or before_one
-                after += [*own, f"-fps_mode:{spec}", "passthrough"]
+                # Without a time base of its own the encoder rounds each time to the frame rate that ffmpeg guesses.
+                after += [*own, f"-fps_mode:{spec}", "passthrough", f"-enc_time_base:{spec}", _TIME_BASE]
             else:
                 after += [f"-c:{spec}", *_codec_arguments(kept, spec)]
             after += _tag_arguments(kept, spec)

@@ -7,7 +7,7 @@ on PATH neither (a distribution's build lacks the newer encoders).
 import re
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tools.core.errors import EncoderStalled, NoEncoder, PipelineError
@@ -77,9 +77,9 @@ def try_encoders(options: EncodeOptions) -> list[Trial]:
     """Every encoder of every candidate, tried. Raises NoEncoder where there is no ffmpeg at all."""
     trials = []
     for ffmpeg in find_ffmpegs(options.ffmpeg):
-        version = _version(ffmpeg)
+        version, crops = _version(ffmpeg), _crops(ffmpeg)
         wanted = PREFERENCE if options.encoder == "auto" else (options.encoder,)
-        trials += [_try(ffmpeg, version, name, options) for name in wanted]
+        trials += [_try(ffmpeg, version, crops, name, options) for name in wanted]
     return trials
 
 
@@ -104,14 +104,24 @@ def _version(ffmpeg: Path) -> str:
     return match.group(1) if match else "unknown"
 
 
-def _try(ffmpeg: Path, version: str, name: str, options: EncodeOptions) -> Trial:
+def _crops(ffmpeg: Path) -> bool:
+    """Whether this ffmpeg cuts pictures as the container says (since 7.1), and so has the option that turns it off."""
+    picture = ["-apply_cropping", "codec", "-f", "lavfi", "-i", "color=black:s=64x64:r=25:d=0.04", "-f", "null", "-"]
+    try:
+        command: list[str | Path] = [ffmpeg, "-hide_banner", "-v", "error", "-nostdin", *picture]
+        return run(command, limits=Limits(timeout=_TRIAL_TIME)).status == 0
+    except (OSError, PipelineError):
+        return False
+
+
+def _try(ffmpeg: Path, version: str, crops: bool, name: str, options: EncodeOptions) -> Trial:
     """A few frames with the options of a real run; for SVT-AV1 first with the parameters that older builds lack."""
     reason = ""
     for modern in (True, False) if name == "libsvtav1" else (True,):
-        encoder = Encoder(name=name, ffmpeg=ffmpeg, svt_version=(), modern=modern)
+        encoder = Encoder(name=name, ffmpeg=ffmpeg, modern=modern, crops=crops)
         works, output = _trial_run(encoder, options)
         if works:
-            encoder = Encoder(name=name, ffmpeg=ffmpeg, svt_version=_svt_version(output), modern=modern)
+            encoder = replace(encoder, svt_version=_svt_version(output))
             return Trial(ffmpeg, version, name, True, "works", encoder)
         reason = reason or _last_line(output)
     return Trial(ffmpeg, version, name, False, reason)
@@ -124,7 +134,7 @@ def _trial_run(encoder: Encoder, options: EncodeOptions) -> tuple[bool, str]:
         encoder.ffmpeg,
         "-hide_banner",
         "-v",
-        "error",
+        "warning",
         "-nostdin",
         *before,
         *picture,
@@ -145,5 +155,5 @@ def _svt_version(output: str) -> tuple[int, ...]:
 
 
 def _last_line(output: str) -> str:
-    lines = [line for line in output.splitlines() if line.strip() and "Svt[info]" not in line]
+    lines = [line for line in output.splitlines() if line.strip() and "Svt[" not in line]
     return lines[0][:200] if lines else "failed without a word"

@@ -5,6 +5,7 @@ demuxers of real video containers may open the file, by ``file:``.
 """
 
 import json
+import re
 import threading
 from array import array
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ from tools.media.container import share_there, sniff
 from tools.runtime.child import ChildOutgrew, ChildTimeout, Ended, Limits, run
 
 # Source: ffmpeg -demuxers; names that a build lacks do no harm.
-FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,asf,flv,rm,mpegts,mpeg,mpegvideo,ogg,ivf"
+FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,asf,flv,rm,mpegts,mpeg,mpegvideo,ogg,ivf,mxf"
 SAFE_INPUT = ("-protocol_whitelist", "file,pipe", "-format_whitelist", FORMATS)
 
 MAX_STREAMS = 1200  # fansubs carry hundreds of fonts
@@ -36,9 +37,10 @@ class Stream:
     """One stream, its packets counted. ``kind`` video | audio | subtitle | attachment | data | cover.
 
     ``discarded`` packets (before an edit list's start) are not among ``packets``; ``bytes`` is their payload, ``cues``
-    those with more in them than an empty text. ``begin``/``end`` in s, None without timestamps; ``times`` those of
-    each picture or subtitle (``ends`` its end), ``key_begin`` of the first keyframe, ``lead`` packets before it;
-    ``gaps`` of an audio stream (from, to); ``hdr`` the side data of the first picture by type, where it has HDR.
+    those with more in them than an empty text, ``blanks`` those of a video that only say "as before". ``begin``/``end``
+    in s, None without timestamps; ``times`` those of each picture or subtitle (``ends`` its end), ``key_begin`` of the
+    first keyframe, ``lead`` packets before it; ``gaps`` of an audio stream (from, to); ``hdr`` the side data of the
+    first picture by type, where it has HDR; ``is_foreign``: ffprobe does not know the codec, so that facts are missing.
     """
 
     index: int
@@ -49,6 +51,7 @@ class Stream:
     discarded: int = 0
     bytes: int = 0
     cues: int = 0
+    blanks: int = 0
     begin: float | None = None
     end: float | None = None
     has_times: bool = True
@@ -58,6 +61,7 @@ class Stream:
     ends: "array[float]" = field(default_factory=lambda: array("d"))
     gaps: list[tuple[float, float]] = field(default_factory=list)
     hdr: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    is_foreign: bool = False
 
     @property
     def tags(self) -> Mapping[str, str]:
@@ -130,8 +134,11 @@ class Facts:
         return min((s.begin for s in self.streams if s.begin is not None and s.kind != "subtitle"), default=0.0)
 
 
-def probe(path: Path, ffprobe: Path, stop: threading.Event | None = None) -> Facts:
-    """Everything about a file, its packets counted. Raises ProbeError for what can't be read or passes the limits."""
+def probe(path: Path, ffprobe: Path, stop: threading.Event | None = None, *, ffmpeg: Path | None = None) -> Facts:
+    """Everything about a file, its packets counted. Raises ProbeError for what can't be read or passes the limits.
+
+    ``ffmpeg``: the program that will do the work; its names of the codecs count, where it knows more than ffprobe.
+    """
     size = path.stat().st_size
     container = sniff(path)
     asking = _Asking(path, ffprobe, Limits(timeout=_TIMEOUT_BASE + _TIMEOUT_PER_GB * size / 1e9, rss=_MAX_RSS), stop)
@@ -139,6 +146,8 @@ def probe(path: Path, ffprobe: Path, stop: threading.Event | None = None) -> Fac
     about = asking.run(["-show_format", "-show_streams", "-show_chapters", "-of", "json"], reader)
     content = reader.content()
     streams = _streams(content)
+    if ffmpeg is not None:
+        _correct(streams, asking.codecs(ffmpeg))
     _check(streams)
     counter = _PacketCounter({stream.index: stream for stream in streams})
     shown = "packet=stream_index,pts_time,dts_time,duration_time,size,flags"
@@ -155,7 +164,7 @@ def probe(path: Path, ffprobe: Path, stop: threading.Event | None = None) -> Fac
         streams=tuple(streams),
         chapters=tuple(content.get("chapters") or ()),
         tags={str(k): str(v) for k, v in (header.get("tags") or {}).items()},
-        duration=_number(header.get("duration")),
+        duration=None if _is_endless(streams) else _number(header.get("duration")),
         size=size,
         container=container,
         share_there=share_there(path, container),
@@ -183,6 +192,37 @@ class _Asking:
         self.run([*chosen, "-show_entries", "frame=side_data_list", "-of", "json"], reader)
         frames = reader.content().get("frames") or [{}]
         return {str(entry.get("side_data_type")): entry for entry in frames[0].get("side_data_list") or ()}
+
+    def codecs(self, ffmpeg: Path) -> dict[int, tuple[str, str]]:
+        """Kind and codec of each stream as ffmpeg's own report at opening names them, by index."""
+        said: list[str] = []
+        command: list[str | Path] = [ffmpeg, "-hide_banner", "-nostdin", *SAFE_INPUT, "-i", f"file:{self._path}"]
+        try:
+            run(command, limits=self._limits, stop=self._stop, on_complaint=said.append)
+        except (ChildTimeout, ChildOutgrew) as exc:
+            raise ProbeError(f"reading it {exc}") from exc
+        found = [match for line in said if (match := _STREAM_LINE.match(line))]
+        return {int(match[1]): (match[2].lower(), match[3]) for match in found}
+
+
+# Source: ffmpeg's av_dump_format: ``Stream #0:1[0x2](und): Audio: pcm_s24le (ipcm / …), …``.
+_STREAM_LINE = re.compile(r"\s*Stream #0:(\d+)\S*: (Video|Audio|Subtitle): (\w+)")
+
+
+def _correct(streams: list[Stream], told: Mapping[int, tuple[str, str]]) -> None:
+    """Codecs that ffprobe does not know, or takes for others (integer sound in MP4), as ffmpeg names them."""
+    for stream in streams:
+        kind, codec = told.get(stream.index, ("", "none"))
+        if kind == stream.kind and codec not in {"none", "unknown", stream.codec}:
+            stream.is_foreign = stream.codec == "unknown"
+            stream.codec = codec
+
+
+_ALL_ONES = 2**32 - 1  # a duration that the writer did not know. Source: ISO/IEC 14496-12 §8.2.2
+
+
+def _is_endless(streams: list[Stream]) -> bool:
+    return any(stream.facts.get("duration_ts") == _ALL_ONES for stream in streams)
 
 
 class _Reader:
@@ -232,6 +272,7 @@ class _PacketCounter:
         stream.packets += 1
         stream.bytes += size
         stream.cues += size > _EMPTY_TEXT
+        stream.blanks += size <= _NO_PICTURE
         pts = _number(values.get("pts_time"))
         if pts is None:
             stream.has_times = False
@@ -259,6 +300,7 @@ class _PacketCounter:
 
 
 _EMPTY_TEXT = 2  # bytes of a mov_text sample that shows nothing
+_NO_PICTURE = 8  # bytes; recorders mark a picture that was skipped by a packet with next to nothing in it
 
 
 def _streams(content: Mapping[str, Any]) -> list[Stream]:

@@ -39,7 +39,7 @@ def verify(plan: Plan, source: Path, output: Path, broken: int, checking: Checki
 
     ``broken``: pictures of the source that its decoder complained about.
     """
-    made = probe(output, checking.ffprobe, checking.stop)
+    made = probe(output, checking.ffprobe, checking.stop, ffmpeg=checking.encoder.ffmpeg)
     differences = census(plan, made)
     lost, warnings = frames(plan, made, checking.min_percent)
     differences += lost

@@ -92,7 +92,8 @@ def trial_lines(trials: Sequence[Trial]) -> list[str]:
     """The table of the candidates, below the encoder's line."""
     rows = []
     for trial in trials:
-        result = "works" if trial.works else f"no: {trial.reason}"
+        made_by = f" ({trial.usable.label})" if trial.usable is not None else ""
+        result = f"works{made_by}" if trial.works else f"no: {trial.reason}"
         rows.append(f"{'':<21} {trial.encoder:<11} {trial.ffmpeg} {trial.version}: {result}"[:300])
     return rows
 

@@ -1,0 +1,127 @@
+"""Which encoder takes a file: the best that passed its trial, the next where it fails, fewer threads where it grows."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.convert import CONVERTER, convert, refusal
+from tests.media import make_clip
+from tools.media.converter import Converter, EncodeOptions
+from tools.media.ffmpeg import choose, try_encoders
+
+BUNDLED = CONVERTER._chosen().ffmpeg
+DEBIAN = Path("/usr/bin/ffmpeg")
+
+
+def program(folder: Path, rules: str) -> Path:
+    """An ffmpeg that is the real one but for ``rules``, branches of a case over the whole command line."""
+    path = folder / "ffmpeg"
+    path.write_text(f'#!/bin/bash\nreal={BUNDLED}\ncase "$*" in\n{rules}\nesac\nexec "$real" "$@"\n', encoding="utf-8")
+    path.chmod(0o755)
+    return path
+
+
+def debian() -> Path:
+    if not DEBIAN.exists():
+        pytest.skip("no ffmpeg of a distribution here")
+    return DEBIAN
+
+
+def test_card_that_fails_on_a_file_hands_it_to_the_next_encoder_and_is_tried_anew(tmp_path: Path) -> None:
+    # No card here: the stand-in says yes to its trial until it falls over, and never encodes.
+    card = program(
+        tmp_path,
+        f"""*lavfi*av1_nvenc*) [ ! -e {tmp_path}/fell ]; exit ;;
+        *av1_nvenc*) touch {tmp_path}/fell; echo 'OpenEncodeSessionEx failed: out of memory (10)' >&2; exit 187 ;;""",
+    )
+    converter = Converter(EncodeOptions(preset=12, ffmpeg=str(card)))
+    assert converter.prepare().startswith("av1_nvenc")
+    source = make_clip(tmp_path / "in.mp4")
+    first = convert(source, tmp_path / "first.mkv", converter)
+    assert first.encoder.startswith("libsvtav1")
+    assert [line for line in first.warnings if "av1_nvenc" in line and "out of memory" in line]
+    assert converter.prepare().startswith("libsvtav1")
+    assert not [line for line in convert(source, tmp_path / "second.mkv", converter).warnings if "av1_nvenc" in line]
+
+
+def test_software_that_stops_midway_is_the_file_s_fault_and_not_repeated_by_the_next(tmp_path: Path) -> None:
+    broken = program(
+        tmp_path,
+        f"""*lavfi*) ;;
+        *libaom*) touch {tmp_path}/asked ;;
+        *"-f matroska"*)
+          printf 'frame=5\\nout_time_us=200000\\nprogress=continue\\n'; echo 'broken inside' >&2; exit 1 ;;""",
+    )
+    converter = Converter(EncodeOptions(preset=12, ffmpeg=str(broken)))
+    assert "broken inside" in refusal(make_clip(tmp_path / "in.mp4"), tmp_path / "out.mkv", converter)
+    assert not (tmp_path / "asked").exists()
+
+
+def test_every_candidate_is_tried_and_the_newest_svt_goes_first() -> None:
+    trials = try_encoders(EncodeOptions())
+    assert {trial.ffmpeg for trial in trials} >= {BUNDLED}
+    assert {trial.encoder for trial in trials} == {"av1_nvenc", "av1_qsv", "av1_vaapi", "libsvtav1", "libaom-av1"}
+    assert all(trial.works or trial.reason for trial in trials)
+    versions = [encoder.svt_version for encoder in choose(EncodeOptions()).encoders if encoder.name == "libsvtav1"]
+    assert versions == sorted(versions, reverse=True)
+
+
+def test_old_svt_gets_its_own_preset_and_no_parameter_that_it_lacks(tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "in.mp4", seconds=0.3)
+    old = convert(source, tmp_path / "old.mkv", Converter(EncodeOptions(preset=9, ffmpeg=str(debian()))))
+    new = convert(source, tmp_path / "new.mkv", Converter(EncodeOptions(preset=9, ffmpeg=str(BUNDLED))))
+    assert "variance-boost" in new.settings and "-preset 9" in new.settings
+    if "SVT-AV1 1." in old.encoder:
+        assert "variance-boost" not in old.settings and "-preset 11" in old.settings
+
+
+def test_setting_names_the_one_program_that_counts(tmp_path: Path) -> None:
+    mine = program(tmp_path, "")
+    assert {trial.ffmpeg for trial in try_encoders(EncodeOptions(ffmpeg=str(mine)))} == {mine}
+    assert {trial.encoder for trial in try_encoders(EncodeOptions(encoder="libaom-av1"))} == {"libaom-av1"}
+
+
+def test_encode_that_outgrows_memory_starts_again_with_fewer_threads(tmp_path: Path) -> None:
+    hungry = "exec python3 -c 'import time; held = bytearray(700 << 20); time.sleep(60)'"
+    greedy = program(tmp_path, f'*lavfi*|*lp=1*|*"-f null"*|*streamhash*) ;;\n*"-f matroska"*) {hungry} ;;')
+    converter = Converter(EncodeOptions(preset=12, ffmpeg=str(greedy), max_encode_rss=600 << 20))
+    report = convert(make_clip(tmp_path / "in.mp4"), tmp_path / "out.mkv", converter)
+    assert "lp=1" in report.settings
+
+
+def test_encode_that_outgrows_memory_with_one_thread_is_refused(tmp_path: Path) -> None:
+    hungry = "exec python3 -c 'import time; held = bytearray(700 << 20); time.sleep(60)'"
+    greedy = program(tmp_path, f'*lavfi*) ;;\n*"-f matroska"*) {hungry} ;;')
+    converter = Converter(EncodeOptions(preset=12, ffmpeg=str(greedy), max_encode_rss=600 << 20))
+    assert "MAX_ENCODE_RSS" in refusal(make_clip(tmp_path / "in.mp4"), tmp_path / "out.mkv", converter)
+
+
+def test_result_of_a_run_that_ends_with_0_and_half_the_pictures_is_refused(tmp_path: Path) -> None:
+    half = program(tmp_path, '*lavfi*) ;;\n*"-f matroska"*) exec "$real" "${@:1:$#-1}" -frames:v 12 "${@: -1}" ;;')
+    converter = Converter(EncodeOptions(preset=12, ffmpeg=str(half)))
+    assert "only 12 of 24 frames" in refusal(make_clip(tmp_path / "in.mkv"), tmp_path / "out.mkv", converter)
+
+
+def test_every_run_that_opens_a_source_is_fenced_in(tmp_path: Path) -> None:
+    """All command lines, of the encoder and of the checks, as the programs see them."""
+    seen = program(tmp_path, f"""*) printf '%s\\0' "$@" >> {tmp_path}/seen; printf '\\n' >> {tmp_path}/seen ;;""")
+    source = make_clip(tmp_path / "in.mp4")
+    convert(source, tmp_path / "out.mkv", Converter(EncodeOptions(preset=12, ffmpeg=str(seen))))
+    runs = [line.split("\0")[:-1] for line in (tmp_path / "seen").read_text("utf-8").splitlines()]
+    opening = [run for run in runs if any(str(tmp_path) in part for part in run)]
+    assert len(opening) >= 2
+    for run in opening:
+        where = run.index("-i")
+        assert run[where + 1].startswith("file:/") and run[run.index("-protocol_whitelist") + 1] == "file,pipe"
+        assert run.index("-format_whitelist") < where and "-nostdin" in run
+
+
+def test_doctor_prints_the_whole_table(tmp_path: Path) -> None:
+    from tests.programs import ROOT
+
+    command = ["python3", str(ROOT / "tools/doctor.py"), "--modelscope-endpoint", "http://127.0.0.1:9"]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
+    for name in ("av1_nvenc", "av1_qsv", "av1_vaapi", "libsvtav1", "libaom-av1"):
+        assert name in said
+    assert "works (libsvtav1 SVT-AV1 " in said
