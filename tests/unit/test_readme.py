@@ -60,7 +60,7 @@ def test_chinese_settings_table_has_the_same_names_and_defaults_and_other_meanin
 @pytest.mark.parametrize("path", [ENGLISH, CHINESE], ids=lambda path: path.name)
 def test_every_program_and_link_exists(path: Path) -> None:
     text = _text(path)
-    programs = set(re.findall(r"\b(?:tools|tests)/\w+\.(?:py|sh)", text)) | {"start_monitoring.sh"}
+    programs = set(re.findall(r"\b(?:tools|tests|deploy)/\w+\.(?:py|sh)", text)) | {"start_monitoring.sh"}
     for program in programs:
         assert (config.ROOT / program).is_file(), program
     for link in re.findall(r"\]\(([^):]+)\)", text):

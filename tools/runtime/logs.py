@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import quote
 
+from tools.runtime.owner import give_to_owner
+
 BATCH_DONE = "批次处理成功"
 """Marker of a batch that is published in full, at INFO."""
 BATCH_FAILED = "批次处理失败"
@@ -89,6 +91,7 @@ def set_up(program: str, log_dir: Path, secrets: Iterable[str] = ()) -> None:
         root.removeHandler(handler)
         handler.close()
     new: list[logging.Handler] = [WatchedFileHandler(log_dir / LOG_FILE, encoding="utf-8")]
+    give_to_owner(log_dir / LOG_FILE)
     if not [handler for handler in root.handlers if isinstance(handler, logging.StreamHandler)]:
         terminal: IO[str] = sys.stderr
         new.append(_TerminalHandler(terminal))

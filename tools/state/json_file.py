@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tools.core.errors import CorruptState, DiskFull, PipelineError, StateError
+from tools.runtime.owner import give_to_owner
 
 log = logging.getLogger("animation.state")
 T = TypeVar("T")
@@ -39,7 +40,9 @@ class JsonFile:
         from filelock import FileLock  # late: --status reads without it
 
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.path.with_name(f".{self.path.name}.lock"), thread_local=False):
+        lock = self.path.with_name(f".{self.path.name}.lock")
+        with FileLock(lock, thread_local=False):
+            give_to_owner(lock)
             yield
 
     def stamp(self) -> tuple[int, int, int] | None:
@@ -136,6 +139,7 @@ class JsonFile:
         with contextlib.suppress(OSError):  # without the sum a reader parses the file, that is all
             if vouched:
                 self._sum.write_bytes(_sum_of(content))
+                give_to_owner(self._sum)
             else:
                 self._sum.unlink(missing_ok=True)
 
@@ -147,6 +151,7 @@ class JsonFile:
                 stream.flush()
                 self._date(stream.fileno())
                 os.fsync(stream.fileno())
+            give_to_owner(temporary)
             if keep_previous and self.path.exists():
                 self.previous.unlink(missing_ok=True)
                 os.link(self.path, self.previous)

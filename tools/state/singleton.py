@@ -9,6 +9,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from tools.core.errors import AlreadyRunning
+from tools.runtime.owner import give_to_owner
 
 
 class Singleton:
@@ -16,7 +17,8 @@ class Singleton:
 
     def __init__(self, log_dir: Path, program: str) -> None:
         self._program = program
-        self._lock = FileLock(log_dir / f".{program}.lock", timeout=0, thread_local=False)
+        self._path = log_dir / f".{program}.lock"
+        self._lock = FileLock(self._path, timeout=0, thread_local=False)
         self._holder = log_dir / f".{program}.pid"
 
     def acquire(self) -> None:
@@ -26,6 +28,7 @@ class Singleton:
             self._lock.acquire()
         except Timeout:
             raise AlreadyRunning(f"a {self._program} runs here already ({self._who()}): end that one first") from None
+        give_to_owner(self._path)
         with contextlib.suppress(OSError):  # a full disk: the lock itself holds, only its name plate is missing
             self._holder.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}), encoding="utf-8")
 

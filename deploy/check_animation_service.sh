@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Says in one line whether the monitor and the processor work, for cron or Nagios: exit status 0 all is well, 1 warning,
+# 2 critical. Reads the state files alone, needs no .venv and no rights beyond reading them; --help tells the thresholds.
+set -euo pipefail
+
+project=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/.." && pwd)
+if ! command -v python3 >/dev/null; then
+  echo "CRITICAL - python3 is missing, nothing can be checked"
+  exit 2
+fi
+exec python3 -B "$project/tools/health.py" "$@"

@@ -1,0 +1,232 @@
+#!/usr/bin/env bash
+# Installs the monitor and the processor as systemd services, and the rotation of their log. Harmless when run twice; run
+# it again after an upgrade, and after LOG_DIR or WORK_DIR changed in .env. Starts nothing.
+#   sudo bash deploy/install.sh [--user NAME] [--root DIR]
+set -euo pipefail
+umask 022
+
+here=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")" && pwd)
+# shellcheck source=paths.sh
+. "$here/paths.sh"
+user=animation stage=
+
+usage() {
+  say "usage: bash deploy/install.sh [--user NAME] [--root DIR]"
+  say "  --user NAME  the user of the services; made when missing (default: animation)"
+  say "  --root DIR   put the files below DIR instead of /, make no user, hand nothing over"
+}
+
+# --- what this machine has --------------------------------------------------------------------------------------------
+
+# Unit files and logrotate take some characters for their own, even in a quoted path.
+need_plain() {
+  if [[ $2 == *[\"\\%\$\'\`*?{}[]* || $2 == *[[:cntrl:]]* ]]; then
+    fail "$1=$2 has a character that a service file can't hold: use another folder"
+  fi
+}
+
+# The configuration itself is asked, so the services get the folders that the commands use.
+ask_paths() {
+  "$project/.venv/bin/python3" - "$project" <<'PY'
+import argparse, sys
+sys.path[0] = sys.argv[1]
+import config
+from tools.startup import read_settings
+try:
+    settings = read_settings(argparse.Namespace(), {})
+except config.ConfigError as exc:
+    sys.exit(f"install.sh: {exc}")
+work_dir = settings.paths.work_dir.resolve() if "WORK_DIR" in settings.given else ""
+print(settings.paths.log_dir.resolve(), work_dir, sep="\0", end="\0")
+PY
+}
+
+read_paths() {
+  local found
+  bash "$project/start_monitoring.sh" --setup-only >/dev/null || fail "the set-up failed, see above"
+  mapfile -d '' found < <(ask_paths)
+  [ ${#found[@]} = 2 ] || exit 1
+  log_dir=${found[0]} work_dir=${found[1]}
+  need_plain "the project's folder" "$project"
+  need_own LOG_DIR "$log_dir"
+  [ -z "$work_dir" ] || need_own WORK_DIR "$work_dir"
+}
+
+# A folder that is handed to the services must not be one that others use.
+need_own() {
+  need_plain "$1" "$2"
+  case $2 in
+    /*/*) ;;
+    *) fail "$1=$2 is not a folder of its own: give another one in .env" ;;
+  esac
+  case $2 in
+    /var/log | /var/lib | /var/cache | /var/tmp | /usr/* | /etc/* | /dev/* | /proc/* | /sys/* | "$project")
+      fail "$1=$2 is not a folder of its own: give another one in .env"
+      ;;
+  esac
+}
+
+# --- units ------------------------------------------------------------------------------------------------------------
+
+is_below() {
+  local path
+  for path in "$project" "$log_dir" ${work_dir:+"$work_dir"}; do
+    case $path/ in "$1"/*) return 0 ;; esac
+  done
+  return 1
+}
+
+# The file of the repository with this machine's paths, user and version of systemd. Paths come last, each once.
+render() {
+  local text
+  text=$(<"$1")
+  text=${text//"User=animation"/"User=$user"}
+  text=${text//"Group=animation"/"Group=$group"}
+  text=${text//"su animation animation"/"su $user $group"}
+  # What hides a place must not hide the project.
+  if is_below /home || is_below /root; then text=${text//"ProtectHome=yes"/"ProtectHome=read-only"}; fi
+  if is_below /tmp || is_below /var/tmp; then
+    text=${text//"PrivateTmp=yes"/"PrivateTmp=no"}
+    text=${text//"ReadWritePaths="/"ReadWritePaths=/tmp "}
+  fi
+  if [ -n "$work_dir" ]; then text=${text//"ReadWritePaths="/"ReadWritePaths=\"-/var/cache/animation\" "}; fi
+  if [ "$(systemd_version)" -ge 254 ]; then
+    text=${text//"RestartSec=30"/$'RestartSec=5\nRestartSteps=6\nRestartMaxDelaySec=300'}
+  fi
+  text=${text//"/var/cache/animation"/$'\1'}
+  text=${text//"/opt/animation/log"/$'\2'}
+  text=${text//"/opt/animation"/"$project"}
+  text=${text//$'\2'/"$log_dir"}
+  text=${text//$'\1'/"${work_dir:-$cache}"}
+  printf '%s%s\n\n%s\n' "$mark" "$project" "$text"
+}
+
+systemd_version() {
+  local version
+  version=$(systemctl --version 2>/dev/null | sed -n '1s/^systemd \([0-9]*\).*/\1/p') || true
+  echo "${version:-0}"
+}
+
+put() {
+  local target=$stage$2 new
+  new=$(render "$1")
+  if [ -e "$target" ]; then
+    local owner
+    owner=$(project_of "$target")
+    [ -n "$owner" ] || fail "$target exists and was not made by this script: move it away, then run this again"
+    if [ "$owner" != "$project" ] && [ -e "$owner/deploy/uninstall.sh" ]; then
+      fail "$target belongs to $owner: run \`bash \"$owner/deploy/uninstall.sh\"\` first"
+    fi
+    [ "$new" != "$(<"$target")" ] || return 0
+  fi
+  mkdir -p "$(dirname -- "$target")"
+  printf '%s\n' "$new" >"$target.new"
+  mv -f -- "$target.new" "$target"
+  changed=yes
+  say "wrote $target"
+}
+
+# --- user and folders -------------------------------------------------------------------------------------------------
+
+need_user() {
+  if ! getent passwd "$user" >/dev/null; then
+    useradd --system --user-group --home-dir "$home" --no-create-home --shell "$(type -P nologin false | head -n 1)" --comment "$made" "$user"
+    say "made the user $user"
+  elif [ "$(id -u "$user")" = 0 ]; then
+    fail "the services do not run as root: give --user another name"
+  fi
+  group=$(id -gn "$user")
+  [ "$(getent passwd "$user" | cut -d: -f5)" = "$made" ] || return 0
+  local card
+  for card in render video; do # whose files in /dev/dri are the graphics cards
+    if getent group "$card" >/dev/null && ! id -nG "$user" | grep -qw "$card"; then usermod -aG "$card" "$user"; fi
+  done
+}
+
+make_folders() {
+  # Only a folder that is missing is made, so a mode that somebody set stays.
+  local folder
+  for folder in "$home" "$cache" ${work_dir:+"$work_dir"}; do
+    [ -d "$folder" ] || install -d -m 0700 "$folder"
+    chown -R -h "$user:$group" "$folder"
+  done
+  [ -d "$log_dir" ] || install -d -m 0755 "$log_dir"
+  hand_over "$user:$group"
+}
+
+# Tried as the user itself: a folder above the project may be closed to it, or .venv's Python lie in somebody's home.
+try_as_user() {
+  local python
+  python=$(readlink -f "$project/.venv/bin/python3")
+  case $python in
+    /home/* | /root/*) fail ".venv uses $python, which the user $user can't run: rm -rf \"$project/.venv\", then PATH=/usr/bin:\$PATH bash \"$0\"" ;;
+  esac
+  runuser -u "$user" -- "$project/.venv/bin/python3" "$project/tools/queue_processor.py" --status >/dev/null ||
+    fail "the user $user can't run the programs in $project, see above: move the project to a folder that all may read, such as /opt/animation"
+}
+
+warn_of_running() {
+  local program
+  for program in monitor processor; do
+    if [ -e "$log_dir/.$program.lock" ] && ! flock -n "$log_dir/.$program.lock" true && ! is_active "$program"; then
+      say "note: a $program runs already, outside of systemd: end it before you start the service (tmux kill-session -t animation_monitor)"
+    fi
+  done
+}
+
+is_active() { has_systemd && systemctl -q is-active "animation-$1"; }
+
+reload() {
+  [ -z "$stage" ] || return 0
+  if ! has_systemd; then
+    say "note: systemd does not run here; the files are in place for when it does"
+    return 0
+  fi
+  systemctl daemon-reload
+  if [ "$changed" = yes ] && { is_active monitor || is_active processor; }; then
+    say "note: the services run with what they were started with: sudo systemctl restart animation-monitor animation-processor"
+  fi
+}
+
+next_steps() {
+  say "Installed. 已安装。"
+  if [ -z "$stage" ] && [ ! -e "$project/.env" ]; then
+    say "  token and datasets 令牌和数据集  sudo install -m 600 -o $user -g $group /dev/null \"$project/.env\" && sudo -e \"$project/.env\""
+  fi
+  say "  start 启动     sudo systemctl enable --now animation-monitor animation-processor"
+  say "  state 状态     systemctl status animation-monitor animation-processor"
+  say "  log 日志       journalctl -u animation-processor -f    tail -F \"$log_dir/processing.log\""
+  say "  check 检查     bash \"$project/deploy/check_animation_service.sh\" --log-dir \"$log_dir\" --work-dir \"${work_dir:-$cache}\""
+  say "  remove 卸载    sudo bash \"$project/deploy/uninstall.sh\""
+}
+
+while [ $# -gt 0 ]; do
+  case $1 in
+    --user | --root)
+      [ -n "${2:-}" ] || { usage >&2 && exit 2; }
+      if [ "$1" = --user ]; then user=$2; else stage=$2; fi
+      shift 2
+      ;;
+    -h | --help) usage && exit 0 ;;
+    *) usage >&2 && exit 2 ;;
+  esac
+done
+[[ $user =~ ^[a-z_][a-z0-9_-]{0,31}$ ]] || fail "--user $user is no name for a user"
+group=$user changed=no
+if [ -n "$stage" ]; then
+  mkdir -p "$stage"
+  stage=$(cd -- "$stage" && pwd)
+else
+  need_root
+fi
+read_paths
+[ -n "$stage" ] || need_user
+for unit in "${units[@]}"; do put "$here/$unit" "/etc/systemd/system/$unit"; done
+put "$here/animation-processor.logrotate" "$rotation"
+if [ -z "$stage" ]; then
+  warn_of_running
+  make_folders
+  try_as_user
+fi
+reload
+next_steps

@@ -1,0 +1,38 @@
+# shellcheck shell=bash
+# What install.sh and uninstall.sh must agree on: names, places, marks, and whose the folders are. Sourced by both.
+# shellcheck disable=SC2034 # used by those that source this
+
+project=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/.." && pwd)
+units=(animation-monitor.service animation-processor.service)
+rotation=/etc/logrotate.d/animation-processor
+home=/var/lib/animation
+cache=/var/cache/animation
+mark="# Made by deploy/install.sh of "
+made="animation pipeline, made by deploy/install.sh"
+log_dir="" work_dir=""
+
+say() { printf '%s\n' "$*"; }
+fail() {
+  printf '%s: %s\n' "$(basename -- "$0")" "$*" >&2
+  exit 1
+}
+need_root() { [ "$(id -u)" = 0 ] || fail "must run as root: sudo bash \"$0\" (or --root DIR to only look at the files)"; }
+has_systemd() { [ -d /run/systemd/system ] && command -v systemctl >/dev/null; }
+
+# Whose file this is: the project folder that its first line names; empty when it is not ours.
+project_of() { sed -n "1s|^$mark||p" "$1"; }
+
+# Gives what the programs write, and .env, to USER:GROUP: never a file that they do not know, nor through a link.
+hand_over() {
+  local found
+  chown -h "$1" "$log_dir"
+  find "$log_dir" -maxdepth 1 \( -name 'processing.log*' -o -name '*.json' -o -name '*.json.*' -o -name '.*.json.*' \
+    -o -name '.monitor.*' -o -name '.processor.*' \) -type f -exec chown -h "$1" {} +
+  for found in "$log_dir/journal" ${work_dir:+"$work_dir"} "$cache"; do
+    [ ! -d "$found" ] || chown -R -h "$1" "$found"
+  done
+  if [ -f "$project/.env" ] && [ ! -L "$project/.env" ]; then
+    chown "$1" "$project/.env"
+    chmod 600 "$project/.env"
+  fi
+}

@@ -1,0 +1,87 @@
+"""The check's decisions: which state of the programs is which exit status, and that it is always one line."""
+
+from typing import Any
+
+import pytest
+
+from tools.report.health import (
+    Holder,
+    Level,
+    Limits,
+    Trouble,
+    count_items,
+    judge_disk,
+    judge_pause,
+    judge_program,
+    judge_queue,
+    line,
+)
+
+ALIVE = Holder(True, True)
+
+
+@pytest.mark.parametrize(
+    ("holder", "age", "said"),
+    [
+        (ALIVE, 0.0, None),
+        (ALIVE, 100.0, None),
+        (Holder(True, None), 100.0, None),
+        (ALIVE, -50.0, None),
+        (ALIVE, 101.0, "stalled"),
+        (ALIVE, -101.0, "in the future"),
+        (ALIVE, None, "yet"),
+        (Holder(True, False), 0.0, "died"),
+        (Holder(False), 0.0, "does not run"),
+        (Holder(True, None), 101.0, "stalled"),
+    ],
+)
+def test_program_is_critical_when_gone_or_silent(holder: Holder, age: float | None, said: str | None) -> None:
+    found = judge_program("monitor", holder, age, 100.0, "looked")
+    if said is None:
+        assert found == []
+    else:
+        assert [trouble.level for trouble in found] == [Level.CRITICAL] and said in found[0].text
+
+
+def test_pause_is_a_warning_with_its_reason() -> None:
+    assert judge_pause({"paused": None}) == [] and judge_pause({}) == []
+    assert judge_pause({"paused": "token refused"}) == [Trouble(Level.WARNING, "processor paused: token refused")]
+
+
+def test_cancelled_items_are_no_failures_and_odd_entries_are_told() -> None:
+    entries: list[Any] = [
+        {"status": "failed", "error": "2 of 3 videos can't be converted"},
+        {"status": "failed", "error": "cancelled"},
+        {"status": "pending"},
+        {"status": ["pending"]},
+        {"status": "odd"},
+        {},
+        "no object",
+        None,
+    ]
+    counts = count_items(entries)
+    assert counts == {
+        "pending": 1,
+        "processing": 0,
+        "completed": 0,
+        "failed": 1,
+        "cancelled": 1,
+        "odd": 5,
+    }
+    assert [t.text.split()[0] for t in judge_queue(counts, 1)] == ["1", "5"]
+    assert judge_queue(count_items(entries[:3]), 2) == []
+    assert judge_queue(count_items(entries[:3]), 0) == []
+
+
+@pytest.mark.parametrize(("free", "level"), [(10.0, None), (9.9, Level.WARNING), (0.9, Level.CRITICAL)])
+def test_low_disk(free: float, level: Level | None) -> None:
+    found = judge_disk({"/a": 50.0, "/b": free}, Limits())
+    assert [trouble.level for trouble in found] == ([] if level is None else [level])
+    assert all("/b" in trouble.text for trouble in found)
+
+
+def test_worst_comes_first_on_one_line_and_numbers_stay_apart() -> None:
+    troubles = [Trouble(Level.WARNING, "one\nname | x=1"), Trouble(Level.CRITICAL, "two")]
+    level, text = line(troubles, "calm", {"failed": "1", "free": "2.0GB"})
+    assert (level, text) == (Level.CRITICAL, "CRITICAL - two; one name / x=1 | failed=1 free=2.0GB")
+    assert line([], "all is well", {"failed": "0"}) == (Level.OK, "OK - all is well | failed=0")

@@ -1,0 +1,182 @@
+"""The check for Nagios and cron: one line, exit status 0 all is well, 1 warning, 2 critical, 3 wrong usage.
+
+Reads ``monitor_state.json``, ``progress.json``, ``processing_queue.json`` and the two pid files of a log folder, and
+the free space of its disk and of the work folder's; takes no lock and writes nothing. Runs under any Python from 3.10
+on, without the project's packages; ``deploy/check_animation_service.sh`` starts it.
+"""
+
+import sys
+from pathlib import Path
+
+if not __package__:
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+import argparse
+import json
+import os
+import shutil
+import socket
+import time
+from datetime import datetime
+from typing import Any, NoReturn
+
+import config
+from tools.report import health
+from tools.report.health import Holder, Level, Limits, Trouble
+
+_UNKNOWN = 3  # as Nagios has it for a check that was called wrongly
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        print(f"UNKNOWN - {message}; see --help")
+        sys.exit(_UNKNOWN)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The program; returns the exit status."""
+    parsed = _parser().parse_args(argv)
+    limits = Limits(
+        monitor_age=parsed.monitor_age,
+        processor_age=parsed.processor_age,
+        failed=parsed.failed,
+        disk_warning=parsed.disk_warning,
+        disk_critical=parsed.disk_critical,
+    )
+    level, text = _check(config.ROOT / parsed.log_dir, config.ROOT / parsed.work_dir, limits, time.time())
+    if level or not parsed.quiet:
+        print(text.encode("utf-8", "replace").decode())
+    return int(level)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="check_animation_service.sh", description="Say in one line whether the services work: status 0, 1 or 2."
+    )
+    paths, limits, environ = config.PathSettings(), Limits(), os.environ
+
+    def add(name: str, kind: Any, default: Any, help: str) -> None:
+        """A flag, its environment variable, its default."""
+        variable = name.upper().replace("-", "_")
+        if not name.endswith("-dir"):  # those two are settings of the programs too
+            variable = "CHECK_" + variable
+        value = environ.get(variable) or default
+        parser.add_argument(f"--{name}", type=kind, default=str(value), help=f"{help} [{variable}, {default}]")
+
+    add("log-dir", str, paths.log_dir, "where the state files are")
+    add("work-dir", str, paths.work_dir, "where videos under way are")
+    add(
+        "monitor-age",
+        float,
+        limits.monitor_age,
+        "s since the last look at the hub that are critical",
+    )
+    add("processor-age", float, limits.processor_age, "s without a sign of life that are critical")
+    add("failed", int, limits.failed, "failed items that are a warning; 0 = never")
+    add("disk-warning", float, limits.disk_warning, "GB free below which it warns")
+    add("disk-critical", float, limits.disk_critical, "GB free below which it is critical")
+    parser.add_argument("--quiet", action="store_true", help="print nothing while all is well (for cron)")
+    return parser
+
+
+def _check(log_dir: Path, work_dir: Path, limits: Limits, now: float) -> tuple[Level, str]:
+    troubles: list[Trouble] = []
+    state = _read(log_dir / "monitor_state.json", dict, troubles)
+    progress = _read(log_dir / "progress.json", dict, troubles)
+    queue = _read(log_dir / "processing_queue.json", list, troubles)
+    monitor_age, processor_age = _age(now, _last_check(state)), _age(now, _number(progress, "updated"))
+    troubles += health.judge_program("monitor", _holder(log_dir, "monitor"), monitor_age, limits.monitor_age, "looked")
+    troubles += health.judge_program(
+        "processor", _holder(log_dir, "processor"), processor_age, limits.processor_age, "wrote"
+    )
+    troubles += health.judge_pause(progress or {})
+    counts = health.count_items(queue or [])
+    troubles += health.judge_queue(counts, limits.failed)
+    free = _free(log_dir, work_dir)
+    troubles += health.judge_disk(free, limits)
+    calm = f"{counts['pending']} pending, {counts['processing']} processing, {counts['completed']} completed"
+    numbers = {name: str(counts[name]) for name in ("pending", "processing", "completed", "failed")}
+    numbers |= {"monitor_age": _seconds(monitor_age), "processor_age": _seconds(processor_age)}
+    numbers |= {"free": f"{min(free.values(), default=0.0):.1f}GB"}
+    return health.line(troubles, calm, numbers)
+
+
+def _read(path: Path, kind: type, troubles: list[Trouble]) -> Any:
+    """The content; None where the file is missing, or can't be read, which is noted."""
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except OSError as exc:
+        troubles.append(Trouble(Level.CRITICAL, f"{path.name} can't be read: {exc.strerror}"))
+        return None
+    except (ValueError, RecursionError):
+        content = None
+    if not isinstance(content, kind):
+        troubles.append(Trouble(Level.CRITICAL, f"{path.name} is damaged"))
+        return None
+    return content
+
+
+def _holder(log_dir: Path, program: str) -> Holder:
+    """Whether the process that the pid file names lives. A pid of another machine tells nothing here."""
+    try:
+        holder = json.loads((log_dir / f".{program}.pid").read_bytes())
+        if holder["host"] != socket.gethostname():
+            return Holder(True)
+        pid = int(holder["pid"])
+        if pid <= 0:
+            return Holder(True)
+        os.kill(pid, 0)
+    except FileNotFoundError:
+        return Holder(False)
+    except ProcessLookupError:
+        return Holder(True, False)
+    except PermissionError:
+        return Holder(True)
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        return Holder(True)
+    return Holder(True, True)
+
+
+def _last_check(state: Any) -> float | None:
+    """Epoch s of the monitor's last look that was answered."""
+    exact = _number(state, "last_check_epoch")
+    if exact is not None or not isinstance(state, dict):
+        return exact
+    try:
+        return datetime.fromisoformat(state["last_check"]).timestamp()
+    except (KeyError, TypeError, ValueError, OverflowError, OSError):
+        return None
+
+
+def _number(content: Any, key: str) -> float | None:
+    value = content.get(key) if isinstance(content, dict) else None
+    if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) < 1e12:
+        return None
+    return float(value)
+
+
+def _age(now: float, then: float | None) -> float | None:
+    return None if then is None else now - then
+
+
+def _seconds(age: float | None) -> str:
+    return "U" if age is None else f"{age:.0f}s"
+
+
+def _free(*folders: Path) -> dict[str, float]:
+    """GB free by folder (the nearest above it that can be seen), each disk once."""
+    found: dict[int, tuple[str, float]] = {}
+    for folder in folders:
+        for place in [folder, *folder.absolute().parents]:
+            try:
+                found.setdefault(place.stat().st_dev, (str(folder), shutil.disk_usage(place).free / 1e9))
+            except OSError:
+                continue
+            break
+    return dict(found.values())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
