@@ -123,6 +123,12 @@ def _file_name(text: str) -> str:
     return text
 
 
+def _scheduler(text: str) -> str:
+    if not re.fullmatch(r"(tcp|tls)://([\w.-]+|\[[0-9a-fA-F:]+\]):\d{1,5}", text):
+        raise ValueError("an address such as tcp://10.0.0.5:8786, or tls://… where certificates are in use")
+    return text
+
+
 def _path(text: str) -> Path:
     if "\0" in text:
         raise ValueError("a path")
@@ -201,7 +207,6 @@ class ProcessorSettings:
     min_free_space_gb: float = _setting(
         "MIN_FREE_SPACE_GB", 10, "GB of disk that always stay free", _number(0, 1e6, "GB")
     )
-    cluster: str = _setting("CLUSTER", "", "address of a Dask scheduler; empty = this machine", _text, later=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,6 +244,25 @@ class EncodeSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ClusterSettings:
+    scheduler: str = _setting(
+        "CLUSTER",
+        "",
+        "address of a Dask scheduler, such as tcp://10.0.0.5:8786; empty = this machine alone",
+        _scheduler,
+    )
+    tls_ca: Path | None = _setting(
+        "CLUSTER_TLS_CA", None, "PEM file of the authority whose certificates a cluster trusts", _path, shown=""
+    )
+    tls_cert: Path | None = _setting(
+        "CLUSTER_TLS_CERT", None, "PEM file of this machine's certificate for the cluster", _path, shown=""
+    )
+    tls_key: Path | None = _setting(
+        "CLUSTER_TLS_KEY", None, "PEM file of its key; empty = it is in the certificate's file", _path, shown=""
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class PathSettings:
     log_dir: Path = _setting("LOG_DIR", ROOT / "log", "log, queue and state files", _path, shown="log")
     work_dir: Path = _setting(
@@ -262,6 +286,7 @@ class Settings:
     monitor: MonitorSettings = field(default_factory=MonitorSettings)
     processor: ProcessorSettings = field(default_factory=ProcessorSettings)
     encode: EncodeSettings = field(default_factory=EncodeSettings)
+    cluster: ClusterSettings = field(default_factory=ClusterSettings)
     paths: PathSettings = field(default_factory=PathSettings)
     notify: NotifySettings = field(default_factory=NotifySettings)
     given: frozenset[str] = frozenset()
@@ -286,6 +311,11 @@ class Settings:
                 given.add(spec.env)
         made = {group: _GROUPS[group](**values) for group, values in groups.items()}
         settings = cls(**made, given=frozenset(given))
+        secured = settings.cluster
+        if secured.scheduler.startswith("tls:") and not (secured.tls_ca and secured.tls_cert):
+            raise ConfigError(
+                f"CLUSTER={secured.scheduler!r} needs certificates: give CLUSTER_TLS_CA, CLUSTER_TLS_CERT"
+            )
         if settings.hub.input_repo == settings.hub.output_repo:
             raise ConfigError(
                 f"OUTPUT_REPO={settings.hub.output_repo!r} is also INPUT_REPO: give two different datasets"
@@ -298,6 +328,7 @@ _GROUPS: dict[str, type] = {
     "monitor": MonitorSettings,
     "processor": ProcessorSettings,
     "encode": EncodeSettings,
+    "cluster": ClusterSettings,
     "paths": PathSettings,
     "notify": NotifySettings,
 }
@@ -332,6 +363,11 @@ def _parsed(spec: Spec, text: str, source: str) -> Any:
 def with_token(settings: Settings, token: str | None) -> Settings:
     """The same settings with another token."""
     return replace(settings, hub=replace(settings.hub, token=token))
+
+
+def add_other_name(parser: argparse.ArgumentParser, flag: str, env: str, help: str) -> None:
+    """Give a parser one more flag for a setting, by its environment name."""
+    parser.add_argument(flag, dest=_DEST + env, metavar="VALUE", help=help)
 
 
 def add_flags(parser: argparse.ArgumentParser, *groups: str) -> None:

@@ -25,7 +25,7 @@ failed=0
 "$python" -m ruff check . || failed=1
 "$python" -m ruff format --check . || failed=1
 "$python" -m mypy || failed=1
-.venv/bin/shellcheck start_monitoring.sh tests/run.sh .ci/run deploy/*.sh || failed=1
+.venv/bin/shellcheck start_monitoring.sh start_worker.sh tests/run.sh .ci/run deploy/*.sh || failed=1
 [ $failed = 0 ] || echo "a linter or the type checker failed, see above"
 "$python" -m pytest "$@" || failed=1
 exit $failed

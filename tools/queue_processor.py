@@ -18,23 +18,26 @@ import argparse
 import json
 import logging
 import time
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import config
 from tools.core.errors import IllegalTransition, PipelineError, StateError
 from tools.core.queue_item import QueueItem, Status, cancel, retry
-from tools.startup import read_settings
+from tools.startup import need_cluster_packages, read_settings
 from tools.state.journal import Journal
 from tools.state.progress import ProgressFile
 from tools.state.work_queue import WorkQueue
 
 if TYPE_CHECKING:  # --status must not wait for what it does not use
+    from tools.core.planning import VideoJob
     from tools.hub.client import HubClient
     from tools.report.bars import Bars
     from tools.runtime.clock import SystemClock
     from tools.scale.engine import Engine
     from tools.scale.executor import Executor
-    from tools.stages.port import Worker
+    from tools.stages.port import JobPort, Worker
+    from tools.stages.video_job import JobResult
 
 log = logging.getLogger("animation.processor")
 _TURN = 0.5  # s that a turn waits for news at most
@@ -68,20 +71,12 @@ class QueueProcessor:
         """Work until asked to stop, or with ``drain`` until nothing is pending; returns the exit status."""
         from tools.report.bars import Bars
         from tools.runtime.clock import SystemClock
-        from tools.scale.executor import LocalExecutor
-        from tools.stages.video_job import run_video_job
 
         clock = self._clock = self._clock or SystemClock()
         worker = self._worker()
         log_dir = self.settings.paths.log_dir
         engine = self._engine(worker, clock)
-        executor = LocalExecutor(
-            lambda job, port: run_video_job(job, worker, port),
-            self.max_concurrent,
-            engine.deliver,
-            lambda job, event, facts: Journal(log_dir, job.folder).note(event, job.source, **facts),
-            worker.workspace,
-        )
+        executor = self._executor(worker, engine)
         engine.start(executor)
         progress, bars = ProgressFile(log_dir), Bars()
         shown = 0.0
@@ -102,6 +97,33 @@ class QueueProcessor:
             bars.close()
             self._show(engine, executor, progress, bars)
             log.info("stopped")
+
+    def _executor(self, worker: "Worker", engine: "Engine") -> "Executor":
+        """This machine's slots, or the workers of the cluster that is set."""
+        from tools.state.journal import Journal
+
+        log_dir, scheduler = self.settings.paths.log_dir, self.settings.cluster.scheduler
+
+        def note(job: "VideoJob", event: str, facts: dict[str, Any]) -> None:
+            Journal(log_dir, job.folder).note(event, job.source, **facts)
+
+        if not scheduler:
+            from tools.scale.executor import LocalExecutor
+            from tools.stages.video_job import run_video_job
+
+            def run(job: "VideoJob", port: "JobPort") -> "JobResult":
+                return run_video_job(job, worker, port)
+
+            return LocalExecutor(run, self.max_concurrent, engine.deliver, note, worker.workspace)
+
+        from tools.scale import wire
+        from tools.scale.cluster import ClusterExecutor
+        from tools.startup import certificates, terms_of
+
+        wire.configure()
+        secured = wire.security(certificates(self.settings))
+        terms = partial(terms_of, self.settings, worker.converter)
+        return ClusterExecutor(scheduler, secured, terms, engine.deliver, note, worker.workspace)
 
     def _turn(self, engine: "Engine") -> None:
         """One turn whatever happens; what stops it is said once and waited for."""
@@ -208,7 +230,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--drain", action="store_true", help="end when nothing is pending; 1 if an item failed")
     parser.add_argument("--retry", nargs="?", const="", metavar="FOLDER", help="failed items (or one) wait again")
     parser.add_argument("--cancel", metavar="FOLDER", help="take a pending or processing item out")
-    config.add_flags(parser, "hub", "processor", "encode", "paths")
+    config.add_flags(parser, "hub", "processor", "encode", "cluster", "paths")
     parsed = parser.parse_args(argv)
     try:
         settings = read_settings(parsed)
@@ -222,6 +244,8 @@ def main(argv: list[str] | None = None) -> int:
             return _retry(settings, parsed.retry)
         if parsed.cancel is not None:
             return _cancel(settings, parsed.cancel)
+        if settings.cluster.scheduler:
+            need_cluster_packages()
         return _work(settings, drain=parsed.drain)
     except PipelineError as exc:
         print(f"{parser.prog}: {exc}", file=sys.stderr)

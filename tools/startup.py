@@ -12,11 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from config import ROOT, ConfigError, Settings, flag_values
+from tools.core.errors import PipelineError
 from tools.hub.client import HubClient
 from tools.runtime.clock import Clock
 
 if TYPE_CHECKING:  # the monitor must not wait for what it does not use
+    from tools.media.converter import Converter
     from tools.media.encoding import EncodeOptions
+    from tools.scale.terms import Terms
+    from tools.scale.wire import Certificates
 
 _ENTERED = "ANIMATION_VENV"
 
@@ -84,6 +88,40 @@ def encode_options(settings: Settings) -> "EncodeOptions":
         stall_timeout=settings.processor.stall_timeout,
         min_decoded_percent=encode.min_decoded_percent,
         max_encode_rss=int(encode.max_encode_rss_gb * 1e9),
+    )
+
+
+def need_cluster_packages() -> None:
+    """Raises PipelineError, which says what to do, where Dask is not installed."""
+    if not (importlib.util.find_spec("distributed") and importlib.util.find_spec("dask")):
+        raise PipelineError(
+            "a cluster needs Dask, which is not installed: run `bash start_worker.sh --setup-only` once"
+        )
+
+
+def certificates(settings: Settings) -> "Certificates | None":
+    """The PEM files of a cluster that is secured by TLS; None for one that is not."""
+    from tools.scale.wire import Certificates
+
+    cluster = settings.cluster
+    if cluster.tls_ca is None or cluster.tls_cert is None:
+        return None
+    return Certificates(cluster.tls_ca, cluster.tls_cert, cluster.tls_key)
+
+
+def terms_of(settings: Settings, converter: "Converter") -> "Terms":
+    """What this processor asks of the workers of a cluster. Raises NoEncoder."""
+    from tools.scale.terms import Terms, versions_here
+
+    encode = settings.encode
+    return Terms(
+        versions=versions_here(converter.version()),
+        endpoint=settings.hub.endpoint,
+        encoder=encode.encoder,
+        preset=encode.preset,
+        crf=encode.crf,
+        pix_fmt=encode.pix_fmt,
+        min_decoded_percent=encode.min_decoded_percent,
     )
 
 

@@ -70,6 +70,10 @@ class Converter:
         best = tools.encoders[0]
         return f"{best.label} of {best.ffmpeg}, ffprobe {tools.ffprobe}"
 
+    def version(self) -> str:
+        """Of the ffmpeg in use, as it names itself. Raises NoEncoder."""
+        return programs.version_of(self._chosen().ffmpeg)
+
     def plan(self, source: Path, stop: threading.Event | None = None) -> Plan:
         """What would become of each stream. Raises ProbeError."""
         tools = self._chosen()

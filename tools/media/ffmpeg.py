@@ -77,7 +77,7 @@ def try_encoders(options: EncodeOptions) -> list[Trial]:
     """Every encoder of every candidate, tried. Raises NoEncoder where there is no ffmpeg at all."""
     trials = []
     for ffmpeg in find_ffmpegs(options.ffmpeg):
-        version, crops = _version(ffmpeg), _crops(ffmpeg)
+        version, crops = version_of(ffmpeg), _crops(ffmpeg)
         wanted = PREFERENCE if options.encoder == "auto" else (options.encoder,)
         trials += [_try(ffmpeg, version, crops, name, options) for name in wanted]
     return trials
@@ -94,7 +94,8 @@ def choose(options: EncodeOptions) -> Tools:
     return Tools(find_ffprobe([encoder.ffmpeg for encoder in working]), tuple(working))
 
 
-def _version(ffmpeg: Path) -> str:
+def version_of(ffmpeg: Path) -> str:
+    """As it names itself."""
     try:
         lines: list[str] = []
         run([ffmpeg, "-hide_banner", "-version"], limits=Limits(timeout=_TRIAL_TIME), on_line=lines.append)

@@ -140,6 +140,17 @@ class LocalExecutor:
                 if job.folder == folder:
                     port.stop.set()
 
+    def withdraw(self, attempt_id: str) -> None:
+        """Ask one job to end."""
+        with self._changed:
+            if attempt_id in self._running:
+                self._running[attempt_id][1].stop.set()
+
+    def shown(self) -> dict[str, JobProgress | None]:
+        """What each job told last, by attempt id, oldest first; None where it told nothing yet."""
+        with self._changed:
+            return {attempt_id: port.latest for attempt_id, (_, port) in self._running.items()}
+
     def close(self, timeout: float) -> bool:
         deadline = time.monotonic() + timeout
         with self._changed:

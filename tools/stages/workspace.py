@@ -6,6 +6,7 @@ download, a converted file) is found again under the same name by the next attem
 
 import contextlib
 import hashlib
+import re
 import shutil
 import threading
 from collections.abc import Iterable, Iterator
@@ -18,6 +19,7 @@ from tools.core.planning import VideoJob
 _VIDEOS = "videos"
 HUB_CACHE = "hub_cache"
 """The folder for what the hub's client keeps on disk."""
+_KEY = r"[0-9a-f]{20}(/[0-9a-f]{20})?"
 
 
 class Workspace:
@@ -81,6 +83,11 @@ class Workspace:
         """Delete everything of one queue item."""
         shutil.rmtree(self._item_folder(folder), ignore_errors=True)
 
+    def remove(self, key: str) -> None:
+        """Delete everything of a video or a queue item by its key."""
+        if re.fullmatch(_KEY, key):
+            shutil.rmtree(self.root / _VIDEOS / key, ignore_errors=True)
+
     def sweep(self, keep: Iterable[str]) -> None:
         """Delete what belongs to none of these queue folders: the rest of another life."""
         keep = list(keep)
@@ -98,11 +105,27 @@ class Workspace:
         for name in (_VIDEOS, HUB_CACHE):
             shutil.rmtree(self.root / name, ignore_errors=True)
 
+    def held(self) -> dict[str, bool]:
+        """Keys (see ``video_key``) of the videos that have something here, and whether that is a whole result."""
+        found = (self.root / _VIDEOS).glob("*/*")
+        return {f"{path.parent.name}/{path.name}": (path / "result.mkv").exists() for path in found}
+
     def _video_folder(self, folder: str, source: RemoteFile) -> Path:
-        return self._item_folder(folder) / _digest(f"{source.path}\0{source.sha256}\0{source.size}")
+        return self.root / _VIDEOS / video_key(folder, source)
 
     def _item_folder(self, folder: str) -> Path:
-        return self.root / _VIDEOS / _digest(folder)
+        return self.root / _VIDEOS / item_key(folder)
+
+
+def item_key(folder: str) -> str:
+    """The name of a queue item's folder, the same on every machine."""
+    return _digest(folder)
+
+
+def video_key(folder: str, source: RemoteFile) -> str:
+    """The place of a video's folder below all others, the same on every machine; begins with ``item_key``."""
+    content = "\0".join((source.path, source.sha256, str(source.size)))
+    return f"{item_key(folder)}/{_digest(content)}"
 
 
 def _digest(text: str) -> str:

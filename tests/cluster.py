@@ -1,0 +1,116 @@
+"""A small Dask cluster in this process, over real sockets: a scheduler and workers whose desks run what a test says."""
+
+import asyncio
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tests.fakes import MemoryHub
+from tools.media.converter import Converter, EncodeOptions
+from tools.stages.port import Worker
+from tools.stages.workspace import Workspace
+
+if TYPE_CHECKING:
+    from tools.scale.desk import Desk, RunJob
+    from tools.scale.terms import Terms
+
+
+class NoConverter(Converter):
+    """Converts nothing, and says that it could."""
+
+    def __init__(self) -> None:
+        super().__init__(EncodeOptions())
+
+    def prepare(self) -> str:
+        return "nothing"
+
+    def version(self) -> str:
+        return "0"
+
+
+def terms(**changes: Any) -> "Terms":
+    """What a processor on this machine asks."""
+    from tools.scale.terms import Terms, versions_here
+
+    values = {"versions": versions_here("0"), "endpoint": "memory", "encoder": "auto", "preset": 6, "crf": 30.0}
+    return Terms(**{**values, "pix_fmt": "yuv420p10le", "min_decoded_percent": 99.0, **changes})
+
+
+def desk(name: str, folder: Path, run: "RunJob", slots: int = 1, hub: Any = None, converter: Any = None) -> "Desk":
+    """A desk whose jobs are ``run``."""
+    from tools.scale.desk import Desk
+
+    parts = Worker(hub or MemoryHub(), converter or NoConverter(), Workspace(folder, 0), slots)
+    parts.workspace.prepare()
+    return Desk(name, parts, "memory", lambda terms: (parts.hub, parts.converter), run)
+
+
+class Cluster:
+    """Scheduler and workers in one thread. ``add`` brings one more worker in."""
+
+    def __init__(self, folder: Path) -> None:
+        self.address = ""
+        self._folder = folder
+        self._loop = asyncio.new_event_loop()
+        self._stop = threading.Event()
+        self._up = threading.Event()
+        self._serving: list[asyncio.Task[None]] = []
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        assert self._up.wait(20), "no scheduler"
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_until_complete(self._serve())
+
+    async def _serve(self) -> None:
+        from tools.scale import wire
+
+        async with wire.make_scheduler("127.0.0.1", 0, wire.security(None)) as scheduler:
+            self.address = scheduler.address
+            self._up.set()
+            await wire.until(self._stop)
+            await asyncio.gather(*self._serving, return_exceptions=True)
+
+    def add(self, one: "Desk") -> None:
+        from tools.scale import wire
+
+        post = wire.Post(
+            scheduler=self.address, host="127.0.0.1", port=0, secured=wire.security(None), folder=self._folder
+        )
+
+        def begin() -> None:
+            self._serving.append(self._loop.create_task(wire.serve(one, post, self._stop)))
+
+        self._loop.call_soon_threadsafe(begin)
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join(20)
+
+
+@contextlib.contextmanager
+def running_cluster(folder: Path, desks: Sequence["Desk"]) -> Iterator[Cluster]:
+    """A cluster of these desks."""
+    from tools.scale import wire
+
+    wire.configure()
+    cluster = Cluster(folder)
+    try:
+        for one in desks:
+            cluster.add(one)
+        yield cluster
+    finally:
+        cluster.close()
+
+
+def executor(cluster: Cluster, deliver: Callable[..., None], note: Callable[..., None], folder: Path) -> Any:
+    """The processor's side of it."""
+    from tools.scale import wire
+    from tools.scale.cluster import ClusterExecutor
+
+    logging.getLogger("animation").setLevel(logging.INFO)
+    return ClusterExecutor(cluster.address, wire.security(None), terms, deliver, note, Workspace(folder, 0))

@@ -1,0 +1,451 @@
+"""Jobs on the workers of a Dask cluster: the executor of more than one machine.
+
+Dask carries a job there and its result back, and is trusted with nothing: each attempt is a task of its own key that is
+never run again (``retries=0``, no failure allowed), on the worker that the roster chose. Whatever Dask forgets (a dead
+worker, a scheduler that was restarted) comes back to the queue as a result, and the queue submits it anew.
+
+Everything of Dask happens in one thread with an event loop, the link; the engine's calls only change what the link does
+next, so they never wait.
+"""
+
+import asyncio
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from concurrent.futures import CancelledError
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from distributed import Client, Future, Security
+from distributed.scheduler import KilledWorker
+
+from tools.core.errors import PipelineError
+from tools.core.folder import RemoteFile
+from tools.core.planning import VideoJob
+from tools.scale import desk
+from tools.scale.executor import Deliver, Note
+from tools.scale.roster import Member, Roster, State, died, leftovers, progress_of, unwanted
+from tools.scale.terms import Terms
+from tools.stages.video_job import JobResult, Outcome, unforeseen
+from tools.stages.workspace import Workspace, item_key, video_key
+from tools.state.progress import JobProgress, WorkerState
+
+log = logging.getLogger("animation.processor")
+_CONNECT = 5.0  # s for the scheduler to answer
+_AGAIN = 2.0  # s before it is asked again
+_SETTLE = 2.5  # s after connecting in which workers tell what they have under way, before any gets a job
+_TURN = 0.25  # s between two looks at everything
+_CALL = 90.0  # s for a worker to answer; its first greeting tries its encoders
+_ASK_AGAIN = 60.0  # s before a worker that was refused is asked again
+_QUIET = 3.0  # s without a new job after which waiting jobs move to idle workers
+_NOTES = {Outcome.STORED: "stored", Outcome.FAILED: "failed", Outcome.REFUSED: "refused", Outcome.CRASHED: "crashed"}
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """A job of ours on a worker; ``fetching`` waits for its result."""
+
+    job: VideoJob
+    member: Member
+    fetching: "asyncio.Task[None]"
+
+
+class ClusterExecutor:
+    """``terms`` is asked whenever the scheduler was found (it may try encoders, and raise what is wrong)."""
+
+    def __init__(
+        self,
+        scheduler: str,
+        secured: Security,
+        terms: Callable[[], Terms],
+        deliver: Deliver,
+        note: Note,
+        workspace: Workspace,
+    ) -> None:
+        self._address = scheduler
+        self._secured = secured
+        self._terms = terms
+        self._deliver = deliver
+        self._note = note
+        self._workspace = workspace
+        self._lock = threading.RLock()
+        self._roster = Roster()
+        self._waiting: list[VideoJob] = []
+        self._running: dict[str, _Attempt] = {}
+        self._withdrawn: set[str] = set()
+        self._settling = 0
+        self._live: set[str] | None = None
+        self._forgotten: set[str] = set()
+        self._client: Client | None = None
+        self._trouble: str | None = f"the scheduler at {scheduler} was not reached yet"
+        self._told: dict[str, State] = {}
+        self._settled = 0.0
+        self._last_submit = 0.0
+        self._background: set[asyncio.Task[None]] = set()
+        self._closing = threading.Event()
+        self._loop = asyncio.new_event_loop()
+        self._news = asyncio.Event()
+        self._thread = threading.Thread(target=self._link, name="cluster", daemon=True)
+        self._thread.start()
+
+    # --- what the engine calls, from its thread -------------------------------------------------------------------
+
+    def free(self) -> int:
+        with self._lock:
+            now = time.monotonic()
+            return 0 if now < self._settled else self._roster.free(now) - len(self._waiting)
+
+    def submit(self, job: VideoJob) -> None:
+        with self._lock:
+            self._waiting.append(job)
+            self._last_submit = time.monotonic()
+            self._forgotten.discard(video_key(job.folder, job.source))
+            if self._live is not None:
+                self._live.add(item_key(job.folder))
+        self._wake()
+
+    def progress(self) -> list[JobProgress]:
+        with self._lock:
+            shown = [progress_of(attempt.member, attempt.job) for attempt in self._running.values()]
+        return [one for one in shown if one is not None]
+
+    def cancel(self, folder: str) -> None:
+        self._withdraw(lambda job: job.folder == folder)
+
+    def close(self, timeout: float) -> bool:
+        self._withdraw(lambda job: True)
+        deadline = time.monotonic() + timeout
+        while self._busy() and time.monotonic() < deadline and self._thread.is_alive():
+            time.sleep(0.02)
+        ended = not self._busy()
+        while self._has_leftovers() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        self._closing.set()
+        self._wake()
+        self._thread.join(2.0)
+        return ended
+
+    def trouble(self) -> str | None:
+        with self._lock:
+            if self._trouble is not None:
+                return self._trouble
+            now = time.monotonic()
+            if self._roster.fit(now) or now < self._settled:
+                return None
+            why = [f"{m.name} {m.state(now).value}" for m in self._roster.members() if not m.gone]
+            return f"no worker at {self._address} can work: {', '.join(why) or 'none is there'}"
+
+    def workers(self) -> Sequence[WorkerState]:
+        with self._lock:
+            return self._roster.shown(time.monotonic())
+
+    def result_file(self, folder: str, source: RemoteFile) -> Path | None:
+        return None
+
+    def forget(self, folder: str, source: RemoteFile | None = None) -> None:
+        """Each worker is told when it reports something of it, so also those that are not there now."""
+        with self._lock:
+            if source is not None:
+                self._forgotten.add(video_key(folder, source))
+            elif self._live is not None:
+                self._live.discard(item_key(folder))
+                self._forgotten = {key for key in self._forgotten if not key.startswith(item_key(folder))}
+
+    def sweep(self, live: Iterable[str]) -> None:
+        with self._lock:
+            self._live = {item_key(folder) for folder in live}
+        self._workspace.sweep(())
+
+    def rest(self) -> None:
+        self._workspace.clear()  # each worker does the same when nothing is left there
+
+    def _busy(self) -> bool:
+        with self._lock:
+            return bool(self._running or self._waiting or self._settling)
+
+    def _has_leftovers(self) -> bool:
+        """Whether a worker that is there has not been told yet what may go."""
+        with self._lock:
+            fit = self._roster.fit(time.monotonic())
+            return self._live is not None and any(leftovers(one, self._forgotten, self._live) for one in fit)
+
+    def _wake(self) -> None:
+        with contextlib.suppress(RuntimeError):  # the link has ended
+            self._loop.call_soon_threadsafe(self._news.set)
+
+    def _withdraw(self, chosen: Callable[[VideoJob], bool]) -> None:
+        with self._lock:
+            back = [job for job in self._waiting if chosen(job)]
+            self._waiting = [job for job in self._waiting if not chosen(job)]
+            self._withdrawn |= {attempt_id for attempt_id, one in self._running.items() if chosen(one.job)}
+        for job in back:
+            self._deliver(JobResult(job, Outcome.STOPPED, cause="stopped before it began"))
+        self._wake()
+
+    # --- the link: one thread, one event loop ---------------------------------------------------------------------
+
+    def _link(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_until_complete(self._stay_connected())
+        finally:
+            self._all_back("the program ends")
+            for task in asyncio.all_tasks(self._loop):
+                task.cancel()
+            self._loop.run_until_complete(asyncio.sleep(0))
+            self._loop.close()
+
+    async def _stay_connected(self) -> None:
+        while not self._closing.is_set():
+            cause = "the connection was lost"
+            try:
+                terms = await asyncio.to_thread(self._terms)
+                async with _client(self._address, self._secured) as client:
+                    await self._serve(client, terms)
+            except (OSError, asyncio.TimeoutError, RuntimeError, PipelineError) as exc:
+                cause = str(exc).splitlines()[0] if str(exc) else type(exc).__name__
+            except Exception as exc:
+                # The boundary of a thread: a bug must not leave every job waiting for ever.
+                log.exception("the link to the cluster failed in a way that nobody foresaw")
+                cause = f"unforeseen {type(exc).__name__}: {exc}"
+            if not self._closing.is_set():
+                self._lost_scheduler(cause)
+                await self._nap(_AGAIN)
+
+    async def _serve(self, client: Client, terms: Terms) -> None:
+        client.subscribe_topic(desk.TOPIC, lambda event: self._heard(event[1]))
+        client.subscribe_topic("all", lambda event: self._scheduler_said(event[1]))
+        with self._lock:
+            if self._trouble is not None:
+                log.info("connected to the scheduler at %s", self._address)
+            self._trouble = None
+            self._settled = time.monotonic() + _SETTLE
+            self._client = client
+        while client.status == "running" and not self._closing.is_set():
+            self._look(client, terms)
+            await self._nap(_TURN)
+
+    async def _nap(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
+            await asyncio.wait_for(self._news.wait(), seconds)
+        self._news.clear()
+
+    def _lost_scheduler(self, cause: str) -> None:
+        trouble = f"no work by the scheduler at {self._address}: {cause}"
+        with self._lock:
+            known, self._trouble = self._trouble, trouble
+            self._roster.clear()
+        if known != trouble:
+            log.warning("%s; asking again, nothing is lost", trouble)
+        self._all_back("the scheduler is gone")
+
+    def _all_back(self, cause: str) -> None:
+        with self._lock:
+            jobs = [*(attempt.job for attempt in self._running.values()), *self._waiting]
+            for attempt in self._running.values():
+                attempt.fetching.cancel()
+            self._running.clear()
+            self._waiting.clear()
+            self._withdrawn.clear()
+        for job in jobs:
+            self._deliver(JobResult(job, Outcome.STOPPED, cause=cause))
+
+    # --- news -----------------------------------------------------------------------------------------------------
+
+    def _heard(self, said: dict[str, Any]) -> None:
+        """A worker told of itself; what is not understood is another program's."""
+        if "late" in said:
+            log.info("a late result of an older attempt is dropped: video=%s", said.get("video"))
+            return
+        with contextlib.suppress(KeyError, TypeError, ValueError), self._lock:
+            member = self._roster.report(said, time.monotonic(), time.time())
+            if member is not None and self._live is not None and time.monotonic() >= self._settled:
+                self._tidy(member, self._live)
+
+    def _tidy(self, member: Member, live: set[str]) -> None:
+        """End there what nobody wants, delete there what nobody needs."""
+        elsewhere = {
+            video_key(one.job.folder, one.job.source) for one in self._running.values() if one.member is not member
+        }
+        if ends := unwanted(member, elsewhere, live):
+            self._ask(member, desk.withdraw, ends)
+        if keys := leftovers(member, self._forgotten, live):
+            self._ask(member, desk.forget, keys)
+
+    def _scheduler_said(self, said: dict[str, Any]) -> None:
+        if said.get("action") == "remove-worker":
+            with self._lock:
+                member = self._roster.get(str(said.get("worker")))
+                if member is None or member.gone:
+                    return
+                how = "went silent" if "ttl" in str(said.get("stimulus_id")) else "died"
+                self._lose(member, how)
+                member.gone = True
+            if not member.leaving:
+                log.warning("worker %s %s", member.name, how)
+
+    def _lose(self, member: Member, how: str) -> None:
+        """Its jobs come back to the queue."""
+        for attempt_id in list(member.running):
+            self._ended(attempt_id, died(member, member.running[attempt_id], how))
+
+    # --- one look at everything -----------------------------------------------------------------------------------
+
+    def _look(self, client: Client, terms: Terms) -> None:
+        now = time.monotonic()
+        with self._lock:
+            self._roster.forget_old(now)
+            for member in self._roster.members():
+                self._look_at(member, terms, now)
+            if now >= self._settled:
+                self._place(client, now)
+                if not self._waiting and now - self._last_submit > _QUIET and (move := self._roster.to_move(now)):
+                    self._withdrawn.add(move[1])
+                    self._last_submit = now
+            for member in self._roster.members():
+                if ends := [one for one in self._withdrawn if one in member.running]:
+                    self._ask(member, desk.withdraw, ends)
+            self._withdrawn.clear()
+
+    def _look_at(self, member: Member, terms: Terms, now: float) -> None:
+        state = member.state(now)
+        if state in {State.NEW, State.REFUSED} and now >= member.ask_at:
+            member.ask_at = now + _ASK_AGAIN
+            self._begin(self._greet(member, terms))
+        if state is State.SILENT:
+            self._lose(member, "went silent")
+        self._tell(member, state)
+
+    def _tell(self, member: Member, state: State) -> None:
+        """Say once when a worker comes, falls silent, is left out."""
+        before, self._told[member.life] = self._told.get(member.life), state
+        if before is state:
+            return
+        if state is State.READY:
+            log.info("worker %s works with %d slots", member.name, member.slots)
+        elif state is State.SILENT:
+            log.warning("worker %s is silent, its videos are done elsewhere", member.name)
+        elif state is State.LEFT_OUT:
+            level = logging.WARNING if member.trouble == "HubUnavailable" else logging.ERROR
+            log.log(level, "worker %s is left out for a while, it failed by itself: %s", member.name, member.cause)
+
+    async def _greet(self, member: Member, terms: Terms) -> None:
+        against = await self._call(member, desk.greet, terms.as_json())
+        why = against if isinstance(against, str) else "; ".join(against) or None
+        if why is not None and why != member.refused:
+            log.error("worker %s gets no work: %s", member.name, why)
+        with self._lock:
+            member.refused, member.greeted = why, True
+        self._news.set()
+
+    async def _call(self, member: Member, function: Callable[..., Any], argument: Any) -> Any:
+        """Have a worker call a function of its desk; its answer, or one line on why there is none."""
+        assert self._client is not None
+        try:
+            call = self._client.run(function, argument, workers=[member.address], on_error="return")
+            answer = (await asyncio.wait_for(call, _CALL)).get(member.address, "it did not answer")
+        except asyncio.TimeoutError:
+            return f"it did not answer within {_CALL:g} s"
+        except Exception as exc:
+            # Whatever another machine's Python can not load or do; the one that called goes on without it.
+            answer = exc
+        return f"it can't be asked: {type(answer).__name__}: {answer}" if isinstance(answer, Exception) else answer
+
+    def _ask(self, member: Member, function: Callable[..., Any], argument: Any) -> None:
+        self._begin(self._call(member, function, argument))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        task = self._loop.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+        return task
+
+    def _place(self, client: Client, now: float) -> None:
+        left = []
+        for job in self._waiting:
+            member = self._roster.place(job, now)
+            if member is None:
+                left.append(job)
+                continue
+            future = client.submit(
+                desk.work,
+                job,
+                key=f"video-{job.attempt_id}",
+                workers=[member.address],
+                allow_other_workers=False,
+                resources={"video": 1},
+                retries=0,
+                pure=False,
+            )
+            member.running[job.attempt_id] = job
+            fetching = self._begin(self._fetch(future, member, job))
+            self._running[job.attempt_id] = _Attempt(job, member, fetching)
+        self._waiting = left
+
+    async def _fetch(self, future: Future, member: Member, job: VideoJob) -> None:
+        try:
+            result = await future
+            result = result if isinstance(result, JobResult) else unforeseen(job, TypeError("no result"))
+        except KilledWorker:
+            result = died(member, job, "died")
+        except CancelledError:
+            result = JobResult(job, Outcome.STOPPED, cause="the scheduler does not know of it any more")
+        except Exception as exc:
+            result = unforeseen(job, exc)
+        with self._lock:
+            current = job.attempt_id in self._running
+            if current:
+                if result.trouble != "WorkerLost":
+                    result = replace(result, job=job)
+                    result = self._roster.judge(member, result, time.monotonic())
+                self._ended(job.attempt_id, result)
+        if not current:
+            log.info("a late result of an older attempt is dropped: video=%s", job.source.path)
+
+    def _ended(self, attempt_id: str, result: JobResult) -> None:
+        """One result for each job: what comes after it is late."""
+        attempt = self._running.pop(attempt_id)
+        attempt.member.running.pop(attempt_id, None)
+        self._withdrawn.discard(attempt_id)
+        if attempt.member.state(time.monotonic()) is not State.SILENT:
+            self._loop.call_soon(self._drop, attempt.fetching)
+        self._settling += 1
+        self._begin(asyncio.to_thread(self._settle, result))
+
+    def _drop(self, fetching: "asyncio.Task[None]") -> None:
+        fetching.cancel()  # and with it the last hold on the future, so that Dask forgets the task
+
+    def _settle(self, result: JobResult) -> None:
+        """Into the journal first, then to the queue: what the queue relies on must be on disk."""
+        event = _NOTES.get(result.outcome)
+        facts = {"record": result.record} if result.outcome is Outcome.STORED else {"cause": result.cause}
+        if event is not None:
+            try:
+                self._note(result.job, event, facts)
+            except PipelineError as exc:
+                if result.outcome is Outcome.STORED:
+                    result = JobResult(result.job, Outcome.DEFERRED, cause=str(exc), trouble=type(exc).__name__)
+        self._deliver(result)
+        with self._lock:
+            self._settling -= 1
+
+
+@contextlib.asynccontextmanager
+async def _client(address: str, secured: Security) -> AsyncIterator[Client]:
+    """A connection to the scheduler that is given up, whatever state it is in, at the end."""
+    client = Client(
+        address,
+        security=secured,
+        asynchronous=True,
+        set_as_default=False,
+        timeout=_CONNECT,
+        name="animation-processor",
+    )
+    try:
+        yield await client
+    finally:
+        with contextlib.suppress(Exception):
+            await asyncio.wait_for(client._close(fast=True), 2.0)

@@ -1,0 +1,232 @@
+"""The worker's side: takes jobs from Dask, runs them in the slots of this machine, and tells how they stand.
+
+A desk lives as long as its process. The Dask worker around it comes and goes with the scheduler: a job under way goes
+on meanwhile, and whoever is given the same video again takes that work over instead of beginning anew. Dask calls the
+functions at the end of this module by name, so that nothing but names and small values travels.
+"""
+
+import asyncio
+import contextlib
+import logging
+import threading
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from tools.core.errors import HubUnavailable, PipelineError
+from tools.core.planning import VideoJob
+from tools.hub.client import HubClient
+from tools.media.converter import Converter
+from tools.scale.executor import LocalExecutor
+from tools.scale.terms import Terms, objections, remarks, versions_here
+from tools.stages.port import JobPort, Worker
+from tools.stages.video_job import JobResult, Outcome, run_video_job
+from tools.stages.workspace import video_key
+from tools.state.progress import JobProgress
+
+if TYPE_CHECKING:
+    from distributed import Worker as DaskWorker
+
+log = logging.getLogger("animation.worker")
+TOPIC = "animation"
+"""The Dask topic of what workers tell of themselves."""
+PLUGIN = "animation desk"
+_EVERY = 1.0  # s between two reports
+_STAGES = {"encoding": "encode", "converted": "upload"}  # what a note says of where its video is
+
+RunJob = Callable[[VideoJob, Worker, JobPort], JobResult]
+
+Outfit = Callable[[Terms], tuple[HubClient, Converter]]
+"""Makes what a worker does a processor's work with, its own token read anew."""
+
+
+@dataclass(slots=True)
+class _Going:
+    """A job under way here: the attempt that began it, and the attempt that waits for its result now."""
+
+    began: VideoJob
+    owner: VideoJob
+    result: "asyncio.Future[JobResult]"
+    stage: str = ""
+
+
+class Desk:
+    """Runs jobs for whoever asks. ``outfit`` is called when terms are new, and after the hub refused the token."""
+
+    def __init__(self, name: str, parts: Worker, endpoint: str, outfit: Outfit, run: RunJob = run_video_job) -> None:
+        self.name = name
+        self.slots = parts.slots
+        self.life = uuid.uuid4().hex[:12]
+        self._parts = parts
+        self._endpoint = endpoint
+        self._outfit = outfit
+        self._terms: Terms | None = None
+        self._lock = threading.Lock()
+        self._going: dict[str, _Going] = {}
+        self._number = 0
+        self._leaving = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._tell: Callable[[dict[str, Any]], None] = lambda said: None
+        self._jobs = LocalExecutor(
+            lambda job, port: run(job, parts, port), parts.slots, self._ended, self._noted, parts.workspace
+        )
+
+    # --- called in the event loop of the Dask worker ---------------------------------------------------------------
+
+    async def work(self, job: VideoJob) -> JobResult:
+        """Run the job, or take over the work of an older attempt at the same video that is under way."""
+        self._loop = asyncio.get_running_loop()
+        mine: asyncio.Future[JobResult] = self._loop.create_future()
+        key = video_key(job.folder, job.source)
+        with self._lock:
+            going = self._going.get(key)
+            if going is None:
+                self._going[key] = _Going(job, job, mine)
+                self._jobs.submit(job)
+            else:
+                log.info("takes over what is under way here: %s", job.source.path)
+                before, going.owner, going.result = going, job, mine
+        if going is not None and not before.result.done():
+            before.result.cancel()
+        self.report()
+        return await mine
+
+    async def report_always(self, address: str, tell: Callable[[dict[str, Any]], None]) -> None:
+        """Tell about once a second how all stands, for as long as the Dask worker at ``address`` lives."""
+        self._loop = asyncio.get_running_loop()
+        self._tell = lambda said: tell({"address": address, **said})
+        try:
+            while True:
+                self.report()
+                await asyncio.sleep(_EVERY)
+        finally:
+            self._tell = lambda said: None
+
+    def report(self) -> None:
+        """Tell it now. Event loop only."""
+        self._number += 1
+        with self._lock:
+            going = dict(self._going)
+        shown = self._jobs.shown()
+        jobs = [_told(key, one, shown.get(one.began.attempt_id)) for key, one in going.items()]
+        said = {"life": self.life, "name": self.name, "slots": self.slots, "number": self._number}
+        self._tell({**said, "jobs": jobs, "held": self._parts.workspace.held(), "leaving": self._leaving})
+
+    # --- called from any thread --------------------------------------------------------------------------------------
+
+    def greet(self, terms: Terms) -> list[str]:
+        """Agree with a processor, or say what speaks against it, one line each."""
+        try:
+            if terms != self._terms:
+                self._parts.hub, self._parts.converter = self._outfit(terms)
+                self._terms = terms
+            self._parts.workspace.prepare()
+            self._parts.converter.prepare()
+            with contextlib.suppress(HubUnavailable):  # which passes, and is seen by each job anyway
+                self._parts.hub.whoami()
+            here = versions_here(self._parts.converter.version())
+        except PipelineError as exc:
+            log.error("the processor's work can't be done here: %s", exc)
+            return [str(exc)]
+        against = objections(here, terms.versions)
+        for line in against:
+            log.error("left out by the processor: %s", line)
+        for line in [] if against else remarks(here, terms.versions, self._endpoint, terms.endpoint):
+            log.warning("works, but differs: %s", line)
+        return against
+
+    def check(self) -> str:
+        """Whether this machine can convert and knows the hub; one line that tells how. Raises NoEncoder, HubError."""
+        converts = self._parts.converter.prepare()
+        return f"converts by {converts}, known to the hub as {self._parts.hub.whoami()}"
+
+    def withdraw(self, attempts: Sequence[str]) -> None:
+        """Ask jobs to end; their results come as STOPPED."""
+        with self._lock:
+            began = [g.began.attempt_id for g in self._going.values() if g.owner.attempt_id in set(attempts)]
+        for attempt_id in began:
+            self._jobs.withdraw(attempt_id)
+
+    def forget(self, keys: Sequence[str]) -> None:
+        """Delete what is not needed any more and not under way; where nothing is left, leave nothing behind."""
+        with self._lock:
+            for key in set(keys) - self._going.keys():
+                self._parts.workspace.remove(key)
+            if not self._going and not self._parts.workspace.held():
+                self._jobs.rest()
+
+    def leave(self, timeout: float) -> None:
+        """End all jobs: the worker is being stopped."""
+        self._leaving = True
+        self._later(self.report)
+        if not self._jobs.close(timeout):
+            log.info("some transfers did not end in time; they end with the program")
+
+    # --- called by the jobs' threads ---------------------------------------------------------------------------------
+
+    def _noted(self, job: VideoJob, event: str, facts: dict[str, Any]) -> None:
+        """Told at once: the processor must know who was in the encoder when a worker dies."""
+        with self._lock:
+            self._going[video_key(job.folder, job.source)].stage = _STAGES.get(event, "")
+        self._later(self.report)
+
+    def _ended(self, result: JobResult) -> None:
+        if result.trouble == "HubForbidden" and self._terms is not None:
+            self._parts.hub, _ = self._outfit(self._terms)  # a token that was put into .env meanwhile counts
+        with self._lock:
+            going = self._going.pop(video_key(result.job.folder, result.job.source))
+        self._later(partial(self._deliver, going, result))
+
+    def _deliver(self, going: _Going, result: JobResult) -> None:
+        self.report()
+        about = f"{result.outcome.value}: {result.job.source.path}"
+        if going.result.done():
+            log.info("ended, and nobody waits for it any more: %s", about)
+            self._tell({"late": going.owner.attempt_id, "video": result.job.source.path})
+            return
+        level = logging.INFO if result.outcome in {Outcome.STORED, Outcome.STOPPED} else logging.WARNING
+        log.log(level, "%s%s", about, result.cause and f" ({result.cause})")
+        going.result.set_result(replace(result, job=going.owner))
+
+    def _later(self, call: Callable[[], None]) -> None:
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the program ends
+                self._loop.call_soon_threadsafe(call)
+
+
+def _told(key: str, going: _Going, progress: JobProgress | None) -> dict[str, Any]:
+    """One job in a report; its stage by its notes where its progress lags behind them."""
+    facts = {} if progress is None else asdict(progress)
+    if going.stage and facts.get("stage") != going.stage:
+        facts = {"stage": going.stage, "video": going.owner.source.path}
+    return {**facts, "attempt_id": going.owner.attempt_id, "key": key}
+
+
+# --- what Dask calls by name -----------------------------------------------------------------------------------------
+
+
+async def work(job: VideoJob) -> JobResult:
+    """The Dask task."""
+    from distributed import get_worker
+
+    return await _desk_of(get_worker()).work(job)
+
+
+async def greet(terms: dict[str, Any], dask_worker: "DaskWorker") -> list[str]:
+    return await asyncio.to_thread(_desk_of(dask_worker).greet, Terms.of_json(terms))
+
+
+async def withdraw(attempts: Sequence[str], dask_worker: "DaskWorker") -> None:
+    await asyncio.to_thread(_desk_of(dask_worker).withdraw, attempts)
+
+
+async def forget(keys: Sequence[str], dask_worker: "DaskWorker") -> None:
+    await asyncio.to_thread(_desk_of(dask_worker).forget, keys)
+
+
+def _desk_of(worker: "DaskWorker") -> Desk:
+    desk = worker.plugins[PLUGIN].desk
+    assert isinstance(desk, Desk)
+    return desk

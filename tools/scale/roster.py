@@ -1,0 +1,283 @@
+"""The workers of a cluster as the processor sees them: who is there, who takes the next job, whose word counts.
+
+Pure bookkeeping; times are monotonic seconds that the caller gives. A worker tells of itself about once a second; what
+it says replaces what it said before, and a report that comes late (an older number) changes nothing.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import Any
+
+from tools.core.planning import VideoJob
+from tools.stages.video_job import JobResult, Outcome
+from tools.stages.workspace import video_key
+from tools.state.progress import JobProgress, WorkerState
+
+SILENCE = 20.0  # s without a report after which a worker's jobs are done elsewhere
+_STREAK = 3  # failures of its own, in a row, after which a worker is left out
+_BENCH, _BENCH_MOST = 60.0, 1800.0  # s that it is left out, doubling from the first to the second
+_NO_HUB = 30.0  # s, where it could not reach the hub: which passes by itself
+_REMEMBERED = 600.0  # s for which a worker that is gone is still shown
+
+
+class State(Enum):
+    NEW = "new"  # heard of, not agreed with yet
+    READY = "ready"
+    REFUSED = "refused"  # other versions, no encoder, no token: a person must act there
+    LEFT_OUT = "left out"  # failed several times for reasons of its own; tried again after a while
+    SILENT = "silent"  # connected, but not heard of
+    LEAVING = "leaving"  # is being stopped
+    GONE = "gone"
+
+
+@dataclass(slots=True)
+class Member:
+    """One worker process. ``life`` is new at each of its starts; ``running`` our attempts there, oldest first;
+    ``held`` the videos that have something on its disk, and whether that is a whole result."""
+
+    life: str
+    name: str
+    address: str
+    slots: int
+    seen: float
+    seen_wall: float
+    number: int = -1
+    ask_at: float = 0.0
+    greeted: bool = False
+    refused: str | None = None
+    leaving: bool = False
+    gone: bool = False
+    jobs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    held: Mapping[str, bool] = field(default_factory=dict)
+    running: dict[str, VideoJob] = field(default_factory=dict)
+    streak: int = 0
+    benches: int = 0
+    left_out_until: float = 0.0
+    cause: str = ""
+    trouble: str = ""
+
+    @property
+    def places(self) -> int:
+        """Jobs at a time: like on one machine, enough that transfers overlap encodes."""
+        return 2 * self.slots + 2
+
+    def state(self, now: float) -> State:
+        if self.gone:
+            return State.GONE
+        if self.leaving:
+            return State.LEAVING
+        if self.refused is not None:
+            return State.REFUSED
+        if now - self.seen > SILENCE:
+            return State.SILENT
+        if now < self.left_out_until:
+            return State.LEFT_OUT
+        return State.READY if self.greeted else State.NEW
+
+    def stage_of(self, attempt_id: str) -> str:
+        """How far a job of ours is there, as it said last; "" where it said nothing."""
+        return str((self.jobs.get(attempt_id) or {}).get("stage") or "")
+
+
+class Roster:
+    """All workers, by address. Not safe for threads: its owner locks."""
+
+    def __init__(self) -> None:
+        self._members: dict[str, Member] = {}
+        self._opinions: dict[str, str] = {}
+
+    # --- who is there --------------------------------------------------------------------------------------------
+
+    def report(self, said: Mapping[str, Any], now: float, wall: float) -> Member | None:
+        """Take in what a worker says of itself; the member, or None where this came late."""
+        address, life = str(said["address"]), str(said["life"])
+        member = self._members.get(address)
+        if member is None or member.life != life or member.gone:
+            member = self._met(life, address, said, now, wall)
+        if int(said["number"]) <= member.number:
+            return None
+        member.number = int(said["number"])
+        member.seen, member.seen_wall = now, wall
+        member.jobs = {str(job["attempt_id"]): job for job in said["jobs"]}
+        member.held = dict(said["held"])
+        member.leaving = bool(said["leaving"])
+        return member
+
+    def _met(self, life: str, address: str, said: Mapping[str, Any], now: float, wall: float) -> Member:
+        """A new member; what is known of the same process under an older address goes on to count."""
+        new = Member(life, str(said["name"]), address, int(said["slots"]), now, wall)
+        for old_address, old in list(self._members.items()):
+            if old.life == life:
+                new.number, new.streak, new.benches = old.number, old.streak, old.benches
+                new.left_out_until, new.cause, new.trouble = old.left_out_until, old.cause, old.trouble
+            if old.life == life or (old.name == new.name and old.gone):
+                del self._members[old_address]
+        self._members[address] = new
+        return new
+
+    def get(self, address: str) -> Member | None:
+        return self._members.get(address)
+
+    def members(self) -> list[Member]:
+        return list(self._members.values())
+
+    def clear(self) -> None:
+        """The scheduler is lost: nobody is known until it reports again. Who was left out stays so by its life."""
+        for member in self._members.values():
+            member.gone = True
+            member.running.clear()
+
+    def forget_old(self, now: float) -> None:
+        for address, member in list(self._members.items()):
+            if member.gone and now - member.seen > _REMEMBERED:
+                del self._members[address]
+
+    def shown(self, now: float) -> list[WorkerState]:
+        """For people, by name."""
+        return sorted((_shown(member, now) for member in self._members.values()), key=lambda one: one.name)
+
+    # --- who takes a job -----------------------------------------------------------------------------------------
+
+    def fit(self, now: float) -> list[Member]:
+        return [member for member in self._members.values() if member.state(now) is State.READY]
+
+    def free(self, now: float) -> int:
+        """Places left on those who are fit."""
+        return sum(max(0, member.places - len(member.running)) for member in self.fit(now))
+
+    def place(self, job: VideoJob, now: float) -> Member | None:
+        """Who should take the job: whoever has (some of) its work already, else who has least to do for each slot.
+
+        None where nobody has a place left; a worker whose word on this video is doubted is not asked twice while
+        there is another.
+        """
+        key = video_key(job.folder, job.source)
+        fit = self.fit(now)
+        doubted = self._opinions.get(key)
+        others = [member for member in fit if member.life != doubted] or fit
+        able = [member for member in others if len(member.running) < member.places]
+        if not able:
+            return None
+        return min(able, key=lambda one: (not _has(one, key), len(one.running) / one.slots, one.name))
+
+    def to_move(self, now: float) -> tuple[Member, str] | None:
+        """A job that waits on a busy worker (member, attempt id) while another has nothing to encode; None = none.
+
+        Only what has not reached the encoder moves, the youngest first.
+        """
+        fit = self.fit(now)
+        if not any(len(member.running) < member.slots for member in fit):
+            return None
+        for member in sorted(fit, key=lambda one: -len(one.running) / one.slots):
+            waiting = [one for one in member.running if member.stage_of(one) in {"", "download"}]
+            if len(member.running) > member.slots and waiting:
+                return member, waiting[-1]
+        return None
+
+    # --- whose word counts ---------------------------------------------------------------------------------------
+
+    def judge(self, member: Member, result: JobResult, now: float) -> JobResult:
+        """What the queue should hear of a result.
+
+        Trouble of the worker's own (disk, encoder, its way to the hub) sends the video elsewhere and uses up no
+        attempt. A video that fails is first tried on another worker, whose word then counts: where that one
+        succeeds, the failure was the first one's own. Where there is no other, the result stands as it is.
+        """
+        key = video_key(result.job.folder, result.job.source)
+        if result.outcome is Outcome.STORED:
+            member.streak = member.benches = 0
+            self._opinions.pop(key, None)
+            return result
+        others = [one for one in self.fit(now) if one.life != member.life]
+        if result.outcome is Outcome.DEFERRED:
+            self._failed(member, result, now)
+            return _moved(result) if others else result
+        if result.outcome in {Outcome.FAILED, Outcome.REFUSED}:
+            doubted = self._opinions.pop(key, None)
+            if doubted and doubted != member.life:
+                self._forgive(doubted)
+            elif others:
+                self._opinions[key] = member.life
+                self._failed(member, result, now)
+                return _moved(result)
+        return result
+
+    def _failed(self, member: Member, result: JobResult, now: float) -> None:
+        member.streak += 1
+        member.cause, member.trouble = result.cause, result.trouble
+        if member.streak < _STREAK or now < member.left_out_until:
+            return
+        if result.trouble == "HubUnavailable":
+            member.left_out_until = now + _NO_HUB
+        else:
+            member.left_out_until = now + min(_BENCH_MOST, _BENCH * 2.0**member.benches)
+            member.benches += 1
+
+    def _forgive(self, life: str) -> None:
+        """Another worker says the same: the video was to blame."""
+        for member in self._members.values():
+            if member.life == life and member.streak > 0:
+                member.streak -= 1
+                if member.streak < _STREAK:
+                    member.left_out_until = 0.0
+
+
+def died(member: Member, job: VideoJob, how: str) -> JobResult:
+    """The result of a job whose worker is no more: a crash of the video only where it was in the encoder."""
+    encoding = member.stage_of(job.attempt_id) == "encode" and not member.leaving
+    cause = f"worker {member.name} {how}" + (" while it encoded this" if encoding else "")
+    return JobResult(job, Outcome.CRASHED if encoding else Outcome.STOPPED, cause=cause, trouble="WorkerLost")
+
+
+def unwanted(member: Member, elsewhere: Collection[str], live: Collection[str]) -> list[str]:
+    """Attempts of an older life that run there although the same video runs on another worker (``elsewhere``, video
+    keys) or belongs to no item that is ``live`` (item keys)."""
+    old = {attempt: str(job.get("key")) for attempt, job in member.jobs.items() if attempt not in member.running}
+    return [attempt for attempt, key in old.items() if key in elsewhere or key.partition("/")[0] not in live]
+
+
+def leftovers(member: Member, forgotten: Collection[str], live: Collection[str]) -> list[str]:
+    """Keys of what lies on its disk and that nothing needs any more."""
+    return [key for key in member.held if key in forgotten or key.partition("/")[0] not in live]
+
+
+def _has(member: Member, key: str) -> bool:
+    return member.held.get(key, False) or any(job.get("key") == key for job in member.jobs.values())
+
+
+def _moved(result: JobResult) -> JobResult:
+    return replace(result, outcome=Outcome.STOPPED, record=None)
+
+
+def _shown(member: Member, now: float) -> WorkerState:
+    state = member.state(now)
+    encoding = [job for job in member.jobs.values() if job.get("stage") == "encode"] if not member.gone else []
+    speeds = [float(job["fps"]) for job in encoding if job.get("fps") is not None]
+    cause = member.refused if state is State.REFUSED else member.cause if state is State.LEFT_OUT else None
+    return WorkerState(
+        name=member.name,
+        address=member.address,
+        slots=member.slots,
+        state=state.value,
+        cause=cause,
+        encoding=tuple(str(job.get("video")) for job in encoding),
+        fps=round(sum(speeds), 2) if speeds else None,
+        last_seen=round(member.seen_wall, 3),
+    )
+
+
+def progress_of(member: Member, job: VideoJob) -> JobProgress | None:
+    """What the worker said last of a job of ours."""
+    said = member.jobs.get(job.attempt_id)
+    if not said or not said.get("stage"):
+        return None
+    numbers = {name: said.get(name) for name in ("percent", "fps", "speed", "eta_s")}
+    return JobProgress(
+        folder=job.folder,
+        video=job.source.path,
+        stage=str(said["stage"]),
+        attempt=job.attempt,
+        worker=member.name,
+        **numbers,
+    )

@@ -1,0 +1,106 @@
+"""What processor and worker of a cluster must agree upon: compared when they meet, before the first job.
+
+The processor sends its terms; the worker says what speaks against it (it is left out) or is worth knowing (it works).
+The token is no part of it: each worker has its own.
+"""
+
+import hashlib
+import importlib.metadata
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tools.media.encoding import EncodeOptions
+
+_PACKAGES = ("dask", "distributed")
+_ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Versions:
+    """What runs on a machine. ``code`` is a digest of the project's files; ``ffmpeg`` as it names itself."""
+
+    python: str
+    dask: str
+    distributed: str
+    code: str
+    ffmpeg: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What the processor asks of every worker: the same programs, and these settings, which decide the output."""
+
+    versions: Versions
+    endpoint: str
+    encoder: str
+    preset: int
+    crf: float
+    pix_fmt: str
+    min_decoded_percent: float
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def of_json(cls, values: dict[str, Any]) -> "Terms":
+        return cls(**{**values, "versions": Versions(**values["versions"])})
+
+    def options(self, own: EncodeOptions) -> EncodeOptions:
+        """The settings that decide the output, with what is a machine's own affair (paths, limits) as it is there.
+
+        An ENCODER that the worker names stands where the processor leaves the choice (auto).
+        """
+        return replace(
+            own,
+            encoder=own.encoder if self.encoder == "auto" else self.encoder,
+            preset=self.preset,
+            crf=self.crf,
+            pix_fmt=self.pix_fmt,
+            min_decoded_percent=self.min_decoded_percent,
+        )
+
+
+def versions_here(ffmpeg: str = "") -> Versions:
+    """Of this process."""
+    dask, distributed = (importlib.metadata.version(name) for name in _PACKAGES)
+    return Versions(
+        python=platform.python_version(), dask=dask, distributed=distributed, code=_code_digest(), ffmpeg=ffmpeg
+    )
+
+
+def _code_digest() -> str:
+    digest = hashlib.sha256()
+    for path in sorted(_ROOT.rglob("*.py")):
+        digest.update(str(path.relative_to(_ROOT)).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def objections(here: Versions, asked: Versions) -> list[str]:
+    """Why a worker with these versions can't work for that processor."""
+    found = [
+        f"{name} {getattr(here, name)} here, {getattr(asked, name)} at the processor"
+        for name in _PACKAGES
+        if getattr(here, name) != getattr(asked, name)
+    ]
+    if _minor(here.python) != _minor(asked.python):
+        found.append(f"Python {here.python} here, {asked.python} at the processor")
+    if here.code != asked.code:
+        found.append("the project's files differ from the processor's: bring both to the same version")
+    return found
+
+
+def remarks(here: Versions, asked: Versions, endpoint: str, asked_endpoint: str) -> Sequence[str]:
+    """What differs and does no harm: each result is verified by itself, and its record names its encoder."""
+    found = []
+    if here.ffmpeg != asked.ffmpeg:
+        found.append(f"ffmpeg {here.ffmpeg} here, {asked.ffmpeg} at the processor")
+    if endpoint != asked_endpoint:
+        found.append(f"MODELSCOPE_ENDPOINT {endpoint} here, {asked_endpoint} at the processor")
+    return found
+
+
+def _minor(version: str) -> str:
+    return ".".join(version.split(".")[:2])

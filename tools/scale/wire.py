@@ -1,0 +1,197 @@
+"""How processor, scheduler and workers of a cluster talk by Dask: what is set, how it is secured, who the desk's
+worker is. Imported only where a cluster is asked for.
+"""
+
+import asyncio
+import contextlib
+import logging
+import socket
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import dask
+from distributed import Scheduler, Security, Worker, WorkerPlugin
+from distributed.core import Status
+
+from tools.core.errors import PipelineError
+from tools.scale.desk import PLUGIN, TOPIC, Desk
+
+log = logging.getLogger("animation.cluster")
+LEAST_PLACES = 2
+_STOP_WITHIN = 5.0  # s for jobs to end
+_AGAIN = 1.0  # s before a worker asks for the scheduler again
+
+# Dask's own patience is made for clusters that live in one rack. What a death looks like here is a closed connection
+# (seen at once) or silence (seen after these times).
+_CONFIG: dict[str, Any] = {
+    "distributed.scheduler.allowed-failures": 0,  # a death is counted in our queue, a job is never run again by Dask
+    "distributed.scheduler.worker-ttl": "30s",
+    "distributed.scheduler.work-stealing": False,  # the processor decides who does what
+    "distributed.scheduler.active-memory-manager.start": False,
+    "distributed.comm.timeouts.connect": "10s",
+    "distributed.comm.timeouts.tcp": "20s",
+    "distributed.worker.profile.enabled": False,  # 100 samples a second of threads that wait for ffmpeg
+    "distributed.admin.system-monitor.gil.enabled": False,
+    "distributed.worker.memory.target": False,  # the memory is the encoder's, which has its own limit
+    "distributed.worker.memory.spill": False,
+    "distributed.worker.memory.pause": False,
+    "distributed.worker.memory.terminate": False,
+    "distributed.admin.low-level-log-length": 200,  # also how many of our reports a scheduler remembers
+}
+
+
+def configure() -> None:
+    """Set Dask up for this process; call before anything of Dask is made."""
+    dask.config.set(_CONFIG)
+    for name in ("distributed", "tornado.application", "bokeh"):
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)  # what matters is said in one line by us
+
+
+@dataclass(frozen=True, slots=True)
+class Certificates:
+    """PEM files of one machine; ``key`` may be in the file of ``cert``."""
+
+    ca: Path
+    cert: Path
+    key: Path | None = None
+
+
+def security(files: Certificates | None) -> Security:
+    """Both sides show a certificate of this authority, or nothing is secured at all. Raises PipelineError."""
+    if files is None:
+        return Security()
+    cert, key = str(files.cert), str(files.key or files.cert)
+    made = Security(
+        require_encryption=True,
+        tls_ca_file=str(files.ca),
+        tls_client_cert=cert,
+        tls_client_key=key,
+        tls_worker_cert=cert,
+        tls_worker_key=key,
+        tls_scheduler_cert=cert,
+        tls_scheduler_key=key,
+    )
+    try:
+        made.get_connection_args("client")
+    except OSError as exc:  # also what the TLS library says of a file's content
+        raise PipelineError(
+            f"the certificates of the cluster ({cert}, {key}, {files.ca}) can't be used: {exc}"
+        ) from exc
+    return made
+
+
+def way_to(scheduler: str) -> str:
+    """The address of this machine by which it reaches the scheduler; loopback for one on this machine."""
+    parts = urlsplit(scheduler)
+    with socket.socket(socket.AF_INET6 if ":" in (parts.hostname or "") else socket.AF_INET, socket.SOCK_DGRAM) as way:
+        way.connect((parts.hostname or "", parts.port or 1))  # sends nothing: a datagram socket only looks up the way
+        return str(way.getsockname()[0])
+
+
+def make_scheduler(host: str, port: int, secured: Security) -> Scheduler:
+    """A scheduler that listens on one address; its HTTP pages (health, metrics) on loopback alone."""
+    protocol = "tls" if secured.require_encryption else "tcp"
+    return Scheduler(
+        host=host, port=port, protocol=protocol, security=secured, dashboard=False, dashboard_address="127.0.0.1:0"
+    )
+
+
+class DeskPlugin(WorkerPlugin):  # type: ignore[misc]
+    """Brings the desk into a Dask worker."""
+
+    name = PLUGIN
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        self._reporting: asyncio.Task[None] | None = None
+
+    def setup(self, worker: Worker) -> None:
+        def tell(said: dict[str, Any]) -> None:
+            with contextlib.suppress(OSError, RuntimeError):  # the stream is closing: the next worker tells it
+                worker.log_event(TOPIC, said)
+
+        self._reporting = asyncio.get_running_loop().create_task(self.desk.report_always(worker.address, tell))
+
+    def teardown(self, worker: Worker) -> None:
+        if self._reporting is not None:
+            self._reporting.cancel()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Post:
+    """Where a worker works: the scheduler's address, the address and port that it listens on, Dask's own folder."""
+
+    scheduler: str
+    host: str
+    port: int
+    secured: Security
+    folder: Path
+
+
+def make_worker(desk: Desk, post: Post) -> Worker:
+    """A Dask worker without a nanny: it shares the desk's process, so that its death is the death of its encodes.
+
+    It takes as many jobs as the desk has places (resource ``video``); ``encode`` tells the encodes at a time.
+    """
+    places = 2 * desk.slots + LEAST_PLACES
+    return Worker(
+        post.scheduler,
+        name=f"{desk.name}-{desk.life}",
+        nthreads=places,
+        resources={"video": places, "encode": desk.slots},
+        host=post.host,
+        port=post.port,
+        security=post.secured,
+        dashboard_address="127.0.0.1:0",
+        memory_limit=0,
+        plugins=(DeskPlugin(desk),),
+        local_directory=str(post.folder),
+    )
+
+
+async def serve(desk: Desk, post: Post, stop: threading.Event) -> None:
+    """Work for whatever scheduler is at the address until ``stop``; one that goes away is looked for again."""
+    told = ""
+    while not stop.is_set():
+        worker = make_worker(desk, post)
+        try:
+            await worker
+            log.info("works for the scheduler at %s as %s", post.scheduler, worker.address)
+            told = ""
+            await _first(worker.finished(), until(stop))
+        except (OSError, TimeoutError, RuntimeError, ValueError) as exc:
+            if told != str(exc):
+                log.warning("the scheduler at %s can't be worked for, asking again: %s", post.scheduler, exc)
+            told = str(exc)
+        if stop.is_set():
+            await asyncio.to_thread(desk.leave, _STOP_WITHIN)
+            await _fetched(worker)
+        with contextlib.suppress(Exception):  # it may be half closed already, in whatever way
+            await worker.close(timeout=2, executor_wait=False)
+        if not stop.is_set():
+            if not told:
+                log.warning("the scheduler at %s is gone, asking again; what is under way goes on", post.scheduler)
+            await _first(asyncio.sleep(_AGAIN), until(stop))
+
+
+async def until(stop: threading.Event) -> None:
+    """Wait for a signal, which comes to a thread."""
+    while not stop.is_set():
+        await asyncio.sleep(0.1)
+
+
+async def _fetched(worker: Worker) -> None:
+    """Give the processor a moment to fetch the last results."""
+    for _ in range(40):
+        if worker.state.tasks and worker.status is Status.running:
+            await asyncio.sleep(0.05)
+
+
+async def _first(*waits: Any) -> None:
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    _, left = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in left:
+        task.cancel()

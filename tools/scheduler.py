@@ -1,0 +1,81 @@
+"""The scheduler of a cluster: where the processor leaves videos and workers fetch them. It knows nothing of videos.
+
+Dask runs code for whoever reaches its port. So it listens on this machine alone unless told otherwise, and takes TLS
+certificates, which both sides must show then.
+"""
+
+import sys
+from pathlib import Path
+
+if not __package__:
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from tools.startup import enter_venv
+
+enter_venv(__name__)
+
+import argparse
+import asyncio
+import ipaddress
+import logging
+import threading
+
+import config
+from tools.core.errors import PipelineError
+from tools.startup import certificates, need_cluster_packages, read_settings
+
+log = logging.getLogger("animation.scheduler")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The program; returns the exit status: 0 ended when asked to, 1 can't listen, 2 bad usage or configuration."""
+    parser = argparse.ArgumentParser(
+        prog="scheduler.py", description="Bring a cluster's processor and workers together."
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine alone)")
+    parser.add_argument("--port", type=int, default=8786, help="port (default 8786)")
+    config.add_flags(parser, "cluster", "paths")
+    parsed = parser.parse_args(argv)
+    try:
+        settings = read_settings(parsed)
+    except config.ConfigError as exc:
+        print(f"{parser.prog}: {exc}", file=sys.stderr)
+        return 2
+    try:
+        need_cluster_packages()
+        return asyncio.run(_run(settings, parsed.host, parsed.port))
+    except (PipelineError, OSError, ValueError) as exc:
+        print(f"{parser.prog}: can't listen on {parsed.host}:{parsed.port}: {exc}", file=sys.stderr)
+        return 1
+
+
+async def _run(settings: config.Settings, host: str, port: int) -> int:
+    from tools.runtime import logs
+    from tools.runtime.clock import stop_on_signals
+    from tools.scale import wire
+
+    wire.configure()
+    logs.set_up("scheduler", settings.paths.log_dir)
+    stop = threading.Event()
+    stop_on_signals(stop)
+    files = certificates(settings)
+    if files is None and not _is_loopback(host):
+        log.warning(
+            "whoever reaches %s:%d can run programs on all workers: give certificates, or a firewall", host, port
+        )
+    async with wire.make_scheduler(host, port, wire.security(files)) as scheduler:
+        log.info("the scheduler listens at %s", scheduler.address)
+        await wire.until(stop)
+    log.info("stopped")
+    return 0
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

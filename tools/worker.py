@@ -1,0 +1,145 @@
+"""A worker of a cluster: takes videos from the scheduler, converts them in the slots of this machine, stores the blobs.
+
+It publishes nothing and keeps nothing: what it has on disk is of use to the processor that asked for it, and is swept
+at the next start. The token is this machine's own; it never travels.
+"""
+
+import sys
+from pathlib import Path
+
+if not __package__:
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from tools.startup import enter_venv
+
+enter_venv(__name__)
+
+import argparse
+import asyncio
+import logging
+import socket
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import config
+from tools.core.errors import HubUnavailable, PipelineError
+from tools.startup import encode_options, make_hub, need_cluster_packages, read_settings
+
+if TYPE_CHECKING:
+    from tools.hub.client import HubClient
+    from tools.media.converter import Converter
+    from tools.runtime.clock import SystemClock
+    from tools.scale.desk import Desk
+    from tools.scale.terms import Terms
+
+log = logging.getLogger("animation.worker")
+_ASK_AGAIN = 30.0  # s between two tries to reach the hub at the start
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The program; returns the exit status: 0 ended when asked to, 1 can't work here, 2 bad usage or configuration."""
+    parser = argparse.ArgumentParser(prog="worker.py", description="Convert videos for a cluster's processor.")
+    config.add_other_name(parser, "--scheduler", "CLUSTER", "address of the scheduler; the same as --cluster")
+    parser.add_argument("--name", default=socket.gethostname(), help="name in --status (default: the host's)")
+    parser.add_argument("--host", help="address to listen on (default: the one that reaches the scheduler)")
+    parser.add_argument("--port", type=int, default=0, help="port to listen on (default: any)")
+    parser.add_argument("--keep-results", action="store_true", help="do not sweep what an earlier run left on disk")
+    config.add_flags(parser, "cluster", "hub", "processor", "encode", "paths")
+    parsed = parser.parse_args(argv)
+    try:
+        settings = read_settings(parsed)
+        if not settings.cluster.scheduler:
+            raise config.ConfigError("no scheduler: give --scheduler tcp://ADDRESS:8786, or CLUSTER")
+    except config.ConfigError as exc:
+        print(f"{parser.prog}: {exc}", file=sys.stderr)
+        return 2
+    try:
+        need_cluster_packages()
+        return _work(settings, parsed)
+    except (PipelineError, OSError, ValueError) as exc:
+        print(f"{parser.prog}: {exc}", file=sys.stderr)
+        return 1
+
+
+def _work(settings: config.Settings, parsed: argparse.Namespace) -> int:
+    from tools.runtime import logs
+    from tools.runtime.clock import SystemClock, stop_on_signals
+    from tools.scale import wire
+    from tools.startup import certificates
+    from tools.state.singleton import Singleton
+
+    clock = SystemClock()
+    stop_on_signals(clock.stop)
+    wire.configure()
+    top = settings.paths.work_dir.with_name(settings.paths.work_dir.name + "_worker")
+    scheduler = settings.cluster.scheduler
+    post = wire.Post(
+        scheduler=scheduler,
+        host=parsed.host or wire.way_to(scheduler),
+        port=parsed.port,
+        secured=wire.security(certificates(settings)),
+        folder=top / "dask",
+    )
+    lock = Singleton(top, "worker")
+    lock.acquire()
+    try:
+        logs.set_up("worker", settings.paths.log_dir, [settings.hub.token or ""])
+        desk = make_desk(settings, parsed.name, top / "work", clock, keep=parsed.keep_results)
+        if not _is_ready(desk, clock):
+            return 0
+        asyncio.run(wire.serve(desk, post, clock.stop))
+        return 0
+    finally:
+        log.info("stopped")
+        lock.release()
+
+
+def make_desk(
+    settings: config.Settings, name: str, folder: Path, clock: "SystemClock", *, keep: bool = False
+) -> "Desk":
+    """The desk of this machine, its work folder swept. Raises WorkspaceError."""
+    from tools.media.converter import Converter
+    from tools.scale.desk import Desk
+    from tools.stages.port import Worker
+    from tools.stages.workspace import Workspace
+
+    settings = replace(settings, paths=replace(settings.paths, work_dir=folder))
+    own = encode_options(settings)
+    converters = {own: Converter(own)}
+
+    def outfit(terms: "Terms") -> "tuple[HubClient, Converter]":
+        try:
+            token = read_settings(argparse.Namespace()).hub.token or settings.hub.token
+        except config.ConfigError:
+            token = settings.hub.token
+        options = terms.options(own)
+        return make_hub(config.with_token(settings, token), clock), converters.setdefault(options, Converter(options))
+
+    space = Workspace(folder, int(settings.processor.min_free_space_gb * 1e9))
+    space.prepare()
+    if not keep:
+        space.sweep(())
+    slots = settings.processor.max_concurrent
+    threads = None if slots == 1 else 1
+    parts = Worker(make_hub(settings, clock), converters[own], space, slots, threads)
+    return Desk(name, parts, settings.hub.endpoint, outfit)
+
+
+def _is_ready(desk: "Desk", clock: "SystemClock") -> bool:
+    """Check encoder and token; waits for a hub that is down. False when asked to end meanwhile. Raises NoEncoder,
+    HubForbidden."""
+    told = False
+    while not clock.stopping:
+        try:
+            log.info("worker %s: %s, %d encodes at a time", desk.name, desk.check(), desk.slots)
+            return True
+        except HubUnavailable as exc:
+            if not told:
+                log.warning("waits for the hub: %s", exc)
+            told = True
+            clock.sleep(_ASK_AGAIN)
+    return False
+
+
+if __name__ == "__main__":
+    sys.exit(main())
