@@ -78,6 +78,17 @@ def test_committed_files_are_listed_with_size_sha256_and_time(hub: HubClient, tm
         assert listed[path].committed_at is not None
 
 
+def test_text_too_long_for_a_commits_body_is_committed_all_the_same(hub: HubClient) -> None:
+    hub.create_repo(REPO)
+    long = b'{"file_name": "1.mkv"}\n' * 20_000
+    commit = hub.commit(REPO, [AddBytes("a/metadata.jsonl", long), AddBytes("a/short.txt", b"1")], "long")
+    assert hub.read_file(REPO, commit, "a/metadata.jsonl") == long
+    assert {file.path: file.size for file in hub.list_folder(REPO, commit, "a")} == {
+        "a/metadata.jsonl": len(long),
+        "a/short.txt": 1,
+    }
+
+
 def test_listing_of_an_old_commit_stays_as_it_was(hub: HubClient, tmp_path: Path) -> None:
     hub.create_repo(REPO)
     first = put(hub, tmp_path, {"a/1.mp4": b"one"})

@@ -178,6 +178,32 @@ def test_folder_is_published_in_batches_with_true_metadata(site: Site, caplog: p
     assert not list((site.top / "work").rglob("*")) and not list((site.top / "log/journal").glob("*"))
 
 
+def test_next_batch_reads_no_metadata_but_what_somebody_else_wrote(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.batch_size = 2
+    site.put({f"A/{n}.mp4": b"%d" % n for n in range(8)}, "A")
+    reads: list[str] = []
+    read_file, commit = site.hub.read_file, site.hub.commit
+
+    def counted(repo: str, revision: str, path: str) -> bytes | None:
+        reads.append(path)
+        return read_file(repo, revision, path)
+
+    def disturbed(repo: str, operations: Sequence[Operation], message: str) -> str:
+        made = commit(repo, operations, message)
+        if site.hub.commits_of("me/out") == 2:
+            there = read_file(repo, made, "A/metadata.jsonl") or b""
+            site.hub.put("me/out", {"A/metadata.jsonl": there + b"a line of somebody else\n"})
+        return made
+
+    monkeypatch.setattr(site.hub, "read_file", counted)
+    monkeypatch.setattr(site.hub, "commit", disturbed)
+    site.run()
+    assert site.hub.commits_of("me/out") == 5 and reads.count("A/metadata.jsonl") == 1
+    lines = site.published("A")["metadata.jsonl"].decode().splitlines()
+    assert lines[0] == "a line of somebody else"
+    assert [json.loads(line)["file_name"] for line in lines[1:]] == [f"{n}.mkv" for n in range(8)]
+
+
 def test_broken_video_is_quarantined_and_the_others_are_published(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     site.converter.troubles[b"2"] = [ProbeError("no video in it")] * 9
     site.put({f"A/{n}.mp4": b"%d" % n for n in (1, 2, 3)}, "A")

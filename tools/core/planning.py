@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -92,8 +93,13 @@ def _is_there(folder: str, record: Record, existing: Mapping[str, RemoteFile]) -
 
 def natural_order(file: RemoteFile) -> tuple[tuple[tuple[int, int, str], ...], str]:
     """Sort key by path with numbers by value: ``2`` before ``10``."""
-    parts = re.findall(r"[0-9]+|[^0-9]+", unicodedata.normalize("NFKC", file.path).casefold())
-    return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts), file.path
+    return _natural(file.path)
+
+
+@lru_cache(maxsize=1 << 15)  # a folder's metadata is sorted again with each batch
+def _natural(path: str) -> tuple[tuple[tuple[int, int, str], ...], str]:
+    parts = re.findall(r"[0-9]+|[^0-9]+", unicodedata.normalize("NFKC", path).casefold())
+    return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts), path
 
 
 def output_names(sources: Sequence[str], published: Mapping[str, str]) -> dict[str, str]:
@@ -137,8 +143,11 @@ def _named(source: str, level: int) -> str:
 class Published:
     """A folder's ``metadata.jsonl``: one record a source path; lines it can't read are kept as they are."""
 
-    def __init__(self, records: Mapping[str, Record], foreign: Sequence[str] = ()) -> None:
+    def __init__(
+        self, records: Mapping[str, Record], foreign: Sequence[str] = (), lines: Mapping[str, bytes] | None = None
+    ) -> None:
         self._records = dict(records)
+        self._lines = dict(lines or {})  # records as they were encoded before
         self.foreign = tuple(foreign)
 
     @classmethod
@@ -176,10 +185,14 @@ class Published:
 
     def with_records(self, records: Iterable[Record]) -> "Published":
         """These records added, each in the place of an older one of its source."""
-        return Published({**self._records, **{str(r["source_path"]): r for r in records}}, self.foreign)
+        new = {str(record["source_path"]): record for record in records}
+        kept = {source: line for source, line in self._lines.items() if source not in new}
+        return Published({**self._records, **new}, self.foreign, kept)
 
     def encode(self) -> bytes:
         """The file: foreign lines first, then the records by natural order of their source."""
-        ordered = sorted(self._records.values(), key=lambda r: natural_order(RemoteFile(str(r["source_path"]), 0, "")))
-        lines = [*self.foreign, *(json.dumps(record, ensure_ascii=False) for record in ordered)]
-        return "".join(line + "\n" for line in lines).encode("utf-8", "surrogateescape")
+        for source in self._records.keys() - self._lines.keys():
+            line = json.dumps(self._records[source], ensure_ascii=False)
+            self._lines[source] = line.encode("utf-8", "surrogateescape") + b"\n"
+        foreign = "".join(line + "\n" for line in self.foreign).encode("utf-8", "surrogateescape")
+        return foreign + b"".join(self._lines[source] for source in sorted(self._records, key=_natural))

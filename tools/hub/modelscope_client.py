@@ -8,6 +8,7 @@ functions create missing repos in public and make a commit a file.
 import base64
 import contextlib
 import hashlib
+import io
 import logging
 import os
 import re
@@ -37,6 +38,7 @@ _PRIVATE = 1  # Source: modelscope_hub, visibility of a dataset: 1 private, 3 in
 _CONFLICT = re.compile("branch changed|could not update refs|please retry|try again|10030000001", re.IGNORECASE)
 _EXISTS = {"10020101001", "10010101001", "10010202004"}
 _CONNECT_TIMEOUT = 30.0  # s
+_LONGEST_INLINE = 64 << 10  # bytes of a text inside a commit. Source: modelscope_hub, UPLOAD_LFS_FORCE_THRESHOLD
 _LONGEST_DOWNLOAD = 30 * 24 * 3600.0  # s; what makes no progress is ended by the stall limit
 _LOW_SPEED_WINDOW = 60.0  # s within which a download must move 1 kB/s on average
 
@@ -150,20 +152,23 @@ class ModelScopeHub:
         return sha256
 
     def store_blob(self, repo: str, source: Path, sha256: str, size: int, progress: Progress) -> None:
+        with source.open("rb") as stream:
+            self._store(repo, stream, sha256, size, progress)
+
+    def _store(self, repo: str, stream: IO[bytes], sha256: str, size: int, progress: Progress) -> None:
         with self._asking(f"store a blob in {repo}"):
             urls = self._sdk.legacy.validate_blobs(repo, _DATASET, [{"oid": sha256, "size": size}])
         url = urls.get(sha256)
         if url is None:
             progress(size)
             return
-        with source.open("rb") as stream:
-            body = _Upload(stream, size, progress)
-            timeouts = (_CONNECT_TIMEOUT, self._stall)
-            with self._errors(f"send a blob to {repo}", body.ended):
-                self._sdk.legacy.upload_blob(url, body, size, timeout=timeouts)
+        body = _Upload(stream, size, progress)
+        timeouts = (_CONNECT_TIMEOUT, self._stall)
+        with self._errors(f"send a blob to {repo}", body.ended):
+            self._sdk.legacy.upload_blob(url, body, size, timeout=timeouts)
 
     def commit(self, repo: str, operations: Sequence[Operation], message: str) -> str:
-        actions = [_action(operation) for operation in operations]
+        actions = [_action(self._as_blob(repo, operation)) for operation in operations]
         try:
             with self._asking(f"commit to {repo}"):
                 answer = self._sdk.legacy.create_commit(repo, _DATASET, actions, message)
@@ -175,6 +180,14 @@ class ModelScopeHub:
         if not commit:
             raise HubUnavailable(f"the answer to a commit to {repo} names no commit", may_have_happened=True)
         return str(commit)
+
+    def _as_blob(self, repo: str, operation: Operation) -> Operation:
+        """A long text is stored before the commit like any other file, so that the commit's body stays small."""
+        if isinstance(operation, AddBlob) or len(operation.content) <= _LONGEST_INLINE:
+            return operation
+        sha256, size = hashlib.sha256(operation.content).hexdigest(), len(operation.content)
+        self._store(repo, io.BytesIO(operation.content), sha256, size, lambda moved: None)
+        return AddBlob(operation.path, sha256, size)
 
     @contextlib.contextmanager
     def _asking(self, doing: str) -> Iterator[None]:

@@ -385,8 +385,7 @@ class Engine:
         folder = run.item.folder
         return publish(
             self._worker.hub,
-            self._rules.run.output_repo,
-            folder,
+            run.shelf,
             batch.records(),
             lambda record: self._jobs.result_file(folder, sources[str(record["source_path"])]),
             f"Add {len(batch.records())} AV1 videos of {folder}",

@@ -4,8 +4,9 @@ Pure bookkeeping over the plan, the journal's history and the results of jobs; t
 """
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from tools.core.errors import PipelineError
@@ -14,7 +15,7 @@ from tools.core.planning import FolderPlan, Video, VideoJob, plan_folder
 from tools.core.queue_item import Quarantined, QueueItem
 from tools.core.retry import next_attempt
 from tools.hub.client import HubClient
-from tools.stages.publish import read_published
+from tools.stages.publish import Shelf
 from tools.stages.video_job import JobResult, Outcome
 from tools.state.journal import Journal, VideoHistory
 
@@ -97,12 +98,21 @@ class ItemRun:
     rules: RunRules
     revision: str
     fingerprint: str
+    shelf: Shelf
     batches: list[Batch] = field(default_factory=list)
     is_cancelled: bool = False
+    _tasks: dict[str, _Task] = field(default_factory=dict)
+    _over: int = 0
+
+    def _unfinished(self) -> Iterator[Batch]:
+        """The batches from the first one on that is not over: a long folder's finished ones are not looked at again."""
+        while self._over < len(self.batches) and self.batches[self._over].is_over:
+            self._over += 1
+        return islice(self.batches, self._over, None)
 
     def jobs_ready(self, now: float) -> Iterable[VideoJob]:
         """Jobs that may begin now (monotonic s), in order, each marked as running when it is taken."""
-        for batch in self.batches:
+        for batch in self._unfinished():
             for task in batch.tasks:
                 if not task.is_settled and task.running is None and task.not_before <= now:
                     if batch.began is None:
@@ -113,7 +123,7 @@ class ItemRun:
         """Whether ``jobs_ready`` would give one."""
         return any(
             not task.is_settled and task.running is None and task.not_before <= now
-            for batch in self.batches
+            for batch in self._unfinished()
             for task in batch.tasks
         )
 
@@ -153,11 +163,9 @@ class ItemRun:
         return True
 
     def _task_of(self, job: VideoJob) -> _Task | None:
-        for batch in self.batches:
-            for task in batch.tasks:
-                if task.video.source.path == job.source.path:
-                    return task
-        return None
+        if not self._tasks:
+            self._tasks = {task.video.source.path: task for batch in self.batches for task in batch.tasks}
+        return self._tasks.get(job.source.path)
 
     def _failed(self, task: _Task, cause: str, now: float) -> None:
         task.failures += 1
@@ -175,7 +183,7 @@ class ItemRun:
         """Batches whose videos are all settled and that are not being published."""
         return [
             batch
-            for batch in self.batches
+            for batch in self._unfinished()
             if not batch.is_over
             and not batch.is_publishing
             and batch.not_before <= now
@@ -212,7 +220,7 @@ class ItemRun:
 
     @property
     def is_over(self) -> bool:
-        return all(batch.is_over for batch in self.batches)
+        return all(batch.is_over for batch in self._unfinished())
 
     @property
     def is_running(self) -> bool:
@@ -245,16 +253,17 @@ def open_item(item: QueueItem, hub: HubClient, journal: Journal, rules: RunRules
     now_there = group_folders(files, rules.extensions, rules.marker).get(item.folder)
     if head is None or now_there is None or item.hash not in {"", now_there.fingerprint}:
         raise FolderChanged(now_there)
-    _, published, existing = read_published(hub, rules.output_repo, item.folder)
+    shelf = Shelf(rules.output_repo, item.folder)
+    shelf.look(hub)
     plan = plan_folder(
         files,
-        published,
-        existing,
+        shelf.published,
+        shelf.files,
         item.quarantined,
         extensions=rules.extensions,
         batch_size=rules.batch_size,
     )
-    run = ItemRun(item, plan, journal, rules, head.commit_id, now_there.fingerprint)
+    run = ItemRun(item, plan, journal, rules, head.commit_id, now_there.fingerprint, shelf)
     history = journal.history()
     for number, videos in enumerate(plan.batches, 1):
         run.batches.append(Batch(number, [_task(video, history, rules, now) for video in videos]))

@@ -3,6 +3,7 @@
 Calling it again after a crash or a lost answer commits nothing twice: what is there already is found first.
 """
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,24 +16,48 @@ from tools.hub.client import AddBlob, AddBytes, Head, HubClient, Operation
 Record = Mapping[str, Any]
 
 
-def read_published(hub: HubClient, repo: str, folder: str) -> tuple[Head | None, Published, dict[str, RemoteFile]]:
-    """Head of the output repo, the folder's ``metadata.jsonl`` and its files by path. No commits = an empty repo."""
-    head = hub.head(repo)
-    if head is None:
-        return None, Published.parse(None), {}
-    files = {file.path: file for file in hub.list_folder(repo, head.commit_id, folder)}
-    path = f"{folder}/{METADATA}"
-    content = hub.read_file(repo, head.commit_id, path) if path in files else None
-    return head, Published.parse(content), files
+class Shelf:
+    """One folder of the output repo: its ``metadata.jsonl`` and its ``files`` by path, as of ``head``.
+
+    It is read again only when the repo moved, and the metadata only where their sha256 is another than before: the
+    next batch of a long folder need not read what the one before it wrote. No commits = an empty repo.
+    """
+
+    def __init__(self, repo: str, folder: str) -> None:
+        self.repo = repo
+        self.folder = folder
+        self.head: Head | None = None
+        self.published = Published.parse(None)
+        self.files: dict[str, RemoteFile] = {}
+        self._metadata_sha256 = ""
+
+    @property
+    def metadata(self) -> str:
+        """The path of its ``metadata.jsonl``."""
+        return f"{self.folder}/{METADATA}"
+
+    def look(self, hub: HubClient) -> None:
+        """Bring it up to date. Raises HubError."""
+        head = hub.head(self.repo)
+        if head is not None and self.head is not None and head.commit_id == self.head.commit_id:
+            return
+        files = [] if head is None else hub.list_folder(self.repo, head.commit_id, self.folder)
+        self.files = {file.path: file for file in files}
+        listed = self.files.get(self.metadata)
+        if head is None or listed is None:
+            self.expect(None)
+        elif not listed.sha256 or listed.sha256 != self._metadata_sha256:
+            self.expect(hub.read_file(self.repo, head.commit_id, self.metadata))
+        self.head = head
+
+    def expect(self, metadata: bytes | None, published: Published | None = None) -> None:
+        """These are the metadata, or will be with the next commit; ``published`` where they are parsed already."""
+        self.published = Published.parse(metadata) if published is None else published
+        self._metadata_sha256 = hashlib.sha256(metadata).hexdigest() if metadata else ""
 
 
 def publish(
-    hub: HubClient,
-    repo: str,
-    folder: str,
-    records: Sequence[Record],
-    result_of: Callable[[Record], Path | None],
-    message: str,
+    hub: HubClient, shelf: Shelf, records: Sequence[Record], result_of: Callable[[Record], Path | None], message: str
 ) -> str:
     """Make the records' files visible in one commit; returns its id. Afterwards the local results may go.
 
@@ -40,29 +65,31 @@ def publish(
     again where the hub lost its blob. Raises HubError; BlobsLost where that can't be done from here; IntegrityError
     when the read-back shows anything else than what was meant.
     """
-    head, published, files = read_published(hub, repo, folder)
-    if head is not None and _all_there(folder, records, published, files):
-        return head.commit_id
-    metadata = published.with_records(records).encode()
-    operations: list[Operation] = [AddBlob(f"{folder}/{r['file_name']}", r["sha256"], r["size"]) for r in records]
-    operations.append(AddBytes(f"{folder}/{METADATA}", metadata))
+    shelf.look(hub)
+    if shelf.head is not None and _all_there(shelf, records):
+        return shelf.head.commit_id
+    published = shelf.published.with_records(records)
+    metadata = published.encode()
+    operations: list[Operation] = [AddBlob(f"{shelf.folder}/{r['file_name']}", r["sha256"], r["size"]) for r in records]
+    operations.append(AddBytes(shelf.metadata, metadata))
     try:
-        commit = hub.commit(repo, operations, message)
+        commit = hub.commit(shelf.repo, operations, message)
     except HubForbidden:
         raise
     except HubRejected as exc:
-        if not _send_again(hub, repo, records, result_of):
+        if not _send_again(hub, shelf.repo, records, result_of):
             raise BlobsLost(str(exc)) from exc
-        commit = hub.commit(repo, operations, message)
-    _read_back(hub, repo, folder, records)
+        commit = hub.commit(shelf.repo, operations, message)
+    shelf.expect(metadata, published)
+    _read_back(hub, shelf, records)
     return commit
 
 
-def _all_there(folder: str, records: Sequence[Record], published: Published, files: Mapping[str, RemoteFile]) -> bool:
+def _all_there(shelf: Shelf, records: Sequence[Record]) -> bool:
     for record in records:
         source = RemoteFile(record["source_path"], record["source_size"], record["source_sha256"])
-        found = published.record_of(source)
-        file = files.get(f"{folder}/{record['file_name']}")
+        found = shelf.published.record_of(source)
+        file = shelf.files.get(f"{shelf.folder}/{record['file_name']}")
         same = found is not None and found.get("sha256") == record["sha256"]
         if not same or file is None or file.size != record["size"] or file.sha256 not in {"", record["sha256"]}:
             return False
@@ -81,8 +108,8 @@ def _send_again(
     return True
 
 
-def _read_back(hub: HubClient, repo: str, folder: str, records: Sequence[Record]) -> None:
-    head, published, files = read_published(hub, repo, folder)
-    if head is None or not _all_there(folder, records, published, files):
+def _read_back(hub: HubClient, shelf: Shelf, records: Sequence[Record]) -> None:
+    shelf.look(hub)
+    if shelf.head is None or not _all_there(shelf, records):
         names = ", ".join(str(record["file_name"]) for record in records[:3])
-        raise IntegrityError(f"the hub took the commit, but {folder} does not show it as sent ({names} …)")
+        raise IntegrityError(f"the hub took the commit, but {shelf.folder} does not show it as sent ({names} …)")
