@@ -199,8 +199,9 @@ def test_journal_with_a_line_that_makes_no_sense_keeps_the_others(tmp_path: Path
     journal.note("stored", SOURCE, record=RECORD)
     with journal.path.open("ab") as stream:
         stream.write(damage)
-    journal.note("committed", SOURCE)
-    assert journal.history()["A/1.mp4", "s"].stored == RECORD
+    journal.note("refused", SOURCE, cause="the line after a torn one counts")
+    past = journal.history()["A/1.mp4", "s"]
+    assert past.stored == RECORD and past.refused == "the line after a torn one counts"
 
 
 def test_stored_record_that_says_too_little_is_as_if_it_were_not_there(tmp_path: Path) -> None:

@@ -27,25 +27,31 @@ Inbox = queue.SimpleQueue[JobResult | Answer]
 
 
 class Clerk:
-    """Does one thing at a time with the hub, in a daemon thread."""
+    """Does one thing at a time with the hub, in a daemon thread that begins with the first."""
 
     def __init__(self, inbox: Inbox) -> None:
         self._inbox = inbox
         self._tasks: queue.SimpleQueue[tuple[str, Any, Callable[[], Any]]] = queue.SimpleQueue()
-        threading.Thread(target=self._work, name="clerk", daemon=True).start()
+        self._thread: threading.Thread | None = None
 
     def do(self, task: str, about: Any, call: Callable[[], Any]) -> None:
         self._tasks.put((task, about, call))
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="clerk", daemon=True)
+            self._thread.start()
 
     def _work(self) -> None:
         while True:
-            task, about, call = self._tasks.get()
-            try:
-                answer = Answer(task, about, value=call())
-            except PipelineError as exc:
-                answer = Answer(task, about, error=exc)
-            except Exception as exc:
-                # The boundary of a thread: a bug must come back as an answer, or its item would hang for ever.
-                log.exception("%s failed in a way that nobody foresaw", task)
-                answer = Answer(task, about, error=PipelineError(f"unforeseen {type(exc).__name__}: {exc}"))
-            self._inbox.put(answer)
+            self._inbox.put(answer_to(*self._tasks.get()))
+
+
+def answer_to(task: str, about: Any, call: Callable[[], Any]) -> Answer:
+    """Do it; every end is an answer."""
+    try:
+        return Answer(task, about, value=call())
+    except PipelineError as exc:
+        return Answer(task, about, error=exc)
+    except Exception as exc:
+        # The boundary of a thread: a bug must come back as an answer, or its item would hang for ever.
+        log.exception("%s failed in a way that nobody foresaw", task)
+        return Answer(task, about, error=PipelineError(f"unforeseen {type(exc).__name__}: {exc}"))
