@@ -31,6 +31,13 @@ def test_child_without_progress_is_ended_by_the_stall_limit() -> None:
     assert time.monotonic() - began < 10
 
 
+def test_child_that_only_burns_cpu_is_given_more_time_and_then_ended() -> None:
+    began = time.monotonic()
+    with pytest.raises(EncoderStalled):
+        run([sys.executable, "-c", "while True: pass"], limits=Limits(stall=0.5))
+    assert time.monotonic() - began > 1.5
+
+
 def test_child_that_makes_progress_is_left_alone() -> None:
     code = "import time\nfor n in range(8): print(n, flush=True); time.sleep(0.2)"
     assert run([*PYTHON, code], limits=Limits(stall=1.0), on_line=lambda line: True).status == 0
