@@ -371,9 +371,8 @@ def test_trouble_of_hub_or_machine_pauses_tells_once_and_uses_up_no_attempt(
     site: Site, trouble: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
     site.max_attempts = 1
-    site.converter.troubles[b"1"] = [trouble]
-    site.connected = []
-    site.put({"A/1.mp4": b"1", "A/2.mp4": b"2"}, "A")
+    site.converter.troubles[b"1"] = [trouble] * 3
+    site.put({"A/1.mp4": b"1"}, "A")
     site.run()
     assert site.item("A").status is Status.COMPLETED
     told = [record for record in caplog.records if str(trouble) in record.getMessage()]

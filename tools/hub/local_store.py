@@ -274,7 +274,7 @@ class HubStore:
                     raise HubRejected(f"{path!r} is no path for a file", status=400)
                 if change is not None and not self.has_blob(change["sha256"], change["size"]):
                     raise HubRejected(f"no blob {change['sha256']} of {change['size']} bytes is stored", status=400)
-            _refuse_files_as_folders(repo.tree, changes)
+            _refuse_files_as_folders(repo, changes)
             filled = {path: None if c is None else self._filled(c) for path, c in changes.items()}
             commit = self._append(repo, filled, message, author)
             self._put_in_place(repo, commit.changes)
@@ -352,8 +352,11 @@ def _apply(tree: dict[str, Entry], commit: Commit) -> None:
             tree[path] = Entry(change["sha256"], change["size"], (size, mtime, inode), commit.id, commit.time)
 
 
-def _refuse_files_as_folders(tree: Mapping[str, Entry], changes: Mapping[str, Any]) -> None:
-    after = (tree.keys() | {path for path, c in changes.items() if c is not None}) - {
+def _refuse_files_as_folders(repo: Repo, changes: Mapping[str, Any]) -> None:
+    for path, change in changes.items():
+        if change is not None and (repo.files / path).is_dir():
+            raise HubRejected(f"{path} is a folder, so it can't be a file", status=400)
+    after = (repo.tree.keys() | {path for path, c in changes.items() if c is not None}) - {
         path for path, c in changes.items() if c is None
     }
     for path in changes:

@@ -4,6 +4,7 @@ The main loop calls ``turn``; jobs run in the executor, everything else that ask
 of its own (the clerk), and both answer through one inbox. So a slow hub delays nothing but itself, and a stop is quick.
 """
 
+import contextlib
 import logging
 import queue
 from collections.abc import Callable
@@ -15,6 +16,8 @@ from tools.core.errors import (
     BlobsLost,
     CorruptState,
     HubForbidden,
+    HubNotFound,
+    HubRejected,
     HubUnavailable,
     PipelineError,
     StateError,
@@ -26,6 +29,7 @@ from tools.runtime import logs
 from tools.runtime.clock import Clock
 from tools.scale.clerk import Answer, Clerk, Inbox
 from tools.scale.executor import Executor
+from tools.scale.pause import Pause, Suspect
 from tools.stages.item_run import Batch, FolderChanged, ItemRun, RunRules, open_item
 from tools.stages.port import Worker
 from tools.stages.publish import publish
@@ -34,7 +38,6 @@ from tools.state.journal import Journal, sweep
 from tools.state.work_queue import QueueView, WorkQueue
 
 log = logging.getLogger("animation.processor")
-_PROBE_AT_MOST = 300.0  # s between two tries while paused
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,14 +75,9 @@ class Engine:
         self._inbox: Inbox = queue.SimpleQueue()
         self._clerk = Clerk(self._inbox)
         self._next_look = 0.0
-        self._pause: str | None = "starting"
+        self._pause = Pause(rules.check_interval, clock)
         self._disk: str | None = None
-        self._told = ""
-        self._probes = 0
-        self._next_probe = 0.0
-        self._probing = False
         self._recovered = False
-        self.needs_person = False
         self.any_failed = False
         self.progress_is_stale = True
 
@@ -99,11 +97,16 @@ class Engine:
     @property
     def paused(self) -> str | None:
         """Why nothing new is begun; None when all goes on."""
-        return self._disk if self._pause in {None, "starting"} else self._pause
+        return self._disk if self._pause.reason in {None, "starting"} else self._pause.reason
+
+    @property
+    def needs_person(self) -> bool:
+        """Whether it is paused for what does not pass by itself."""
+        return self._pause.needs_person
 
     def is_idle(self) -> bool:
         """Whether nothing is under way and nothing waits in the queue."""
-        if self._runs or self._opening or self._pause:
+        if self._runs or self._opening or self._pause.reason:
             return False
         try:
             counts = self._queue.read().counts()
@@ -121,8 +124,9 @@ class Engine:
         self._take_in(wait)
         now = self._clock.monotonic()
         self._notice_cancelled()
-        if self._pause is not None:
-            self._probe(now)
+        if self._pause.reason is not None:
+            if self._pause.must_ask():
+                self._clerk.do("connect", None, self._connect)
         else:
             self._publish_ready(now)
             self._submit(now)
@@ -204,6 +208,7 @@ class Engine:
         about = logs.fields(video=result.job.source.path, attempt=result.job.attempt, cause=result.cause or None)
         if result.outcome is Outcome.STORED:
             self._disk = None
+            self._pause.worked("transfer", result.job.source.path)
             log.info("stored %s", about)
         elif result.outcome is Outcome.REFUSED:
             self._jobs.forget(run.item.folder, result.job.source)
@@ -216,13 +221,35 @@ class Engine:
             self._deferred(run, result)
 
     def _deferred(self, run: ItemRun, result: JobResult) -> None:
+        self.progress_is_stale = True
+        if result.trouble in {"HubUnavailable", "HubForbidden", "HubNotFound"}:
+            self._pause.suspect(
+                Suspect(
+                    kind="transfer",
+                    about=result.job.source.path,
+                    cause=result.cause,
+                    needs_person=result.trouble == "HubForbidden",
+                    blame=partial(self._blame, run, result),
+                    is_certain=result.trouble == "HubNotFound",
+                )
+            )
+            return
         if result.trouble != "DiskFull":
-            self._pause_for(result.cause, needs_person=result.trouble not in {"HubUnavailable"})
+            self._pause.machine(result.cause)
             return
         if self._disk is None:
             log.warning("waits for room on the disk, smaller videos go on: %s", result.cause)
         self._disk = result.cause
         run.split_what_waits()
+
+    def _blame(self, run: ItemRun, result: JobResult) -> None:
+        """The hub serves others: this video's transfer failed for its own sake."""
+        source = result.job.source
+        about = logs.fields(video=source.path, attempt=result.job.attempt, cause=result.cause)
+        log.warning("failed for now, tried again later: %s", about)
+        with contextlib.suppress(PipelineError):  # a full disk may refuse even this note
+            run.journal.note("failed", source, cause=result.cause)
+        run.blame(source, result.cause, self._clock.monotonic())
 
     def _answered(self, answer: Answer) -> None:
         if answer.task == "connect":
@@ -232,47 +259,34 @@ class Engine:
         else:
             self._published(answer)
 
-    # --- pause and probe -----------------------------------------------------------------------------------------
-
-    def _pause_for(self, cause: str, *, needs_person: bool) -> None:
-        """Begin nothing new until ``connect`` succeeds. The cause is told once."""
-        if self._pause in {None, "starting"} or self._told != cause:
-            level = logging.ERROR if needs_person else logging.WARNING
-            log.log(level, "paused, goes on by itself when this is over: %s", cause)
-        self._told = cause
-        self._pause = cause
-        self.progress_is_stale = True
-        self.needs_person = needs_person
-        self._next_probe = self._clock.monotonic() + min(
-            _PROBE_AT_MOST, self._rules.check_interval * 2 ** min(self._probes, 8)
-        )
-
-    def _probe(self, now: float) -> None:
-        if not self._probing and now >= self._next_probe:
-            self._probing = True
-            self._probes += 1
-            self._clerk.do("connect", None, self._connect)
+    # --- trouble -------------------------------------------------------------------------------------------------
 
     def _connected(self, answer: Answer) -> None:
-        self._probing = False
-        if isinstance(answer.error, Stopped):
-            return
-        if answer.error is not None:
-            self._pause_for(str(answer.error), needs_person=not isinstance(answer.error, HubUnavailable))
-            return
-        self._worker.hub = answer.value
-        if self._pause != "starting":
-            log.info("goes on")
-        self._pause, self._told, self._probes, self.needs_person = None, "", 0, False
         self.progress_is_stale = True
+        if isinstance(answer.error, Stopped):
+            self._pause.give_up_asking()
+            return
+        if answer.error is None:
+            self._worker.hub = answer.value
+        self._pause.asked(answer.error)
         self._next_look = 0.0
 
-    def _trouble(self, exc: PipelineError) -> bool:
-        """Pause for an error that no item is to blame for; whether it was one."""
-        if isinstance(exc, HubUnavailable | HubForbidden):
-            self._pause_for(str(exc), needs_person=isinstance(exc, HubForbidden))
-            return True
-        return isinstance(exc, Stopped)
+    def _trouble(self, kind: str, about: str, exc: PipelineError, blame: Callable[[], None]) -> bool:
+        """Whether nobody here may be to blame for an error; then it is looked into, and ``blame`` called where so."""
+        if not isinstance(exc, HubUnavailable | HubForbidden | HubNotFound):
+            return isinstance(exc, Stopped)
+        self.progress_is_stale = True
+        self._pause.suspect(
+            Suspect(
+                kind=kind,
+                about=about,
+                cause=str(exc),
+                needs_person=not isinstance(exc, HubUnavailable),
+                blame=blame,
+                retry_after=exc.retry_after if isinstance(exc, HubUnavailable) else None,
+            )
+        )
+        return True
 
     # --- items ---------------------------------------------------------------------------------------------------
 
@@ -314,6 +328,7 @@ class Engine:
         self._opening = None
         if answer.error is None:
             run: ItemRun = answer.value
+            self._pause.worked("open", item.folder)
             self._runs[item.folder] = run
             todo = sum(len(batch.tasks) for batch in run.batches)
             log.info(
@@ -323,13 +338,16 @@ class Engine:
             self._show_totals(run)
         elif isinstance(answer.error, FolderChanged):
             self._not_as_queued(item, answer.error)
-        elif self._trouble(answer.error):
-            self._change(item.folder, give_back)
         else:
-            wait = self._clock.time() + self._rules.check_interval
             cause = str(answer.error)
-            log.warning("can't begin, tried again later: %s", logs.fields(folder=item.folder, cause=cause))
-            self._change(item.folder, lambda it: give_back(it, wait, cause))
+            can_not = partial(self._can_not_begin, item, cause)
+            later = self._clock.time() + self._rules.check_interval
+            self._change(item.folder, lambda it: give_back(it, later, cause))
+            if not self._trouble("open", item.folder, answer.error, can_not):
+                can_not()
+
+    def _can_not_begin(self, item: QueueItem, cause: str) -> None:
+        log.warning("can't begin, tried again later: %s", logs.fields(folder=item.folder, cause=cause))
 
     def _not_as_queued(self, item: QueueItem, change: FolderChanged) -> None:
         now = self._clock.time()
@@ -394,24 +412,29 @@ class Engine:
     def _published(self, answer: Answer) -> None:
         run, batch = answer.about
         batch.is_publishing = False
+        about = f"{run.item.folder}/{batch.number}"
         if answer.error is None:
+            self._pause.worked("publish", about)
             self._batch_over(run, batch, answer.value, "")
-        elif not self._trouble(answer.error):
-            self._not_published(run, batch, answer.error)
+            return
+        not_published = partial(self._not_published, run, batch, answer.error)
+        batch.not_before = self._clock.monotonic() + self._rules.check_interval
+        if not self._trouble("publish", about, answer.error, not_published):
+            not_published()
 
     def _not_published(self, run: ItemRun, batch: Batch, exc: PipelineError) -> None:
+        facts = logs.fields(folder=run.item.folder, batch=batch.number, cause=str(exc))
         batch.failures += 1
         if isinstance(exc, BlobsLost) and batch.failures < self._rules.run.max_attempts:
             run.put_back(batch)
         if exc.retryable and batch.failures < self._rules.run.max_attempts:
             batch.not_before = self._clock.monotonic() + self._rules.check_interval * 2 ** (batch.failures - 1)
-            log.warning(
-                "a commit failed for now, tried again later: %s",
-                logs.fields(folder=run.item.folder, batch=batch.number, cause=str(exc)),
-            )
-            return
-        run.refuse_batch(batch, f"the hub did not take the commit: {exc}")
-        self._batch_over(run, batch, None, str(exc))
+            log.warning("a commit failed for now, tried again later: %s", facts)
+        elif isinstance(exc, HubRejected) and run.halve(batch):
+            log.warning("the hub refused a commit, each half of it is tried alone: %s", facts)
+        else:
+            run.refuse_batch(batch, f"the hub did not take the commit: {exc}")
+            self._batch_over(run, batch, None, str(exc))
 
     def _batch_over(self, run: ItemRun, batch: Batch, commit: str | None, cause: str) -> None:
         """The one line of this attempt at the batch; then its local files go."""

@@ -142,7 +142,7 @@ class ItemRun:
 
     def accept(self, result: JobResult, now: float) -> bool:
         """Take a result in; False for a late one of an older attempt, which changes nothing."""
-        task = self._task_of(result.job)
+        task = self._task_of(result.job.source)
         if task is None or task.running != result.job.attempt_id:
             return False
         task.running = None
@@ -162,10 +162,16 @@ class ItemRun:
             self._refuse(task, _died("its worker", task.crashes))
         return True
 
-    def _task_of(self, job: VideoJob) -> _Task | None:
+    def blame(self, source: RemoteFile, cause: str, now: float) -> None:
+        """A transfer that was put off counts as a failure of its video after all."""
+        task = self._task_of(source)
+        if task is not None and task.running is None and not task.is_settled:
+            self._failed(task, cause, now)
+
+    def _task_of(self, source: RemoteFile) -> _Task | None:
         if not self._tasks:
             self._tasks = {task.video.source.path: task for batch in self.batches for task in batch.tasks}
-        return self._tasks.get(job.source.path)
+        return self._tasks.get(source.path)
 
     def _failed(self, task: _Task, cause: str, now: float) -> None:
         task.failures += 1
@@ -203,6 +209,16 @@ class ItemRun:
                 self.batches.append(Batch(len(self.batches) + 1, waiting))
                 split = True
         return split
+
+    def halve(self, batch: Batch) -> bool:
+        """Make two batches of one, so that what the hub refuses keeps nothing else back; whether it could be done."""
+        middle = len(batch.tasks) // 2
+        if middle == 0:
+            return False
+        self.batches.append(Batch(len(self.batches) + 1, batch.tasks[middle:], batch.began))
+        batch.tasks = batch.tasks[:middle]
+        batch.failures = 0
+        return True
 
     def refuse_batch(self, batch: Batch, cause: str) -> None:
         """The hub won't have the commit: its videos count as quarantined, so that in = out + quarantined."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tools.core.errors import BlobsLost, HubForbidden, HubRejected, IntegrityError
+from tools.core.errors import BlobsLost, HubForbidden, HubNotFound, HubRejected, IntegrityError
 from tools.core.folder import RemoteFile
 from tools.core.planning import METADATA, Published
 from tools.hub.client import AddBlob, AddBytes, Head, HubClient, Operation
@@ -74,7 +74,7 @@ def publish(
     operations.append(AddBytes(shelf.metadata, metadata))
     try:
         commit = hub.commit(shelf.repo, operations, message)
-    except HubForbidden:
+    except (HubForbidden, HubNotFound):
         raise
     except HubRejected as exc:
         if not _send_again(hub, shelf.repo, records, result_of):

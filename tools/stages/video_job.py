@@ -68,9 +68,10 @@ def outcome_of(exc: PipelineError) -> Outcome:
     """What an error means for its video."""
     if isinstance(exc, Stopped):
         return Outcome.STOPPED
-    if isinstance(exc, DiskFull | HubUnavailable | HubForbidden | NoEncoder | WorkspaceError):
+    # To a stranger, and to a token that expired, a private dataset does not exist.
+    if isinstance(exc, DiskFull | HubUnavailable | HubForbidden | HubNotFound | NoEncoder | WorkspaceError):
         return Outcome.DEFERRED
-    if exc.retryable or isinstance(exc, HubNotFound):
+    if exc.retryable:
         return Outcome.FAILED
     return Outcome.REFUSED
 

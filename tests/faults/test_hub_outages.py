@@ -1,0 +1,406 @@
+"""Monitor and processor's engine over the real client and the embedded hub, which fails in every way that it can.
+
+The videos are not encoded here (a converter that copies), so that many outages fit into little time.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from config import Settings
+from tests.fakes import FakeClock
+from tests.hub_server import Fault, RunningHub, running_hub
+from tests.unit.test_processor import EXTENSIONS, CopyingConverter
+from tools.core.folder import group_folders
+from tools.core.queue_item import QueueItem, Status, new_item
+from tools.hub.modelscope_client import ModelScopeHub
+from tools.hub.retrying import Backoff, RetryingHub
+from tools.modelscope_monitor import ModelScopeMonitor
+from tools.runtime.clock import Clock, SystemClock
+from tools.scale.engine import Engine, EngineRules
+from tools.scale.executor import LocalExecutor
+from tools.stages.item_run import RunRules
+from tools.stages.port import Worker
+from tools.stages.video_job import run_video_job
+from tools.stages.workspace import Workspace
+from tools.state.journal import Journal
+from tools.state.work_queue import WorkQueue
+
+COMMIT = "/commit/master"
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub]:
+    with running_hub(tmp_path_factory.mktemp("hub"), max_page_size=20) as running:
+        yield running
+
+
+@dataclass(slots=True)
+class Site:
+    """A processor's parts over temporary folders, with waits of a hundredth of the real ones."""
+
+    top: Path
+    hub: RunningHub
+    token: str
+    converter: CopyingConverter = field(default_factory=CopyingConverter)
+    batch_size: int = 30
+    max_attempts: int = 2
+    tries: int = 3
+
+    def client(self) -> RetryingHub:
+        clock = SystemClock()
+        again = Backoff(clock, attempts=self.tries, base=0.02).again
+        real = ModelScopeHub(
+            self.hub.endpoint, self.token, cache_dir=self.top / "cache", stall_timeout=3.0, again=again
+        )
+        return RetryingHub(real, clock, attempts=self.tries, base=0.02, still_under_way=0.1)
+
+    def connect(self) -> RetryingHub:
+        client = self.client()
+        client.whoami()
+        if not client.repo_exists("me/out"):
+            client.create_repo("me/out")
+        return client
+
+    def put(self, folder: str, *names: str) -> None:
+        """Files by hand into the input dataset, and their folder into the queue."""
+        store = self.hub.store
+        changes = {}
+        for name in names:
+            path = f"{folder}/{name}"
+            received = store.incoming()
+            received.write_bytes(path.encode())
+            sha256 = digest(path)
+            store.add_blob(received, sha256)
+            changes[path] = {"sha256": sha256, "size": len(path.encode())}
+        commit = store.commit(store.repo("me/in"), changes, "put", "test")
+        grouped = group_folders(self.client().list_files("me/in", commit), EXTENSIONS)
+        with WorkQueue(self.top / "log").transaction() as view:
+            view.put(new_item(grouped[folder], time.time()))
+
+    def item(self, folder: str) -> QueueItem:
+        found = WorkQueue(self.top / "log").read().get(folder)
+        assert found is not None
+        return found
+
+    def run(self, until: Callable[[Engine], bool] = Engine.is_idle, seconds: float = 25) -> Engine:
+        log_dir = self.top / "log"
+        worker = Worker(self.client(), self.converter, Workspace(self.top / "work", 0), slots=1)
+        worker.workspace.prepare()
+        run = RunRules(
+            input_repo="me/in",
+            output_repo="me/out",
+            extensions=EXTENSIONS,
+            marker="",
+            batch_size=self.batch_size,
+            max_attempts=self.max_attempts,
+            retry_interval=0.02,
+        )
+        engine = Engine(
+            EngineRules(run=run, check_interval=0.02, stable_time=0.1, aging_hours=24),
+            WorkQueue(log_dir),
+            lambda folder: Journal(log_dir, folder),
+            worker,
+            SystemClock(),
+            self.connect,
+        )
+        executor = LocalExecutor(
+            lambda job, port: run_video_job(job, worker, port),
+            1,
+            engine.deliver,
+            lambda job, event, facts: Journal(log_dir, job.folder).note(event, job.source, **facts),
+            worker.workspace,
+        )
+        engine.start(executor)
+        deadline = time.monotonic() + seconds
+        while not until(engine):
+            assert time.monotonic() < deadline, (engine.paused, WorkQueue(log_dir).read().items())
+            engine.turn(0.01)
+        engine.close(5)
+        return engine
+
+    def published(self) -> list[str]:
+        return sorted(path for path in self.hub.store.repo("me/out").tree if path.endswith(".mkv"))
+
+
+@pytest.fixture
+def site(running: RunningHub, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Site:
+    caplog.set_level(logging.INFO)
+    running.renew(tmp_path / "hub")
+    running.store.create("me/in", 1)
+    running.store.create("me/out", 1)
+    return Site(tmp_path, running, running.token)
+
+
+def digest(content: str) -> str:
+    import hashlib
+
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def told(caplog: pytest.LogCaptureFixture, text: str) -> list[str]:
+    return [record.levelname for record in caplog.records if text in record.getMessage()]
+
+
+def lasts(site: Site, fault: Fault, rounds: int) -> Callable[[Engine], bool]:
+    """Idle, the fault being mended once it made for so many pauses."""
+    seen: list[str] = []
+
+    def until(engine: Engine) -> bool:
+        if engine.paused and (not seen or seen[-1] != "paused"):
+            seen.append("paused")
+        elif not engine.paused and seen and seen[-1] == "paused":
+            seen.append("goes on")
+        if seen.count("paused") > rounds:
+            fault.times = 0
+        return engine.is_idle() and fault.times == 0
+
+    return until
+
+
+# --- the hub as a whole ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("match", "kind"),
+    [
+        ("/repo?Revision", "expired"),
+        ("/repo?Revision", "status:503"),
+        ("/objects/batch", "status:500"),
+        ("PUT ", "reset"),
+        (COMMIT, "status:503"),
+        (COMMIT, "unsuccess"),
+        ("/repo/tree", "html"),
+        ("me/out/commits", "status:504"),
+    ],
+)
+def test_outage_of_one_part_of_the_hub_pauses_is_told_once_and_uses_up_no_attempt(
+    site: Site, caplog: pytest.LogCaptureFixture, match: str, kind: str
+) -> None:
+    """The hub still says who we are all the while: only what it does for others shows whose fault it is."""
+    site.max_attempts = 1
+    site.hub.storage = kind == "expired"
+    site.put("A", *(f"{n}.mp4" for n in range(5)))
+    fault = Fault(match, kind, times=10**6)
+    site.hub.faults.append(fault)
+    site.run(lasts(site, fault, 4))
+    assert site.item("A").status is Status.COMPLETED and not site.item("A").quarantined
+    assert site.published() == [f"A/{n}.mkv" for n in range(5)]
+    assert told(caplog, "paused") == ["WARNING"], [record.getMessage() for record in caplog.records]
+    assert [record.levelname for record in caplog.records if record.getMessage() == "goes on"] == ["INFO"]
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert len(site.hub.store.repo("me/out").commits) == 1
+    assert sorted(site.converter.encoded) == sorted(f"A/{n}.mp4".encode() for n in range(5)), "none encoded twice"
+
+
+def test_hub_that_is_down_altogether_is_waited_for(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    site.max_attempts = 1
+    site.put("A", "1.mp4", "2.mp4")
+    fault = Fault("/", "reset", times=20, skip=12)
+    site.hub.faults.append(fault)
+    site.run(lambda engine: engine.is_idle() and fault.hits > 32)
+    assert site.item("A").status is Status.COMPLETED and told(caplog, "paused") == ["WARNING"]
+    assert len(site.hub.store.repo("me/out").commits) == 1
+
+
+def test_pauses_grow_longer_so_a_sick_hub_is_not_hammered(site: Site) -> None:
+    site.put("A", "1.mp4")
+    fault = Fault(COMMIT, "status:503", times=10**6)
+    site.hub.faults.append(fault)
+    began = time.monotonic()
+    site.run(lasts(site, fault, 5))
+    # Doubled four times; without growth it were 0.1 s.
+    assert time.monotonic() - began > 0.02 * (1 + 2 + 4 + 8 + 16)
+
+
+# --- one video, one commit -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["status:500", "reset", "expired", "status:403"])
+def test_one_video_that_the_hub_can_not_give_is_quarantined_and_keeps_nothing_back(
+    site: Site, caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    site.hub.storage = kind == "expired"
+    site.put("A", *(f"{n}.mp4" for n in range(4)))
+    site.put("B", "9.mp4")
+    site.hub.faults.append(Fault("FilePath=A%2F1.mp4", kind, times=10**6))
+    site.run()
+    assert [q.path for q in site.item("A").quarantined] == ["A/1.mp4"]
+    assert "tried 2 times" in site.item("A").quarantined[0].cause
+    assert site.item("B").status is Status.COMPLETED
+    assert site.published() == ["A/0.mkv", "A/2.mkv", "A/3.mkv", "B/9.mkv"]
+
+
+def test_content_that_is_wrong_for_ever_is_quarantined(site: Site) -> None:
+    site.put("A", "0.mp4", "1.mp4")
+    site.hub.faults.append(Fault("FilePath=A%2F1.mp4", "corrupt", times=10**6))
+    site.run()
+    cause = site.item("A").quarantined[0].cause
+    assert site.published() == ["A/0.mkv"] and "mismatch" in cause and "tried 2 times" in cause
+
+
+def test_batch_with_a_path_that_the_hub_refuses_is_published_but_for_that(site: Site) -> None:
+    """A folder that bears the name which a video of its sister gets: a file and a folder of one name."""
+    site.put("A/1.mkv", "inner.mp4")
+    site.run()
+    site.put("A", *(f"{n}.mp4" for n in range(6)))
+    site.run()
+    assert [q.path for q in site.item("A").quarantined] == ["A/1.mp4"]
+    assert site.published() == ["A/0.mkv", "A/1.mkv/inner.mkv", *(f"A/{n}.mkv" for n in range(2, 6))]
+
+
+def test_blob_that_vanished_before_its_commit_is_sent_again(site: Site) -> None:
+    site.put("A", "1.mp4")
+
+    def vanish(engine: Engine) -> bool:
+        blob = site.hub.store.blob_path(digest("av1:A/1.mp4"))
+        if blob.exists() and not site.published():
+            blob.unlink()
+            return True
+        return False
+
+    fault = Fault(COMMIT, "status:503", times=10**6)
+    site.hub.faults.append(fault)
+    site.run(vanish)
+    fault.times = 0
+    site.run()
+    assert site.published() == ["A/1.mkv"] and site.converter.encoded == [b"A/1.mp4"]
+
+
+def test_commit_limit_of_the_hub_is_kept_and_every_batch_is_one_commit(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two of three commits are refused as too many: the waits that it asks for are kept, nothing is sent twice."""
+    site.batch_size, site.max_attempts = 2, 1
+    site.put("A", *(f"{n}.mp4" for n in range(8)))
+    limits = [Fault(COMMIT, "status:429", times=1, skip=skip, retry_after=1) for skip in (0, 1, 2)]
+    site.hub.faults += limits
+    began = time.monotonic()
+    site.run()
+    assert len(site.hub.store.repo("me/out").commits) == 4 and len(site.published()) == 8
+    assert site.hub.asked(COMMIT) == 4 + 3 and time.monotonic() - began >= 3
+    assert told(caplog, "批次处理成功") == ["INFO"] * 4
+
+
+def test_hub_that_wants_to_be_left_alone_for_long_is_left_alone(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tools.hub.retrying._LONGEST_WISH", 0.5)
+    site.put("A", "1.mp4")
+    site.hub.faults.append(Fault(COMMIT, "status:429", times=1, retry_after=2))
+    began = time.monotonic()
+    site.run()
+    assert site.hub.asked(COMMIT) == 2 and time.monotonic() - began >= 2
+
+
+def test_output_dataset_that_somebody_deleted_is_made_again(site: Site) -> None:
+    site.put("A", "1.mp4", "2.mp4")
+    fault = Fault(COMMIT, "status:404", times=site.tries)
+    site.hub.faults.append(fault)
+    site.run()
+    assert site.published() == ["A/1.mkv", "A/2.mkv"] and site.item("A").status is Status.COMPLETED
+
+
+# --- the token -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("match", ["/repo?Revision", "/objects/batch", COMMIT, "me/out/commits"])
+def test_right_that_is_missing_for_one_thing_is_one_error_until_somebody_gives_it(
+    site: Site, caplog: pytest.LogCaptureFixture, match: str
+) -> None:
+    """A token that may read but not write: who we are is answered well all the while."""
+    site.max_attempts = 1
+    site.put("A", "1.mp4", "2.mp4")
+    fault = Fault(match, "status:403", times=10**6)
+    site.hub.faults.append(fault)
+    site.run(lasts(site, fault, 3))
+    assert told(caplog, "paused") == ["ERROR"] and "MODELSCOPE_API_TOKEN" in caplog.text
+    assert site.item("A").status is Status.COMPLETED and len(site.hub.store.repo("me/out").commits) == 1
+
+
+def test_token_that_expires_while_work_runs_is_one_error_and_a_new_one_goes_on_in_its_place(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.max_attempts = 1
+    site.put("A", *(f"{n}.mp4" for n in range(5)))
+    asked = 0
+
+    def until(engine: Engine) -> bool:
+        nonlocal asked
+        if len(site.converter.encoded) == 2 and site.hub.token == site.token:
+            site.hub.token = "another-token"
+            asked = site.hub.asked("/users/me")
+        if site.hub.token != site.token and site.hub.asked("/users/me") > asked + 4:
+            site.token = site.hub.token
+        return engine.is_idle()
+
+    site.run(until)
+    assert site.token == "another-token" and told(caplog, "paused") == ["ERROR"]
+    assert site.item("A").status is Status.COMPLETED and len(site.published()) == 5
+    assert len(site.converter.encoded) == 5, "what was done stays done"
+
+
+# --- the monitor -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault("/repo/tree", "status:500", times=10**6),
+        Fault("/repo/tree", "html", times=10**6),
+        Fault("/repo/tree", "unsuccess", times=10**6),
+        Fault("/repo/tree", "status:403", times=10**6),
+        Fault("/repo/tree", "status:404", times=10**6),
+        Fault("PageNumber=2&", "status:403", times=10**6),
+        Fault("PageNumber=2&", "empty", times=10**6),
+        Fault("PageNumber=2&", "short", times=10**6),
+        Fault("PageNumber=3&", "repeat", times=10**6),
+        Fault("PageNumber=3&", "junk", times=10**6),
+        Fault("/commits", "reset", times=10**6),
+        Fault("/commits", "status:401", times=10**6),
+    ],
+    ids=lambda fault: f"{fault.match} {fault.kind}",
+)
+def test_listing_that_fails_or_comes_up_short_changes_nothing_that_the_monitor_knows(
+    site: Site, fault: Fault, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {**environment(site), "ANIMATION_DOTENV": str(site.top / "none")}.items():
+        monkeypatch.setenv(name, value)
+    clock = FakeClock(time.time())
+    site.put("A", *(f"{n}.mp4" for n in range(30)))
+    monitor = watch(site, clock)
+    monitor.turn()
+    state = site.top / "watched" / "monitor_state.json"
+    before = state.read_bytes()
+    site.put("B", *(f"{n}.mp4" for n in range(30)))
+    site.hub.faults.append(Fault(fault.match, fault.kind, times=fault.times))
+    for _ in range(2):
+        clock.pass_time(300)
+        monitor.turn()
+    assert state.read_bytes() == before and "gone from the hub" not in caplog.text
+    problems = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert len(problems) == (1 if "40" in fault.kind and "=" not in fault.match else 0), "once, and only for a person"
+    site.hub.faults.clear()
+    clock.pass_time(300)
+    monitor.turn()
+    assert b'"B"' in state.read_bytes() and "gone from the hub" not in caplog.text
+
+
+def environment(site: Site) -> dict[str, str]:
+    return {
+        "INPUT_REPO": "me/in",
+        "OUTPUT_REPO": "me/out",
+        "MODELSCOPE_ENDPOINT": site.hub.endpoint,
+        "MODELSCOPE_API_TOKEN": site.token,
+        "LOG_DIR": str(site.top / "watched"),
+        "WORK_DIR": str(site.top / "work"),
+    }
+
+
+def watch(site: Site, clock: Clock) -> ModelScopeMonitor:
+    real = ModelScopeHub(
+        site.hub.endpoint, site.token, cache_dir=site.top / "cache", stall_timeout=3.0, again=Backoff(clock).again
+    )
+    return ModelScopeMonitor(Settings.load(environment(site)), hub=RetryingHub(real, clock), clock=clock)
