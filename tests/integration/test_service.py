@@ -155,7 +155,8 @@ field() { sed -n "s/^$2=//p" "$units/animation-$1.service"; }
 
 as_service() { # what systemd makes of a unit
   unshare --mount --propagation private bash -euc '
-    for folder in "$1/log" /var/cache/animation /var/lib/animation; do mount --bind "$folder" "$folder"; done
+    eval "granted=($6)"
+    for folder in "${granted[@]#-}"; do mount --bind "$folder" "$folder"; done
     for folder in / /etc /var /opt "$1" "$1/.venv"; do mount -o remount,bind,ro "$folder"; done
     mount -t tmpfs none /tmp
     mount -t tmpfs none /root
@@ -164,7 +165,9 @@ as_service() { # what systemd makes of a unit
     exec setpriv --reuid "$2" --regid "$2" --init-groups --no-new-privs --bounding-set=-all --inh-caps=-all \
       env -i PATH=/usr/local/bin:/usr/bin:/bin HOME=/var/lib/animation USER="$2" "$4" "${argv[@]}"
   ' _ "$place" "$(field "$1" User)" "$(field "$1" ExecStart)" "$(field "$1" Environment | tr -d \")" \
-    "$(field "$1" ProcSubset)" >"$space/$1.out" 2>&1 &
+    "$(field "$1" ProcSubset)" \
+    "$(field "$1" ReadWritePaths) /var/cache/$(field "$1" CacheDirectory) /var/lib/$(field "$1" StateDirectory)" \
+    >"$space/$1.out" 2>&1 &
 }
 watch() {
   runuser -u nobody -- bash deploy/check_animation_service.sh --log-dir "$place/log" --work-dir /var/cache/animation \
@@ -221,8 +224,9 @@ def can_make_a_machine(tmp_path: Path) -> bool:
     return os.geteuid() == 0 and subprocess.run(command, capture_output=True, timeout=20, check=False).returncode == 0
 
 
-def test_services_live_as_a_user_of_their_own_in_a_read_only_world(hub: RunningHub, tmp_path: Path) -> None:
-    tool("logrotate")
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Callable[[str, str, str], subprocess.Popen[str]]]:
+    """Starts (commands, place of the project, its ``.env``) on a machine that ends with the test."""
     space = tmp_path / "space"
     space.mkdir()
     if not can_make_a_machine(space):
@@ -232,40 +236,86 @@ def test_services_live_as_a_user_of_their_own_in_a_read_only_world(hub: RunningH
     project = copy_project(tmp_path / "project")
     (project / ".venv").unlink()
     (project / ".venv").mkdir()
-    wanted = environment(hub, tmp_path)
-    lines = [f"{name}={wanted[name]}\n" for name in _SETTINGS]
-    (project / ".env").write_text("".join(lines), encoding="utf-8")
-    command = ["unshare", "--mount", "--propagation", "private", "bash", "-c", _MACHINE + _LIFE, "_"]
-    machine = subprocess.Popen(
-        [*command, str(space), str(project), str(config.ROOT / ".venv"), "/opt/my 番剧 pipeline"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={"PATH": SBIN, "HOME": str(tmp_path)},
-    )
-    log = project / "log" / "processing.log"
-    try:
-        result = hub.root / "datasets/me/out/番剧/1.mkv"
-        eventually(
-            lambda: (
-                machine.poll() is not None or (result.exists() and "批次处理成功" in log.read_text(encoding="utf-8"))
-            ),
-            lambda: log.read_text(encoding="utf-8") if log.exists() else "no log",
+    started: list[subprocess.Popen[str]] = []
+
+    def start(commands: str, place: str, dotenv: str) -> subprocess.Popen[str]:
+        (project / ".env").write_text(dotenv, encoding="utf-8")
+        command = ["unshare", "--mount", "--propagation", "private", "bash", "-c", _MACHINE + commands, "_"]
+        process = subprocess.Popen(
+            [*command, str(space), str(project), str(config.ROOT / ".venv"), place],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={"PATH": SBIN, "HOME": str(tmp_path)},
         )
-        out, _ = machine.communicate("\n", timeout=60)
-    finally:
-        machine.kill()
-        machine.wait()
-    print(out)
-    assert machine.returncode == 0, out
-    first, second, made, running, checked, ended, removed = out.split("--- ")
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+# A systemd that runs can't exist here: its command only says how it was called.
+_UNDER_SYSTEMD = r"""
+mkdir -p /run/systemd
+mount -t tmpfs none /run/systemd
+mkdir -p /run/systemd/system "$space/bin"
+printf '#!/bin/sh\necho "systemctl $*"\n' >"$space/bin/systemctl"
+chmod +x "$space/bin/systemctl"
+PATH=$space/bin:$PATH
+bash deploy/install.sh
+echo "--- again"
+bash deploy/install.sh
+echo "--- upgrade"
+sed -i 's/^Description=.*/& (new)/' deploy/*.service
+bash deploy/install.sh
+echo "--- closed"
+chmod 700 /opt/closed
+bash deploy/install.sh || echo "refused"
+echo "--- removed"
+bash deploy/uninstall.sh
+"""
+
+
+def test_systemd_that_runs_is_told_and_a_closed_folder_is_noticed(
+    machine: Callable[[str, str, str], subprocess.Popen[str]],
+) -> None:
+    out, _ = machine(_UNDER_SYSTEMD, "/opt/closed/project", "").communicate(timeout=60)
+    first, second, upgrade, closed, removed = out.split("--- ")
+    assert "systemctl daemon-reload\n" in first and "does not run here" not in first
+    assert "restart" not in second
+    assert "systemctl restart animation-monitor animation-processor" in upgrade
+    assert "can't run the programs in /opt/closed/project" in closed and "refused" in closed
+    assert "systemctl -q disable --now animation-monitor.service\n" in removed
+    assert "systemctl -q disable --now animation-processor.service\n" in removed
+    assert removed.index("removed /etc") < removed.index("systemctl daemon-reload")
+
+
+def test_services_live_as_a_user_of_their_own_in_a_read_only_world(
+    hub: RunningHub, tmp_path: Path, machine: Callable[[str, str, str], subprocess.Popen[str]]
+) -> None:
+    tool("logrotate")
+    wanted = environment(hub, tmp_path)
+    running = machine(_LIFE, "/opt/my 番剧 pipeline", "".join(f"{name}={wanted[name]}\n" for name in _SETTINGS))
+    log = tmp_path / "project/log/processing.log"
+    result = hub.root / "datasets/me/out/番剧/1.mkv"
+
+    def text() -> str:
+        return log.read_text(encoding="utf-8") if log.exists() else ""
+
+    eventually(lambda: running.poll() is not None or (result.exists() and "批次处理成功" in text()), text)
+    out, _ = running.communicate("\n", timeout=60)
+    assert running.returncode == 0, out
+    first, second, made, ready, checked, ended, removed = out.split("--- ")
     assert first.count("wrote ") == 3 and "made the user animation" in first and "systemd does not run here" in first
     assert "wrote " not in second and "made " not in second
     assert made.startswith("made: animation:") and "/nologin" in made
     assert "owner animation 755 log\n" in made and "owner animation 600 .env\n" in made
     assert "owner animation 700 /var/cache/animation\n" in made and "PrivateTmp=yes" in made
-    assert running == "running\n"
+    assert ready == "running\n"
     assert checked.startswith("check: OK - 0 pending, 0 processing, 1 completed")
     assert ended.startswith("ended in order\n")
     for name in ("processing.log", "processing.log.1", "processing_queue.json"):
