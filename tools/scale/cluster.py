@@ -40,17 +40,19 @@ _SETTLE = 2.5  # s after connecting in which workers tell what they have under w
 _TURN = 0.25  # s between two looks at everything
 _CALL = 90.0  # s for a worker to answer; its first greeting tries its encoders
 _ASK_AGAIN = 60.0  # s before a worker that was refused is asked again
+_UNKNOWN = 30.0  # s after which a job that its worker does not name comes back to the queue
 _QUIET = 3.0  # s without a new job after which waiting jobs move to idle workers
 _NOTES = {Outcome.STORED: "stored", Outcome.FAILED: "failed", Outcome.REFUSED: "refused", Outcome.CRASHED: "crashed"}
 
 
 @dataclass(slots=True)
 class _Attempt:
-    """A job of ours on a worker; ``fetching`` waits for its result."""
+    """A job of ours on a worker; ``fetching`` waits for its result. ``known_at``: when the worker named it last."""
 
     job: VideoJob
     member: Member
     fetching: "asyncio.Task[None]"
+    known_at: float
 
 
 class ClusterExecutor:
@@ -262,7 +264,11 @@ class ClusterExecutor:
             return
         with contextlib.suppress(KeyError, TypeError, ValueError), self._lock:
             member = self._roster.report(said, time.monotonic(), time.time())
-            if member is not None and self._live is not None and time.monotonic() >= self._settled:
+            if member is None:
+                return
+            for attempt_id in member.jobs.keys() & member.running.keys():
+                self._running[attempt_id].known_at = member.seen
+            if self._live is not None and time.monotonic() >= self._settled:
                 self._tidy(member, self._live)
 
     def _tidy(self, member: Member, live: set[str]) -> None:
@@ -317,6 +323,9 @@ class ClusterExecutor:
             self._begin(self._greet(member, terms))
         if state is State.SILENT:
             self._lose(member, "went silent")
+        for attempt_id, job in list(member.running.items()):
+            if now - self._running[attempt_id].known_at > _UNKNOWN:
+                self._ended(attempt_id, JobResult(job, Outcome.STOPPED, cause=f"worker {member.name} does not know it"))
         self._tell(member, state)
 
     def _tell(self, member: Member, state: State) -> None:
@@ -382,7 +391,7 @@ class ClusterExecutor:
             )
             member.running[job.attempt_id] = job
             fetching = self._begin(self._fetch(future, member, job))
-            self._running[job.attempt_id] = _Attempt(job, member, fetching)
+            self._running[job.attempt_id] = _Attempt(job, member, fetching, now)
         self._waiting = left
 
     async def _fetch(self, future: Future, member: Member, job: VideoJob) -> None:

@@ -87,9 +87,9 @@ class Desk:
                 self._jobs.submit(job)
             else:
                 log.info("takes over what is under way here: %s", job.source.path)
-                before, going.owner, going.result = going, job, mine
-        if going is not None and not before.result.done():
-            before.result.cancel()
+                if not going.result.done():
+                    going.result.set_result(JobResult(going.owner, Outcome.STOPPED, cause="taken over"))
+                going.owner, going.result = job, mine
         self.report()
         return await mine
 

@@ -46,8 +46,9 @@ _CONFIG: dict[str, Any] = {
 def configure() -> None:
     """Set Dask up for this process; call before anything of Dask is made."""
     dask.config.set(_CONFIG)
-    for name in ("distributed", "tornado.application", "bokeh"):
-        logging.getLogger(name).setLevel(logging.CRITICAL + 1)  # what matters is said in one line by us
+    for name in ["tornado.application", *logging.root.manager.loggerDict]:
+        if name.startswith(("distributed", "tornado.application")):
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)  # what matters is said in one line by us
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,143 @@
+"""Processor and worker of a cluster as programs of their own, with an encoder that sleeps in a child process.
+
+    python -m tests.cluster_programs processor
+    python -m tests.cluster_programs worker --name N --seconds S [--slots N] [--fault broken|full]
+
+Everything else is real: hub, Dask, queue, journal, workspace. A source that holds ``poison`` kills its worker.
+"""
+
+import argparse
+import asyncio
+import hashlib
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from config import with_token
+from tools.core.errors import DiskFull, TranscodeError
+from tools.hub.client import HubClient
+from tools.hub.modelscope_client import ModelScopeHub
+from tools.hub.retrying import RetryingHub
+from tools.media.converter import Conversion, Converter, EncodeOptions, EncodeProgress
+from tools.queue_processor import QueueProcessor
+from tools.runtime import logs
+from tools.runtime.child import Limits, run
+from tools.runtime.clock import SystemClock, stop_on_signals
+from tools.stages.port import Worker
+from tools.stages.workspace import Workspace
+from tools.startup import read_settings
+
+
+class SleepingConverter(Converter):
+    """Takes ``seconds`` for a video and gives back its content with a mark; notes each one it begins in a file."""
+
+    def __init__(self, seconds: float = 0.0, fault: str = "", journal: Path | None = None) -> None:
+        super().__init__(EncodeOptions())
+        self._seconds = seconds
+        self._fault = fault
+        self._journal = journal
+
+    def prepare(self) -> str:
+        return "sleeping"
+
+    def version(self) -> str:
+        return "0"
+
+    def convert(
+        self,
+        source: Path,
+        target: Path,
+        *,
+        on_progress: Callable[[EncodeProgress], None],
+        stop: threading.Event,
+        threads: int | None = None,
+    ) -> Conversion:
+        content = source.read_bytes()
+        if self._journal is not None:
+            with self._journal.open("ab") as stream:
+                stream.write(content[:20] + b"\n")
+        on_progress(EncodeProgress(percent=50.0, fps=24.0, speed=1.0, eta_s=1.0))
+        if self._fault == "broken":
+            raise TranscodeError("the encoder of this machine is broken")
+        if self._fault == "full":
+            raise DiskFull("no space left on this machine")
+        if b"poison" in content:
+            time.sleep(0.5)
+            os.kill(os.getpid(), signal.SIGKILL)
+        run([self._sleep(source), str(self._seconds)], limits=Limits(), stop=stop)
+        result = b"av1:" + content
+        target.write_bytes(result)
+        sha256 = hashlib.sha256(result).hexdigest()
+        return Conversion("transcode", 1.0, 24, 320, 180, "sleep", "", [], None, sha256, len(result))
+
+    @staticmethod
+    def _sleep(source: Path) -> Path:
+        """The encoder: a program whose path tells whose child it is."""
+        program = source.with_name("sleep")
+        if not program.exists():
+            program.symlink_to(shutil.which("sleep") or "/bin/sleep")
+        return program
+
+
+class SleepingProcessor(QueueProcessor):
+    """The processor, but for its encoder, which has nothing to do in a cluster but to be there."""
+
+    def _worker(self) -> Worker:
+        worker = super()._worker()
+        worker.converter = SleepingConverter()
+        return worker
+
+
+def hub_of(endpoint: str, token: str | None, folder: Path, clock: SystemClock) -> HubClient:
+    """Gives up soon: tests do not wait minutes for a hub that is cut off."""
+    return RetryingHub(ModelScopeHub(endpoint, token, cache_dir=folder, stall_timeout=5), clock, attempts=2, base=0.1)
+
+
+def worker_main(argv: list[str]) -> int:
+    from tools.scale import wire
+    from tools.scale.desk import Desk
+
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--seconds", type=float, default=0.5)
+    parser.add_argument("--slots", type=int, default=1)
+    parser.add_argument("--fault", default="")
+    parsed = parser.parse_args(argv)
+    settings = read_settings(argparse.Namespace())
+    clock = SystemClock()
+    stop_on_signals(clock.stop)
+    wire.configure()
+    logs.set_up("worker", settings.paths.log_dir, [settings.hub.token or ""])
+    top = settings.paths.work_dir
+    space = Workspace(top / "work", 0)
+    space.prepare()
+    converter = SleepingConverter(parsed.seconds, parsed.fault, settings.paths.log_dir / f"{parsed.name}.encoded")
+    hub = hub_of(settings.hub.endpoint, settings.hub.token, top / "hub", clock)
+    parts = Worker(hub, converter, space, parsed.slots)
+    desk = Desk(parsed.name, parts, settings.hub.endpoint, lambda terms: (hub, converter))
+    post = wire.Post(
+        scheduler=settings.cluster.scheduler,
+        host="127.0.0.1",
+        port=0,
+        secured=wire.security(None),
+        folder=top / "dask",
+    )
+    asyncio.run(wire.serve(desk, post, clock.stop))
+    return 0
+
+
+def processor_main() -> int:
+    settings = read_settings(argparse.Namespace())
+    clock = SystemClock()
+    stop_on_signals(clock.stop)
+    logs.set_up("processor", settings.paths.log_dir)
+    return SleepingProcessor(with_token(settings, settings.hub.token), clock=clock).run(drain=True)
+
+
+if __name__ == "__main__":
+    sys.exit(worker_main(sys.argv[2:]) if sys.argv[1] == "worker" else processor_main())

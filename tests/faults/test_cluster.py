@@ -1,0 +1,321 @@
+"""A cluster whose parts are killed, stopped and cut off: real processes on loopback, an encoder that sleeps.
+
+Whatever happens, each video is published once, nothing is encoded twice without need, and no attempt is used up by
+a machine's own trouble.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.hub_server import RunningHub, running_hub
+from tests.programs import ROOT, children_working_in, end, environment, run_program, start_program
+
+pytest.importorskip("distributed", reason="requirements-cluster.txt is not installed")
+
+from tools.core.folder import RemoteFile, group_folders
+from tools.core.queue_item import new_item
+from tools.hub.modelscope_client import ModelScopeHub
+from tools.state.journal import Journal
+from tools.state.work_queue import WorkQueue
+
+
+@dataclass(slots=True)
+class Site:
+    """A hub with videos that are queued, and the processes of a cluster around it."""
+
+    hub: RunningHub
+    top: Path
+    port: int
+    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def environment(self, name: str, **more: str) -> dict[str, str]:
+        own = {"LOG_DIR": str(self.top / "log" / name), "WORK_DIR": str(self.top / name), "CLUSTER": self.address}
+        return {**environment(self.hub, self.top), "PYTHONPATH": str(ROOT), **own, **more}
+
+    @property
+    def address(self) -> str:
+        return f"tcp://127.0.0.1:{self.port}"
+
+    def queue(self, **videos: bytes) -> None:
+        """Put videos of folder A on the hub, and queue it as the monitor would."""
+        folder = self.hub.root / "datasets" / "me" / "in" / "A"
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in videos.items():
+            (folder / f"{name}.mp4").write_bytes(content)
+        self.wait(lambda: len(self._listing()) == len(videos), "the hub takes the videos")
+        with WorkQueue(self.top / "log/processor").transaction() as view:
+            view.put(new_item(group_folders(self._listing(), frozenset({"mp4"}))["A"], time.time()))
+
+    def _listing(self) -> list[RemoteFile]:
+        client = ModelScopeHub(self.hub.endpoint, self.hub.token, cache_dir=self.top / "cache")
+        head = client.head("me/in")
+        return [] if head is None else list(client.list_files("me/in", head.commit_id))
+
+    def scheduler(self) -> None:
+        env = self.environment("scheduler")
+        self.processes["scheduler"] = start_program("scheduler.py", "--port", str(self.port), env=env)
+
+    def worker(self, name: str, *arguments: str, **more: str) -> subprocess.Popen[bytes]:
+        return self._program(name, "worker", "--name", name, *arguments, **more)
+
+    def processor(self, **more: str) -> subprocess.Popen[bytes]:
+        return self._program("processor", "processor", **more)
+
+    def _program(self, name: str, *arguments: str, **more: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "tests.cluster_programs", *arguments]
+        output = (self.top / f"{name}.out").open("ab")
+        with output:
+            started = subprocess.Popen(
+                command, env=self.environment(name, **more), cwd=ROOT, stdout=output, stderr=output
+            )
+        self.processes[name] = started
+        return started
+
+    def kill(self, name: str) -> None:
+        self.processes[name].kill()
+        self.processes[name].wait()
+
+    def log(self, name: str) -> str:
+        path = self.top / "log" / name / "processing.log"
+        return path.read_text(encoding="utf-8") if path.exists() else ""
+
+    def status(self) -> dict[str, Any]:
+        shown = run_program("queue_processor.py", "--status", "--json", env=self.environment("processor"))
+        status: dict[str, Any] = json.loads(shown.stdout)
+        return status
+
+    def workers(self) -> dict[str, dict[str, Any]]:
+        """By name, as ``progress.json`` has them."""
+        with contextlib.suppress(OSError, ValueError):
+            progress = json.loads((self.top / "log/processor/progress.json").read_bytes())
+            return {worker["name"]: worker for worker in progress["workers"]}
+        return {}
+
+    def encoded(self, *names: str) -> Counter[str]:
+        """How often each video went into an encoder."""
+        files = [self.top / "log" / name / f"{name}.encoded" for name in names]
+        return Counter(line for file in files if file.exists() for line in file.read_text().split())
+
+    def wait(self, condition: Callable[[], object], what: str, seconds: float = 40) -> float:
+        """Until the condition holds; returns the seconds it took."""
+        began = time.monotonic()
+        while not condition():
+            if time.monotonic() - began > seconds:
+                logs = "\n".join(f"--- {name}\n{self.log(name)[-3000:]}" for name in self.processes)
+                pytest.fail(f"not within {seconds} s: {what}\n{self.workers()}\n{logs}")
+            time.sleep(0.02)
+        return time.monotonic() - began
+
+    def drained(self, seconds: float = 60) -> int:
+        """The exit status of the processor once the queue is empty."""
+        process = self.processes["processor"]
+        self.wait(lambda: process.poll() is not None, "the queue is drained", seconds)
+        assert process.returncode is not None
+        return process.returncode
+
+    def published(self) -> Counter[str]:
+        """How often each video was committed."""
+        repo = self.hub.store.repo("me/out")
+        changes = [path for commit in repo.commits for path in commit.changes if path.endswith(".mkv")]
+        return Counter(Path(path).stem for path in changes)
+
+    def item(self) -> dict[str, Any]:
+        items: list[dict[str, Any]] = json.loads(
+            (self.top / "log/processor/processing_queue.json").read_text(encoding="utf-8")
+        )
+        return items[0]
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with running_hub(tmp_path / "hub") as hub:
+        made = Site(hub, tmp_path, port)
+        try:
+            made.scheduler()
+            yield made
+        finally:
+            for process in made.processes.values():
+                with contextlib.suppress(ProcessLookupError):
+                    process.send_signal(signal.SIGCONT)
+                process.kill()
+                process.wait()
+
+
+def videos(*names: str) -> dict[str, bytes]:
+    return {name: f"video-{name}".encode() for name in names}
+
+
+def test_killed_worker_has_its_video_done_elsewhere_and_a_late_one_gets_its_share(site: Site) -> None:
+    site.queue(**videos("1", "2", "3", "4", "5", "6"))
+    site.worker("w1", "--seconds", "30")
+    site.processor()
+    site.wait(lambda: site.workers().get("w1", {}).get("encoding"), "w1 encodes")
+    victim = site.workers()["w1"]["encoding"][0]
+    site.worker("w2", "--seconds", "1")
+    site.worker("w3", "--seconds", "1")
+    site.wait(lambda: len(site.encoded("w2", "w3")) == 2, "workers that came late encode")
+    site.kill("w1")
+    name = Path(victim).stem
+    took = site.wait(lambda: site.encoded("w2", "w3")[f"video-{name}"], "the victim is encoded again", 20)
+    assert not children_working_in(site.top / "w1"), "an encode outlived its worker"
+    assert site.drained() == 0
+    assert site.published() == Counter("123456")
+    assert took < 10, f"again after {took:.1f} s"
+    assert "worker w1 died" in site.log("processor")
+    assert min(len(site.encoded("w2")), len(site.encoded("w3"))) >= 2
+
+
+def test_video_that_kills_workers_is_quarantined_and_the_others_are_published(site: Site) -> None:
+    site.queue(**videos("1", "2"), bad=b"poison")
+    site.worker("w1", "--seconds", "0.2")
+    process = site.processor()
+    deaths = 0
+    deadline = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < deadline:
+        if site.processes["w1"].poll() is not None:
+            deaths += 1
+            site.worker("w1", "--seconds", "0.2")
+        time.sleep(0.05)
+    assert site.drained(1) == 1
+    assert deaths == 3, "MAX_ATTEMPTS"
+    item = site.item()
+    assert [(q["path"], "died 3 times" in q["cause"]) for q in item["quarantined"]] == [("A/bad.mp4", True)]
+    assert site.published() == Counter(["1", "2"])
+
+
+def test_scheduler_killed_and_restarted_loses_and_doubles_nothing(site: Site) -> None:
+    site.queue(**videos("1", "2", "3", "4"))
+    site.worker("w1", "--seconds", "4")
+    site.worker("w2", "--seconds", "4")
+    site.processor()
+    site.wait(lambda: len(site.encoded("w1", "w2")) == 2, "both encode")
+    site.kill("scheduler")
+    site.wait(lambda: "no work by the scheduler" in site.log("processor"), "the processor notices")
+    site.scheduler()
+    assert site.drained() == 0
+    assert site.published() == Counter("1234")
+    assert site.encoded("w1", "w2") == Counter(f"video-{n}" for n in "1234"), "what was under way went on"
+    assert "error" not in site.log("processor").lower()
+
+
+def test_killed_processor_resumes_and_takes_over_what_is_under_way(site: Site) -> None:
+    site.queue(**videos("1", "2", "3", "4"))
+    site.worker("w1", "--seconds", "3")
+    site.worker("w2", "--seconds", "3")
+    site.processor()
+    journal = Journal(site.top / "log/processor", "A").path
+    site.wait(lambda: journal.exists() and '"stored"' in journal.read_text(), "a video is stored")
+    site.kill("processor")
+    site.processor()
+    assert site.drained() == 0
+    assert site.published() == Counter("1234")
+    assert site.encoded("w1", "w2") == Counter(f"video-{n}" for n in "1234")
+
+
+@pytest.mark.parametrize("fault", ["broken", "full"])
+def test_bad_worker_is_left_out_and_uses_up_no_attempt(site: Site, fault: str) -> None:
+    site.queue(**videos("1", "2", "3", "4", "5", "6"))
+    site.worker("bad", "--fault", fault)
+    site.worker("good", "--seconds", "1")
+    site.processor(MAX_ATTEMPTS="1")
+    site.wait(lambda: site.workers().get("bad", {}).get("state") == "left out", "the bad worker is left out")
+    status = site.status()
+    shown = next(worker for worker in status["workers"] if worker["name"] == "bad")
+    assert shown["cause"] and shown["slots"] == 1
+    assert site.drained() == 0
+    assert site.published() == Counter("123456") and not site.item()["quarantined"]
+    assert "worker bad is left out" in site.log("processor")
+
+
+class Cut:
+    """A way to the hub that can be cut: a port that passes everything on until ``cut``."""
+
+    def __init__(self, endpoint: str) -> None:
+        self._target = int(endpoint.rpartition(":")[2])
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._open: list[socket.socket] = []
+        self.endpoint = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listening.accept()
+                server = socket.create_connection(("127.0.0.1", self._target))
+                self._open += [client, server]
+                for one, other in ((client, server), (server, client)):
+                    threading.Thread(target=self._pass, args=(one, other), daemon=True).start()
+
+    @staticmethod
+    def _pass(one: socket.socket, other: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while piece := one.recv(65536):
+                other.sendall(piece)
+            other.shutdown(socket.SHUT_WR)
+
+    def cut(self) -> None:
+        for one in [self._listening, *self._open]:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+
+
+def test_worker_that_is_cut_off_from_the_hub_hands_its_videos_on(site: Site) -> None:
+    site.queue(**videos("1", "2", "3", "4", "5", "6"))
+    way = Cut(site.hub.endpoint)
+    site.worker("far", "--seconds", "1", MODELSCOPE_ENDPOINT=way.endpoint)
+    site.worker("near", "--seconds", "1")
+    site.processor(MAX_ATTEMPTS="1")
+    site.wait(lambda: site.encoded("far"), "the far one encodes")
+    way.cut()
+    assert site.drained() == 0
+    assert site.published() == Counter("123456") and not site.item()["quarantined"]
+    assert "paused" not in site.log("processor") and "error" not in site.log("processor").lower()
+
+
+def test_stopped_worker_gives_its_videos_back_and_ends(site: Site) -> None:
+    site.queue(**videos("1", "2", "3"))
+    site.worker("w1", "--seconds", "20")
+    site.processor(MAX_ATTEMPTS="1")
+    site.wait(lambda: site.encoded("w1"), "w1 encodes")
+    site.worker("w2", "--seconds", "0.2")
+    site.wait(lambda: "w2" in site.workers(), "w2 is there")
+    began = time.monotonic()
+    assert end(site.processes["w1"]) == 0
+    assert time.monotonic() - began < 10 and not children_working_in(site.top / "w1")
+    assert site.drained() == 0
+    assert site.published() == Counter("123") and "died" not in site.log("processor")
+
+
+@pytest.mark.slow
+def test_worker_that_sleeps_and_wakes_up_has_nothing_published_twice(site: Site) -> None:
+    site.queue(**videos("1", "2", "3", "4"))
+    site.worker("w1", "--seconds", "60")
+    site.processor()
+    site.wait(lambda: site.encoded("w1"), "w1 encodes")
+    site.worker("w2", "--seconds", "15")
+    site.wait(lambda: site.encoded("w2"), "w2 encodes")
+    os.kill(site.processes["w1"].pid, signal.SIGSTOP)
+    site.wait(lambda: site.workers()["w1"]["state"] in {"silent", "gone"}, "w1 is missed", 60)
+    stopped = site.encoded("w1") - Counter()
+    site.wait(lambda: all(site.encoded("w2")[name] for name in stopped), "its video is done elsewhere", 60)
+    os.kill(site.processes["w1"].pid, signal.SIGCONT)
+    assert site.drained(120) == 0
+    assert site.published() == Counter("1234")
+    site.wait(lambda: "late result of an older attempt is dropped" in site.log("processor"), "it is said", 1)
