@@ -174,7 +174,7 @@ def _picture_differences(source: Stream, have: Stream) -> list[str]:
         above, _, below = shape.partition(":")
         got_above, _, got_below = str(have.facts.get("sample_aspect_ratio") or "1:1").partition(":")
         # Matroska keeps the display size in whole pixels.
-        if abs(int(above) * int(got_below) / (int(below) * int(got_above)) - 1) > 0.02:
+        if abs(int(above) * int(got_below) - int(below) * int(got_above)) > 0.02 * int(below) * int(got_above):
             differences.append(f"pixels are {got_above}:{got_below} instead of {shape}")
     return differences
 

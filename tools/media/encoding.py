@@ -334,14 +334,14 @@ def _svt_source_parameters(source: Stream) -> list[str]:
             + f"L({_ratio(screen, 'max_luminance')},{_ratio(screen, 'min_luminance')})"
         )
     if light:
-        parameters.append(f"content-light={int(light['max_content'])},{int(light['max_average'])}")
+        parameters.append(f"content-light={light.get('max_content', 0)},{light.get('max_average', 0)}")
     return parameters
 
 
 def _ratio(entry: Mapping[str, Any], name: str) -> str:
     """``34000/50000`` → ``0.68000``."""
     above, _, below = str(entry.get(name) or "0/1").partition("/")
-    return f"{float(above) / float(below or 1):.5f}"
+    return f"{float(above) / (float(below) or 1):.5f}"
 
 
 def _svt_preset(encoder: Encoder, preset: int) -> int:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.core.errors import ProbeError
+from tools.media.answer import cleaned
 from tools.media.container import share_there, sniff
 from tools.runtime.child import ChildOutgrew, ChildTimeout, Ended, Limits, run
 
@@ -145,10 +146,10 @@ def probe(path: Path, ffprobe: Path, stop: threading.Event | None = None, *, ffm
     reader = _Reader()
     about = asking.run(["-show_format", "-show_streams", "-show_chapters", "-of", "json"], reader)
     content = reader.content()
-    streams = _streams(content)
+    streams = streams_of(content)
     if ffmpeg is not None:
         _correct(streams, asking.codecs(ffmpeg))
-    _check(streams)
+    check_streams(streams)
     counter = _PacketCounter({stream.index: stream for stream in streams})
     shown = "packet=stream_index,pts_time,dts_time,duration_time,size,flags"
     counted = asking.run(["-show_entries", shown, "-of", "compact=p=0"], counter)
@@ -242,9 +243,9 @@ class _Reader:
     def content(self) -> dict[str, Any]:
         try:
             content = json.loads("\n".join(self._lines) or "{}")
-        except ValueError as exc:
+        except (ValueError, RecursionError) as exc:
             raise ProbeError("ffprobe's answer can't be read: the file has too much in it") from exc
-        return content if isinstance(content, dict) else {}
+        return cleaned(content)
 
 
 class _PacketCounter:
@@ -303,19 +304,21 @@ _EMPTY_TEXT = 2  # bytes of a mov_text sample that shows nothing
 _NO_PICTURE = 8  # bytes; recorders mark a picture that was skipped by a packet with next to nothing in it
 
 
-def _streams(content: Mapping[str, Any]) -> list[Stream]:
+def streams_of(content: Mapping[str, Any]) -> list[Stream]:
+    """The streams of a cleaned answer, their packets not counted yet."""
     streams = []
-    for facts in content.get("streams") or ():
+    for facts in content.get("streams", ()):
         kind = str(facts.get("codec_type") or "data")
-        if kind == "video" and (facts.get("disposition") or {}).get("attached_pic"):
+        if kind == "video" and facts.get("disposition", {}).get("attached_pic"):
             kind = "cover"
         if kind not in {"video", "audio", "subtitle", "attachment", "cover"}:
             kind = "data"
-        streams.append(Stream(int(facts["index"]), kind, str(facts.get("codec_name") or "unknown"), facts))
+        streams.append(Stream(facts["index"], kind, str(facts.get("codec_name") or "unknown"), facts))
     return streams
 
 
-def _check(streams: list[Stream]) -> None:
+def check_streams(streams: list[Stream]) -> None:
+    """Raises ProbeError without a video, and for what passes the limits."""
     if not streams:
         raise ProbeError("can't be read as a video: no stream in it")
     if len(streams) > MAX_STREAMS:
