@@ -1,0 +1,132 @@
+"""A processor with a hub in memory and an encoder that only takes time, to measure what is between the stages."""
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.fakes import FakeClock, MemoryHub
+from tools.core.folder import RemoteFile, group_folders
+from tools.core.queue_item import QueueItem, Status, new_item
+from tools.hub.client import Progress
+from tools.media.converter import Conversion, Converter, EncodeOptions, EncodeProgress
+from tools.runtime.clock import SystemClock
+from tools.scale.engine import Engine, EngineRules
+from tools.scale.executor import LocalExecutor
+from tools.stages.item_run import RunRules
+from tools.stages.port import Worker
+from tools.stages.video_job import run_video_job
+from tools.stages.workspace import Workspace
+from tools.state.journal import Journal
+from tools.state.work_queue import WorkQueue
+
+EXTENSIONS = frozenset({"mp4"})
+
+
+class SlowHub(MemoryHub):
+    """A hub in memory whose transfers take ``seconds`` each."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        super().__init__(FakeClock())
+        self.seconds = seconds
+
+    def download(self, repo: str, commit: str, file: RemoteFile, target: Path, progress: Progress) -> str:
+        time.sleep(self.seconds)
+        return super().download(repo, commit, file, target, progress)
+
+    def store_blob(self, repo: str, source: Path, sha256: str, size: int, progress: Progress) -> None:
+        time.sleep(self.seconds)
+        super().store_blob(repo, source, sha256, size, progress)
+
+
+class SleepingConverter(Converter):
+    """Takes the source as it is, after ``seconds``; ``spans`` are the monotonic times of each."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        super().__init__(EncodeOptions())
+        self.seconds = seconds
+        self.spans: list[tuple[float, float]] = []
+
+    def prepare(self) -> str:
+        return "sleeping"
+
+    def convert(
+        self,
+        source: Path,
+        target: Path,
+        *,
+        on_progress: Callable[[EncodeProgress], None],
+        stop: threading.Event,
+        threads: int | None = None,
+    ) -> Conversion:
+        began = time.monotonic()
+        time.sleep(self.seconds)
+        content = source.read_bytes()
+        target.write_bytes(content)
+        self.spans.append((began, time.monotonic()))
+        sha256 = hashlib.sha256(content).hexdigest()
+        return Conversion("transcode", 1.0, 24, 320, 180, "none", "", [], None, sha256, len(content))
+
+
+@dataclass(slots=True)
+class Plant:
+    """A processor's parts over a temporary folder."""
+
+    top: Path
+    hub: SlowHub = field(default_factory=SlowHub)
+    converter: SleepingConverter = field(default_factory=SleepingConverter)
+    slots: int = 1
+
+    def queue(self) -> WorkQueue:
+        return WorkQueue(self.top / "log")
+
+    def put(self, files: Mapping[str, bytes], more: list[QueueItem] | None = None) -> None:
+        """Commit files and queue their folders, behind ``more`` other items."""
+        commit = self.hub.put("me/in", files)
+        self.hub.create_repo("me/out")
+        grouped = group_folders(self.hub.list_files("me/in", commit), EXTENSIONS)
+        with self.queue().transaction() as view:
+            for item in more or ():
+                view.put(item)
+            for folder in grouped.values():
+                view.put(new_item(folder, time.time()))
+
+    def run(self) -> float:
+        """Work off what is queued; returns the seconds that it took."""
+        log_dir = self.top / "log"
+        worker = Worker(self.hub, self.converter, Workspace(self.top / "work", 0), self.slots)
+        worker.workspace.prepare()
+        run = RunRules(
+            input_repo="me/in",
+            output_repo="me/out",
+            extensions=EXTENSIONS,
+            marker="",
+            batch_size=30,
+            max_attempts=3,
+            retry_interval=1.0,
+        )
+        engine = Engine(
+            EngineRules(run=run, check_interval=1.0, stable_time=1.0, aging_hours=24),
+            self.queue(),
+            lambda folder: Journal(log_dir, folder),
+            worker,
+            SystemClock(),
+            lambda: self.hub,
+        )
+        executor = LocalExecutor(
+            lambda job, port: run_video_job(job, worker, port),
+            self.slots,
+            engine.deliver,
+            lambda job, event, facts: Journal(log_dir, job.folder).note(event, job.source, **facts),
+            worker.workspace,
+        )
+        engine.start(executor)
+        began = time.monotonic()
+        while not engine.is_idle():
+            engine.turn(0.5)
+        took = time.monotonic() - began
+        engine.close(5)
+        assert all(item.status is not Status.FAILED for item in self.queue().read().items())
+        return took

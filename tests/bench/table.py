@@ -1,0 +1,56 @@
+"""What a bench measured, as rows of a Markdown table beside what is to be reached."""
+
+import os
+import platform
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """``measured`` on ``data`` (median of ``repeats``); ``reached`` None where nothing is to be reached."""
+
+    what: str
+    data: str
+    repeats: int
+    measured: str
+    target: str = ""
+    reached: bool | None = None
+
+
+def at_most(what: str, data: str, values: Sequence[float], limit: float, unit: str, shown: str = "") -> Row:
+    """A row whose median may not pass ``limit``."""
+    value = statistics.median(values)
+    return Row(what, data, len(values), shown or f"{value:.3g} {unit}", f"≤ {limit:g} {unit}", value <= limit)
+
+
+def at_least(what: str, data: str, values: Sequence[float], limit: float, unit: str, shown: str = "") -> Row:
+    """A row whose median may not stay below ``limit``."""
+    value = statistics.median(values)
+    return Row(what, data, len(values), shown or f"{value:.3g} {unit}", f"≥ {limit:g} {unit}", value >= limit)
+
+
+def machine() -> str:
+    """One line about where this runs."""
+    model = next(
+        (
+            line.split(":", 1)[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if "model name" in line
+        ),
+        platform.machine(),
+    )
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    system = f"Linux {platform.release().split('-')[0]}, Python {platform.python_version()}"
+    return f"{os.cpu_count()} cores of {model}, {memory:.0f} GB, {system}"
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows as Markdown."""
+    lines = ["| what | input | repeats | measured | to reach | reached |", "| --- | --- | --- | --- | --- | --- |"]
+    for row in rows:
+        reached = {None: "–", True: "yes", False: "**no**"}[row.reached]
+        lines.append(f"| {row.what} | {row.data} | {row.repeats} | {row.measured} | {row.target or '–'} | {reached} |")
+    return "\n".join(lines)
