@@ -182,7 +182,8 @@ class Engine:
             if item is None or item.status is not Status.PROCESSING:
                 return None
             new = change(item)
-            view.put(new)
+            if new != item:
+                view.put(new)
             return new
 
     # --- messages ------------------------------------------------------------------------------------------------
@@ -458,16 +459,14 @@ class Engine:
             log.error("%s %s", logs.BATCH_FAILED, facts)
         else:
             log.info("%s %s", logs.BATCH_DONE, facts)
-        for record in batch.records():
-            source = next(s for s in batch.sources() if s.path == record["source_path"])
-            run.journal.note("committed", source, commit=commit)
+        run.journal.note("committed", *batch.published(), commit=commit)
         for source in batch.sources():
             self._jobs.forget(run.item.folder, source)
-        self._show_totals(run)
+        if not run.is_over:  # else it is settled in this turn, and one write does for both
+            self._show_totals(run)
 
     def _show_totals(self, run: ItemRun) -> None:
-        totals: dict[str, Any] = {**run.totals(), "hash": run.fingerprint}
-        self._change(run.item.folder, lambda item: replace(item, **totals))
+        self._change(run.item.folder, lambda item: _with_totals(item, run))
 
     def _settle_over(self) -> None:
         for folder, run in list(self._runs.items()):
@@ -482,7 +481,7 @@ class Engine:
     def _settle(self, run: ItemRun) -> None:
         quarantined = run.quarantined()
         now = self._clock.time()
-        item = self._change(run.item.folder, lambda it: settle(it, now, quarantined))
+        item = self._change(run.item.folder, lambda it: settle(_with_totals(it, run), now, quarantined))
         self._forget(run.item.folder)
         self._next_look = 0.0
         if item is None:
@@ -500,3 +499,8 @@ class Engine:
         self._jobs.forget(folder)
         if not self._runs and self._opening is None:
             self._jobs.rest()
+
+
+def _with_totals(item: QueueItem, run: ItemRun) -> QueueItem:
+    totals: dict[str, Any] = {**run.totals(), "hash": run.fingerprint}
+    return replace(item, **totals)

@@ -75,6 +75,10 @@ class Batch:
     def sources(self) -> list[RemoteFile]:
         return [task.video.source for task in self.tasks]
 
+    def published(self) -> list[RemoteFile]:
+        """The sources of what has a record."""
+        return [task.video.source for task in self.tasks if task.record is not None]
+
     def records(self) -> list[Record]:
         return [task.record for task in self.tasks if task.record is not None]
 

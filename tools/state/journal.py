@@ -47,13 +47,16 @@ class Journal:
         self.path = log_dir / "journal" / f"{readable}-{digest}.jsonl"
         self._lock = threading.Lock()
 
-    def note(self, event: str, source: RemoteFile, **facts: Any) -> None:
-        """Append one event, durably. Raises DiskFull or StateError."""
-        entry = {"event": event, "path": source.path, "sha256": source.sha256, "time": round(time.time(), 3), **facts}
-        line = json.dumps(entry, ensure_ascii=False) + "\n"
+    def note(self, event: str, *sources: RemoteFile, **facts: Any) -> None:
+        """Append one event of each source, durably and in one write. Raises DiskFull or StateError."""
+        now = round(time.time(), 3)
+        entries = [{"event": event, "path": s.path, "sha256": s.sha256, "time": now, **facts} for s in sources]
+        if not entries:
+            return
+        lines = "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries)
         with self._lock:
             try:
-                self._append(line.encode("utf-8", "surrogatepass"))
+                self._append(lines.encode("utf-8", "surrogatepass"))
             except OSError as exc:
                 raise write_failure(self.path, exc) from exc
 
