@@ -11,6 +11,7 @@ from tools.startup import enter_venv
 enter_venv(__name__)
 
 import argparse
+import io
 import json
 import threading
 from typing import Any
@@ -41,6 +42,9 @@ def main(argv: list[str] | None = None) -> int:
     except config.ConfigError as exc:
         print(f"{parser.prog}: {exc}", file=sys.stderr)
         return 2
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a file's name need not be UTF-8
     stop = threading.Event()
     stop_on_signals(stop)
     converter = Converter(encode_options(settings))
@@ -86,14 +90,16 @@ def _one(converter: Converter, source: Path, target: Path, plan: bool, as_json: 
         with _Bar(source.name) as bar:
             report = converter.convert(source, target, on_progress=bar.show, stop=stop)
     except Stopped:
-        print(f"{source}: stopped", file=sys.stderr)
+        print(f"{_shown(source)}: stopped", file=sys.stderr)
         return False
     except PipelineError as exc:
-        _tell({"file": str(source), "refused": str(exc), "kind": type(exc).__name__}, f"{source}: {exc}", as_json)
+        _tell(
+            {"file": str(source), "refused": str(exc), "kind": type(exc).__name__}, f"{_shown(source)}: {exc}", as_json
+        )
         return False
     except OSError as exc:
-        text = f"{exc.strerror}: {exc.filename or source}"
-        _tell({"file": str(source), "refused": text, "kind": "OSError"}, f"{source}: {text}", as_json)
+        text = f"{exc.strerror}: {_shown(exc.filename or source)}"
+        _tell({"file": str(source), "refused": text, "kind": "OSError"}, f"{_shown(source)}: {text}", as_json)
         return False
     _tell({"file": str(source), "output": str(target), **report.as_record()}, _report(source, target, report), as_json)
     return True
@@ -106,13 +112,18 @@ def _tell(content: dict[str, Any], text: str, as_json: bool) -> None:
         print(text, file=sys.stderr if "refused" in content else sys.stdout, flush=True)
 
 
+def _shown(path: object) -> str:
+    """A name on one line, whatever is in it."""
+    return "".join(ch if ch.isprintable() else ch.encode("unicode_escape").decode() for ch in str(path))
+
+
 class _Bar:
     """A progress bar with fps, speed and ETA on a terminal, nothing elsewhere."""
 
     def __init__(self, name: str) -> None:
         self._bar = tqdm(
             total=100,
-            desc=name[:40],
+            desc=_shown(name)[:40],
             leave=False,
             disable=not sys.stderr.isatty(),
             bar_format="{desc} {percentage:3.0f}%|{bar}| {postfix}",
@@ -145,7 +156,7 @@ def _show_plan(source: Path, plan: Plan, as_json: bool) -> None:
         }
         for one in plan.streams
     ]
-    lines = [f"{source}: {plan.action}"]
+    lines = [f"{_shown(source)}: {plan.action}"]
     lines += [
         f"  #{s['index']} {s['type']:<10} {s['source_codec']} → {s['codec'] or '–'} ({s['action']}): {s['why']}"
         for s in streams
@@ -158,7 +169,7 @@ def _show_plan(source: Path, plan: Plan, as_json: bool) -> None:
 def _report(source: Path, target: Path, report: Conversion) -> str:
     before = source.stat().st_size
     lines = [
-        f"{source.name} → {target}",
+        f"{_shown(source.name)} → {_shown(target)}",
         f"  {report.action} {report.encoder} {report.settings}".rstrip(),
         f"  {report.width}x{report.height}, {report.frames} frames, {human_time(report.duration_s)}, verified",
         f"  {human_size(before)} → {human_size(report.size)} ({100 * report.size / max(1, before):.0f} %)",

@@ -133,11 +133,16 @@ def _named(source: str, level: int) -> str:
     """Level 0 replaces the extension, 1 keeps it, 2 adds a digest of the path (another video has the name already)."""
     path = PurePosixPath(source)
     stem = path.stem if level == 0 else path.name
-    digest = "~" + hashlib.sha256(source.encode()).hexdigest()[:8]
-    tail = digest if level == _LAST or len(stem.encode()) > _LONGEST_NAME - len(".mkv") else ""
-    while len((stem + tail).encode()) > _LONGEST_NAME - len(".mkv"):
+    digest = "~" + hashlib.sha256(_bytes(source)).hexdigest()[:8]
+    tail = digest if level == _LAST or len(_bytes(stem)) > _LONGEST_NAME - len(".mkv") else ""
+    while len(_bytes(stem + tail)) > _LONGEST_NAME - len(".mkv"):
         stem = stem[:-1]
     return str(path.with_name(stem + tail + ".mkv"))
+
+
+def _bytes(name: str) -> bytes:
+    """As a disk keeps it; a local file's name need not be UTF-8."""
+    return name.encode("utf-8", "surrogateescape")
 
 
 class Published:

@@ -368,9 +368,10 @@ def encode_command(
         guard["fflags"] = "+genpts"  # AVI has no timestamps, which a copy needs and an encode does not
     if encoder.crops and plan.action == "transcode":
         guard["apply_cropping"] = "codec"  # what a container only hides is part of the picture
-    given = ffmpeg.input(f"file:{source}", **guard)
+    # The builder takes no name that is not UTF-8, so the names come in afterwards.
+    given = ffmpeg.input("SOURCE", **guard)
     nodes = [given[str(kept.source.index)] for kept in plan.kept("video", "audio", "subtitle", "attachment")]
-    command: list[str] = ffmpeg.output(*nodes, f"file:{target}", format="matroska").compile(cmd=str(encoder.ffmpeg))
+    command: list[str] = ffmpeg.output(*nodes, "TARGET", format="matroska").compile(cmd=str(encoder.ffmpeg))
     before, arguments = _arguments(plan, encoder, options, covers, threads)
     front = [
         "-hide_banner",
@@ -384,7 +385,8 @@ def encode_command(
         "0.5",
         *before,
     ]
-    return [command[0], *front, *command[1:-1], *arguments, command[-1]]
+    command[command.index("SOURCE")] = f"file:{source}"
+    return [command[0], *front, *command[1:-1], *arguments, f"file:{target}"]
 
 
 def _filters(plan: Plan, stream: Stream) -> list[str]:
