@@ -16,6 +16,7 @@ import uvicorn
 
 from tools.hub.local_server import create_app
 from tools.hub.local_store import HubStore
+from tools.hub.patience import PatientProtocol
 
 TOKEN = "made-up-for-tests"
 
@@ -260,14 +261,18 @@ class _Truncating:
 
 
 @contextlib.contextmanager
-def running_hub(root: Path, *, max_page_size: int = 3000) -> Iterator[RunningHub]:
+def running_hub(
+    root: Path, *, max_page_size: int = 3000, protocol: type[PatientProtocol] = PatientProtocol
+) -> Iterator[RunningHub]:
     """The hub over ``root`` in a thread."""
     store = HubStore(root)
     store.prepare()
     listening = socket.create_server(("127.0.0.1", 0))
     app = create_app(store, TOKEN, max_page_size=max_page_size)
     hub = RunningHub(f"http://127.0.0.1:{listening.getsockname()[1]}", root, store, app)
-    server = uvicorn.Server(uvicorn.Config(_Faulty(hub), log_level="critical", timeout_graceful_shutdown=1))
+    server = uvicorn.Server(
+        uvicorn.Config(_Faulty(hub), http=protocol, log_level="critical", timeout_graceful_shutdown=1)
+    )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     deadline = time.monotonic() + 10

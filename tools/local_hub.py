@@ -51,6 +51,7 @@ def _serve(root: Path, host: str, port: int) -> int:
 
     from tools.hub.local_server import create_app
     from tools.hub.local_store import HubStore, read_token
+    from tools.hub.patience import MOST_CONNECTIONS, PatientProtocol
 
     store = HubStore(root)
     store.prepare()
@@ -61,7 +62,12 @@ def _serve(root: Path, host: str, port: int) -> int:
     if host not in _LOOPBACK:
         print("whoever reaches this address can read the public datasets; the traffic is not encrypted", flush=True)
     settings = uvicorn.Config(
-        create_app(store, token), log_level="warning", timeout_graceful_shutdown=2, timeout_keep_alive=30
+        create_app(store, token),
+        http=PatientProtocol,
+        limit_concurrency=MOST_CONNECTIONS,
+        log_level="warning",
+        timeout_graceful_shutdown=2,
+        timeout_keep_alive=30,
     )
     server = uvicorn.Server(settings)
     stop = threading.Event()

@@ -27,6 +27,7 @@ from tools.hub.local_store import Commit, Entry, HubStore, Repo
 
 _MOST_ACTIONS = 2000  # a commit; as the live hub
 _MOST_JSON = 64 << 20  # bytes of a request's body that is no blob
+_MOST_LOGIN = 64 << 10  # bytes of a body that a stranger may send
 _PIECE = 1 << 20  # bytes written at once
 _USER = "local"
 _EXISTS = 10020101001
@@ -117,7 +118,7 @@ def create_app(store: HubStore, token: str, *, max_page_size: int = 3000) -> Sta
         route(dataset + "/repo", _file, "GET", "HEAD"),
         route("/datasets/{owner}/{name}/resolve/{revision}/{path:path}", _file, "GET", "HEAD"),
         route("/api/v1/repos/datasets/{owner}/{name}/info/lfs/objects/batch", _batch, "POST"),
-        route("/api/v1/repos/datasets/{owner}/{name}/blobs/{oid}/{size:int}", _blob, "PUT"),
+        route("/api/v1/repos/datasets/{owner}/{name}/blobs/{oid}/{size}", _blob, "PUT"),
         route("/api/v1/repos/datasets/{owner}/{name}/commit/{branch}", _commit, "POST"),
     ]
     handlers = {HubRejected: _refused, HTTPException: _http_refused, ClientDisconnect: _gone}
@@ -152,16 +153,16 @@ async def _gone(_request: Request, _exc: Exception) -> Response:
     return Response(status_code=400)  # nobody is there to read it
 
 
-async def _json(request: Request) -> dict[str, Any]:
+async def _json(request: Request, most: int = _MOST_JSON) -> dict[str, Any]:
     """A request's JSON body, bounded. Raises HubRejected."""
     body = bytearray()
     async for piece in request.stream():
         body += piece
-        if len(body) > _MOST_JSON:
-            raise HubRejected(f"the body is larger than {_MOST_JSON} bytes", status=413)
+        if len(body) > most:
+            raise HubRejected(f"the body is larger than {most} bytes", status=413)
     try:
         content = json.loads(bytes(body) or b"{}")
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise HubRejected("the body is no JSON", status=400) from exc
     if not isinstance(content, dict):
         raise HubRejected("the body is no JSON object", status=400)
@@ -172,8 +173,9 @@ async def _json(request: Request) -> dict[str, Any]:
 
 
 async def _login(hub: _Hub, request: Request) -> Response:
-    content = await _json(request)
-    if not hmac.compare_digest(str(content.get("AccessToken") or "").encode(), hub.token.encode()):
+    content = await _json(request, _MOST_LOGIN)
+    given = str(content.get("AccessToken") or "").encode("utf-8", "replace")
+    if not hmac.compare_digest(given, hub.token.encode()):
         return _bad(400, "the token is wrong", 10010103009)
     answer = _good({"AccessToken": hub.token, "Username": _USER, "Email": f"{_USER}@localhost"})
     answer.set_cookie("m_session_id", hub.token, httponly=True, max_age=30 * 24 * 3600)
@@ -335,7 +337,9 @@ async def _batch(hub: _Hub, request: Request) -> Response:
 
 async def _blob(hub: _Hub, request: Request) -> Response:
     hub.need_owner(request)
-    oid, size = _blob_name({"oid": request.path_params["oid"], "size": request.path_params["size"]})
+    text = request.path_params["size"]
+    known = int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
+    oid, size = _blob_name({"oid": request.path_params["oid"], "size": known})
     if request.headers.get("content-length") != str(size):
         raise HubRejected(f"Content-Length must be {size}", status=411)
     received = hub.store.incoming()
@@ -375,10 +379,13 @@ async def _commit(hub: _Hub, request: Request) -> Response:
         raise HubRejected("a commit needs actions", status=400)
     if len(actions) > _MOST_ACTIONS:
         raise HubRejected(f"{len(actions)} actions, more than {_MOST_ACTIONS}", status=422)
-    message = str(content.get("commit_message") or "")
+    # Half a character could be stored, but never be sent again.
+    message = str(content.get("commit_message") or "").encode("utf-8", "replace").decode()
 
     def work() -> str:
-        changes = {str(action.get("path")): _change(hub, action) for action in actions if isinstance(action, dict)}
+        if not all(isinstance(action, dict) and isinstance(action.get("path"), str) for action in actions):
+            raise HubRejected("an action is an object with a path", status=400)
+        changes = {action["path"]: _change(hub, action) for action in actions}
         return hub.store.commit(repo, changes, message, _USER)
 
     return _good({"oid": await run_in_threadpool(work)})

@@ -21,7 +21,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tools.core.errors import HubNotFound, HubRejected
@@ -354,6 +354,9 @@ def _apply(tree: dict[str, Entry], commit: Commit) -> None:
 
 def _refuse_files_as_folders(repo: Repo, changes: Mapping[str, Any]) -> None:
     for path, change in changes.items():
+        above = [repo.files / parent for parent in PurePosixPath(path).parents if str(parent) != "."]
+        if any(folder.is_symlink() for folder in above):
+            raise HubRejected(f"{path} is below a link, which may lead out of the dataset", status=400)
         if change is not None and (repo.files / path).is_dir():
             raise HubRejected(f"{path} is a folder, so it can't be a file", status=400)
     after = (repo.tree.keys() | {path for path, c in changes.items() if c is not None}) - {

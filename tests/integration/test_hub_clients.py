@@ -1,0 +1,258 @@
+"""Hostile clients of the embedded hub: it answers, goes on, and shows or writes nothing that it must not."""
+
+import hashlib
+import json
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+
+from tests.hub_server import RunningHub, running_hub
+from tools.hub.patience import PatientProtocol
+
+REPO = "me/shows"
+BLOB = f"/api/v1/repos/datasets/{REPO}/blobs/"
+COMMIT = f"/api/v1/repos/datasets/{REPO}/commit/master"
+
+
+class Impatient(PatientProtocol):
+    head_time = 0.6
+    idle_time = 0.9
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub]:
+    with running_hub(tmp_path_factory.mktemp("hub"), protocol=Impatient) as running:
+        yield running
+
+
+@pytest.fixture
+def hub(running: RunningHub, tmp_path: Path) -> RunningHub:
+    running.renew(tmp_path / "hub")
+    running.store.create(REPO, 5)
+    return running
+
+
+def raw(hub: RunningHub, sent: bytes, wait: float = 10) -> bytes:
+    """Bytes as they are, and all that comes back."""
+    with dial(hub) as connection:
+        connection.settimeout(wait)
+        connection.sendall(sent)
+        return listen(connection)
+
+
+def dial(hub: RunningHub) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", urlsplit(hub.endpoint).port or 0), timeout=10)
+
+
+def listen(connection: socket.socket) -> bytes:
+    got = b""
+    try:
+        while piece := connection.recv(65536):
+            got += piece
+    except (ConnectionResetError, BrokenPipeError):
+        pass
+    return got
+
+
+def is_well(hub: RunningHub) -> bool:
+    answer = requests.get(f"{hub.endpoint}/api/v1/datasets/{REPO}/commits", timeout=10)
+    return answer.status_code == 200 and answer.json()["Success"] is True
+
+
+def send(hub: RunningHub, path: str, body: bytes, token: str | None = None, method: str = "POST") -> requests.Response:
+    headers = {"Authorization": f"Bearer {hub.token if token is None else token}"}
+    return requests.request(method, hub.endpoint + path, data=body, headers=headers, timeout=20)
+
+
+TRAVERSALS = [
+    "/api/v1/datasets/me/shows/repo?Revision=master&FilePath=../../../.token",
+    "/api/v1/datasets/me/shows/repo?Revision=master&FilePath=..%2f..%2f.hub%2frepos%2fme%2fshows%2frepo.json",
+    "/api/v1/datasets/me/shows/repo?Revision=master&FilePath=%2fetc%2fpasswd",
+    "/api/v1/datasets/me/shows/repo?Revision=../../x&FilePath=a",
+    "/api/v1/datasets/me/shows/repo/tree?Revision=master&Root=../..",
+    "/api/v1/datasets/me/..%2f..%2f.hub/repo?Revision=master&FilePath=repos",
+    "/api/v1/datasets/%2e%2e/%2e%2e/repo?Revision=master&FilePath=.token",
+    "/api/v1/datasets/../../../.token",
+    "/datasets/me/shows/resolve/master/../../../../.token",
+    "/datasets/me/shows/resolve/master/%2e%2e/%2e%2e/%2e%2e/.token",
+    "/datasets/me/shows/resolve/master/..%c0%af..%c0%af.token",
+    "/api/v1/datasets/me/.hub/repo/tree?Revision=master",
+    "/api/v1/datasets/me/shows%00/repo/tree?Revision=master",
+    "//etc/passwd",
+]
+
+
+@pytest.mark.parametrize("path", TRAVERSALS)
+def test_path_that_climbs_out_shows_nothing(hub: RunningHub, path: str) -> None:
+    (hub.root / ".token").write_text("the-secret-of-the-hub")
+    answer = raw(hub, f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+    status = int(answer.split()[1])
+    assert 400 <= status < 500, answer[:200]
+    assert b"the-secret" not in answer and b"visibility" not in answer and b"root:" not in answer
+
+
+def test_writes_without_or_with_a_wrong_token_leave_nothing(hub: RunningHub) -> None:
+    before = sorted(str(path) for path in hub.root.rglob("*"))
+    action = {"action": "create", "path": "a", "type": "normal", "content": "x"}
+    body = json.dumps({"commit_message": "m", "actions": [action]}).encode()
+    for token in ("", "wrong", hub.token + "x", hub.token[:-1]):
+        assert send(hub, COMMIT, body, token).status_code == 401
+        assert send(hub, f"{BLOB}{hashlib.sha256(b'x').hexdigest()}/1", b"x", token, "PUT").status_code == 401
+        assert send(hub, f"/api/v1/repos/datasets/{REPO}/info/lfs/objects/batch", b"{}", token).status_code == 401
+        assert send(hub, "/api/v1/datasets", b"Owner=me&Name=other", token).status_code == 401
+    assert sorted(str(path) for path in hub.root.rglob("*")) == before
+
+
+def test_body_that_lies_about_its_size_or_never_ends_leaves_nothing(hub: RunningHub) -> None:
+    head = f"Host: x\r\nConnection: close\r\nAuthorization: Bearer {hub.token}\r\n"
+    digest = "0" * 64
+    sent = f"PUT {BLOB}{digest}/5 HTTP/1.1\r\n{head}Content-Length: 5\r\n\r\nab".encode()
+    began = time.monotonic()
+    assert raw(hub, sent) == b"" and time.monotonic() - began < 5, "a body that does not come is not waited for"
+    assert b" 411 " in raw(hub, f"PUT {BLOB}{digest}/5 HTTP/1.1\r\n{head}Transfer-Encoding: chunked\r\n\r\n".encode())
+    huge = "9" * 5000
+    assert send(hub, f"{BLOB}{digest}/{huge}", b"", method="PUT").status_code in {400, 404, 411}
+    deadline = time.monotonic() + 5
+    while list((hub.root / ".hub" / "incoming").iterdir()):
+        assert time.monotonic() < deadline, "what was received of it stays behind"
+        time.sleep(0.05)
+    assert is_well(hub)
+
+
+def test_huge_bodies_and_headers_are_refused(hub: RunningHub) -> None:
+    assert send(hub, "/api/v1/login", b"{" + b" " * 200_000).status_code == 413, "a stranger's body"
+    nested = b'{"actions": ' + b"[" * 200_000 + b"]" * 200_000 + b"}"
+    assert send(hub, COMMIT, nested).status_code == 400
+    assert send(hub, COMMIT, b'{"actions": 1' + b"0" * 10_000 + b"}").status_code == 400
+    assert b" 400 " in raw(hub, b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 200_000 + b"\r\n\r\n")
+    assert b" 400 " in raw(hub, b"GET / HTTP/1.1\r\n" + b"".join(b"X-%d: y\r\n" % n for n in range(20_000)))
+    assert b" 400 " in raw(hub, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(64) + b"\r\n\r\n")
+    assert is_well(hub)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"[]", b"null", b'{"actions": {}}', b'{"actions": [1, null]}', b'{"actions": [{"action": "create"}]}'],
+)
+def test_json_of_another_shape_is_refused(hub: RunningHub, body: bytes) -> None:
+    assert 400 <= send(hub, COMMIT, body).status_code < 500
+    assert hub.store.repo(REPO).commits == []
+
+
+def test_half_character_in_a_message_does_not_spoil_the_history(hub: RunningHub) -> None:
+    action = {"action": "create", "path": "a.txt", "type": "normal", "content": "x"}
+    body = json.dumps({"commit_message": "\ud800 bad", "actions": [action]}).encode()
+    assert send(hub, COMMIT, body).status_code == 200
+    assert is_well(hub)
+    action["path"] = "\ud800.txt"
+    assert send(hub, COMMIT, json.dumps({"actions": [action]}).encode()).status_code == 400
+    assert send(hub, "/api/v1/login", b'{"AccessToken": "\\ud800"}').status_code == 400
+
+
+def test_half_open_connections_are_closed_and_shut_nobody_out(hub: RunningHub) -> None:
+    starts = [b"", b"GET", b"GET / HTTP/1.1\r\nHost: x\r\nX-A: "]
+    connections = [dial(hub) for _ in range(60)]
+    for number, connection in enumerate(connections):
+        connection.sendall(starts[number % 3])
+    assert is_well(hub)
+    began = time.monotonic()
+    for connection in connections:
+        connection.settimeout(10)
+        assert b" 200 " not in listen(connection)
+        connection.close()
+    assert time.monotonic() - began < 5
+
+
+def test_request_that_drips_is_ended(hub: RunningHub) -> None:
+    began = time.monotonic()
+    with dial(hub) as connection:
+        connection.settimeout(0.1)
+        while time.monotonic() - began < 8:
+            try:
+                connection.sendall(b"X")
+                if connection.recv(100) == b"":
+                    break
+            except TimeoutError:
+                continue
+            except OSError:
+                break
+    assert time.monotonic() - began < 5 and is_well(hub)
+
+
+def test_reader_that_stops_reading_is_ended_and_a_slow_server_is_not(hub: RunningHub) -> None:
+    content = bytes(30 << 20)
+    digest = hashlib.sha256(content).hexdigest()
+    assert send(hub, f"{BLOB}{digest}/{len(content)}", content, method="PUT").status_code == 200
+    lfs = {"action": "create", "path": "big.mkv", "type": "lfs", "sha256": digest, "size": len(content)}
+    assert send(hub, COMMIT, json.dumps({"actions": [lfs]}).encode()).status_code == 200
+    path = f"/api/v1/datasets/{REPO}/repo?Revision=master&FilePath=big.mkv"
+    with dial(hub) as connection:
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        time.sleep(2.5)
+        connection.settimeout(10)
+        assert len(listen(connection)) < len(content)
+    assert requests.get(hub.endpoint + path, timeout=20).content == content
+    with requests.Session() as session:
+        for _ in range(3):  # a rest between two requests is no dripping
+            assert session.get(f"{hub.endpoint}/api/v1/datasets/{REPO}/commits", timeout=10).status_code == 200
+            time.sleep(0.8)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        *(
+            "bytes=",
+            "bytes=-",
+            "bytes=5-2",
+            "bytes=-0",
+            "bytes=99999999999999999999-",
+            "bytes=a-b",
+            "lines=1-2",
+            "bytes=0-0x",
+        ),
+        "bytes=" + ",".join(["0-"] * 5000),
+        "bytes=" + ",".join(f"{n}-{n}" for n in range(4000)),
+    ],
+)
+def test_odd_range_is_answered_within_reason(hub: RunningHub, asked: str) -> None:
+    action = {"action": "create", "path": "a.txt", "type": "normal", "content": "0123456789" * 1000}
+    send(hub, COMMIT, json.dumps({"actions": [action]}).encode())
+    began = time.monotonic()
+    url = f"{hub.endpoint}/api/v1/datasets/{REPO}/repo?Revision=master&FilePath=a.txt"
+    answer = requests.get(url, headers={"Range": asked}, timeout=20)
+    assert answer.status_code in {200, 206, 400, 416} and time.monotonic() - began < 3
+    assert len(answer.content) < 2_000_000 and is_well(hub)
+
+
+def test_link_below_the_root_is_neither_followed_nor_written_through(hub: RunningHub, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret.txt").write_text("hidden")
+    files = hub.root / "datasets" / REPO
+    (files / "link").symlink_to(outside)
+    (files / "secret.txt").symlink_to(outside / "secret.txt")
+    time.sleep(1.6)
+    url = f"{hub.endpoint}/api/v1/datasets/{REPO}"
+    listed = requests.get(f"{url}/repo/tree?Revision=master&Recursive=True&PageSize=99", timeout=10).json()
+    assert listed["Data"]["Files"] == []
+    for path in ("link/secret.txt", "secret.txt"):
+        assert requests.get(f"{url}/repo?Revision=master&FilePath={path}", timeout=10).status_code == 404
+    action = {"action": "create", "path": "link/new.txt", "type": "normal", "content": "x"}
+    assert send(hub, COMMIT, json.dumps({"actions": [action]}).encode()).status_code == 400
+    assert [path.name for path in outside.iterdir()] == ["secret.txt"]
+
+
+@pytest.mark.parametrize("name", ["..", ".", ".hub", "a/b", "", "a\0", "x" * 300, "a\nb", "-", "%2e%2e"])
+def test_dataset_of_an_odd_name_is_refused_or_a_plain_folder(hub: RunningHub, name: str) -> None:
+    files = {"Owner": (None, "me"), "Name": (None, name), "Visibility": (None, "5")}
+    headers = {"Authorization": f"Bearer {hub.token}"}
+    answer = requests.post(f"{hub.endpoint}/api/v1/datasets", files=files, headers=headers, timeout=10)
+    made = {path.name for path in (hub.root / "datasets" / "me").iterdir()} - {"shows"}
+    assert made == ({name} if answer.status_code == 200 else set()) and answer.status_code in {200, 400}
+    assert {path.name for path in hub.root.iterdir()} == {"datasets", ".hub"}
