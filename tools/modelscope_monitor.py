@@ -19,14 +19,22 @@ import logging
 from collections.abc import Iterable, Iterator
 
 import config
-from tools.core.errors import CorruptState, HubForbidden, HubRejected, HubUnavailable, PipelineError, Stopped
+from tools.core.errors import (
+    CorruptState,
+    HubForbidden,
+    HubNotFound,
+    HubRejected,
+    HubUnavailable,
+    PipelineError,
+    Stopped,
+)
 from tools.core.folder import Folder, RemoteFile, group_folders, is_safe_path
 from tools.core.queue_item import QueueItem, Status, entry_for
 from tools.core.stability import Look, Snapshot, is_stable, observe, seconds_until_stable
 from tools.hub.client import Head, HubClient
 from tools.runtime import logs
 from tools.runtime.clock import STOP_WITHIN, Clock, SystemClock, stop_on_signals
-from tools.startup import make_hub, read_settings
+from tools.startup import connect, make_hub, read_settings
 from tools.state.monitor_state import MonitorState, MonitorStateFile
 from tools.state.work_queue import WorkQueue
 
@@ -88,7 +96,7 @@ class ModelScopeMonitor:
         except Stopped:
             return 0.0
         except PipelineError as exc:
-            self._report(exc)
+            self._report(self._looked_into(exc))
         except Exception:
             log.exception("the look at %s failed; the next one is in its turn", self.settings.hub.input_repo)
         else:
@@ -231,21 +239,27 @@ class ModelScopeMonitor:
 
     def _report(self, exc: PipelineError) -> None:
         """Say a trouble once; say it aloud where a person is needed."""
-        if str(exc) != self._trouble:
-            self._trouble = str(exc)
+        # What the hub says may change from one time to the next; for the reader it is the same trouble.
+        trouble = type(exc).__name__ if isinstance(exc, HubUnavailable | HubForbidden) else str(exc)
+        if trouble != self._trouble:
+            self._trouble = trouble
             if isinstance(exc, HubUnavailable):
                 log.warning("the hub can't be asked for now, trying again: %s", exc)
             else:
                 log.error("can't go on until this is mended: %s", exc)
-        if isinstance(exc, HubForbidden | HubRejected):
-            self._refresh_token()
 
-    def _refresh_token(self) -> None:
-        """A token that a person has put into ``.env`` or logged in with meanwhile counts from the next look on."""
+    def _looked_into(self, exc: PipelineError) -> PipelineError:
+        """The error to tell. A token that a person has put into ``.env`` or logged in with meanwhile counts from the
+        next look on; where none is accepted, that is why a private dataset does not exist."""
+        if not isinstance(exc, HubRejected) or (isinstance(exc, HubNotFound) and not self.settings.hub.token):
+            return exc
         try:
-            self._hub = make_hub(read_settings(argparse.Namespace()), self._clock)
-        except config.ConfigError as exc:
-            log.warning("settings can't be read again: %s", exc)
+            self._hub, _ = connect(self.settings, self._clock)
+        except HubForbidden as refused:
+            return refused
+        except PipelineError:
+            pass  # it is told about at the next look, if it lasts
+        return exc
 
 
 def _told_unsafe(files: Iterable[RemoteFile]) -> Iterator[RemoteFile]:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import config
 from tools.core.errors import IllegalTransition, PipelineError, StateError
 from tools.core.queue_item import QueueItem, Status, cancel, retry
-from tools.startup import need_cluster_packages, read_settings
+from tools.startup import connect, need_cluster_packages, read_settings
 from tools.state.journal import Journal
 from tools.state.progress import ProgressFile
 from tools.state.work_queue import WorkQueue
@@ -203,15 +203,8 @@ def _connect(settings: config.Settings, worker: "Worker", clock: "SystemClock") 
     The token is read again each time, so one that was put into ``.env`` meanwhile counts.
     """
     from tools.core.errors import HubNotFound
-    from tools.startup import make_hub
 
-    try:
-        fresh = read_settings(argparse.Namespace())
-    except config.ConfigError:
-        fresh = settings
-    token = settings.hub.token if fresh.hub.token is None else fresh.hub.token
-    hub = make_hub(config.with_token(settings, token), clock)
-    user = hub.whoami()
+    hub, user = connect(settings, clock)
     if not hub.repo_exists(settings.hub.input_repo):
         raise HubNotFound(f"INPUT_REPO={settings.hub.input_repo} does not exist, or this token can't see it")
     if not hub.repo_exists(settings.hub.output_repo):

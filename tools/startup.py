@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from config import ROOT, ConfigError, Settings, flag_values
-from tools.core.errors import PipelineError
+from config import ROOT, ConfigError, Settings, flag_values, with_token
+from tools.core.errors import HubForbidden, PipelineError
 from tools.hub.client import HubClient
 from tools.runtime.clock import Clock
 
@@ -123,6 +123,34 @@ def terms_of(settings: Settings, converter: "Converter") -> "Terms":
         pix_fmt=encode.pix_fmt,
         min_decoded_percent=encode.min_decoded_percent,
     )
+
+
+def connect(settings: Settings, clock: Clock) -> tuple[HubClient, str]:
+    """The hub with the first token that it accepts, and whose token that is: of the settings, of ``.env`` as it is now,
+    of the saved login. Nobody can change the environment of a program that runs, so the token there is not the last
+    word. Raises HubForbidden where the hub accepts none, HubUnavailable."""
+    refused: HubForbidden | None = None
+    for token in dict.fromkeys(_tokens(settings)):
+        hub = make_hub(with_token(settings, token), clock)
+        try:
+            return hub, hub.whoami()
+        except HubForbidden as exc:
+            refused = refused or exc
+    assert refused is not None
+    raise refused
+
+
+def _tokens(settings: Settings) -> list[str | None]:
+    from tools.hub.modelscope_client import saved_token
+
+    try:
+        fresh = read_settings(argparse.Namespace())
+        bare = {name: value for name, value in os.environ.items() if name == "ANIMATION_DOTENV"}
+        written = read_settings(argparse.Namespace(), bare)
+    except ConfigError:
+        fresh = written = settings  # somebody is just writing it
+    found = [fresh.hub.token, settings.hub.token, written.hub.token, saved_token()]
+    return [token for token in found if token] or [None]
 
 
 def make_hub(settings: Settings, clock: Clock) -> HubClient:

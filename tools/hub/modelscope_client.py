@@ -250,6 +250,18 @@ class ModelScopeHub:
         return HubUnavailable(text, retry_after=_wish(exc), status=status)
 
 
+def saved_token() -> str | None:
+    """The token that ``modelscope login`` saved, whatever the environment says."""
+    from modelscope_hub.config import HubConfig
+
+    try:
+        saved: str | None = HubConfig(token="").load_token()
+    except Exception:  # a pickle of the SDK's, which may be damaged in any way
+        return None
+    logs.keep_secret(saved)
+    return saved
+
+
 def _tame(stall: float) -> None:
     """The SDK without its own retries, limits and bars. As attributes: its environment is read at first import."""
     from modelscope_hub import _download, _legacy_api

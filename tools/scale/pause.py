@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tools.core.errors import HubUnavailable, PipelineError
+from tools.core.errors import HubForbidden, HubUnavailable, PipelineError
 from tools.runtime.clock import Clock
 
 log = logging.getLogger("animation.processor")
@@ -95,7 +95,9 @@ class Pause:
         suspects, self._suspects = self._suspects, []
         if error is not None:
             person = not isinstance(error, HubUnavailable)
-            self._begin(_CONNECT, str(error) if person else "", str(error), needs_person=person)
+            # What the hub says may change from one time to the next; for the reader it is the same trouble.
+            key = type(error).__name__ if isinstance(error, HubUnavailable | HubForbidden) else str(error)
+            self._begin(_CONNECT, key, str(error), needs_person=person)
             return
         if any(told[0] == _CONNECT for told in self._told):
             self._told = {told for told in self._told if told[0] != _CONNECT}
