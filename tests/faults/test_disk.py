@@ -1,0 +1,61 @@
+"""A disk that is full for a while: workspace and state files on a small file system of their own."""
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.world import CHECK, World
+from tools.core.errors import DiskFull
+from tools.core.queue_item import Status
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 48 MB of its own."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", str(place)]
+    if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode != 0:
+        pytest.skip("only root can mount a small disk")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def fill(place: Path) -> Path:
+    ballast = place / "ballast"
+    with ballast.open("wb", buffering=0) as stream:
+        try:
+            while stream.write(b"x" * 4096):
+                pass
+        except OSError:
+            return ballast
+    raise AssertionError("the disk has no end")
+
+
+def test_disk_that_fills_up_at_any_turn_loses_nothing_and_all_goes_on_once_there_is_room(small_disk: Path) -> None:
+    """State files and workspace on one disk that is full for a while, from each turn on in its turn."""
+    for full_at in range(0, 12):
+        world = World(small_disk / "site")
+        world.hub.put("me/in", {f"A/{n}.mp4": b"%d" % n * 1000 for n in range(3)} | {"B/1.mp4": b"b" * 1000})
+        monitor = world.monitor(world.hub)
+        engine = world.engine(world.hub)
+        ballast: Path | None = None
+        for turn in range(40):
+            if turn == full_at:
+                ballast = fill(small_disk)
+            if turn == full_at + 4 and ballast:
+                ballast.unlink()
+            if turn % 3 == 0:
+                monitor.turn()
+            with contextlib.suppress(DiskFull):  # as the processor's loop does: said once, tried again
+                engine.turn(0)
+            world.clock.pass_time(CHECK * 4)
+        assert {item.status for item in world.items().values()} == {Status.COMPLETED}, (full_at, world.items())
+        assert set(world.items()) == {"A", "B"} and set(world.hub.published.values()) == {1}
+        assert len(world.hub.published) == 4 and world.encoded_again() == []
+        for path in sorted(world.top.rglob("*"), reverse=True):
+            path.unlink() if path.is_file() else path.rmdir()
