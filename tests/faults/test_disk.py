@@ -1,16 +1,19 @@
 """A disk that is full for a while: workspace and state files on a small file system of their own."""
 
 import contextlib
+import errno
 import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
-from tests.faults.world import CHECK, World
+from tests.faults.world import CHECK, Disk, PassingHub, Points, World
 from tools.core.errors import DiskFull
 from tools.core.queue_item import Status
+from tools.hub.client import HubClient
 
 
 @pytest.fixture
@@ -59,3 +62,34 @@ def test_disk_that_fills_up_at_any_turn_loses_nothing_and_all_goes_on_once_there
         assert len(world.hub.published) == 4 and world.encoded_again() == []
         for path in sorted(world.top.rglob("*"), reverse=True):
             path.unlink() if path.is_file() else path.rmdir()
+
+
+class FullFor(Points):
+    """No room for the writes among ``many`` points after ``first``."""
+
+    first, many = 0, 6
+
+    def pass_by(self, name: str) -> None:
+        super().pass_by(name)
+        writes = name.startswith(("before fsync", "before write", "before link", "before mkdir"))
+        if writes and self.first < len(self.names) <= self.first + self.many:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_write_that_finds_no_room_at_any_point_is_made_up_for(tmp_path: Path) -> None:
+    for first in range(0, 400, 3):
+        world, points = World(tmp_path / str(first)), FullFor()
+        points.first = first
+        world.hub.put("me/in", {"A/1.mp4": b"1", "A/2.mp4": b"2", "B/1.mp4": b"b"})
+        hub = cast(HubClient, PassingHub(world.hub, points, []))
+        with Disk(world.top, points).watched():
+            monitor, engine = world.monitor(hub), world.engine(hub)
+            for turn in range(30):
+                if turn % 5 == 0:
+                    monitor.turn()
+                with contextlib.suppress(DiskFull, OSError):
+                    engine.turn(0)
+                world.clock.pass_time(CHECK * 4)
+        assert [item.status for item in world.items().values()] == [Status.COMPLETED] * 2, (first, world.items())
+        assert set(world.hub.published.values()) == {1} and len(world.hub.published) == 3, first
+        assert world.encoded_again() == [], first
