@@ -1,17 +1,19 @@
 #!/usr/bin/env bash
 # Installs the monitor and the processor as systemd services, and the rotation of their log. Harmless when run twice; run
 # it again after an upgrade, and after LOG_DIR or WORK_DIR changed in .env. Starts nothing.
-#   sudo bash deploy/install.sh [--user NAME] [--root DIR]
+#   sudo bash deploy/install.sh [--scheduler | --worker] [--user NAME] [--root DIR]
 set -euo pipefail
 umask 022
 
 here=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")" && pwd)
 # shellcheck source=paths.sh
 . "$here/paths.sh"
-user=animation stage=
+user=animation stage='' cluster=no
 
 usage() {
-  say "usage: bash deploy/install.sh [--user NAME] [--root DIR]"
+  say "usage: bash deploy/install.sh [--scheduler | --worker] [--user NAME] [--root DIR]"
+  say "  --scheduler  install a cluster's scheduler too, beside monitor and processor"
+  say "  --worker     install a worker of a cluster alone"
   say "  --user NAME  the user of the services; made when missing (default: animation)"
   say "  --root DIR   put the files below DIR instead of /, make no user, hand nothing over"
 }
@@ -44,6 +46,7 @@ PY
 read_paths() {
   local found
   bash "$project/start_monitoring.sh" --setup-only >/dev/null || fail "the set-up failed, see above"
+  [ $cluster = no ] || bash "$project/start_worker.sh" --setup-only >/dev/null || fail "the set-up failed, see above"
   mapfile -d '' found < <(ask_paths)
   [ ${#found[@]} = 2 ] || exit 1
   log_dir=${found[0]} work_dir=${found[1]}
@@ -193,9 +196,10 @@ next_steps() {
   if [ -z "$stage" ] && [ ! -e "$project/.env" ]; then
     say "  token and datasets 令牌和数据集  sudo install -m 600 -o $user -g $group /dev/null \"$project/.env\" && sudo -e \"$project/.env\""
   fi
-  say "  start 启动     sudo systemctl enable --now animation-monitor animation-processor"
-  say "  state 状态     systemctl status animation-monitor animation-processor"
-  say "  log 日志       journalctl -u animation-processor -f    tail -F \"$log_dir/processing.log\""
+  local names="${units[*]%.service}"
+  say "  start 启动     sudo systemctl enable --now $names"
+  say "  state 状态     systemctl status $names"
+  say "  log 日志       journalctl -u ${names##* } -f    tail -F \"$log_dir/processing.log\""
   say "  check 检查     bash \"$project/deploy/check_animation_service.sh\" --log-dir \"$log_dir\" --work-dir \"${work_dir:-$cache}\""
   say "  remove 卸载    sudo bash \"$project/deploy/uninstall.sh\""
 }
@@ -206,6 +210,16 @@ while [ $# -gt 0 ]; do
       [ -n "${2:-}" ] || { usage >&2 && exit 2; }
       if [ "$1" = --user ]; then user=$2; else stage=$2; fi
       shift 2
+      ;;
+    --scheduler)
+      units+=(animation-scheduler.service)
+      cluster=yes
+      shift
+      ;;
+    --worker)
+      units=(animation-worker.service)
+      cluster=yes
+      shift
       ;;
     -h | --help) usage && exit 0 ;;
     *) usage >&2 && exit 2 ;;

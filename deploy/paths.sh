@@ -4,6 +4,7 @@
 
 project=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/.." && pwd)
 units=(animation-monitor.service animation-processor.service)
+cluster_units=(animation-scheduler.service animation-worker.service)
 rotation=/etc/logrotate.d/animation-processor
 home=/var/lib/animation
 cache=/var/cache/animation

@@ -31,6 +31,7 @@ remove() {
 read_installed() {
   local unit=$stage/etc/systemd/system/animation-processor.service
   user='' log_dir='' work_dir=''
+  is_ours "$unit" || unit=${unit/processor/worker}
   is_ours "$unit" || return 0
   user=$(sed -n 's/^User=//p' "$unit")
   log_dir=$(sed -n 's/^ReadWritePaths=.*"-\(.*\)"$/\1/p' "$unit")
@@ -39,7 +40,7 @@ read_installed() {
 
 stop() {
   local unit
-  for unit in "${units[@]}"; do
+  for unit in "${units[@]}" "${cluster_units[@]}"; do
     is_ours "$stage/etc/systemd/system/$unit" || continue
     if [ -z "$stage" ] && has_systemd; then systemctl -q disable --now "$unit"; fi
     rm -f -- "$stage/etc/systemd/system/multi-user.target.wants/$unit"
@@ -75,7 +76,7 @@ done
 [ -n "$stage" ] || need_root
 read_installed
 stop
-for unit in "${units[@]}"; do remove "/etc/systemd/system/$unit"; done
+for unit in "${units[@]}" "${cluster_units[@]}"; do remove "/etc/systemd/system/$unit"; done
 remove "$rotation"
 if [ -z "$stage" ] && has_systemd; then systemctl daemon-reload; fi
 if [ "$removed" = no ]; then

@@ -71,7 +71,7 @@ def _work(settings: config.Settings, parsed: argparse.Namespace) -> int:
     clock = SystemClock()
     stop_on_signals(clock.stop)
     wire.configure()
-    top = settings.paths.work_dir.with_name(settings.paths.work_dir.name + "_worker")
+    top = settings.paths.work_dir / "worker"  # beside what a processor on this machine keeps
     scheduler = settings.cluster.scheduler
     post = wire.Post(
         scheduler=scheduler,

@@ -154,3 +154,28 @@ def test_close_ends_everything(site: Site) -> None:
     site.executor.submit(job("b"))
     assert site.executor.close(5)
     assert {result.outcome for result in site.results} == {Outcome.STOPPED}
+
+
+def test_worker_that_runs_something_else_gets_no_work_and_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("distributed", reason="requirements-cluster.txt is not installed")
+    from dataclasses import replace
+
+    from tests import cluster
+
+    asked = cluster.terms()
+    other = replace(asked, versions=replace(asked.versions, dask="1.0", distributed="1.0"))
+    monkeypatch.setattr(cluster, "terms", lambda: other)
+    one = cluster.desk("old", tmp_path / "w", lambda job, parts, port: JobResult(job, Outcome.STORED, {}))
+    with cluster.running_cluster(tmp_path / "dask", [one]) as running:
+        executor: Executor = cluster.executor(
+            running, lambda result: None, lambda job, event, facts: None, tmp_path / "p"
+        )
+        deadline = time.monotonic() + 20
+        while not [worker for worker in executor.workers() if worker.state == "refused"]:
+            assert time.monotonic() < deadline, executor.workers()
+            time.sleep(0.01)
+        assert executor.free() == 0 and "dask" in (executor.workers()[0].cause or "")
+        assert executor.close(5)
+    assert "worker old gets no work" in caplog.text

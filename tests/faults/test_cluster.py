@@ -228,7 +228,7 @@ def test_killed_processor_resumes_and_takes_over_what_is_under_way(site: Site) -
     assert site.encoded("w1", "w2") == Counter(f"video-{n}" for n in "1234")
 
 
-@pytest.mark.parametrize("fault", ["broken", "full"])
+@pytest.mark.parametrize("fault", ["broken", pytest.param("full", marks=pytest.mark.slow)])
 def test_bad_worker_is_left_out_and_uses_up_no_attempt(site: Site, fault: str) -> None:
     site.queue(**videos("1", "2", "3", "4", "5", "6"))
     site.worker("bad", "--fault", fault)
@@ -289,6 +289,7 @@ def test_worker_that_is_cut_off_from_the_hub_hands_its_videos_on(site: Site) -> 
     assert "paused" not in site.log("processor") and "error" not in site.log("processor").lower()
 
 
+@pytest.mark.slow
 def test_stopped_worker_gives_its_videos_back_and_ends(site: Site) -> None:
     site.queue(**videos("1", "2", "3"))
     site.worker("w1", "--seconds", "20")

@@ -16,6 +16,7 @@ import config
 
 DEPLOY = config.ROOT / "deploy"
 UNITS = ("animation-monitor.service", "animation-processor.service")
+CLUSTER = ("animation-scheduler.service", "animation-worker.service")
 ROTATION = "etc/logrotate.d/animation-processor"
 SBIN = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
 ME = pwd.getpwuid(os.geteuid()).pw_name
@@ -36,7 +37,7 @@ def copy_project(target: Path) -> Path:
     target.mkdir(parents=True)
     for name in ("deploy", "tools"):
         shutil.copytree(config.ROOT / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("config.py", "start_monitoring.sh", "requirements.txt"):
+    for name in ("config.py", "start_monitoring.sh", "start_worker.sh", "requirements.txt", "requirements-cluster.txt"):
         shutil.copy2(config.ROOT / name, target / name)
     (target / "log").mkdir()
     (target / ".venv").symlink_to(config.ROOT / ".venv")
@@ -81,12 +82,12 @@ def assert_clean(paths: list[Path]) -> None:
 
 
 def test_units_are_clean_under_verify_as_they_are_and_as_they_are_installed(project: Path, tmp_path: Path) -> None:
-    assert_clean([DEPLOY / name for name in UNITS])
+    assert_clean([DEPLOY / name for name in UNITS + CLUSTER])
     install(project, tmp_path / "root")
     assert_clean([tmp_path / "root/etc/systemd/system" / name for name in UNITS])
 
 
-@pytest.mark.parametrize("name", UNITS)
+@pytest.mark.parametrize("name", UNITS + CLUSTER)
 def test_security_rating_is_the_one_in_the_docs_or_better(name: str) -> None:
     done = subprocess.run(
         [tool("systemd-analyze"), "security", "--offline=true", "--no-pager", DEPLOY / name],
@@ -101,7 +102,7 @@ def test_security_rating_is_the_one_in_the_docs_or_better(name: str) -> None:
     assert float(measured.group(1)) <= float(noted.group(1)) < 2.0
 
 
-@pytest.mark.parametrize("name", UNITS)
+@pytest.mark.parametrize("name", UNITS + CLUSTER)
 def test_unit_stops_the_program_alone_within_its_own_bound_and_holds_no_token(name: str) -> None:
     text = (DEPLOY / name).read_text(encoding="utf-8")
     assert "\nTimeoutStopSec=10\n" in text and "\nKillMode=mixed\n" in text
@@ -112,6 +113,20 @@ def test_graphics_cards_stay_reachable_for_the_processor_alone() -> None:
     monitor, processor = [(DEPLOY / name).read_text(encoding="utf-8") for name in UNITS]
     assert "\nPrivateDevices=yes\n" in monitor and "\nPrivateDevices=" not in processor
     assert "\nDeviceAllow=char-nvidia* rw\n" in processor and "\nDeviceAllow=char-drm rw\n" in processor
+
+
+def test_machine_of_a_cluster_gets_the_units_of_its_part_alone(project: Path, tmp_path: Path) -> None:
+    pytest.importorskip("distributed", reason="requirements-cluster.txt is not installed")
+    for flag, units in (("--worker", CLUSTER[1:]), ("--scheduler", (*UNITS, CLUSTER[0]))):
+        stage = tmp_path / flag
+        said = install(project, stage, flag)
+        found = {path.name for path in (stage / "etc/systemd/system").glob("*.service")}
+        assert (
+            found == set(units) and f"enable --now {' '.join(name.removesuffix('.service') for name in units)}" in said
+        )
+        assert_clean([stage / "etc/systemd/system" / name for name in units])
+        assert script(project, "uninstall.sh", "--root", str(stage)).returncode == 0
+        assert not list(stage.rglob("*.service"))
 
 
 # --- installation ------------------------------------------------------------------------------------------------

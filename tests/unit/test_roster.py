@@ -1,0 +1,202 @@
+"""Which worker gets a video, and whose word on it counts: the processor's view of a cluster, without a cluster."""
+
+from typing import Any
+
+import pytest
+
+pytest.importorskip("distributed", reason="requirements-cluster.txt is not installed")
+
+from tests.cluster import terms
+from tools.core.folder import RemoteFile
+from tools.core.planning import VideoJob
+from tools.media.encoding import EncodeOptions
+from tools.scale.roster import SILENCE, Member, Roster, State, died, leftovers, unwanted
+from tools.scale.terms import Terms, objections, remarks, versions_here
+from tools.stages.video_job import JobResult, Outcome
+from tools.stages.workspace import item_key, video_key
+
+
+def job(name: str) -> VideoJob:
+    return VideoJob(f"id-{name}", 1, "A", "me/in", "c", RemoteFile(f"A/{name}", 1, ""), "me/out", "x.mkv")
+
+
+def key(name: str) -> str:
+    return video_key("A", RemoteFile(f"A/{name}", 1, ""))
+
+
+def said(name: str, number: int = 0, **more: Any) -> dict[str, Any]:
+    plain = {"address": f"tcp://{name}", "life": f"life-{name}", "name": name, "slots": 1, "number": number}
+    return {**plain, "jobs": [], "held": {}, "leaving": False, **more}
+
+
+def with_members(*names: str) -> tuple[Roster, list[Member]]:
+    roster = Roster()
+    members = [member for name in names if (member := roster.report(said(name), 0.0, 0.0)) is not None]
+    for member in members:
+        member.greeted = True
+    return roster, members
+
+
+def run_on(member: Member, name: str) -> VideoJob:
+    member.running[f"id-{name}"] = job(name)
+    return job(name)
+
+
+def result(name: str, outcome: Outcome, trouble: str = "") -> JobResult:
+    return JobResult(job(name), outcome, cause=f"cause {name}", trouble=trouble)
+
+
+def test_new_worker_gets_nothing_before_it_is_agreed_with() -> None:
+    roster = Roster()
+    member = roster.report(said("a"), 0.0, 0.0)
+    assert (
+        member is not None
+        and member.state(0) is State.NEW
+        and roster.free(0) == 0
+        and roster.place(job("1"), 0) is None
+    )
+    member.greeted = True
+    assert roster.free(0) == 4 and roster.place(job("1"), 0) is member
+
+
+def test_report_that_comes_late_changes_nothing() -> None:
+    roster, (member,) = with_members("a")
+    assert roster.report(said("a", 5, held={key("1"): True}), 1.0, 1.0) is member
+    assert roster.report(said("a", 4, held={}), 2.0, 2.0) is None
+    assert member.held == {key("1"): True} and member.seen == 1.0
+
+
+def test_least_loaded_for_its_slots_goes_first_and_a_full_one_gets_nothing() -> None:
+    roster, (a, b) = with_members("a", "b")
+    for name in "123":
+        run_on(a, name)
+    assert roster.place(job("9"), 0) is b
+    for name in "4567":
+        run_on(b, name)
+    assert roster.place(job("9"), 0) is a
+    run_on(a, "8")
+    assert roster.place(job("9"), 0) is None and roster.free(0) == 0
+
+
+def test_whoever_has_the_work_already_is_preferred() -> None:
+    roster, (a, b) = with_members("a", "b")
+    run_on(b, "1")
+    roster.report(said("b", 1, held={key("9"): True}), 0.0, 0.0)
+    assert roster.place(job("9"), 0) is b
+    roster.report(said("b", 2, held={key("9"): False}), 0.0, 0.0)
+    assert roster.place(job("9"), 0) is a, "half a download is no reason"
+    roster.report(said("b", 3, jobs=[{"attempt_id": "old", "key": key("9"), "stage": "encode"}]), 0.0, 0.0)
+    assert roster.place(job("9"), 0) is b
+
+
+def test_own_trouble_moves_the_video_and_three_times_in_a_row_leave_the_worker_out() -> None:
+    roster, (a, _) = with_members("a", "b")
+    for number in range(3):
+        assert a.state(0) is State.READY
+        assert roster.judge(a, result(str(number), Outcome.DEFERRED, "DiskFull"), 0).outcome is Outcome.STOPPED
+    assert a.state(1) is State.LEFT_OUT and roster.shown(1)[0].cause == "cause 2"
+    assert a.state(61) is State.READY or a.seen < 61 - SILENCE
+    a.seen = 61
+    roster.judge(a, result("3", Outcome.DEFERRED, "DiskFull"), 61)
+    assert a.state(61 + 100) is not State.READY and a.left_out_until == 61 + 120, "one more, twice as long"
+
+
+def test_success_ends_a_streak() -> None:
+    roster, (a, _) = with_members("a", "b")
+    for outcome in (Outcome.DEFERRED, Outcome.DEFERRED, Outcome.STORED, Outcome.DEFERRED, Outcome.DEFERRED):
+        roster.judge(a, result("1", outcome, "NoEncoder"), 0)
+    assert a.state(0) is State.READY
+
+
+def test_only_worker_is_believed_at_once() -> None:
+    roster, (a,) = with_members("a")
+    assert roster.judge(a, result("1", Outcome.REFUSED), 0).outcome is Outcome.REFUSED
+    assert roster.judge(a, result("1", Outcome.DEFERRED, "DiskFull"), 0).outcome is Outcome.DEFERRED
+
+
+def test_failure_needs_a_second_opinion_from_another_worker() -> None:
+    roster, (a, b) = with_members("a", "b")
+    assert roster.judge(a, result("1", Outcome.REFUSED), 0).outcome is Outcome.STOPPED
+    assert roster.place(job("1"), 0) is b, "not the one that is doubted"
+    assert roster.judge(b, result("1", Outcome.REFUSED), 0).outcome is Outcome.REFUSED
+    assert (a.streak, b.streak) == (0, 0), "the video was to blame"
+
+
+def test_failure_that_another_worker_disproves_counts_against_the_first() -> None:
+    roster, (a, b) = with_members("a", "b")
+    for name in "123":
+        assert roster.judge(a, result(name, Outcome.FAILED), 0).outcome is Outcome.STOPPED
+        assert roster.judge(b, result(name, Outcome.STORED), 0).outcome is Outcome.STORED
+    assert a.state(0) is State.LEFT_OUT and b.state(0) is State.READY
+
+
+def test_silent_worker_gets_nothing_until_it_is_heard_of() -> None:
+    roster, (a,) = with_members("a")
+    later = SILENCE + 1
+    assert a.state(later) is State.SILENT and roster.free(later) == 0
+    roster.report(said("a", 1), later, later)
+    assert roster.free(later) == 4
+
+
+def test_same_process_under_a_new_address_keeps_its_record() -> None:
+    roster, (a, _) = with_members("a", "b")
+    for number in range(3):
+        roster.judge(a, result(str(number), Outcome.DEFERRED, "DiskFull"), 0)
+    roster.clear()
+    again = roster.report(said("a", 1, address="tcp://elsewhere"), 1.0, 1.0)
+    assert again is not None and again.state(1) is State.LEFT_OUT and len(roster.members()) == 2
+
+
+def test_death_counts_for_the_video_in_the_encoder_alone() -> None:
+    roster, (a,) = with_members("a")
+    roster.report(said("a", 1, jobs=[{"attempt_id": "id-1", "key": key("1"), "stage": "encode"}]), 0.0, 0.0)
+    assert died(a, job("1"), "died").outcome is Outcome.CRASHED
+    assert died(a, job("2"), "died").outcome is Outcome.STOPPED
+    a.leaving = True
+    assert died(a, job("1"), "died").outcome is Outcome.STOPPED
+
+
+def test_waiting_video_moves_to_a_worker_with_nothing_to_encode() -> None:
+    roster, (a, b) = with_members("a", "b")
+    jobs = [{"attempt_id": "id-1", "key": key("1"), "stage": "encode"}]
+    jobs += [{"attempt_id": f"id-{n}", "key": key(n), "stage": "download"} for n in "23"]
+    for name in "123":
+        run_on(a, name)
+    roster.report(said("a", 1, jobs=jobs), 0.0, 0.0)
+    assert roster.to_move(0) == (a, "id-3")
+    run_on(b, "4")
+    assert roster.to_move(0) is None, "nobody is idle"
+
+
+def test_what_nobody_needs_is_ended_and_deleted() -> None:
+    roster, (a,) = with_members("a")
+    run_on(a, "1")
+    jobs = [{"attempt_id": f"id-{n}", "key": key(n), "stage": "encode"} for n in "123"]
+    roster.report(said("a", 1, jobs=jobs, held={key("1"): True, key("2"): True}), 0.0, 0.0)
+    live = {item_key("A")}
+    assert unwanted(a, {key("2")}, live) == ["id-2"], "runs elsewhere"
+    assert unwanted(a, set(), set()) == ["id-2", "id-3"], "of no item; ours stays"
+    assert leftovers(a, {key("1")}, live) == [key("1")]
+    assert leftovers(a, set(), set()) == [key("1"), key("2")]
+
+
+def test_terms_compare_what_must_be_the_same_and_tell_what_may_differ() -> None:
+    here = versions_here("7.1")
+    assert not objections(here, here) and not remarks(here, here, "x", "x")
+    for name in ("dask", "distributed", "code"):
+        assert len(objections(here, terms(versions=type(here)(**{**_values(here), name: "0"})).versions)) == 1
+    assert objections(here, type(here)(**{**_values(here), "python": "2.7.1"}))
+    other = type(here)(**{**_values(here), "ffmpeg": "4.4"})
+    assert not objections(here, other) and "4.4" in remarks(here, other, "x", "x")[0]
+
+
+def _values(versions: Any) -> dict[str, str]:
+    return {name: getattr(versions, name) for name in ("python", "dask", "distributed", "code", "ffmpeg")}
+
+
+def test_output_is_decided_by_the_processor_and_the_rest_by_the_worker() -> None:
+    asked = Terms.of_json(terms(crf=20.0, preset=3).as_json())
+    own = EncodeOptions(crf=40, preset=9, ffmpeg="/own/ffmpeg", encoder="av1_nvenc")
+    options = asked.options(own)
+    assert (options.crf, options.preset, options.ffmpeg, options.encoder) == (20.0, 3, "/own/ffmpeg", "av1_nvenc")
+    assert terms(encoder="libsvtav1").options(own).encoder == "libsvtav1"
