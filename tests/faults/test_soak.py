@@ -45,6 +45,7 @@ class Soak:
     done: Counter[str] = field(default_factory=Counter)
     clips: list[Path] = field(default_factory=list)
     slowest_stop: float = 0.0
+    uploads: int = 0
 
     def environment(self) -> dict[str, str]:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("MODELSCOPE", "TMUX", "SOAK"))}
@@ -99,9 +100,22 @@ class Soak:
     def upload(self, path: str, source: Path) -> None:
         """A file of its own content, put into the dataset in one step as a finished upload."""
         target = self.top / "hub" / "datasets" / "me" / "in" / path
+        self.uploads += 1  # each of another size: one of equal name and size is the same by the fingerprint
         made = self.top / f"upload{target.suffix}"
         if source.suffix == ".mp4" or source.suffix == ".mkv":
-            make(["-i", str(source), "-map", "0", "-c", "copy", "-metadata", f"title={self.chance.random()}"], made)
+            make(
+                [
+                    "-i",
+                    str(source),
+                    "-map",
+                    "0",
+                    "-c",
+                    "copy",
+                    "-metadata",
+                    f"title={self.chance.random()}{'x' * self.uploads}",
+                ],
+                made,
+            )
         else:
             made.write_bytes(source.read_bytes() + self.chance.randbytes(8))
             self.broken.add(path)
