@@ -65,7 +65,8 @@ def test_av1_in_clean_mkv_is_carried_over_bit_exactly(tmp_path: Path) -> None:
 def test_what_is_no_video_is_refused_and_opens_nothing(content: bytes, tmp_path: Path) -> None:
     make([*picture(), "-c:v", "mpeg2video"], tmp_path / "real.ts")
     (tmp_path / "x.mp4").write_bytes(content)
-    with pytest.raises(ProbeError):
+    says_it_is_matroska = content.startswith(b"\x1a")
+    with pytest.raises(ProbeError, match="can't be read" if says_it_is_matroska else "not a video file|is empty"):
         convert(tmp_path / "x.mp4", tmp_path / "out.mkv")
 
 

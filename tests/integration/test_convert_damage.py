@@ -50,6 +50,18 @@ def test_whole_clips_say_that_they_are_whole(kind: str, clips: Path) -> None:
     assert share_there(path, sniff(path)) == (100.0 if kind in {*ANNOUNCED, "frag.mp4"} else None)
 
 
+def test_fragments_whose_header_leaves_the_duration_open_are_whole(clips: Path, tmp_path: Path) -> None:
+    content = bytearray(whole(clips, "frag.mp4"))
+    for box in (b"mvhd", b"mdhd"):  # version and flags, two times, time scale, then the duration
+        place = content.find(box)
+        while place >= 0:
+            content[place + 20 : place + 24] = b"\xff" * 4
+            place = content.find(box, place + 1)
+    source = tmp_path / "open.mp4"
+    source.write_bytes(content)
+    assert convert(source, tmp_path / "out.mkv").frames == SECONDS * 24
+
+
 @pytest.mark.parametrize("percent", [30, 97])
 @pytest.mark.parametrize("kind", [*ANNOUNCED, "frag.mp4"])
 def test_cut_file_with_a_healthy_header_is_refused(kind: str, percent: int, clips: Path, tmp_path: Path) -> None:

@@ -103,6 +103,14 @@ def test_result_of_a_run_that_ends_with_0_and_half_the_pictures_is_refused(tmp_p
     assert "only 12 of 24 frames" in refusal(make_clip(tmp_path / "in.mkv"), tmp_path / "out.mkv", converter)
 
 
+def test_pixels_that_a_container_only_hides_are_asked_for(tmp_path: Path) -> None:
+    """No writer here sets a clean aperture; ffmpeg cuts by it since 7.1 unless it is told not to."""
+    seen = program(tmp_path, f"""*"-f matroska"*) printf '%s ' "$@" > {tmp_path}/seen ;;""")
+    converter = Converter(EncodeOptions(preset=12, ffmpeg=str(seen)))
+    convert(make_clip(tmp_path / "in.mp4", seconds=0.3), tmp_path / "out.mkv", converter)
+    assert "-apply_cropping codec" in (tmp_path / "seen").read_text("utf-8")
+
+
 def test_every_run_that_opens_a_source_is_fenced_in(tmp_path: Path) -> None:
     """All command lines, of the encoder and of the checks, as the programs see them."""
     seen = program(tmp_path, f"""*) printf '%s\\0' "$@" >> {tmp_path}/seen; printf '\\n' >> {tmp_path}/seen ;;""")

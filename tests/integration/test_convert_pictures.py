@@ -162,12 +162,15 @@ def test_rotation_is_done_once(degrees: str, tmp_path: Path) -> None:
     assert "Display Matrix" not in str(video.get("side_data_list"))
 
 
+@pytest.mark.parametrize("which", ["bundled", "distribution"])
 @pytest.mark.parametrize("rate", ["1/10", "1", "120", "300", "1000"])
-def test_any_rate_keeps_its_pictures_and_times(rate: str, tmp_path: Path) -> None:
+def test_any_rate_keeps_its_pictures_and_times(rate: str, which: str, tmp_path: Path) -> None:
     frames = 4
     seconds = frames / (0.1 if rate == "1/10" else float(rate))
     source = make([*picture(seconds, rate=rate), *X264, "-bf", "0"], tmp_path / "rate.mkv")
-    assert convert(source, tmp_path / "out.mkv").frames == frames
+    arguments = [old_converter()] if which == "distribution" else []
+    report = convert(source, tmp_path / "out.mkv", *arguments)
+    assert report.frames == frames and report.encoder.startswith("libsvtav1")
     assert times_of(tmp_path / "out.mkv") == pytest.approx(times_of(source), abs=0.0011)
 
 
@@ -210,6 +213,7 @@ def test_times_between_those_of_the_guessed_rate_are_kept(tmp_path: Path) -> Non
         ("select=not(between(t\\,0.5\\,1))", "only"),
         ("crop=318:178:0:0", "318x178"),
         ("scale=out_range=pc", "colour range"),
+        ("setparams=colorspace=bt470bg", "color_space is bt470bg instead of unset"),
     ],
 )
 def test_gates_find_what_an_encoder_does_wrong(filter_: str, cause: str, tmp_path: Path) -> None:
