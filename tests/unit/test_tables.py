@@ -10,10 +10,18 @@ DOCS = config.ROOT / "docs"
 
 
 def _rows(page: str) -> list[list[str]]:
-    """Case, what comes of it, test; without headings."""
-    lines = [line for line in (DOCS / page).read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
-    rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
-    return [row for row in rows if row[-1] != "test" and not row[0].startswith("**")]
+    """Case, what comes of it, test; of the tables whose last column is the test."""
+    rows: list[list[str]] = []
+    is_wanted = is_inside = False
+    for line in (DOCS / page).read_text(encoding="utf-8").splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split(" | ")] if line.startswith("| ") else None
+        if cells is None:
+            is_inside = is_inside and line.startswith("|")
+        elif not is_inside:
+            is_inside, is_wanted = True, cells[-1] == "test"
+        elif is_wanted and not cells[0].startswith(("**", "---")):
+            rows.append(cells)
+    return rows
 
 
 @pytest.mark.parametrize("page", ["conversion.md", "reliability.md"])

@@ -4,6 +4,8 @@ Being listed by ``ffmpeg -encoders`` means nothing (a build lists encoders of ca
 on PATH neither (a distribution's build lacks the newer encoders).
 """
 
+import importlib.util
+import os
 import re
 import shutil
 from collections.abc import Sequence
@@ -51,12 +53,11 @@ def find_ffmpegs(setting: str) -> list[Path]:
             raise NoEncoder(f"FFMPEG={setting!r} is no program that can be run: {_INSTALL}")
         return [Path(found)]
     candidates = [Path(found)] if (found := shutil.which("ffmpeg")) else []
-    try:
-        import imageio_ffmpeg
-
-        candidates.append(Path(imageio_ffmpeg.get_ffmpeg_exe()))
-    except (ImportError, RuntimeError):
-        pass  # no bundled one for this platform
+    # Its own look-up would start the program, with our environment and so the token.
+    bundle = importlib.util.find_spec("imageio_ffmpeg")
+    if bundle is not None and bundle.origin is not None:
+        binaries = sorted(Path(bundle.origin).parent.glob("binaries/ffmpeg-*"))
+        candidates += [path for path in binaries if os.access(path, os.X_OK)]
     if not candidates:
         raise NoEncoder(f"no ffmpeg found: {_INSTALL}")
     return list(dict.fromkeys(candidates))
