@@ -11,7 +11,7 @@ import sys
 
 from tests.bench.table import machine, table
 
-NAMES = ("growth",)
+NAMES = ("poll", "queue_file", "idle", "growth")
 
 
 def main() -> int:
