@@ -20,6 +20,7 @@ import pytest
 from config import Settings
 from tests.fakes import FakeClock, MemoryHub
 from tools.core.errors import HubUnavailable, Stopped
+from tools.core.folder import RemoteFile
 from tools.core.planning import VideoJob
 from tools.core.queue_item import QueueItem
 from tools.hub.client import AddBlob, HubClient, Operation
@@ -233,11 +234,17 @@ class PassingHub:
 
 
 class CountingHub(MemoryHub):
-    """Knows how often each path was committed. ``published`` by path, ``versions`` by path and content."""
+    """Knows how often each content was committed at a path, and in which order folders of the input were opened."""
 
     def __init__(self, clock: FakeClock) -> None:
         super().__init__(clock)
         self.published: Counter[tuple[str, str]] = Counter()
+        self.opened: list[str] = []
+
+    def list_folder(self, repo: str, commit: str, folder: str) -> list[RemoteFile]:
+        if repo == "me/in":
+            self.opened.append(folder)
+        return super().list_folder(repo, commit, folder)
 
     def commit(self, repo: str, operations: Sequence[Operation], message: str) -> str:
         made = super().commit(repo, operations, message)
@@ -335,8 +342,9 @@ class World:
         """Contents that were encoded once more after their conversion was noted."""
         return [sha256 for sha256, count in self.converted.items() if self.encodes(sha256) != count]
 
-    def live(self, points: Points, rounds: int = 60, *, power: bool = False) -> bool:
-        """One life of both programs, until all is settled (True) or it dies (False)."""
+    def live(self, points: Points, rounds: int = 60, *, power: bool = False, must_settle: bool = True) -> bool:
+        """One life of both programs, until all is settled (True) or it dies (False). Without ``must_settle`` it may
+        also be asked to end after so many rounds (False)."""
         disk = Disk(self.top, points)
         hub = cast(HubClient, PassingHub(self.hub, points, self.lost_answers))
         try:
@@ -344,12 +352,16 @@ class World:
                 monitor, engine = self.monitor(hub), self.engine(hub)
                 for turn in range(rounds):
                     if turn % 10 == 0:
-                        monitor.check()
+                        with contextlib.suppress(HubUnavailable):
+                            monitor.check()
                     for _ in range(2):
                         engine.turn(0)
                     if engine.is_idle() and turn > 10:
                         return True
                     self.clock.pass_time(CHECK)
+                if not must_settle:
+                    engine.close(0)
+                    return False
         except Crash:
             if power:
                 disk.cut_power()

@@ -162,7 +162,7 @@ class ClusterExecutor:
         self._workspace.sweep(())
 
     def rest(self) -> None:
-        self._workspace.clear()  # each worker does the same when nothing is left there
+        self._workspace.rest()  # each worker does the same when nothing is left there
 
     def _busy(self) -> bool:
         with self._lock:

@@ -353,7 +353,7 @@ class Engine:
     def _not_as_queued(self, item: QueueItem, change: FolderChanged) -> None:
         now = self._clock.time()
         log.info("%s: %s", change, logs.fields(folder=item.folder))
-        if change.folder is None:
+        if change.folder is None or not change.folder.video_count:  # which the monitor does not queue
             self._change(item.folder, lambda it: settle(it, now, it.quarantined, str(change)))
             self._forget(item.folder)
             return

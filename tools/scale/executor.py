@@ -73,7 +73,7 @@ class Executor(Protocol):
         ...
 
     def rest(self) -> None:
-        """Nothing is under way: leave nothing behind."""
+        """Nothing is under way: leave nothing behind, but for what items that wait will go on from."""
         ...
 
 
@@ -179,4 +179,4 @@ class LocalExecutor:
         self._workspace.sweep(live)
 
     def rest(self) -> None:
-        self._workspace.clear()
+        self._workspace.rest()

@@ -26,7 +26,8 @@ class FolderChanged(PipelineError):
     """The folder is not what was queued; ``folder`` as it is now, None when it is gone."""
 
     def __init__(self, folder: Folder | None) -> None:
-        super().__init__("the folder changed since it was queued" if folder else "the folder is gone from the hub")
+        said = "the folder changed since it was queued" if folder else "the folder is gone from the hub"
+        super().__init__(said if folder is None or folder.video_count else "the folder holds no video any more")
         self.folder = folder
 
 

@@ -100,8 +100,14 @@ class Workspace:
                 if found not in kept:
                     shutil.rmtree(found, ignore_errors=True)
 
+    def rest(self) -> None:
+        """Nothing is under way: leave nothing behind, but for what items that wait will go on from."""
+        videos = self.root / _VIDEOS
+        if not videos.is_dir() or not any(videos.iterdir()):
+            self.clear()
+
     def clear(self) -> None:
-        """Nothing is under way: leave nothing of ours behind, not even caches and locks. The rest is not ours."""
+        """Nothing of ours stays, not even caches and locks. The rest is not ours."""
         for name in (_VIDEOS, HUB_CACHE):
             shutil.rmtree(self.root / name, ignore_errors=True)
 
