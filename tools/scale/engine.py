@@ -292,7 +292,7 @@ class Engine:
     # --- items ---------------------------------------------------------------------------------------------------
 
     def _claim(self, now: float) -> None:
-        ready = any(run.has_ready(now) for run in self._runs.values())
+        ready = any(run.has_ready(now, apart=self._is_apart(run)) for run in self._runs.values())
         if self._opening or ready or now < self._next_look or self._jobs.free() <= 0:
             return
         item = self._next_item()
@@ -366,12 +366,16 @@ class Engine:
             free = self._jobs.free()
             if free <= 0:
                 return
-            jobs = iter(run.jobs_ready(now)) if not run.is_cancelled else iter(())
+            jobs = iter(run.jobs_ready(now, apart=self._is_apart(run))) if not run.is_cancelled else iter(())
             for _ in range(free):
                 job = next(jobs, None)
                 if job is None:
                     break
                 self._jobs.submit(job)
+
+    def _is_apart(self, run: ItemRun) -> bool:
+        """Whether no other item has a video at its last try after deaths."""
+        return not any(other.tries_apart for other in self._runs.values() if other is not run)
 
     def _notice_cancelled(self) -> None:
         """A person took an item out of the queue, or edited it, while it is in work here."""

@@ -108,6 +108,7 @@ class ItemRun:
     is_cancelled: bool = False
     _tasks: dict[str, _Task] = field(default_factory=dict)
     _over: int = 0
+    _apart: str | None = None  # attempt id
 
     def _unfinished(self) -> Iterator[Batch]:
         """The batches from the first one on that is not over: a long folder's finished ones are not looked at again."""
@@ -115,25 +116,40 @@ class ItemRun:
             self._over += 1
         return islice(self.batches, self._over, None)
 
-    def jobs_ready(self, now: float) -> Iterable[VideoJob]:
-        """Jobs that may begin now (monotonic s), in order, each marked as running when it is taken."""
+    def jobs_ready(self, now: float, *, apart: bool) -> Iterable[VideoJob]:
+        """Jobs that may begin now (monotonic s), in order, each marked as running when it is taken.
+
+        ``apart``: no other item has one at its last try after deaths. Two such never run at the same time: where
+        several encode at once, the one that brings everything down would take the others with it into quarantine.
+        """
         for batch in self._unfinished():
             for task in batch.tasks:
-                if not task.is_settled and task.running is None and task.not_before <= now:
+                if self._is_ready(task, now, apart):
                     if batch.began is None:
                         batch.began = now
                     yield self._job(task)
 
-    def has_ready(self, now: float) -> bool:
+    def has_ready(self, now: float, *, apart: bool) -> bool:
         """Whether ``jobs_ready`` would give one."""
-        return any(
-            not task.is_settled and task.running is None and task.not_before <= now
-            for batch in self._unfinished()
-            for task in batch.tasks
-        )
+        return any(self._is_ready(task, now, apart) for batch in self._unfinished() for task in batch.tasks)
+
+    def _is_ready(self, task: _Task, now: float, apart: bool) -> bool:
+        may_run = not self._is_last_try(task) or (apart and self._apart is None)
+        return not task.is_settled and task.running is None and task.not_before <= now and may_run
+
+    def _is_last_try(self, task: _Task) -> bool:
+        """Whether one more death while it is being encoded has it quarantined."""
+        return task.crashes > 0 and task.crashes >= self.rules.max_attempts - 1
+
+    @property
+    def tries_apart(self) -> bool:
+        """Whether one at its last try after deaths is under way."""
+        return self._apart is not None
 
     def _job(self, task: _Task) -> VideoJob:
         task.running = uuid.uuid4().hex[:12]
+        if self._is_last_try(task):
+            self._apart = task.running
         return VideoJob(
             attempt_id=task.running,
             attempt=task.failures + 1,
@@ -150,6 +166,7 @@ class ItemRun:
         task = self._task_of(result.job.source)
         if task is None or task.running != result.job.attempt_id:
             return False
+        self._apart = None if self._apart == task.running else self._apart
         task.running = None
         if result.outcome is Outcome.CRASHED:
             task.crashes += 1
