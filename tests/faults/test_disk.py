@@ -2,8 +2,11 @@
 
 import contextlib
 import errno
+import logging
 import os
+import shutil
 import subprocess
+from collections import namedtuple
 from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
@@ -93,3 +96,44 @@ def test_write_that_finds_no_room_at_any_point_is_made_up_for(tmp_path: Path) ->
         assert [item.status for item in world.items().values()] == [Status.COMPLETED] * 2, (first, world.items())
         assert set(world.hub.published.values()) == {1} and len(world.hub.published) == 3, first
         assert world.encoded_again() == [], first
+
+
+def test_small_folders_go_on_where_a_big_video_does_not_fit_and_the_wait_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Small ones come in all the while; then there is room, and later none again."""
+    usage = namedtuple("usage", "free")
+    free = [30_000_000]
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(free[0]))
+    caplog.set_level(logging.INFO)
+    world = World(tmp_path / "site")
+    monitor, engine = world.monitor(world.hub), world.engine(world.hub)
+
+    def upload_and_work(big: str, *small: str) -> None:
+        world.hub.put("me/in", {f"{big}/1.mp4": big.encode() * 10_000_000}, big)
+        for name in small:
+            world.hub.put("me/in", {f"{name}/1.mp4": name.encode()}, name)
+            for _ in range(15):
+                monitor.check()
+                engine.turn(0)
+                world.clock.pass_time(CHECK)
+
+    def states() -> set[tuple[str, Status]]:
+        return {(item.folder, item.status) for item in world.items().values()}
+
+    def told() -> list[str]:
+        return [record.levelname for record in caplog.records if "waits for room" in record.getMessage()]
+
+    upload_and_work("B", "a", "b", "c")
+    assert states() == {("B", Status.PROCESSING), *((name, Status.COMPLETED) for name in "abc")}
+    assert told() == ["WARNING"] and "0.04 GB needed" in str(engine.paused)
+    free[0] = 1_000_000_000
+    for _ in range(3):
+        world.clock.pass_time(CHECK)
+        engine.turn(0)
+        engine.turn(0)
+    assert ("B", Status.COMPLETED) in states() and engine.paused is None
+    free[0] = 30_000_000
+    upload_and_work("C", "d")
+    assert told() == ["WARNING"] * 2 and ("d", Status.COMPLETED) in states()
+    assert set(world.hub.published.values()) == {1} and world.encoded_again() == []

@@ -76,7 +76,7 @@ class Engine:
         self._clerk = Clerk(self._inbox)
         self._next_look = 0.0
         self._pause = Pause(rules.check_interval, clock)
-        self._disk: str | None = None
+        self._no_room: dict[tuple[str, str], str] = {}  # folder, source path → what it waits for
         self._recovered = False
         self.any_failed = False
         self.progress_is_stale = True
@@ -97,7 +97,9 @@ class Engine:
     @property
     def paused(self) -> str | None:
         """Why nothing new is begun; None when all goes on."""
-        return self._disk if self._pause.reason in {None, "starting"} else self._pause.reason
+        if self._pause.reason in {None, "starting"}:
+            return next(reversed(self._no_room.values()), None)
+        return self._pause.reason
 
     @property
     def needs_person(self) -> bool:
@@ -207,8 +209,9 @@ class Engine:
             log.info("a late result of an older attempt is dropped: %s", logs.fields(video=result.job.source.path))
             return
         about = logs.fields(video=result.job.source.path, attempt=result.job.attempt, cause=result.cause or None)
+        if result.trouble != "DiskFull":
+            self._no_room.pop((run.item.folder, result.job.source.path), None)
         if result.outcome is Outcome.STORED:
-            self._disk = None
             self._pause.worked("transfer", result.job.source.path)
             log.info("stored %s", about)
         elif result.outcome is Outcome.REFUSED:
@@ -238,9 +241,9 @@ class Engine:
         if result.trouble != "DiskFull":
             self._pause.machine(result.cause)
             return
-        if self._disk is None:
+        if not self._no_room:
             log.warning("waits for room on the disk, smaller videos go on: %s", result.cause)
-        self._disk = result.cause
+        self._no_room[run.item.folder, result.job.source.path] = result.cause
         run.split_what_waits()
 
     def _blame(self, run: ItemRun, result: JobResult) -> None:
@@ -499,6 +502,7 @@ class Engine:
 
     def _forget(self, folder: str) -> None:
         """Nothing local is needed of an item any more."""
+        self._no_room = {about: cause for about, cause in self._no_room.items() if about[0] != folder}
         self._journal_of(folder).remove()
         self._jobs.forget(folder)
         if not self._runs and self._opening is None:

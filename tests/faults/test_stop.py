@@ -1,0 +1,123 @@
+"""Asked to end: once, twice, by a closed tmux session, with an encoder that is deaf to it."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.convert import stand_in
+from tests.hub_server import Fault, RunningHub, running_hub
+from tests.media import make_clip
+from tests.programs import ROOT, children_working_in, environment, run_program, start_program
+
+STUCK = 'exec -a "stuck $*" sleep 600'
+DEAF = f"trap '' TERM INT HUP; {STUCK}"
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[RunningHub]:
+    with running_hub(tmp_path / "hub") as running:
+        folder = running.root / "datasets" / "me" / "in" / "番剧"
+        folder.mkdir(parents=True)
+        make_clip(tmp_path / "clip.mp4", seconds=0.5).rename(folder / "1.mp4")
+        yield running
+
+
+def until(condition: Callable[[], bool], seconds: float, what: str) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
+        time.sleep(0.05)
+
+
+def settings(hub: RunningHub, top: Path, deed: str) -> dict[str, str]:
+    """Programs whose ffmpeg does ``deed`` where it is to encode."""
+    ffmpeg = stand_in(top, f'case "$*" in *source.mp4*svtav1*) {deed} ;; esac')
+    return environment(hub, top, FFMPEG=str(ffmpeg), ENCODER="libsvtav1")
+
+
+def is_encoding(top: Path) -> bool:
+    return any(line.startswith("stuck") for line in children_working_in(top / "work"))
+
+
+def items(top: Path) -> list[dict[str, Any]]:
+    path = top / "log" / "processing_queue.json"
+    return list(json.loads(path.read_bytes())) if path.exists() else []
+
+
+@pytest.fixture
+def encoding(hub: RunningHub, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A processor in the midst of an encode that is deaf to every polite signal."""
+    env = settings(hub, tmp_path, DEAF)
+    deadline = time.monotonic() + 30
+    while not items(tmp_path):
+        assert time.monotonic() < deadline
+        assert run_program("modelscope_monitor.py", "--once", env=env).returncode == 0
+    process = start_program("queue_processor.py", env=env)
+    try:
+        until(lambda: is_encoding(tmp_path), 60, "an encode runs")
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_encoder_that_is_deaf_to_the_stop_is_killed_in_time(encoding: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    encoding.send_signal(signal.SIGTERM)
+    assert encoding.wait(10) == 0
+    assert not children_working_in(tmp_path / "work") and [item["status"] for item in items(tmp_path)] == ["pending"]
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_second_signal_ends_at_once_and_the_next_start_goes_on(
+    encoding: subprocess.Popen[bytes], tmp_path: Path, hub: RunningHub, signum: signal.Signals
+) -> None:
+    encoding.send_signal(signum)
+    time.sleep(0.3)
+    assert encoding.poll() is None, "the deaf encoder is still given its time"
+    encoding.send_signal(signum)
+    assert encoding.wait(1) == -signum
+    until(lambda: not children_working_in(tmp_path / "work"), 2, "nothing of it lives")
+    assert [item["status"] for item in items(tmp_path)] == ["processing"]
+    assert run_program("queue_processor.py", "--drain", env=environment(hub, tmp_path)).returncode == 0
+    assert len(hub.store.repo("me/out").commits) == 1 and not list((tmp_path / "work").rglob("*"))
+
+
+@pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
+def test_closed_tmux_session_gives_everything_back_and_has_never_shown_the_token(
+    hub: RunningHub, tmp_path: Path
+) -> None:
+    env = settings(hub, tmp_path, STUCK)
+    env |= {"TMUX_SOCKET": f"animation-stop-{os.getpid()}", "TMUX_TMPDIR": str(tmp_path)}
+    for match in ("/repo/tree", "/repo?Revision"):
+        hub.faults.append(Fault(match, "status:500", says=f"what a token: {hub.token}"))
+
+    def tmux(*arguments: str) -> str:
+        command = ["tmux", "-L", env["TMUX_SOCKET"], *arguments]
+        return subprocess.run(command, env=env, capture_output=True, text=True, timeout=20, check=False).stdout
+
+    log = tmp_path / "log" / "processing.log"
+    try:
+        command = ["bash", str(ROOT / "start_monitoring.sh")]
+        subprocess.run(command, env=env, cwd="/", capture_output=True, timeout=120, check=True)
+        until(lambda: is_encoding(tmp_path), 60, "an encode runs")
+        until(lambda: "what a token: ***" in log.read_text("utf-8"), 5, "the token was there to be masked")
+        windows = [f"animation_monitor:{name}" for name in ("0", "processor")]
+        shown = [tmux("capture-pane", "-p", "-S", "-", "-t", window) for window in windows]
+        kept = tmux("show-environment") + tmux("show-environment", "-g")
+        assert all(" INFO " in text for text in shown) and "what a token: ***" in "".join(shown)
+        assert hub.token not in "".join(shown) + kept + "".join(children_working_in(tmp_path))
+        tmux("kill-session", "-t", "animation_monitor")
+        until(lambda: not list(log.parent.glob(".*.pid")), 10, "both programs end")
+    finally:
+        tmux("kill-server")
+    assert [item["status"] for item in items(tmp_path)] == ["pending"] and not children_working_in(tmp_path)
+    text = log.read_text("utf-8")
+    assert text.count(" stopped\n") == 2 and "error" not in text.lower(), text
