@@ -1,14 +1,24 @@
 """The queue: moves, order, and a file that survives damage, crowds and a person's edits."""
 
+import contextlib
 import json
 import multiprocessing
 import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
 import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from config import ROOT
 from tools.core.errors import AlreadyRunning, CorruptState, DiskFull, IllegalTransition
 from tools.core.folder import Folder
 from tools.core.queue_item import (
@@ -54,7 +64,7 @@ def test_priority_classes(files: int, size: int, priority: int) -> None:
     assert priority_of(files, size) == priority
 
 
-MOVES = {
+MOVES: dict[str, Callable[[QueueItem], QueueItem]] = {
     "claim": lambda it: claim(it, NOW),
     "give_back": give_back,
     "settle": lambda it: settle(it, NOW),
@@ -238,25 +248,68 @@ def test_both_generations_damaged_is_said_and_nothing_is_overwritten(tmp_path: P
     assert (tmp_path / "processing_queue.json.prev").read_bytes() == b"x"
 
 
-def _add_many(log_dir: Path, name: str, count: int) -> None:
-    queue = WorkQueue(log_dir)
-    for number in range(count):
-        put(queue, item(f"{name}{number}"))
+_UPDATES = 600  # of each process
+_MIXED: dict[str, Callable[[QueueItem], QueueItem | None]] = {
+    **MOVES,
+    "change": lambda it: entry_for(it, folder(it.folder, f"f{it.extra.get('change', 0) + 2}"), NOW),
+}
 
 
-def test_four_processes_lose_no_update_and_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
-    put(WorkQueue(tmp_path), item("first"))
+def _update_at_random(log_dir: Path, seed: int) -> None:
+    """What a processor, a monitor and a person do, each success counted in the item itself and by us; moves that are
+    not allowed fail their transaction. New folders come in as well."""
+    chance, queue, ours = random.Random(seed), WorkQueue(log_dir), Counter[str]()
+    for number in range(_UPDATES):
+        name, kind = f"番剧{chance.randrange(12)}", chance.choice(["add", *_MIXED, *_MIXED, *_MIXED])
+        with contextlib.suppress(IllegalTransition), queue.transaction() as view:
+            before = view.get(name)
+            if kind == "add" or before is None:
+                view.put(item(f"{seed}-{number}"))
+                ours[f"{seed}-{number}"] += 1
+                continue
+            after = _MIXED[kind](before)
+            if after is not None:
+                view.put(replace(after, extra={**after.extra, kind: after.extra.get(kind, 0) + 1}))
+                ours[f"{name} {kind}"] += 1
+    (log_dir / f"ours-{seed}").write_text(json.dumps(ours), encoding="utf-8")
+
+
+@pytest.fixture
+def in_memory() -> Iterator[Path]:
+    """A folder where an fsync costs nothing, if there is such a place: thousands of them would take their time."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as made:
+        yield Path(made)
+
+
+def test_four_processes_lose_no_update_and_a_reader_never_sees_half_a_file(in_memory: Path) -> None:
+    """Thousands of updates of every kind; readers see their number grow, never less than before."""
+    put(WorkQueue(in_memory), *(item(f"番剧{number}") for number in range(12)))
     context = multiprocessing.get_context("spawn")
-    writers = [context.Process(target=_add_many, args=(tmp_path, name, 40)) for name in "abcd"]
+    writers = [context.Process(target=_update_at_random, args=(in_memory, seed)) for seed in range(4)]
     for writer in writers:
         writer.start()
-    reads = 0
+    seen, queue = [0], WorkQueue(in_memory)
     while any(writer.is_alive() for writer in writers):
-        json.loads((tmp_path / "processing_queue.json").read_bytes())
-        reads += 1
-        time.sleep(0.002)
-    assert reads > 10 and all(writer.exitcode == 0 for writer in writers)
-    assert len(WorkQueue(tmp_path).read().items()) == 161
+        json.loads((in_memory / "processing_queue.json").read_bytes())
+        seen.append(sum(_counts(queue).values()))
+        time.sleep(0.01)
+    assert [writer.exitcode for writer in writers] == [0] * 4
+    ours = sum((Counter(json.loads((in_memory / f"ours-{seed}").read_bytes())) for seed in range(4)), Counter[str]())
+    assert _counts(WorkQueue(in_memory)) == ours and ours.total() > 1000
+    assert len({key.partition(" ")[2] for key in ours}) == 1 + len(_MIXED), "of every kind"
+    assert seen == sorted(seen) and len(set(seen)) > 10
+
+
+def _counts(queue: WorkQueue) -> Counter[str]:
+    """The updates that are in the file: one for each folder that was added, the counters of the others."""
+    found: Counter[str] = Counter()
+    for one in queue.read().items():
+        if one.folder.startswith("番剧"):
+            found.update({f"{one.folder} {kind}": count for kind, count in one.extra.items()})
+        else:
+            found[one.folder] += 1
+    return found
 
 
 def test_full_disk_leaves_the_old_content(tmp_path: Path) -> None:
@@ -276,3 +329,23 @@ def test_second_holder_is_told_who_holds_the_lock(tmp_path: Path) -> None:
     Singleton(tmp_path, "processor").acquire()
     first.release()
     Singleton(tmp_path, "monitor").acquire()
+
+
+@pytest.mark.parametrize("program", ["monitor", "processor"])
+def test_lock_of_a_dead_process_is_free(tmp_path: Path, program: str) -> None:
+    """Its holder was killed: the name plate still says who it was, the lock is gone with it."""
+    code = (
+        f"from pathlib import Path; from tools.state.singleton import Singleton; s = Singleton(Path({str(tmp_path)!r}),"
+    )
+    code += f" {program!r}); s.acquire(); print(flush=True); input()"
+    holder = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert holder.stdout is not None and holder.stdin is not None
+    holder.stdout.readline()
+    with pytest.raises(AlreadyRunning, match=f"pid {holder.pid}"):
+        Singleton(tmp_path, program).acquire()
+    holder.kill()
+    assert holder.wait() == -signal.SIGKILL and (tmp_path / f".{program}.pid").exists()
+    Singleton(tmp_path, program).acquire()
+    assert json.loads((tmp_path / f".{program}.pid").read_bytes())["pid"] == os.getpid()
+    holder.stdin.close()
+    holder.stdout.close()
