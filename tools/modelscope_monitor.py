@@ -156,11 +156,13 @@ class ModelScopeMonitor:
             return Look(now, server_now, steady, max(0.0, answered - asked_before))
         if state.last_check is None:
             return Look(now, server_now, state.steady, None)
-        # Over a restart no monotonic clock tells; two wall clocks must agree on what certainly passed.
+        # Over a restart no monotonic clock tells; two wall clocks must agree on what certainly passed. Nor does a
+        # commit count as older than that: the hub's clock may have been set since.
         gaps = [now - state.last_check]
         if server_now is not None and state.server_time is not None:
             gaps.append(server_now - state.server_time - 1.0)
-        return Look(now, server_now, state.steady + max(0.0, min(gaps)), max(0.0, *gaps))
+        passed = max(0.0, min(gaps))
+        return Look(now, server_now, state.steady + passed, passed)
 
     def _listed(self, state: MonitorState, head: Head | None, look: Look) -> dict[str, Snapshot]:
         folders: dict[str, Folder] = {}

@@ -18,8 +18,8 @@ class Look:
     """The circumstances of one look at the hub.
 
     ``now`` epoch s by this machine, for readers; ``server_now`` epoch s by the hub, None where it does not tell;
-    ``steady`` s that certainly passed in all looks so far; ``window`` s within which whatever is new since the look
-    before must have happened, None for the first look ever.
+    ``steady`` s that certainly passed in all looks so far; ``window`` s that certainly passed since the look before,
+    None for the first look ever: whatever is new has not been there for longer than that, as far as anybody knows.
     """
 
     now: float
