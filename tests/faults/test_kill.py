@@ -1,12 +1,13 @@
-"""kill -9 and SIGTERM at random moments: nothing lost, nothing done twice, nothing left behind."""
+"""kill -9 of both programs and SIGTERM at random moments: nothing lost, nothing done twice, nothing left behind."""
 
 import hashlib
 import json
 import random
 import signal
+import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -21,12 +22,20 @@ VIDEOS = ["番剧/1.mp4", "番剧/2.mkv", "番剧/3.mp4", "B/1.mp4"]
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[RunningHub]:
     with running_hub(tmp_path / "hub") as running:
-        top = running.root / "datasets" / "me" / "in"
         for number, name in enumerate(VIDEOS):
-            (top / name).parent.mkdir(parents=True, exist_ok=True)
-            made = make_clip(tmp_path / f"clip{number}{Path(name).suffix}", seconds=2 + number, subtitles=True)
-            made.rename(top / name)
+            made = tmp_path / "clips" / name
+            made.parent.mkdir(parents=True, exist_ok=True)
+            make_clip(made, seconds=2 + number, subtitles=True)
+        running.store.create("me/in", 1)
         yield running
+
+
+def upload(hub: RunningHub, top: Path, folder: str) -> None:
+    clips = top / "clips" / folder
+    if clips.is_dir():
+        for words in clips.glob("*.srt"):
+            words.unlink()
+        clips.rename(hub.root / "datasets" / "me" / "in" / folder)
 
 
 def queue_up(env: dict[str, str], log_dir: Path) -> None:
@@ -67,51 +76,84 @@ def check_published_once(hub: RunningHub) -> None:
         assert record["source_sha256"] == hashlib.sha256((source / name).read_bytes()).hexdigest()
 
 
-def kill_loop(hub: RunningHub, tmp_path: Path, kills: int, seed: int) -> None:
+def kill_loop(hub: RunningHub, tmp_path: Path, rounds: int, seed: int) -> None:
+    """Both programs run and one of them, or both, are killed, again and again; half of it is uploaded meanwhile."""
     env = environment(hub, tmp_path, MAX_ATTEMPTS="100", BATCH_SIZE="2", PRESET="8")
     log_dir, work_dir = tmp_path / "log", tmp_path / "work"
-    queue_up(env, log_dir)
     chance = random.Random(seed)
-    for _ in range(kills):
-        process = start_program("queue_processor.py", "--drain", env=env)
-        time.sleep(chance.uniform(0.5, 9.0))
-        process.kill()
-        process.wait()
-        json.loads((log_dir / "processing_queue.json").read_bytes())
-        deadline = time.monotonic() + 5
-        while children_working_in(work_dir) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert not children_working_in(work_dir), "an orphan lives"
-        assert all(count == 1 for count in converted_so_far(log_dir).values()), "encoded twice"
+    running: dict[str, subprocess.Popen[bytes]] = {}
+    killed: Counter[str] = Counter()
+    upload(hub, tmp_path, "番剧")
+    try:
+        for number in range(rounds):
+            for name in {"modelscope_monitor.py", "queue_processor.py"} - running.keys():
+                running[name] = start_program(name, env=env)
+            time.sleep(chance.uniform(0.2, 8.0))
+            if number >= rounds // 2:
+                upload(hub, tmp_path, "B")
+            victims = chance.choice([["queue_processor.py"], ["queue_processor.py"], sorted(running)])
+            for name in victims if number != 1 else ["modelscope_monitor.py"]:
+                kill(running.pop(name))
+                killed[name] += 1
+            check_after_kill(log_dir)
+            if "queue_processor.py" not in running:
+                until(lambda: not children_working_in(work_dir), 5, "an orphan lives")
+        assert len(killed) == 2, "each was killed"
+    finally:
+        for process in running.values():
+            kill(process)
+    upload(hub, tmp_path, "B")
+    queue_up(env, log_dir)
     done = run_program("queue_processor.py", "--drain", env=env, timeout=200)
     assert done.returncode == 0, done.stderr[-2000:]
     check_published_once(hub)
     assert not list(work_dir.rglob("*")) and not list((log_dir / "journal").glob("*"))
     assert {item["status"] for item in json.loads((log_dir / "processing_queue.json").read_bytes())} == {"completed"}
+    print(f"seed {seed}: killed {dict(killed)}")
 
 
-def test_processor_killed_at_random_moments_publishes_every_video_exactly_once(hub: RunningHub, tmp_path: Path) -> None:
-    kill_loop(hub, tmp_path, kills=6, seed=7)
+def kill(process: subprocess.Popen[bytes]) -> None:
+    assert process.poll() is None, "it ended by itself"
+    process.kill()
+    process.wait()
+
+
+def check_after_kill(log_dir: Path) -> None:
+    for name in ("processing_queue.json", "monitor_state.json"):
+        if (log_dir / name).exists():
+            json.loads((log_dir / name).read_bytes())
+    assert all(count == 1 for count in converted_so_far(log_dir).values()), "encoded twice"
+    assert not list(log_dir.glob("*.damaged-*"))
+
+
+def until(condition: Callable[[], bool], seconds: float, what: str) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
+
+
+def test_programs_killed_at_random_moments_publish_every_video_exactly_once(hub: RunningHub, tmp_path: Path) -> None:
+    kill_loop(hub, tmp_path, rounds=5, seed=7)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(20))
 def test_long_kill_loop(hub: RunningHub, tmp_path: Path, seed: int) -> None:
-    kill_loop(hub, tmp_path, kills=15, seed=seed)
+    kill_loop(hub, tmp_path, rounds=15, seed=seed)
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_stop_gives_everything_back_within_ten_seconds(hub: RunningHub, tmp_path: Path, signum: int) -> None:
+def test_ctrl_c_gives_everything_back_within_ten_seconds(hub: RunningHub, tmp_path: Path) -> None:
+    """The other signals: tests/faults/test_stop.py."""
     env = environment(hub, tmp_path, PRESET="2")
+    upload(hub, tmp_path, "番剧")
+    upload(hub, tmp_path, "B")
     queue_up(env, tmp_path / "log")
     process = start_program("queue_processor.py", env=env)
     try:
-        deadline = time.monotonic() + 90
-        while not any("-svtav1-params" in line for line in children_working_in(tmp_path / "work")):
-            assert time.monotonic() < deadline, "no encode began"
-            time.sleep(0.05)
+        until(lambda: any("svtav1" in line for line in children_working_in(tmp_path / "work")), 90, "no encode began")
         began = time.monotonic()
-        assert end(process, signum) == 0
+        assert end(process, signal.SIGINT) == 0
     finally:
         process.kill()
         process.wait()

@@ -87,6 +87,15 @@ def test_every_flag_of_a_documented_command_is_known_to_its_program() -> None:
     assert checked >= 8
 
 
+def test_every_test_that_the_fault_table_names_exists() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py|…)(?:::(\w+))?`", _text(config.ROOT / "docs" / "reliability.md"))
+    path = ""
+    for file, function in named:
+        path = path if file == "…" else file
+        assert f"def {function or 'test_'}" in _text(config.ROOT / path), (path, function)
+    assert len(named) > 60
+
+
 @pytest.mark.parametrize("path", [ENGLISH, CHINESE], ids=lambda path: path.name)
 def test_nothing_looks_like_a_token(path: Path) -> None:
     assert not re.findall(r"ms-[0-9a-f]{8}-|[0-9a-f]{32}", _text(path))
