@@ -47,6 +47,7 @@ def serving(*arguments: str) -> Iterator[str]:
     finally:
         process.stdin.close()
         process.wait(10)
+        process.stdout.close()
 
 
 def cpu_of(pid: int) -> float:

@@ -98,12 +98,20 @@ def test_metadata_keeps_lines_it_can_not_read_and_replaces_a_record_of_the_same_
     assert lines[:2] == ["not json", '{"other": 1}'] and json.loads(lines[2])["sha256"] == "newer" and len(lines) == 3
 
 
-@pytest.mark.parametrize("path", ["/abs", "a/../b", "./a", "a//b", "a/\n", "a/\x7f", "", "a/" + "x" * 256, "a/\u2028b"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/abs", "a/../b", "./a", "a//b", "a/\n", "a/\x7f", "", "a/\u2028b"),
+        *("a/" + "x" * 256, "名" * 100, "/".join(["x" * 250] * 12)),
+    ],
+)
 def test_unsafe_paths(path: str) -> None:
     assert not is_safe_path(path)
 
 
-@pytest.mark.parametrize("path", ["a/b.mp4", "-a/--b", "a:b/c|d", "100%d/名.mkv", "a/'\"`$(x)"])
+@pytest.mark.parametrize(
+    "path", ["a/b.mp4", "-a/--b", "a:b/c|d", "100%d/名.mkv", "a/'\"`$(x)", "名" * 85, "/".join(["x" * 250] * 11)]
+)
 def test_odd_but_harmless_paths(path: str) -> None:
     assert is_safe_path(path)
 

@@ -49,14 +49,18 @@ class Folder:
 # A path on the hub is a stranger's text. It becomes a local name and a command argument, so what could leave
 # the work folder, or hide in a log line, is refused before anything else sees it.
 _UNSAFE = re.compile(r"(?:^|/)\.{0,2}(?:/|$)|[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029]")
-_LONGEST_PART = 255  # bytes of UTF-8
+_LONGEST_PART, _LONGEST_PATH = 255, 3000  # bytes of UTF-8; a system call takes 4096 with all that we put before it
 
 
 def is_safe_path(path: str) -> bool:
-    """Whether a path from a listing is relative and plain: no ``.``, ``..`` or empty parts, no control characters."""
+    """Whether a path from a listing is relative and plain: no ``.``, ``..`` or empty parts, no control characters,
+    and no longer than a disk can hold."""
     if _UNSAFE.search(path):
         return False
-    return 4 * len(path) <= _LONGEST_PART or all(len(part.encode()) <= _LONGEST_PART for part in path.split("/"))
+    if 4 * len(path) <= _LONGEST_PART:
+        return True
+    parts = path.encode().split(b"/")
+    return sum(map(len, parts)) + len(parts) <= _LONGEST_PATH and max(map(len, parts)) <= _LONGEST_PART
 
 
 def is_video(name: str, extensions: frozenset[str]) -> bool:

@@ -273,6 +273,7 @@ def _tame(stall: float) -> None:
         (_download, "DOWNLOAD_RETRY_TIMES", 0),
         (_download, "DOWNLOAD_HASH_RETRY_TIMES", 1),
         (_download, "DOWNLOAD_SIZE_RETRY_TIMES", 1),
+        (_download, "_incomplete_path", _partial_file),
         (_download, "tqdm", partial(tqdm, disable=True)),  # it prints bars of its own, also into files
         (_legacy_api, "DOWNLOAD_TIMEOUT", stall),
     ]
@@ -280,6 +281,11 @@ def _tame(stall: float) -> None:
         getattr(module, name)  # AttributeError where another SDK calls it by another name
         setattr(module, name, value)
     logging.getLogger("modelscope_hub").setLevel(logging.CRITICAL)
+
+
+def _partial_file(target: Path) -> Path:
+    """Where a download grows: not beside a name of 255 bytes with something added to it, which no disk can hold."""
+    return target.with_name(".incomplete")
 
 
 def _plain(exc: Exception) -> str:
