@@ -19,6 +19,9 @@ from tools.core.queue_item import Status
 from tools.hub.client import HubClient
 
 
+Usage = namedtuple("Usage", "free")
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 48 MB of its own."""
@@ -102,9 +105,8 @@ def test_small_folders_go_on_where_a_big_video_does_not_fit_and_the_wait_is_said
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Small ones come in all the while; then there is room, and later none again."""
-    usage = namedtuple("usage", "free")
     free = [30_000_000]
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(free[0]))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(free[0]))
     caplog.set_level(logging.INFO)
     world = World(tmp_path / "site")
     monitor, engine = world.monitor(world.hub), world.engine(world.hub)
@@ -127,6 +129,7 @@ def test_small_folders_go_on_where_a_big_video_does_not_fit_and_the_wait_is_said
     upload_and_work("B", "a", "b", "c")
     assert states() == {("B", Status.PROCESSING), *((name, Status.COMPLETED) for name in "abc")}
     assert told() == ["WARNING"] and "0.04 GB needed" in str(engine.paused)
+    assert not list(world.top.rglob("source*")), "its size alone told that it does not fit"
     free[0] = 1_000_000_000
     for _ in range(3):
         world.clock.pass_time(CHECK)
