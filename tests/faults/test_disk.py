@@ -18,7 +18,6 @@ from tools.core.errors import DiskFull
 from tools.core.queue_item import Status
 from tools.hub.client import HubClient
 
-
 Usage = namedtuple("Usage", "free")
 
 
