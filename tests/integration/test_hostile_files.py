@@ -6,7 +6,9 @@ import os
 import random
 import select
 import socket
+import struct
 import subprocess
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -238,3 +240,29 @@ def test_bombs_are_refused_before_anything_is_decoded(tmp_path: Path) -> None:
     # One picture a week: endless by its timestamps alone.
     slow = make([*picture(0.2, "64x64"), "-c:v", "mpeg4", "-bsf:v", "setts=ts=N*604800/TB"], tmp_path / "slow.mkv")
     assert "lasts" in refusal(slow, tmp_path / "b.mkv")
+
+
+def test_pictures_that_unpack_to_gigabytes_are_ended_by_the_memory_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Covers of 16000x16000: 250 kB each in the file, 256 MB unpacked, and a demuxer unpacks them all."""
+    cover = _grey_png(tmp_path / "cover.png", 16_000)
+    attached = ["-attach", str(cover)] * 3
+    kinds = [word for n in range(3) for word in (f"-metadata:s:{1 + n}", "mimetype=image/png")]
+    named = [word for n in range(3) for word in (f"-metadata:s:{1 + n}", f"filename=cover{n}.png")]
+    source = make([*picture(0.2, "64x64"), *attached, *kinds, *named, "-c:v:0", "mpeg4"], tmp_path / "covers.mkv")
+    assert source.stat().st_size < 1_500_000
+    monkeypatch.setattr("tools.media.probe._MAX_RSS", 400_000_000)
+    assert "GB of memory" in refusal(source, tmp_path / "out.mkv")
+
+
+def _grey_png(path: Path, side: int) -> Path:
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    packer, row = zlib.compressobj(6), bytes(1 + side)
+    packed = b"".join(packer.compress(row) for _ in range(side)) + packer.flush()
+    head = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    parts = [chunk(b"IHDR", head), chunk(b"IDAT", packed), chunk(b"IEND", b"")]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+    return path

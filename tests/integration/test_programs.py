@@ -104,15 +104,18 @@ def test_hub_down_at_the_start_is_no_error_and_heals_by_itself(hub: RunningHub, 
     assert problems(tmp_path) == []
 
 
-def test_second_processor_says_who_holds_the_lock(hub: RunningHub, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("program", "plate"), [("modelscope_monitor.py", "monitor"), ("queue_processor.py", "processor")]
+)
+def test_second_program_says_who_holds_the_lock(hub: RunningHub, tmp_path: Path, program: str, plate: str) -> None:
     env = environment(hub, tmp_path)
-    process = start_program("queue_processor.py", env=env)
+    process = start_program(program, env=env)
     try:
         deadline = time.monotonic() + 20
-        while not (tmp_path / "log/.processor.pid").exists():
+        while not (tmp_path / f"log/.{plate}.pid").exists():
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        done = run_program("queue_processor.py", env=env)
+        done = run_program(program, env=env)
         assert done.returncode == 1 and f"pid {process.pid}" in done.stderr and done.stderr.count("\n") == 1
     finally:
         process.terminate()
