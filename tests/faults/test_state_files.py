@@ -1,11 +1,13 @@
 """State files that something else damaged: cut, overwritten, re-encoded, edited by hand, of an older version."""
 
 import json
+import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from config import Settings
@@ -14,8 +16,10 @@ from tools.core.errors import CorruptState
 from tools.core.folder import RemoteFile
 from tools.core.queue_item import QueueItem, Status, from_json, local_time, to_json
 from tools.modelscope_monitor import ModelScopeMonitor
+from tools.report.status import status_json, status_text
 from tools.state.journal import Journal, sweep
 from tools.state.monitor_state import MonitorStateFile
+from tools.state.progress import PROGRESS_FILE, JobProgress, ProgressFile, WorkerState
 from tools.state.work_queue import WorkQueue
 
 NOW = 1_700_000_000.0
@@ -215,3 +219,31 @@ def test_journals_that_belong_to_nothing_are_swept(tmp_path: Path) -> None:
         Journal(tmp_path, name).note("encoding", SOURCE)
     sweep(tmp_path, ["B"])
     assert [path.name for path in (tmp_path / "journal").iterdir()] == [Journal(tmp_path, "B").path.name]
+
+
+_ENTRY = st.dictionaries(
+    st.sampled_from([*JobProgress.__slots__, *WorkerState.__slots__]), JSON | st.just(float("nan")), max_size=6
+)
+_PROGRESS = st.fixed_dictionaries(
+    {}, optional={"updated": JSON, "paused": JSON, "jobs": st.lists(_ENTRY) | JSON, "workers": st.lists(_ENTRY)}
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(content=(_PROGRESS | JSON).map(lambda value: json.dumps(value).encode()) | st.binary(max_size=20))
+@example(content=b"[" * 100_000)
+@example(content=b'{"jobs": [{"percent": "x"}], "updated": 9e99}')
+def test_progress_of_any_content_is_shown_or_left_out(content: bytes) -> None:
+    with tempfile.TemporaryDirectory() as top:
+        (Path(top) / PROGRESS_FILE).write_bytes(content)
+        progress = ProgressFile(Path(top)).read()
+    assert isinstance(status_text({"pending": 1}, [], progress, NOW, True), str)
+    json.dumps(status_json({}, [], progress))
+
+
+def test_progress_as_it_was_written_is_read_whole(tmp_path: Path) -> None:
+    jobs = [JobProgress(folder="A", video="A/1.mp4", stage="encode", percent=5.0, fps=24.0, eta_s=9.0)]
+    workers = [WorkerState(name="w", address="x", slots=1, state="ready", encoding=("A/1.mp4",), last_seen=NOW)]
+    ProgressFile(tmp_path).write(NOW, "the hub is down", jobs, workers)
+    expected = {"jobs": [asdict(jobs[0])], "workers": [{**asdict(workers[0]), "encoding": ["A/1.mp4"]}]}
+    assert ProgressFile(tmp_path).read() == {"updated": NOW, "paused": "the hub is down", **expected}

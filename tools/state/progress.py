@@ -69,11 +69,36 @@ class ProgressFile:
         temporary.replace(self._path)
 
     def read(self) -> dict[str, Any]:
-        """The content; an empty one where there is no readable file."""
+        """The content, without what makes no sense in it; an empty one where there is no readable file."""
         try:
             content = json.loads(self._path.read_bytes())
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             content = None
-        if not isinstance(content, dict) or not isinstance(content.get("jobs"), list):
-            content = {"updated": 0.0, "paused": None, "jobs": []}
-        return {"workers": [], **content}
+        if not isinstance(content, dict):
+            content = {}
+        updated, paused = content.get("updated"), content.get("paused")
+        return {
+            "updated": updated if _is_number(updated) else 0.0,
+            "paused": None if paused is None else str(paused),
+            "jobs": _sensible(content.get("jobs")),
+            "workers": _sensible(content.get("workers")),
+        }
+
+
+_NUMBERS = ("percent", "fps", "speed", "eta_s", "attempt", "slots", "last_seen")
+
+
+def _sensible(entries: object) -> list[dict[str, Any]]:
+    """The entries that readers can show."""
+    found = [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+    return [
+        entry
+        for entry in found
+        if all(entry.get(name) is None or _is_number(entry[name]) for name in _NUMBERS)
+        and isinstance(entry.get("encoding") or [], list)
+        and all(isinstance(name, str) for name in entry.get("encoding") or ())
+    ]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and -1e18 < value < 1e18
