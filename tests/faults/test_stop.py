@@ -52,14 +52,18 @@ def items(top: Path) -> list[dict[str, Any]]:
     return list(json.loads(path.read_bytes())) if path.exists() else []
 
 
+def queue_up(env: dict[str, str], top: Path) -> None:
+    deadline = time.monotonic() + 30
+    while not items(top):
+        assert time.monotonic() < deadline
+        assert run_program("modelscope_monitor.py", "--once", env=env).returncode == 0
+
+
 @pytest.fixture
 def encoding(hub: RunningHub, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A processor in the midst of an encode that is deaf to every polite signal."""
     env = settings(hub, tmp_path, DEAF)
-    deadline = time.monotonic() + 30
-    while not items(tmp_path):
-        assert time.monotonic() < deadline
-        assert run_program("modelscope_monitor.py", "--once", env=env).returncode == 0
+    queue_up(env, tmp_path)
     process = start_program("queue_processor.py", env=env)
     try:
         until(lambda: is_encoding(tmp_path), 60, "an encode runs")
@@ -75,19 +79,42 @@ def test_encoder_that_is_deaf_to_the_stop_is_killed_in_time(encoding: subprocess
     assert not children_working_in(tmp_path / "work") and [item["status"] for item in items(tmp_path)] == ["pending"]
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_second_signal_ends_at_once_and_the_next_start_goes_on(
-    encoding: subprocess.Popen[bytes], tmp_path: Path, hub: RunningHub, signum: signal.Signals
+    encoding: subprocess.Popen[bytes], tmp_path: Path, hub: RunningHub
 ) -> None:
-    encoding.send_signal(signum)
+    encoding.send_signal(signal.SIGTERM)
     time.sleep(0.3)
     assert encoding.poll() is None, "the deaf encoder is still given its time"
-    encoding.send_signal(signum)
-    assert encoding.wait(1) == -signum
+    encoding.send_signal(signal.SIGINT)
+    assert encoding.wait(1) == -signal.SIGINT
     until(lambda: not children_working_in(tmp_path / "work"), 2, "nothing of it lives")
     assert [item["status"] for item in items(tmp_path)] == ["processing"]
     assert run_program("queue_processor.py", "--drain", env=environment(hub, tmp_path)).returncode == 0
     assert len(hub.store.repo("me/out").commits) == 1 and not list((tmp_path / "work").rglob("*"))
+
+
+def test_programs_end_in_time_while_the_hub_hangs(hub: RunningHub, tmp_path: Path) -> None:
+    """The processor in a download, the monitor in its question for the newest commit."""
+    env = environment(hub, tmp_path)
+    queue_up(env, tmp_path)
+    download, question = (Fault(match, "hang", times=10**6) for match in ("/repo?Revision", "me/in/commits"))
+    hub.faults.append(download)
+    programs = [start_program("queue_processor.py", env=env)]
+    try:
+        until(lambda: download.hits > 0, 60, "a download hangs")
+        hub.faults.append(question)
+        programs.append(start_program("modelscope_monitor.py", env=env))
+        until(lambda: question.hits > 0, 30, "a look hangs")
+        for program in programs:
+            program.send_signal(signal.SIGTERM)
+        asked = time.monotonic()
+        assert [program.wait(12) for program in programs] == [0, 0]
+        assert time.monotonic() - asked < 10
+    finally:
+        for program in programs:
+            program.kill()
+            program.wait()
+    assert [item["status"] for item in items(tmp_path)] == ["pending"]
 
 
 @pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
