@@ -86,7 +86,7 @@ def test_second_signal_ends_at_once_and_the_next_start_goes_on(
     time.sleep(0.3)
     assert encoding.poll() is None, "the deaf encoder is still given its time"
     encoding.send_signal(signal.SIGINT)
-    assert encoding.wait(1) == -signal.SIGINT
+    assert encoding.wait(3) == -signal.SIGINT
     until(lambda: not children_working_in(tmp_path / "work"), 2, "nothing of it lives")
     assert [item["status"] for item in items(tmp_path)] == ["processing"]
     assert run_program("queue_processor.py", "--drain", env=environment(hub, tmp_path)).returncode == 0
