@@ -333,6 +333,30 @@ def test_video_that_kills_the_program_each_time_is_quarantined(site: Site) -> No
     assert site.converter.encoded == [b"2"]
 
 
+def test_two_videos_at_their_last_try_after_deaths_are_never_encoded_at_the_same_time(site: Site) -> None:
+    """Of two folders; one that never died goes on beside them."""
+    site.slots = 3
+    site.put({"A/1.mp4": b"a1", "A/2.mp4": b"a2", "B/1.mp4": b"b1"}, "A", "B")
+    head = site.hub.head("me/in")
+    assert head is not None
+    for file in site.hub.list_files("me/in", head.commit_id):
+        for _ in range(0 if file.name == "2.mp4" else 2):
+            Journal(site.top / "log", file.folder).note("encoding", file)
+    site.converter.hold.clear()
+    turns = []
+
+    def until(engine: Engine) -> bool:
+        turns.extend([1] if len(site.converter.encoded) >= 2 else [])
+        if len(turns) == 40:
+            assert sorted(site.converter.encoded) == [b"a1", b"a2"]
+            site.converter.hold.set()
+        return engine.is_idle()
+
+    site.run(until)
+    assert sorted(site.converter.encoded) == [b"a1", b"a2", b"b1"] and len(turns) > 40
+    assert {site.item(folder).status for folder in "AB"} == {Status.COMPLETED}
+
+
 def test_only_changed_videos_of_a_changed_folder_are_done_again(site: Site) -> None:
     site.put({"A/1.mp4": b"1", "A/2.mp4": b"2"}, "A")
     site.run()
