@@ -78,7 +78,7 @@ def check_published_once(hub: RunningHub) -> None:
 
 def kill_loop(hub: RunningHub, tmp_path: Path, rounds: int, seed: int) -> None:
     """Both programs run and one of them, or both, are killed, again and again; half of it is uploaded meanwhile."""
-    env = environment(hub, tmp_path, MAX_ATTEMPTS="100", BATCH_SIZE="2", PRESET="8")
+    env = environment(hub, tmp_path, MAX_ATTEMPTS="100", BATCH_SIZE="2", PRESET="8", ENCODER="libsvtav1")
     log_dir, work_dir = tmp_path / "log", tmp_path / "work"
     chance = random.Random(seed)
     running: dict[str, subprocess.Popen[bytes]] = {}
@@ -145,7 +145,7 @@ def test_long_kill_loop(hub: RunningHub, tmp_path: Path, seed: int) -> None:
 
 def test_ctrl_c_gives_everything_back_within_ten_seconds(hub: RunningHub, tmp_path: Path) -> None:
     """The other signals: tests/faults/test_stop.py."""
-    env = environment(hub, tmp_path, PRESET="2")
+    env = environment(hub, tmp_path, PRESET="3", ENCODER="libsvtav1")
     upload(hub, tmp_path, "番剧")
     upload(hub, tmp_path, "B")
     queue_up(env, tmp_path / "log")
