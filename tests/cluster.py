@@ -5,6 +5,7 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,7 +111,11 @@ def running_cluster(folder: Path, desks: Sequence["Desk"]) -> Iterator[Cluster]:
 def executor(cluster: Cluster, deliver: Callable[..., None], note: Callable[..., None], folder: Path) -> Any:
     """The processor's side of it."""
     from tools.scale import wire
-    from tools.scale.cluster import ClusterExecutor
+    from tools.scale.cluster import ClusterExecutor, Patience
+
+    class Quick(ClusterExecutor):
+        patience = Patience(settle=0.3)
 
     logging.getLogger("animation").setLevel(logging.INFO)
-    return ClusterExecutor(cluster.address, wire.security(None), terms, deliver, note, Workspace(folder, 0))
+    dial = partial(wire.dial, cluster.address, wire.security(None))
+    return Quick(cluster.address, dial, terms, deliver, note, Workspace(folder, 0))

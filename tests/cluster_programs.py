@@ -1,6 +1,6 @@
 """Processor and worker of a cluster as programs of their own, with an encoder that sleeps in a child process.
 
-    python -m tests.cluster_programs processor
+    python -m tests.cluster_programs processor [--silence S] [--forever]
     python -m tests.cluster_programs worker --name N --seconds S [--slots N] [--fault broken|full]
 
 Everything else is real: hub, Dask, queue, journal, workspace. A source that holds ``poison`` kills its worker.
@@ -131,13 +131,21 @@ def worker_main(argv: list[str]) -> int:
     return 0
 
 
-def processor_main() -> int:
+def processor_main(argv: list[str]) -> int:
+    from tools.scale.cluster import ClusterExecutor, Patience
+
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--silence", type=float, default=20.0)
+    parser.add_argument("--forever", action="store_true")
+    parsed = parser.parse_args(argv)
+    # Workers join again a second after they lost a scheduler, and report at once.
+    ClusterExecutor.patience = Patience(settle=1.5, silence=parsed.silence)
     settings = read_settings(argparse.Namespace())
     clock = SystemClock()
     stop_on_signals(clock.stop)
     logs.set_up("processor", settings.paths.log_dir)
-    return SleepingProcessor(with_token(settings, settings.hub.token), clock=clock).run(drain=True)
+    return SleepingProcessor(with_token(settings, settings.hub.token), clock=clock).run(drain=not parsed.forever)
 
 
 if __name__ == "__main__":
-    sys.exit(worker_main(sys.argv[2:]) if sys.argv[1] == "worker" else processor_main())
+    sys.exit(worker_main(sys.argv[2:]) if sys.argv[1] == "worker" else processor_main(sys.argv[2:]))

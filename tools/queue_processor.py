@@ -121,9 +121,9 @@ class QueueProcessor:
         from tools.startup import certificates, terms_of
 
         wire.configure()
-        secured = wire.security(certificates(self.settings))
+        dial = partial(wire.dial, scheduler, wire.security(certificates(self.settings)))
         terms = partial(terms_of, self.settings, worker.converter)
-        return ClusterExecutor(scheduler, secured, terms, engine.deliver, note, worker.workspace)
+        return ClusterExecutor(scheduler, dial, terms, engine.deliver, note, worker.workspace)
 
     def _turn(self, engine: "Engine") -> None:
         """One turn whatever happens; what stops it is said once and waited for."""

@@ -1,10 +1,10 @@
-"""How a cluster scales, over real sockets in one process: ``python -m tests.bench.cluster [share | many]``.
+"""How a cluster scales: two workers against one, the overhead of a video, and how far the one processor goes.
 
-``share``: 16 equal videos of 1 s in a sleeping encoder, by one worker and by two, of one slot each.
-``many``: 200 workers, 100,000 videos that take no time at all: what the one processor and the scheduler manage.
+``python -m tests.bench.cluster WORKERS FOLDERS VIDEOS SECONDS`` runs the simulation alone: so many workers of one slot
+each, so many folders of so many videos each, each video so many seconds in the (simulated) encoder.
 """
 
-import resource
+import json
 import sys
 import tempfile
 import threading
@@ -13,10 +13,26 @@ from pathlib import Path
 from typing import Any
 
 from tests import cluster
-from tools.core.folder import RemoteFile
+from tests.bench.measure import in_process
+from tests.bench.plant import EXTENSIONS, SleepingConverter
+from tests.bench.table import Row, at_least, at_most
+from tests.bench.workforce import NumberHub, Workforce
+from tools.core.folder import RemoteFile, group_folders
 from tools.core.planning import VideoJob
+from tools.core.queue_item import Status, new_item
+from tools.runtime.clock import SystemClock
+from tools.scale.cluster import ClusterExecutor
+from tools.scale.engine import Engine, EngineRules
+from tools.stages.item_run import RunRules
 from tools.stages.port import JobPort, Worker
 from tools.stages.video_job import JobResult, Outcome
+from tools.stages.workspace import Workspace
+from tools.state.journal import Journal
+from tools.state.progress import ProgressFile
+from tools.state.work_queue import WorkQueue
+
+_WORKERS, _FOLDERS, _VIDEOS = 200, 1000, 100
+_REAL = 60.0  # s that a video takes at the least on a real worker
 
 
 def job(number: int) -> VideoJob:
@@ -25,13 +41,12 @@ def job(number: int) -> VideoJob:
     return VideoJob(f"id-{number}", 1, folder, "me/in", "c", source, "me/out", f"{folder}/{number}.mkv")
 
 
-def run(workers: int, videos: int, seconds: float) -> float:
-    """Wall s from the first submission to the last result."""
+def through_dask(workers: int, videos: int, seconds: float) -> float:
+    """Wall s from the first submission to the last result: real sockets, an encoder that sleeps."""
 
     def work(one: VideoJob, parts: Worker, port: JobPort) -> JobResult:
         with parts.encode.held(port):
-            if seconds:
-                time.sleep(seconds)
+            time.sleep(seconds)
         return JobResult(one, Outcome.STORED, {"size": 1})
 
     done: list[str] = []
@@ -42,42 +57,125 @@ def run(workers: int, videos: int, seconds: float) -> float:
         done.append(result.job.attempt_id)
         news.set()
 
-    top = Path(tempfile.mkdtemp(prefix="animation_bench_"))
-    desks = [cluster.desk(f"w{number:03}", top / f"w{number}", work) for number in range(workers)]
-    with cluster.running_cluster(top / "dask", desks) as running:
-        executor: Any = cluster.executor(running, deliver, lambda *note: None, top / "p")
-        places, deadline = 4 * workers, time.monotonic() + 120
-        while executor.free() < places and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert executor.free() == places, (executor.free(), executor.trouble())
-        began, sent = time.monotonic(), 0
-        while len(done) < videos:
-            for _ in range(min(executor.free(), videos - sent)):
-                executor.submit(job(sent))
-                sent += 1
-            news.wait(0.5)
-            news.clear()
-        took = time.monotonic() - began
-        executor.close(5)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
+        top = Path(name)
+        desks = [cluster.desk(f"w{number:03}", top / f"w{number}", work) for number in range(workers)]
+        with cluster.running_cluster(top / "dask", desks) as running:
+            executor: Any = cluster.executor(running, deliver, lambda *note: None, top / "p")
+            places, deadline = 4 * workers, time.monotonic() + 120
+            while executor.free() < places and time.monotonic() < deadline:
+                time.sleep(0.05)
+            assert executor.free() == places, (executor.free(), executor.trouble())
+            began, sent = time.monotonic(), 0
+            while len(done) < videos:
+                for _ in range(min(executor.free(), videos - sent)):
+                    executor.submit(job(sent))
+                    sent += 1
+                news.wait(0.5)
+                news.clear()
+            took = time.monotonic() - began
+            executor.close(5)
     assert len(set(done)) == videos == len(done), "each exactly once"
     return took
 
 
-def share() -> None:
-    one, two = run(1, 16, 1.0), run(2, 16, 1.0)
-    print(f"16 videos of 1 s: one worker {one:.2f} s, two {two:.2f} s, ratio {two / one:.3f}")
-    print(f"overhead of a video, one worker: {(one - 16.0) / 16 * 1000:.1f} ms")
-    assert two <= 0.55 * one and (one - 16.0) / 16 <= 0.050
+def simulated(workers: int, folders: int, videos: int, seconds: float, until: float = 1e9) -> dict[str, float]:
+    """The processor itself, with its queue, journals and commits, over simulated workers: what it took and managed.
+
+    ``until`` s of wall time it is ended, whatever is done.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        log_dir = Path(name) / "log"
+        hub, force, queue = NumberHub(folders, videos), Workforce(workers, seconds), WorkQueue(log_dir)
+        with queue.transaction() as view:
+            for folder in group_folders(hub.list_files("me/in", ""), EXTENSIONS).values():
+                view.put(new_item(folder, time.time()))
+        engine = _engine(log_dir, hub, queue)
+
+        def note(one: VideoJob, event: str, facts: dict[str, Any]) -> None:
+            Journal(log_dir, one.folder).note(event, one.source, **facts)
+
+        executor = ClusterExecutor("sim", force.dial, cluster.terms, engine.deliver, note, Workspace(Path(name), 0))
+        engine.start(executor)
+        progress, shown = ProgressFile(log_dir), 0.0
+        while executor.free() < 4 * workers:
+            time.sleep(0.01)
+        wall, cpu = time.monotonic(), time.process_time()
+        while not engine.is_idle() and time.monotonic() - wall < until:
+            engine.turn(0.5)  # the rest of this loop as in the program
+            if time.monotonic() - shown >= 1:
+                shown = time.monotonic()
+                progress.write(time.time(), engine.paused, executor.progress(), executor.workers())
+        took, used, busy = time.monotonic() - wall, time.process_time() - cpu, force.busy()
+        published = hub.published()
+        engine.close(1)
+        counts = queue.read().counts()
+    assert until < 1e9 or (published, counts[Status.COMPLETED.value]) == (folders * videos, folders), counts
+    return {"wall": took, "cpu": used, "busy": busy / workers / took, "published": published}
 
 
-def many(workers: int = 200, videos: int = 100_000) -> None:
-    took = run(workers, videos, 0.0)
-    rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"{workers} workers, {videos} videos: {took:.0f} s, {videos / took:.0f} videos/s, {rss:.0f} MB in all")
+def _engine(log_dir: Path, hub: NumberHub, queue: WorkQueue) -> Engine:
+    run = RunRules(
+        input_repo="me/in",
+        output_repo="me/out",
+        extensions=EXTENSIONS,
+        marker="",
+        batch_size=30,
+        max_attempts=3,
+        retry_interval=60.0,
+    )
+    return Engine(
+        EngineRules(run=run, check_interval=60.0, stable_time=600.0, aging_hours=24),
+        queue,
+        lambda folder: Journal(log_dir, folder),
+        Worker(hub, SleepingConverter(), Workspace(log_dir / "work", 0), 1),
+        SystemClock(),
+        lambda: hub,
+    )
+
+
+def run() -> list[Row]:
+    """16 videos by one and by two workers; 100,000 videos by 200 simulated workers."""
+    one, two = in_process(through_dask, 1, 16, 1.0).value, in_process(through_dask, 2, 16, 1.0).value
+    data = "16 videos of 1 s in a sleeping encoder, through Dask on loopback"
+    rows = [
+        at_most("two workers : one", data, [two / one], 0.55, "×", f"{two / one:.3f} × ({two:.2f} : {one:.2f} s)"),
+        at_most("a video of one worker, beyond its encode", data, [1000 * (one - 16) / 16], 50, "ms"),
+    ]
+    return rows + simulation(_WORKERS, _FOLDERS, _VIDEOS, 0.5)
+
+
+def simulation(workers: int, folders: int, videos: int, seconds: float) -> list[Row]:
+    """Rows about the processor."""
+    resting = in_process(simulated, workers, 10 * workers // videos + 1, videos, 1e6, 20.0)
+    share = resting.value["cpu"] / resting.value["wall"]
+    whole = in_process(simulated, workers, folders, videos, seconds)
+    count, found = folders * videos, whole.value
+    data = f"{workers} simulated workers, {folders} folders of {videos} videos"
+    needed = workers / _REAL
+    each = found["cpu"] / count
+    return [
+        at_least(
+            "one processor: videos a second",
+            f"{data}, {seconds:g} s each",
+            [count / found["wall"]],
+            needed,
+            "/s",
+            f"{count / found['wall']:.0f}/s; slots busy {100 * found['busy']:.0f} % of {found['wall']:.0f} s",
+        ),
+        Row("one processor: CPU a video", data, 1, f"{1000 * each:.1f} ms"),
+        Row("one processor: memory", data, 1, f"{whole.peak / 1e6:.0f} MB"),
+        at_most("one processor: CPU by reports alone", f"{workers} workers", [100 * share], 25, "% of a core"),
+        at_most(
+            f"one processor: CPU at {_REAL:g} s a video",
+            f"{workers} workers, {needed:.1f} videos/s: of the two rows above",
+            [100 * (share + needed * each)],
+            25,
+            "% of a core",
+        ),
+    ]
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["many"]:
-        many(*map(int, sys.argv[2:]))
-    else:
-        share()
+    given = [float(text) for text in sys.argv[1:]]
+    print(json.dumps(simulated(int(given[0]), int(given[1]), int(given[2]), given[3], *given[4:])))

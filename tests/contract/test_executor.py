@@ -125,10 +125,9 @@ def test_takes_a_few_more_jobs_than_slots_and_is_free_again_afterwards(site: Sit
 def test_progress_shows_what_runs(site: Site) -> None:
     site.executor.submit(job("a"))
     deadline = time.monotonic() + 5
-    while not site.executor.progress():
-        assert time.monotonic() < deadline
+    while [(p.video, p.percent) for p in site.executor.progress()] != [("A/a", 50.0)]:
+        assert time.monotonic() < deadline, site.executor.progress()
         time.sleep(0.005)
-    assert [(p.video, p.percent) for p in site.executor.progress()] == [("A/a", 50.0)]
 
 
 def test_cancel_ends_the_jobs_of_one_folder_alone(site: Site) -> None:

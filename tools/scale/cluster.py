@@ -1,11 +1,11 @@
-"""Jobs on the workers of a Dask cluster: the executor of more than one machine.
+"""Jobs on the workers of a cluster: the executor of more than one machine.
 
-Dask carries a job there and its result back, and is trusted with nothing: each attempt is a task of its own key that is
-never run again (``retries=0``, no failure allowed), on the worker that the roster chose. Whatever Dask forgets (a dead
-worker, a scheduler that was restarted) comes back to the queue as a result, and the queue submits it anew.
+A line to the scheduler carries a job there and its result back, and is trusted with nothing: each attempt goes once, to
+the worker that the roster chose. Whatever gets lost on the way (a dead worker, a scheduler that was restarted) comes
+back to the queue as a result, and the queue submits it anew. ``tools.scale.wire`` has the line that Dask makes.
 
-Everything of Dask happens in one thread with an event loop, the link; the engine's calls only change what the link does
-next, so they never wait.
+Everything of the line happens in one thread with an event loop, the link; the engine's calls only change what the link
+does next, so they never wait.
 """
 
 import asyncio
@@ -13,31 +13,27 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
-from concurrent.futures import CancelledError
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-from distributed import Client, Future, Security
-from distributed.scheduler import KilledWorker
+from typing import Any, Protocol
 
 from tools.core.errors import PipelineError
 from tools.core.folder import RemoteFile
 from tools.core.planning import VideoJob
 from tools.scale import desk
 from tools.scale.executor import Deliver, Note
-from tools.scale.roster import Member, Roster, State, died, leftovers, progress_of, unwanted
+from tools.scale.roster import SILENCE, Member, Roster, State, died, leftovers, progress_of, unwanted
 from tools.scale.terms import Terms
 from tools.stages.video_job import JobResult, Outcome, unforeseen
 from tools.stages.workspace import Workspace, item_key, video_key
 from tools.state.progress import JobProgress, WorkerState
 
 log = logging.getLogger("animation.processor")
-_CONNECT = 5.0  # s for the scheduler to answer
-_AGAIN = 2.0  # s before it is asked again
-_SETTLE = 2.5  # s after connecting in which workers tell what they have under way, before any gets a job
+_AGAIN = 2.0  # s before the scheduler is asked again
 _TURN = 0.25  # s between two looks at everything
+_END_AGAIN = 1.0  # s before a worker is asked again to end a job
 _CALL = 90.0  # s for a worker to answer; its first greeting tries its encoders
 _ASK_AGAIN = 60.0  # s before a worker that was refused is asked again
 _UNKNOWN = 30.0  # s after which a job that its worker does not name comes back to the queue
@@ -45,43 +41,87 @@ _QUIET = 3.0  # s without a new job after which waiting jobs move to idle worker
 _NOTES = {Outcome.STORED: "stored", Outcome.FAILED: "failed", Outcome.REFUSED: "refused", Outcome.CRASHED: "crashed"}
 
 
+class WorkerDied(Exception):
+    """The worker that had a job is no more."""
+
+
+class JobUnknown(Exception):
+    """The scheduler does not know of a job any more."""
+
+
+class Line(Protocol):
+    """A connection to the scheduler. Used in one event loop."""
+
+    def is_up(self) -> bool:
+        """Whether it still holds; one that broke never holds again."""
+        ...
+
+    def send(self, job: VideoJob, address: str) -> Callable[[], Awaitable[object]]:
+        """Have the worker at an address do the job, once, and nobody else. Awaiting what it returns gives the result,
+        or raises WorkerDied, JobUnknown, or what the job raised; who ends that wait makes the scheduler forget it."""
+        ...
+
+    async def call(self, address: str, function: Callable[..., Any], argument: Any) -> Any:
+        """The answer of a function of ``tools.scale.desk`` at a worker; an Exception where there is none."""
+        ...
+
+
+Heard = Callable[[dict[str, Any]], None]
+Lost = Callable[[str, str], None]
+Dial = Callable[[Heard, Lost], AbstractAsyncContextManager[Line]]
+"""Connects: what workers tell of themselves comes to ``Heard``, who is gone (address, how) to ``Lost``. Raises OSError,
+TimeoutError or RuntimeError where the scheduler can't be reached."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """s. ``settle``: after connecting, in which workers tell what they have under way before any gets a job;
+    ``silence``: without a report, after which a worker's jobs are done elsewhere."""
+
+    settle: float = 2.5
+    silence: float = SILENCE
+
+
 @dataclass(slots=True)
 class _Attempt:
     """A job of ours on a worker; ``fetching`` waits for its result. ``known_at``: when the worker named it last."""
 
     job: VideoJob
+    key: str
     member: Member
     fetching: "asyncio.Task[None]"
     known_at: float
 
 
 class ClusterExecutor:
-    """``terms`` is asked whenever the scheduler was found (it may try encoders, and raise what is wrong)."""
+    """``terms`` is asked whenever a line is wanted (it may try encoders, and raise what is wrong)."""
+
+    patience = Patience()
 
     def __init__(
         self,
         scheduler: str,
-        secured: Security,
+        dial: Dial,
         terms: Callable[[], Terms],
         deliver: Deliver,
         note: Note,
         workspace: Workspace,
     ) -> None:
         self._address = scheduler
-        self._secured = secured
+        self._dial = dial
         self._terms = terms
         self._deliver = deliver
         self._note = note
         self._workspace = workspace
         self._lock = threading.RLock()
-        self._roster = Roster()
+        self._roster = Roster(self.patience.silence)
         self._waiting: list[VideoJob] = []
         self._running: dict[str, _Attempt] = {}
-        self._withdrawn: set[str] = set()
+        self._withdrawn: dict[str, float] = {}  # attempts that are to end, and when the worker is asked to next
         self._settling = 0
         self._live: set[str] | None = None
         self._forgotten: set[str] = set()
-        self._client: Client | None = None
+        self._line: Line | None = None
         self._trouble: str | None = f"the scheduler at {scheduler} was not reached yet"
         self._told: dict[str, State] = {}
         self._settled = 0.0
@@ -182,7 +222,7 @@ class ClusterExecutor:
         with self._lock:
             back = [job for job in self._waiting if chosen(job)]
             self._waiting = [job for job in self._waiting if not chosen(job)]
-            self._withdrawn |= {attempt_id for attempt_id, one in self._running.items() if chosen(one.job)}
+            self._withdrawn |= {attempt_id: 0.0 for attempt_id, one in self._running.items() if chosen(one.job)}
         for job in back:
             self._deliver(JobResult(job, Outcome.STOPPED, cause="stopped before it began"))
         self._wake()
@@ -205,8 +245,8 @@ class ClusterExecutor:
             cause = "the connection was lost"
             try:
                 terms = await asyncio.to_thread(self._terms)
-                async with _client(self._address, self._secured) as client:
-                    await self._serve(client, terms)
+                async with self._dial(self._heard, self._lost) as line:
+                    await self._serve(line, terms)
             except (OSError, asyncio.TimeoutError, RuntimeError, PipelineError) as exc:
                 cause = str(exc).splitlines()[0] if str(exc) else type(exc).__name__
             except Exception as exc:
@@ -217,17 +257,15 @@ class ClusterExecutor:
                 self._lost_scheduler(cause)
                 await self._nap(_AGAIN)
 
-    async def _serve(self, client: Client, terms: Terms) -> None:
-        client.subscribe_topic(desk.TOPIC, lambda event: self._heard(event[1]))
-        client.subscribe_topic("all", lambda event: self._scheduler_said(event[1]))
+    async def _serve(self, line: Line, terms: Terms) -> None:
         with self._lock:
             if self._trouble is not None:
                 log.info("connected to the scheduler at %s", self._address)
             self._trouble = None
-            self._settled = time.monotonic() + _SETTLE
-            self._client = client
-        while client.status == "running" and not self._closing.is_set():
-            self._look(client, terms)
+            self._settled = time.monotonic() + self.patience.settle
+            self._line = line
+        while line.is_up() and not self._closing.is_set():
+            self._look(line, terms)
             await self._nap(_TURN)
 
     async def _nap(self, seconds: float) -> None:
@@ -273,25 +311,22 @@ class ClusterExecutor:
 
     def _tidy(self, member: Member, live: set[str]) -> None:
         """End there what nobody wants, delete there what nobody needs."""
-        elsewhere = {
-            video_key(one.job.folder, one.job.source) for one in self._running.values() if one.member is not member
-        }
-        if ends := unwanted(member, elsewhere, live):
-            self._ask(member, desk.withdraw, ends)
+        if member.jobs.keys() - member.running.keys():
+            elsewhere = {one.key for one in self._running.values() if one.member is not member}
+            if ends := unwanted(member, elsewhere, live):
+                self._ask(member, desk.withdraw, ends)
         if keys := leftovers(member, self._forgotten, live):
             self._ask(member, desk.forget, keys)
 
-    def _scheduler_said(self, said: dict[str, Any]) -> None:
-        if said.get("action") == "remove-worker":
-            with self._lock:
-                member = self._roster.get(str(said.get("worker")))
-                if member is None or member.gone:
-                    return
-                how = "went silent" if "ttl" in str(said.get("stimulus_id")) else "died"
-                self._lose(member, how)
-                member.gone = True
-            if not member.leaving:
-                log.warning("worker %s %s", member.name, how)
+    def _lost(self, address: str, how: str) -> None:
+        with self._lock:
+            member = self._roster.get(address)
+            if member is None or member.gone:
+                return
+            self._lose(member, how)
+            member.gone = True
+        if not member.leaving:
+            log.warning("worker %s %s", member.name, how)
 
     def _lose(self, member: Member, how: str) -> None:
         """Its jobs come back to the queue."""
@@ -300,21 +335,26 @@ class ClusterExecutor:
 
     # --- one look at everything -----------------------------------------------------------------------------------
 
-    def _look(self, client: Client, terms: Terms) -> None:
+    def _look(self, line: Line, terms: Terms) -> None:
         now = time.monotonic()
         with self._lock:
             self._roster.forget_old(now)
             for member in self._roster.members():
                 self._look_at(member, terms, now)
             if now >= self._settled:
-                self._place(client, now)
+                self._place(line, now)
                 if not self._waiting and now - self._last_submit > _QUIET and (move := self._roster.to_move(now)):
-                    self._withdrawn.add(move[1])
+                    self._withdrawn[move[1]] = now
                     self._last_submit = now
-            for member in self._roster.members():
-                if ends := [one for one in self._withdrawn if one in member.running]:
-                    self._ask(member, desk.withdraw, ends)
-            self._withdrawn.clear()
+            self._ask_to_end(now)
+
+    def _ask_to_end(self, now: float) -> None:
+        """Again and again: the wish may overtake the job on its way to the worker, which knows nothing of it then."""
+        for member in self._roster.members() if self._withdrawn else ():
+            ends = [one for one in member.running if self._withdrawn.get(one, now + 1) <= now]
+            if ends:
+                self._ask(member, desk.withdraw, ends)
+                self._withdrawn |= dict.fromkeys(ends, now + _END_AGAIN)
 
     def _look_at(self, member: Member, terms: Terms, now: float) -> None:
         state = member.state(now)
@@ -352,10 +392,9 @@ class ClusterExecutor:
 
     async def _call(self, member: Member, function: Callable[..., Any], argument: Any) -> Any:
         """Have a worker call a function of its desk; its answer, or one line on why there is none."""
-        assert self._client is not None
+        assert self._line is not None
         try:
-            call = self._client.run(function, argument, workers=[member.address], on_error="return")
-            answer = (await asyncio.wait_for(call, _CALL)).get(member.address, "it did not answer")
+            answer = await asyncio.wait_for(self._line.call(member.address, function, argument), _CALL)
         except asyncio.TimeoutError:
             return f"it did not answer within {_CALL:g} s"
         except Exception as exc:
@@ -372,35 +411,25 @@ class ClusterExecutor:
         task.add_done_callback(self._background.discard)
         return task
 
-    def _place(self, client: Client, now: float) -> None:
+    def _place(self, line: Line, now: float) -> None:
         left = []
         for job in self._waiting:
             member = self._roster.place(job, now)
             if member is None:
                 left.append(job)
                 continue
-            future = client.submit(
-                desk.work,
-                job,
-                key=f"video-{job.attempt_id}",
-                workers=[member.address],
-                allow_other_workers=False,
-                resources={"video": 1},
-                retries=0,
-                pure=False,
-            )
+            fetching = self._begin(self._fetch(line.send(job, member.address), member, job))
             member.running[job.attempt_id] = job
-            fetching = self._begin(self._fetch(future, member, job))
-            self._running[job.attempt_id] = _Attempt(job, member, fetching, now)
+            self._running[job.attempt_id] = _Attempt(job, video_key(job.folder, job.source), member, fetching, now)
         self._waiting = left
 
-    async def _fetch(self, future: Future, member: Member, job: VideoJob) -> None:
+    async def _fetch(self, answer: Callable[[], Awaitable[object]], member: Member, job: VideoJob) -> None:
         try:
-            result = await future
-            result = result if isinstance(result, JobResult) else unforeseen(job, TypeError("no result"))
-        except KilledWorker:
+            found = await answer()
+            result = found if isinstance(found, JobResult) else unforeseen(job, TypeError("no result"))
+        except WorkerDied:
             result = died(member, job, "died")
-        except CancelledError:
+        except JobUnknown:
             result = JobResult(job, Outcome.STOPPED, cause="the scheduler does not know of it any more")
         except Exception as exc:
             result = unforeseen(job, exc)
@@ -418,14 +447,14 @@ class ClusterExecutor:
         """One result for each job: what comes after it is late."""
         attempt = self._running.pop(attempt_id)
         attempt.member.running.pop(attempt_id, None)
-        self._withdrawn.discard(attempt_id)
+        self._withdrawn.pop(attempt_id, None)
         if attempt.member.state(time.monotonic()) is not State.SILENT:
             self._loop.call_soon(self._drop, attempt.fetching)
         self._settling += 1
         self._begin(asyncio.to_thread(self._settle, result))
 
     def _drop(self, fetching: "asyncio.Task[None]") -> None:
-        fetching.cancel()  # and with it the last hold on the future, so that Dask forgets the task
+        fetching.cancel()  # and with it the last hold on the job, so that the scheduler forgets it
 
     def _settle(self, result: JobResult) -> None:
         """Into the journal first, then to the queue: what the queue relies on must be on disk."""
@@ -440,21 +469,3 @@ class ClusterExecutor:
         self._deliver(result)
         with self._lock:
             self._settling -= 1
-
-
-@contextlib.asynccontextmanager
-async def _client(address: str, secured: Security) -> AsyncIterator[Client]:
-    """A connection to the scheduler that is given up, whatever state it is in, at the end."""
-    client = Client(
-        address,
-        security=secured,
-        asynchronous=True,
-        set_as_default=False,
-        timeout=_CONNECT,
-        name="animation-processor",
-    )
-    try:
-        yield await client
-    finally:
-        with contextlib.suppress(Exception):
-            await asyncio.wait_for(client._close(fast=True), 2.0)

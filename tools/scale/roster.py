@@ -34,7 +34,8 @@ class State(Enum):
 @dataclass(slots=True)
 class Member:
     """One worker process. ``life`` is new at each of its starts; ``running`` our attempts there, oldest first;
-    ``held`` the videos that have something on its disk, and whether that is a whole result."""
+    ``held`` the videos that have something on its disk, and whether that is a whole result; ``begun`` those that cost
+    it less than others: under way there, or a whole result."""
 
     life: str
     name: str
@@ -42,6 +43,7 @@ class Member:
     slots: int
     seen: float
     seen_wall: float
+    silence: float = SILENCE
     number: int = -1
     ask_at: float = 0.0
     greeted: bool = False
@@ -50,6 +52,7 @@ class Member:
     gone: bool = False
     jobs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     held: Mapping[str, bool] = field(default_factory=dict)
+    begun: Collection[str] = frozenset()
     running: dict[str, VideoJob] = field(default_factory=dict)
     streak: int = 0
     benches: int = 0
@@ -69,7 +72,7 @@ class Member:
             return State.LEAVING
         if self.refused is not None:
             return State.REFUSED
-        if now - self.seen > SILENCE:
+        if now - self.seen > self.silence:
             return State.SILENT
         if now < self.left_out_until:
             return State.LEFT_OUT
@@ -83,30 +86,35 @@ class Member:
 class Roster:
     """All workers, by address. Not safe for threads: its owner locks."""
 
-    def __init__(self) -> None:
+    def __init__(self, silence: float = SILENCE) -> None:
+        self._silence = silence
         self._members: dict[str, Member] = {}
         self._opinions: dict[str, str] = {}
 
     # --- who is there --------------------------------------------------------------------------------------------
 
     def report(self, said: Mapping[str, Any], now: float, wall: float) -> Member | None:
-        """Take in what a worker says of itself; the member, or None where this came late."""
-        address, life = str(said["address"]), str(said["life"])
+        """Take in what a worker says of itself; the member, or None where this came late.
+
+        Raises KeyError, TypeError or ValueError for what no worker says, and has taken in nothing of it then.
+        """
+        address, life, number = str(said["address"]), str(said["life"]), int(said["number"])
+        jobs = {str(job["attempt_id"]): job for job in said["jobs"]}
+        held, leaving = dict(said["held"]), bool(said["leaving"])
         member = self._members.get(address)
         if member is None or member.life != life or member.gone:
             member = self._met(life, address, said, now, wall)
-        if int(said["number"]) <= member.number:
+        if number <= member.number:
             return None
-        member.number = int(said["number"])
-        member.seen, member.seen_wall = now, wall
-        member.jobs = {str(job["attempt_id"]): job for job in said["jobs"]}
-        member.held = dict(said["held"])
-        member.leaving = bool(said["leaving"])
+        member.number, member.seen, member.seen_wall = number, now, wall
+        member.jobs, member.held, member.leaving = jobs, held, leaving
+        under_way = {str(job.get("key")) for job in jobs.values()}
+        member.begun = under_way | {key for key, is_whole in held.items() if is_whole}
         return member
 
     def _met(self, life: str, address: str, said: Mapping[str, Any], now: float, wall: float) -> Member:
         """A new member; what is known of the same process under an older address goes on to count."""
-        new = Member(life, str(said["name"]), address, int(said["slots"]), now, wall)
+        new = Member(life, str(said["name"]), address, int(said["slots"]), now, wall, self._silence)
         for old_address, old in list(self._members.items()):
             if old.life == life:
                 new.number, new.streak, new.benches = old.number, old.streak, old.benches
@@ -155,11 +163,11 @@ class Roster:
         key = video_key(job.folder, job.source)
         fit = self.fit(now)
         doubted = self._opinions.get(key)
-        others = [member for member in fit if member.life != doubted] or fit
-        able = [member for member in others if len(member.running) < member.places]
+        others = [member for member in fit if member.life != doubted] if doubted else fit
+        able = [member for member in others or fit if len(member.running) < member.places]
         if not able:
             return None
-        return min(able, key=lambda one: (not _has(one, key), len(one.running) / one.slots, one.name))
+        return min(able, key=lambda one: (key not in one.begun, len(one.running) / one.slots, one.name))
 
     def to_move(self, now: float) -> tuple[Member, str] | None:
         """A job that waits on a busy worker (member, attempt id) while another has nothing to encode; None = none.
@@ -240,10 +248,6 @@ def unwanted(member: Member, elsewhere: Collection[str], live: Collection[str]) 
 def leftovers(member: Member, forgotten: Collection[str], live: Collection[str]) -> list[str]:
     """Keys of what lies on its disk and that nothing needs any more."""
     return [key for key in member.held if key in forgotten or key.partition("/")[0] not in live]
-
-
-def _has(member: Member, key: str) -> bool:
-    return member.held.get(key, False) or any(job.get("key") == key for job in member.jobs.values())
 
 
 def _moved(result: JobResult) -> JobResult:

@@ -7,20 +7,28 @@ import contextlib
 import logging
 import socket
 import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import CancelledError
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import dask
-from distributed import Scheduler, Security, Worker, WorkerPlugin
+from distributed import Client, Future, Scheduler, Security, Worker, WorkerPlugin
 from distributed.core import Status
+from distributed.scheduler import KilledWorker
 
 from tools.core.errors import PipelineError
+from tools.core.planning import VideoJob
+from tools.scale import desk as desks
+from tools.scale.cluster import Heard, JobUnknown, Lost, WorkerDied
 from tools.scale.desk import PLUGIN, TOPIC, Desk
 
 log = logging.getLogger("animation.cluster")
 LEAST_PLACES = 2
+_CONNECT = 5.0  # s for the scheduler to answer
 _STOP_WITHIN = 5.0  # s for jobs to end
 _AGAIN = 1.0  # s before a worker asks for the scheduler again
 
@@ -90,6 +98,69 @@ def way_to(scheduler: str) -> str:
     with socket.socket(socket.AF_INET6 if ":" in (parts.hostname or "") else socket.AF_INET, socket.SOCK_DGRAM) as way:
         way.connect((parts.hostname or "", parts.port or 1))  # sends nothing: a datagram socket only looks up the way
         return str(way.getsockname()[0])
+
+
+class DaskLine:
+    """The processor's connection: each attempt is a task of its own key that Dask never runs again (``retries=0``, no
+    failure allowed)."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def is_up(self) -> bool:
+        return bool(self._client.status == "running")
+
+    def send(self, job: VideoJob, address: str) -> Callable[[], Awaitable[object]]:
+        future = self._client.submit(
+            desks.work,
+            job,
+            key=f"video-{job.attempt_id}",
+            workers=[address],
+            allow_other_workers=False,
+            resources={"video": 1},
+            retries=0,
+            pure=False,
+        )
+        return partial(_result, future)
+
+    async def call(self, address: str, function: Callable[..., Any], argument: Any) -> Any:
+        answers = await self._client.run(function, argument, workers=[address], on_error="return")
+        return answers.get(address, "it did not answer")
+
+
+async def _result(future: Future) -> object:
+    try:
+        return await future
+    except KilledWorker as exc:
+        raise WorkerDied from exc
+    except CancelledError as exc:
+        raise JobUnknown from exc
+
+
+@contextlib.asynccontextmanager
+async def dial(address: str, secured: Security, heard: Heard, lost: Lost) -> AsyncIterator[DaskLine]:
+    """A line to the scheduler that is given up, whatever state it is in, at the end."""
+    client = Client(
+        address,
+        security=secured,
+        asynchronous=True,
+        set_as_default=False,
+        timeout=_CONNECT,
+        name="animation-processor",
+    )
+
+    def scheduler_said(said: dict[str, Any]) -> None:
+        if said.get("action") == "remove-worker":
+            lost(str(said.get("worker")), "went silent" if "ttl" in str(said.get("stimulus_id")) else "died")
+
+    try:
+        await client
+        client.subscribe_topic(TOPIC, lambda event: heard(event[1]))
+        client.subscribe_topic("all", lambda event: scheduler_said(event[1]))
+        yield DaskLine(client)
+    finally:
+        with contextlib.suppress(Exception):
+            await asyncio.wait_for(client._close(fast=True), 2.0)
 
 
 def make_scheduler(host: str, port: int, secured: Security) -> Scheduler:
