@@ -124,7 +124,10 @@ def _file_name(text: str) -> str:
 
 
 def _scheduler(text: str) -> str:
-    if not re.fullmatch(r"(tcp|tls)://([\w.-]+|\[[0-9a-fA-F:]+\]):\d{1,5}", text):
+    if (
+        not re.fullmatch(r"(tcp|tls)://([\w.-]+|\[[0-9a-fA-F:]+\]):\d{1,5}", text)
+        or int(text.rpartition(":")[2]) > 65535
+    ):
         raise ValueError("an address such as tcp://10.0.0.5:8786, or tls://… where certificates are in use")
     return text
 

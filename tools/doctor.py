@@ -14,17 +14,18 @@ from tools.startup import enter_venv
 enter_venv(__name__)
 
 import argparse
+import asyncio
 import tempfile
 from collections.abc import Iterator
 
 import config
-from tools.core.errors import NoEncoder
+from tools.core.errors import NoEncoder, PipelineError
 from tools.hub.client import HubClient
 from tools.hub.modelscope_client import ModelScopeHub
 from tools.media.ffmpeg import try_encoders
 from tools.report import checks
 from tools.report.checks import Finding
-from tools.startup import encode_options, read_settings
+from tools.startup import certificates, encode_options, need_cluster_packages, read_settings
 
 _LIMIT = 20.0  # s for one question to the hub; the SDK repeats what fails
 _ANSWER = 8.0  # s for the hub to say anything at all
@@ -33,7 +34,7 @@ _ANSWER = 8.0  # s for the hub to say anything at all
 def main(argv: list[str] | None = None) -> int:
     """The program; returns the exit status: 0 all is well, 1 there is a problem, 2 bad usage or configuration."""
     parser = argparse.ArgumentParser(prog="doctor.py", description="Check everything that the programs need.")
-    config.add_flags(parser, "hub", "encode", "paths")
+    config.add_flags(parser, "hub", "encode", "cluster", "paths")
     parsed = parser.parse_args(argv)
     try:
         settings = read_settings(parsed)
@@ -58,6 +59,8 @@ def _findings(settings: config.Settings) -> Iterator[Finding]:
     yield checks.check_space(settings.paths.work_dir, settings.processor.min_free_space_gb)
     yield from _media(settings)
     yield from _hub(settings)
+    if settings.cluster.scheduler:
+        yield from _cluster(settings)
 
 
 def _media(settings: config.Settings) -> Iterator[Finding]:
@@ -85,6 +88,21 @@ def _hub(settings: config.Settings) -> Iterator[Finding]:
         yield checks.within(_LIMIT, lambda: checks.check_token(hub), "token")
         yield checks.within(_LIMIT, lambda: checks.check_input(hub, settings.hub.input_repo), "input repo")
         yield checks.within(_LIMIT, lambda: checks.check_output(hub, settings.hub.output_repo), "output repo")
+
+
+def _cluster(settings: config.Settings) -> Iterator[Finding]:
+    try:
+        need_cluster_packages()
+    except PipelineError as exc:
+        yield Finding("cluster", False, "Dask is not installed", f"{exc}".rpartition(": ")[2])
+        return
+    from tools.scale import wire
+
+    address = settings.cluster.scheduler
+    wire.configure()
+    yield from checks.check_scheduler(
+        address, lambda: asyncio.run(wire.crew(address, wire.security(certificates(settings))))
+    )
 
 
 if __name__ == "__main__":

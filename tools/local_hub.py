@@ -19,7 +19,7 @@ import threading
 
 import config
 from tools.runtime.clock import stop_on_signals
-from tools.startup import read_settings
+from tools.startup import port, read_settings
 
 _STOP_WITHIN = 5.0  # s for answers under way
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     """The program; returns the exit status: 0 stopped, 1 failed, 2 bad usage or configuration."""
     parser = argparse.ArgumentParser(prog="local_hub.py", description="A ModelScope-compatible hub over plain folders.")
     parser.add_argument("--root", help="folder of the hub (default: HUB_DIR)")
-    parser.add_argument("--port", type=int, default=8020, help="port, 0 = any free one (default 8020)")
+    parser.add_argument("--port", type=port, default=8020, help="port, 0 = any free one (default 8020)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: this machine alone)")
     parsed = parser.parse_args(argv)
     if not 0 <= parsed.port <= 65535:

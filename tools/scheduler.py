@@ -22,7 +22,7 @@ import threading
 
 import config
 from tools.core.errors import PipelineError
-from tools.startup import certificates, need_cluster_packages, read_settings
+from tools.startup import certificates, need_cluster_packages, port, read_settings
 
 log = logging.getLogger("animation.scheduler")
 
@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> int:
         prog="scheduler.py", description="Bring a cluster's processor and workers together."
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine alone)")
-    parser.add_argument("--port", type=int, default=8786, help="port (default 8786)")
+    parser.add_argument("--port", type=port, default=8786, help="port (default 8786)")
     config.add_flags(parser, "cluster", "paths")
     parsed = parser.parse_args(argv)
     try:
@@ -44,20 +44,23 @@ def main(argv: list[str] | None = None) -> int:
     try:
         need_cluster_packages()
         return asyncio.run(_run(settings, parsed.host, parsed.port))
-    except (PipelineError, OSError, ValueError) as exc:
-        print(f"{parser.prog}: can't listen on {parsed.host}:{parsed.port}: {exc}", file=sys.stderr)
-        return 1
+    except PipelineError as exc:
+        print(f"{parser.prog}: {exc}", file=sys.stderr)
+    except (OSError, ValueError, RuntimeError) as exc:  # Dask tells by the second what the first was
+        why = exc.__cause__ or exc
+        print(f"{parser.prog}: can't listen on {parsed.host}:{parsed.port}: {why}", file=sys.stderr)
+    return 1
 
 
 async def _run(settings: config.Settings, host: str, port: int) -> int:
     from tools.runtime import logs
-    from tools.runtime.clock import stop_on_signals
+    from tools.runtime.clock import STOP_WITHIN, stop_on_signals
     from tools.scale import wire
 
     wire.configure()
     logs.set_up("scheduler", settings.paths.log_dir)
     stop = threading.Event()
-    stop_on_signals(stop)
+    stop_on_signals(stop, within=STOP_WITHIN)
     files = certificates(settings)
     if files is None and not _is_loopback(host):
         log.warning(

@@ -6,6 +6,7 @@ Imported before any package is sure to exist, so the top of this module is the s
 import argparse
 import importlib.util
 import os
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -72,6 +73,13 @@ def _read_dotenv(path: Path) -> dict[str, str | None]:
     except (OSError, UnicodeDecodeError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8 text"
         raise ConfigError(f"can't read {path}: {reason}; mend it, or delete it") from exc
+
+
+def port(text: str) -> int:
+    """The number of a port, for argparse."""
+    if not re.fullmatch(r"[0-9]{1,5}", text) or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: give a whole number from 0 to 65535")
+    return int(text)
 
 
 def encode_options(settings: Settings) -> "EncodeOptions":

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 import config
 from tools.core.errors import HubUnavailable, PipelineError
-from tools.startup import encode_options, make_hub, need_cluster_packages, read_settings
+from tools.startup import connect, encode_options, make_hub, need_cluster_packages, port, read_settings
 
 if TYPE_CHECKING:
     from tools.hub.client import HubClient
@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
     config.add_other_name(parser, "--scheduler", "CLUSTER", "address of the scheduler; the same as --cluster")
     parser.add_argument("--name", default=socket.gethostname(), help="name in --status (default: the host's)")
     parser.add_argument("--host", help="address to listen on (default: the one that reaches the scheduler)")
-    parser.add_argument("--port", type=int, default=0, help="port to listen on (default: any)")
+    parser.add_argument("--port", type=port, default=0, help="port to listen on (default: any)")
     parser.add_argument("--keep-results", action="store_true", help="do not sweep what an earlier run left on disk")
     config.add_flags(parser, "cluster", "hub", "processor", "encode", "paths")
     parsed = parser.parse_args(argv)
@@ -63,13 +63,13 @@ def main(argv: list[str] | None = None) -> int:
 
 def _work(settings: config.Settings, parsed: argparse.Namespace) -> int:
     from tools.runtime import logs
-    from tools.runtime.clock import SystemClock, stop_on_signals
+    from tools.runtime.clock import STOP_WITHIN, SystemClock, stop_on_signals
     from tools.scale import wire
     from tools.startup import certificates
     from tools.state.singleton import Singleton
 
     clock = SystemClock()
-    stop_on_signals(clock.stop)
+    stop_on_signals(clock.stop, within=STOP_WITHIN)
     wire.configure()
     top = settings.paths.work_dir / "worker"  # beside what a processor on this machine keeps
     scheduler = settings.cluster.scheduler
@@ -108,12 +108,12 @@ def make_desk(
     converters = {own: Converter(own)}
 
     def outfit(terms: "Terms") -> "tuple[HubClient, Converter]":
-        try:
-            token = read_settings(argparse.Namespace()).hub.token or settings.hub.token
-        except config.ConfigError:
-            token = settings.hub.token
         options = terms.options(own)
-        return make_hub(config.with_token(settings, token), clock), converters.setdefault(options, Converter(options))
+        converter = converters.setdefault(options, Converter(options))
+        try:
+            return connect(settings, clock)[0], converter
+        except HubUnavailable:  # which passes, and is seen by each job anyway
+            return make_hub(settings, clock), converter
 
     space = Workspace(folder, int(settings.processor.min_free_space_gb * 1e9))
     space.prepare()

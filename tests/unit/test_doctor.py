@@ -1,5 +1,6 @@
 """Each check of the doctor sees its trouble, and the program tells it without hanging or showing the token."""
 
+import asyncio
 import os
 import shutil
 import socket
@@ -129,6 +130,28 @@ def test_endpoint_that_accepts_and_never_answers_is_given_up() -> None:
     assert not finding.ok
     assert clock is None
     assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize(
+    ("answer", "subjects", "said"),
+    [
+        (["tcp://a:1", "tcp://b:2"], ["scheduler OK", "workers OK"], "2: tcp://a:1, tcp://b:2"),
+        ([], ["scheduler OK", "workers PROBLEM"], "start_worker.sh --scheduler tcp://s:8786"),
+        (OSError("Timed out\nin detail"), ["scheduler PROBLEM"], "can't be used: Timed out -> start it there"),
+        (asyncio.TimeoutError(), ["scheduler PROBLEM"], "TimeoutError"),
+    ],
+)
+def test_cluster_is_its_scheduler_and_its_workers(
+    answer: list[str] | Exception, subjects: list[str], said: str
+) -> None:
+    def ask() -> list[str]:
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    found = checks.check_scheduler("tcp://s:8786", ask)
+    assert [f"{one.subject} {'OK' if one.ok else 'PROBLEM'}" for one in found] == subjects
+    assert said in str(found[-1]) and "\n" not in str(found[-1])
 
 
 def _doctor(hub: RunningHub, tmp_path: Path, **changes: str) -> tuple[int, dict[str, str], str]:

@@ -3,6 +3,7 @@
 Takes plain values, changes nothing that stays, and ends: whatever asks another machine is given up after a limit.
 """
 
+import asyncio
 import importlib.metadata
 import re
 import shutil
@@ -20,6 +21,7 @@ from tools.hub.client import HubClient
 from tools.media.ffmpeg import Trial, find_ffmpegs, find_ffprobe
 
 SET_UP = "run `bash start_monitoring.sh --setup-only`"
+_SHOWN = 5  # workers that are named
 _SKEW = 300.0  # s; signed addresses of object stores commonly allow 15 minutes
 
 
@@ -176,6 +178,22 @@ def check_output(hub: HubClient, repo: str) -> Finding:
     except HubError as exc:
         return Finding("output repo", False, str(exc), "see the lines above")
     return Finding("output repo", True, repo if exists else f"{repo} will be created, private")
+
+
+def check_scheduler(address: str, ask: Callable[[], Sequence[str]]) -> list[Finding]:
+    """The scheduler and the workers of a cluster. ``ask`` gives the workers' addresses, or raises what is wrong."""
+    try:
+        workers = ask()
+    except (OSError, PipelineError, RuntimeError, asyncio.TimeoutError) as exc:
+        advice = "start it there (`bash start_worker.sh --scheduler-only`), or mend CLUSTER and its certificates"
+        why = (str(exc).splitlines() or [""])[0] or type(exc).__name__
+        return [Finding("scheduler", False, f"{address} can't be used: {why}", advice)]
+    found = [Finding("scheduler", True, f"{address} answers")]
+    if not workers:
+        advice = f"on each machine that is to help: `bash start_worker.sh --scheduler {address}`"
+        return [*found, Finding("workers", False, "none is there", advice)]
+    shown = ", ".join(workers[:_SHOWN]) + (", …" if len(workers) > _SHOWN else "")
+    return [*found, Finding("workers", True, f"{len(workers)}: {shown}; `queue_processor.py --status` tells of each")]
 
 
 def within(limit: float, check: Callable[[], Finding], subject: str) -> Finding:

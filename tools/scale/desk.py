@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from tools.core.errors import HubUnavailable, PipelineError
+from tools.core.errors import HubForbidden, HubUnavailable, PipelineError
 from tools.core.planning import VideoJob
 from tools.hub.client import HubClient
 from tools.media.converter import Converter
@@ -39,7 +39,7 @@ _STAGES = {"encoding": "encode", "converted": "upload"}  # what a note says of w
 RunJob = Callable[[VideoJob, Worker, JobPort], JobResult]
 
 Outfit = Callable[[Terms], tuple[HubClient, Converter]]
-"""Makes what a worker does a processor's work with, its own token read anew."""
+"""Makes what a worker does a processor's work with, its token read anew; HubForbidden where the hub takes none."""
 
 
 @dataclass(slots=True)
@@ -119,13 +119,11 @@ class Desk:
     def greet(self, terms: Terms) -> list[str]:
         """Agree with a processor, or say what speaks against it, one line each."""
         try:
-            if terms != self._terms:
+            if terms != self._terms or not self._is_known():
                 self._parts.hub, self._parts.converter = self._outfit(terms)
                 self._terms = terms
             self._parts.workspace.prepare()
             self._parts.converter.prepare()
-            with contextlib.suppress(HubUnavailable):  # which passes, and is seen by each job anyway
-                self._parts.hub.whoami()
             here = versions_here(self._parts.converter.version())
         except PipelineError as exc:
             log.error("the processor's work can't be done here: %s", exc)
@@ -136,6 +134,16 @@ class Desk:
         for line in [] if against else remarks(here, terms.versions, self._endpoint, terms.endpoint):
             log.warning("works, but differs: %s", line)
         return against
+
+    def _is_known(self) -> bool:
+        """Whether the hub takes this worker's token, as far as it says anything."""
+        try:
+            self._parts.hub.whoami()
+        except HubForbidden:
+            return False
+        except HubUnavailable:  # which passes, and is seen by each job anyway
+            return True
+        return True
 
     def check(self) -> str:
         """Whether this machine can convert and knows the hub; one line that tells how. Raises NoEncoder, HubError."""
@@ -174,7 +182,8 @@ class Desk:
 
     def _ended(self, result: JobResult) -> None:
         if result.trouble == "HubForbidden" and self._terms is not None:
-            self._parts.hub, _ = self._outfit(self._terms)  # a token that was put into .env meanwhile counts
+            with contextlib.suppress(PipelineError):  # a token that was put into .env meanwhile counts
+                self._parts.hub, _ = self._outfit(self._terms)
         with self._lock:
             going = self._going.pop(video_key(result.job.folder, result.job.source))
         self._later(partial(self._deliver, going, result))

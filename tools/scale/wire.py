@@ -93,11 +93,18 @@ def security(files: Certificates | None) -> Security:
 
 
 def way_to(scheduler: str) -> str:
-    """The address of this machine by which it reaches the scheduler; loopback for one on this machine."""
+    """The address of this machine by which it reaches the scheduler; loopback for one on this machine. Raises
+    PipelineError."""
     parts = urlsplit(scheduler)
-    with socket.socket(socket.AF_INET6 if ":" in (parts.hostname or "") else socket.AF_INET, socket.SOCK_DGRAM) as way:
-        way.connect((parts.hostname or "", parts.port or 1))  # sends nothing: a datagram socket only looks up the way
-        return str(way.getsockname()[0])
+    family = socket.AF_INET6 if ":" in (parts.hostname or "") else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as way:
+            way.connect((parts.hostname or "", parts.port or 1))  # sends nothing: it only looks up the way
+            return str(way.getsockname()[0])
+    except OSError as exc:
+        raise PipelineError(
+            f"there is no way to the scheduler at {scheduler}: {exc}; mend the address, or the network"
+        ) from exc
 
 
 class DaskLine:
@@ -126,6 +133,10 @@ class DaskLine:
     async def call(self, address: str, function: Callable[..., Any], argument: Any) -> Any:
         answers = await self._client.run(function, argument, workers=[address], on_error="return")
         return answers.get(address, "it did not answer")
+
+    async def workers(self) -> list[str]:
+        """Their addresses."""
+        return list(await self._client.scheduler.ncores())
 
 
 async def _result(future: Future) -> object:
@@ -161,6 +172,12 @@ async def dial(address: str, secured: Security, heard: Heard, lost: Lost) -> Asy
     finally:
         with contextlib.suppress(Exception):
             await asyncio.wait_for(client._close(fast=True), 2.0)
+
+
+async def crew(address: str, secured: Security) -> list[str]:
+    """The addresses of the workers that the scheduler has now. Raises OSError where it does not answer."""
+    async with dial(address, secured, lambda said: None, lambda worker, how: None) as line:
+        return sorted(await line.workers())
 
 
 def make_scheduler(host: str, port: int, secured: Security) -> Scheduler:
