@@ -23,7 +23,7 @@ from tools.core.errors import DiskFull, TranscodeError
 from tools.hub.client import HubClient
 from tools.hub.modelscope_client import ModelScopeHub
 from tools.hub.retrying import RetryingHub
-from tools.media.converter import Conversion, Converter, EncodeOptions, EncodeProgress
+from tools.media.converter import Conversion, Converter, EncodeOptions, EncodeProgress, Held, unheld
 from tools.queue_processor import QueueProcessor
 from tools.runtime import logs
 from tools.runtime.child import Limits, run
@@ -56,6 +56,13 @@ class SleepingConverter(Converter):
         on_progress: Callable[[EncodeProgress], None],
         stop: threading.Event,
         threads: int | None = None,
+        held: Held = unheld,
+    ) -> Conversion:
+        with held("encode"):
+            return self._convert(source, target, on_progress, stop)
+
+    def _convert(
+        self, source: Path, target: Path, on_progress: Callable[[EncodeProgress], None], stop: threading.Event
     ) -> Conversion:
         content = source.read_bytes()
         if self._journal is not None:

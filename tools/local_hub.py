@@ -9,7 +9,7 @@ from pathlib import Path
 if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from tools.startup import enter_venv
+from tools.entry import enter_venv
 
 enter_venv(__name__)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from tools.startup import enter_venv
+from tools.entry import enter_venv
 
 enter_venv(__name__)
 
@@ -25,7 +25,6 @@ import config
 from tools.core.errors import IllegalTransition, PipelineError, StateError
 from tools.core.queue_item import QueueItem, Status, cancel, retry
 from tools.startup import connect, need_cluster_packages, read_settings
-from tools.state.journal import Journal
 from tools.state.progress import ProgressFile
 from tools.state.work_queue import WorkQueue
 
@@ -157,18 +156,18 @@ class QueueProcessor:
         from tools.media.converter import Converter
         from tools.stages.port import Worker
         from tools.stages.workspace import Workspace
-        from tools.startup import encode_options, make_hub
+        from tools.startup import cores_for_each, encode_options, make_hub
 
         assert self._clock is not None
         space = Workspace(self.settings.paths.work_dir, int(self.settings.processor.min_free_space_gb * 1e9))
         hub = make_hub(self.settings, self._clock)
-        # Several encodes at a time are quickest with few threads each; a single one takes what the encoder likes.
-        threads = None if self.max_concurrent == 1 else 1
-        return Worker(hub, Converter(encode_options(self.settings)), space, self.max_concurrent, threads)
+        slots = self.max_concurrent
+        return Worker(hub, Converter(encode_options(self.settings)), space, slots, cores_for_each(slots))
 
     def _engine(self, worker: "Worker", clock: "SystemClock") -> "Engine":
         from tools.scale.engine import Engine, EngineRules
         from tools.stages.item_run import RunRules
+        from tools.state.journal import Journal
 
         settings = self.settings
         run = RunRules(
@@ -275,7 +274,7 @@ def _work(settings: config.Settings, *, drain: bool) -> int:
 
 
 def _status(settings: config.Settings, *, as_json: bool) -> int:
-    from tools.report.status import status_json, status_text
+    from tools.report.status import SHOWN, status_json, status_text
 
     log_dir = settings.paths.log_dir
     view = WorkQueue(log_dir).read()
@@ -284,11 +283,14 @@ def _status(settings: config.Settings, *, as_json: bool) -> int:
         print(json.dumps(status_json(view.counts(), view.items(), progress), ensure_ascii=False, indent=1))
     else:
         running = (log_dir / ".processor.pid").exists()
-        print(status_text(view.counts(), view.items(), progress, time.time(), running))
+        latest, failed = view.latest(SHOWN), view.latest(SHOWN, Status.FAILED)
+        print(status_text(view.counts(), latest, failed, progress, time.time(), running))
     return 0
 
 
 def _retry(settings: config.Settings, folder: str) -> int:
+    from tools.state.journal import Journal
+
     with WorkQueue(settings.paths.log_dir).transaction() as view:
         chosen = _chosen(view.get(folder), folder) if folder else view.items()
         failed = [item for item in chosen if item.status is Status.FAILED]

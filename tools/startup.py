@@ -1,55 +1,26 @@
-"""What every program does before its own work: find the project's packages, read the settings.
+"""What every program does before its own work: read the settings, make the parts that they describe.
 
-Imported before any package is sure to exist, so the top of this module is the standard library alone.
+A program must not wait for what it does not use, so what is costly to import is imported where it is needed.
 """
 
 import argparse
 import importlib.util
 import os
 import re
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from config import ROOT, ConfigError, Settings, flag_values, with_token
 from tools.core.errors import HubForbidden, PipelineError
-from tools.hub.client import HubClient
-from tools.runtime.clock import Clock
 
-if TYPE_CHECKING:  # the monitor must not wait for what it does not use
+if TYPE_CHECKING:
+    from tools.hub.client import HubClient
     from tools.media.converter import Converter
     from tools.media.encoding import EncodeOptions
+    from tools.runtime.clock import Clock
     from tools.scale.terms import Terms
     from tools.scale.wire import Certificates
-
-_ENTERED = "ANIMATION_VENV"
-
-
-def enter_venv(module: str) -> None:
-    """Go on under the project's ``.venv`` where that is needed. A program calls it with its ``__name__`` before it
-    imports any package.
-
-    Run as a file: always under the ``.venv`` where there is one. Imported (``python3 -c 'from tools.… import main'``):
-    only where this Python lacks the packages. Where nothing has them: one line, exit status 1. When the process is
-    replaced it keeps its arguments, terminal and process id.
-    """
-    missing = not (importlib.util.find_spec("filelock") and importlib.util.find_spec("dotenv"))
-    if module == "__main__" or missing:
-        _replace_process()
-    if missing:
-        sys.exit("Python packages are missing: run `bash start_monitoring.sh --setup-only` once")
-
-
-def _replace_process() -> None:
-    venv = ROOT / ".venv"
-    python = venv / "bin" / "python3"
-    here_already = Path(sys.prefix).resolve() == venv.resolve() or os.environ.get(_ENTERED) == str(venv)
-    # Code that came through a pipe or is being typed is gone with the process that read it.
-    repeatable = len(sys.orig_argv) > 1 and sys.argv[0] not in {"", "-"}
-    if repeatable and not here_already and python.exists():
-        os.environ[_ENTERED] = str(venv)
-        os.execv(python, [str(python), *sys.orig_argv[1:]])
 
 
 def read_settings(parsed: argparse.Namespace, environ: Mapping[str, str] = os.environ) -> Settings:
@@ -63,10 +34,10 @@ def read_settings(parsed: argparse.Namespace, environ: Mapping[str, str] = os.en
 
 def _read_dotenv(path: Path) -> dict[str, str | None]:
     """The lines of a ``.env`` file, never executed and nothing in them expanded; {} without the file."""
-    from dotenv import dotenv_values
-
     try:
         with path.open(encoding="utf-8-sig") as stream:
+            from dotenv import dotenv_values  # not before there is a file to read
+
             return dotenv_values(stream=stream, interpolate=False)
     except FileNotFoundError:
         return {}
@@ -97,6 +68,11 @@ def encode_options(settings: Settings) -> "EncodeOptions":
         min_decoded_percent=encode.min_decoded_percent,
         max_encode_rss=int(encode.max_encode_rss_gb * 1e9),
     )
+
+
+def cores_for_each(slots: int) -> int | None:
+    """The cores that each of so many encodes at the same time is to use; None = one encode, which may have them all."""
+    return None if slots == 1 else max(1, -(-len(os.sched_getaffinity(0)) // slots))
 
 
 def need_cluster_packages() -> None:
@@ -133,7 +109,7 @@ def terms_of(settings: Settings, converter: "Converter") -> "Terms":
     )
 
 
-def connect(settings: Settings, clock: Clock) -> tuple[HubClient, str]:
+def connect(settings: Settings, clock: "Clock") -> "tuple[HubClient, str]":
     """The hub with the first token that it accepts, and whose token that is: of the settings, of ``.env`` as it is now,
     of the saved login. Nobody can change the environment of a program that runs, so the token there is not the last
     word. Raises HubForbidden where the hub accepts none, HubUnavailable."""
@@ -161,7 +137,7 @@ def _tokens(settings: Settings) -> list[str | None]:
     return [token for token in found if token] or [None]
 
 
-def make_hub(settings: Settings, clock: Clock) -> HubClient:
+def make_hub(settings: Settings, clock: "Clock") -> "HubClient":
     """The hub of these settings, behind the wrapper that retries. Asks nothing yet."""
     from tools.hub.modelscope_client import ModelScopeHub
     from tools.hub.retrying import Backoff, RetryingHub

@@ -10,7 +10,7 @@ from pathlib import Path
 if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from tools.startup import enter_venv
+from tools.entry import enter_venv
 
 enter_venv(__name__)
 
@@ -23,7 +23,15 @@ from typing import TYPE_CHECKING
 
 import config
 from tools.core.errors import HubUnavailable, PipelineError
-from tools.startup import connect, encode_options, make_hub, need_cluster_packages, port, read_settings
+from tools.startup import (
+    connect,
+    cores_for_each,
+    encode_options,
+    make_hub,
+    need_cluster_packages,
+    port,
+    read_settings,
+)
 
 if TYPE_CHECKING:
     from tools.hub.client import HubClient
@@ -120,8 +128,7 @@ def make_desk(
     if not keep:
         space.sweep(())
     slots = settings.processor.max_concurrent
-    threads = None if slots == 1 else 1
-    parts = Worker(make_hub(settings, clock), converters[own], space, slots, threads)
+    parts = Worker(make_hub(settings, clock), converters[own], space, slots, cores_for_each(slots))
     return Desk(name, parts, settings.hub.endpoint, outfit)
 
 

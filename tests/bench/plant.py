@@ -11,7 +11,7 @@ from tests.fakes import FakeClock, MemoryHub
 from tools.core.folder import RemoteFile, group_folders
 from tools.core.queue_item import QueueItem, Status, new_item
 from tools.hub.client import Progress
-from tools.media.converter import Conversion, Converter, EncodeOptions, EncodeProgress
+from tools.media.converter import Conversion, Converter, EncodeOptions, EncodeProgress, Held, unheld
 from tools.runtime.clock import SystemClock
 from tools.scale.engine import Engine, EngineRules
 from tools.scale.executor import LocalExecutor
@@ -60,7 +60,12 @@ class SleepingConverter(Converter):
         on_progress: Callable[[EncodeProgress], None],
         stop: threading.Event,
         threads: int | None = None,
+        held: Held = unheld,
     ) -> Conversion:
+        with held("encode"):
+            return self._convert(source, target, stop)
+
+    def _convert(self, source: Path, target: Path, stop: threading.Event) -> Conversion:
         began = time.monotonic()
         time.sleep(self.seconds)
         content = source.read_bytes()

@@ -24,7 +24,7 @@ from tools.core.folder import RemoteFile
 from tools.core.planning import VideoJob
 from tools.core.queue_item import QueueItem
 from tools.hub.client import AddBlob, HubClient, Operation
-from tools.media.converter import Conversion, Converter, EncodeOptions, EncodeProgress
+from tools.media.converter import Conversion, Converter, EncodeOptions, EncodeProgress, Held, unheld
 from tools.modelscope_monitor import ModelScopeMonitor
 from tools.runtime.clock import SystemClock
 from tools.scale.clerk import Clerk, answer_to
@@ -191,7 +191,12 @@ class CopyingConverter(Converter):
         on_progress: Callable[[EncodeProgress], None],
         stop: threading.Event,
         threads: int | None = None,
+        held: Held = unheld,
     ) -> Conversion:
+        with held("encode"):
+            return self._convert(source, target, stop)
+
+    def _convert(self, source: Path, target: Path, stop: threading.Event) -> Conversion:
         content = source.read_bytes()
         if stop.is_set():
             raise Stopped("stopped")

@@ -9,7 +9,7 @@ import pytest
 import tools.media.probe
 from tests.media import make, picture
 from tools.core.errors import ProbeError
-from tools.media.encoding import make_plan
+from tools.media.encoding import EncodeOptions, Encoder, encoder_arguments, make_plan
 from tools.media.probe import Facts, Stream, probe
 
 
@@ -83,3 +83,12 @@ def test_probe_that_never_ends_is_given_up(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(tools.media.probe, "_TIMEOUT_BASE", 0.5)
     with pytest.raises(ProbeError, match="within"):
         probe(source, slow)
+
+
+@pytest.mark.parametrize(
+    ("cores", "modern", "level"), [(1, 1, 1), (2, 1, 2), (4, 1, 3), (8, 1, 4), (16, 1, 5), (64, 1, 6), (8, 0, 8)]
+)
+def test_encoder_is_given_its_share_of_the_cores(cores: int, modern: int, level: int) -> None:
+    encoder = Encoder(name="libsvtav1", ffmpeg=Path("ffmpeg"), modern=bool(modern))
+    _, arguments = encoder_arguments(encoder, EncodeOptions(), source=None, threads=cores, stream=0)
+    assert f"lp={level}" in arguments[arguments.index("-svtav1-params:v:0") + 1].split(":")

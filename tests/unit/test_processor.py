@@ -16,7 +16,7 @@ from tools.core.folder import group_folders
 from tools.core.planning import Published
 from tools.core.queue_item import QueueItem, Status, cancel, new_item
 from tools.hub.client import Operation
-from tools.media.converter import Conversion, Converter, EncodeOptions, EncodeProgress
+from tools.media.converter import Conversion, Converter, EncodeOptions, EncodeProgress, Held, unheld
 from tools.runtime.clock import SystemClock
 from tools.scale.engine import Engine, EngineRules
 from tools.scale.executor import LocalExecutor
@@ -51,7 +51,12 @@ class CopyingConverter(Converter):
         on_progress: Callable[[EncodeProgress], None],
         stop: threading.Event,
         threads: int | None = None,
+        held: Held = unheld,
     ) -> Conversion:
+        with held("encode"):
+            return self._convert(source, target, stop)
+
+    def _convert(self, source: Path, target: Path, stop: threading.Event) -> Conversion:
         content = source.read_bytes()
         self.encoded.append(content)
         while not self.hold.wait(0.01):

@@ -349,3 +349,18 @@ def test_lock_of_a_dead_process_is_free(tmp_path: Path, program: str) -> None:
     assert json.loads((tmp_path / f".{program}.pid").read_bytes())["pid"] == os.getpid()
     holder.stdin.close()
     holder.stdout.close()
+
+
+def test_latest_items_come_newest_first_whether_parsed_or_not(tmp_path: Path) -> None:
+    queue = WorkQueue(tmp_path)
+    items = [item(f'folder \\ {n} "x"', added_time=f"2026-01-0{n}T00:00:00") for n in range(1, 6)]
+    items[1] = item(items[1].folder, status=Status.FAILED, end_time="2026-02-01T00:00:00", error="x")
+    items[3] = item(items[3].folder, status=Status.PROCESSING, start_time="2026-01-20T00:00:00")
+    with queue.transaction() as view:
+        for one in items:
+            view.put(one)
+        kept = [one.folder for one in view.latest(3)]
+    fresh = WorkQueue(tmp_path).read()
+    assert kept == [one.folder for one in fresh.latest(3)] == [items[n].folder for n in (1, 3, 4)]
+    assert fresh.latest(5, Status.FAILED) == [items[1]]
+    assert fresh.get(items[2].folder) == items[2]

@@ -11,10 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tools.core.errors import CorruptState, IllegalTransition
-from tools.core.folder import Folder
+
+if TYPE_CHECKING:  # --status must not wait for what it does not use
+    from tools.core.folder import Folder
 
 _GIB = 1024**3
 _CLASSES = ((1, 10, 5 * _GIB), (2, 50, 20 * _GIB))  # (priority, most files, most bytes); the rest is 3
@@ -85,7 +87,7 @@ def priority_of(file_count: int, total_size: int) -> int:
     return _LAST_CLASS
 
 
-def new_item(folder: Folder, now: float) -> QueueItem:
+def new_item(folder: "Folder", now: float) -> QueueItem:
     """A stable folder as it enters the queue."""
     return QueueItem(
         folder=folder.name,
@@ -98,7 +100,7 @@ def new_item(folder: Folder, now: float) -> QueueItem:
     )
 
 
-def enqueue_again(item: QueueItem, folder: Folder, now: float) -> QueueItem:
+def enqueue_again(item: QueueItem, folder: "Folder", now: float) -> QueueItem:
     """The folder changed. One that still waits keeps its place; quarantined videos stay so until they change."""
     waiting = item.status is Status.PENDING
     return _move(
@@ -117,7 +119,7 @@ def enqueue_again(item: QueueItem, folder: Folder, now: float) -> QueueItem:
     )
 
 
-def entry_for(item: QueueItem | None, folder: Folder, now: float) -> QueueItem | None:
+def entry_for(item: QueueItem | None, folder: "Folder", now: float) -> QueueItem | None:
     """What the queue should hold for a stable folder in the place of ``item``; None where that is right already.
 
     An item that is being processed is left alone: the change is queued once it is settled.

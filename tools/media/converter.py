@@ -6,6 +6,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,16 @@ from tools.media.transcode import EncodeProgress, OnProgress, part_of, transcode
 from tools.media.verify import Checking, verify
 from tools.runtime.child import ChildOutgrew, Limits, run
 
-__all__ = ["Conversion", "Converter", "EncodeOptions", "EncodeProgress"]
+__all__ = ["Conversion", "Converter", "EncodeOptions", "EncodeProgress", "Held", "unheld"]
+Held = Callable[[str], AbstractContextManager[None]]
+"""What a conversion enters for as long as its stage ``encode`` or ``verify`` lasts: a place among others."""
 _COVER_TIMEOUT = 60.0  # s
-_FEWER = (None, 2, 1)  # SVT threads after the machine's own choice outgrew the memory limit
+_FEWER = (2, 1)  # cores, after an encode with more outgrew the memory limit
+
+
+def unheld(stage: str) -> AbstractContextManager[None]:
+    """No places: whoever converts may begin each stage at once."""
+    return contextlib.nullcontext()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +95,9 @@ class Converter:
         on_progress: Callable[[EncodeProgress], None],
         stop: threading.Event,
         threads: int | None = None,
+        held: Held = unheld,
     ) -> Conversion:
-        """Convert and verify; ``target`` appears whole or not at all. ``threads`` limits the encoder.
+        """Convert and verify; ``target`` appears whole or not at all. ``threads``: cores that the encoder is to use.
 
         Raises ProbeError, VerifyError, TranscodeError (permanent), EncoderStalled, NoEncoder, DiskFull, Stopped.
         """
@@ -97,7 +106,8 @@ class Converter:
         warnings = [*plan.warnings(), *check_source(plan, self.options.min_decoded_percent)]
         part = part_of(target)
         with _removed_on_failure(part):
-            encoder, used, broken = self._make(plan, tools, source, part, on_progress, stop, threads, warnings)
+            with held("encode"):
+                encoder, used, broken = self._make(plan, tools, source, part, on_progress, stop, threads, warnings)
             checking = Checking(
                 encoder=encoder,
                 ffprobe=tools.ffprobe,
@@ -106,8 +116,9 @@ class Converter:
                 stall_timeout=self.options.stall_timeout,
                 max_rss=self._max_rss(),
             )
-            made, damage = verify(plan, source, part, broken, checking)
-            sha256 = _digest_and_sync(part)
+            with held("verify"):
+                made, damage = verify(plan, source, part, broken, checking)
+                sha256 = _digest_and_sync(part)
             part.replace(target)
         settings = settings_text(plan, encoder, self.options, used)
         label = encoder.label if plan.action == "transcode" else ""
@@ -163,7 +174,7 @@ class Converter:
         """Run ffmpeg, with fewer threads after it outgrew the memory limit; returns threads and damaged pictures."""
         limit = self._max_rss()
         with _covers(plan, encoder, source, part, stop) as covers:
-            for attempt in dict.fromkeys((threads, *_FEWER[1:])):
+            for attempt in (threads, *(fewer for fewer in _FEWER if threads is None or fewer < threads)):
                 command = encode_command(plan, encoder, self.options, source, part, covers, attempt)
                 try:
                     broken = transcode(

@@ -284,7 +284,7 @@ def encoder_arguments(
     if encoder.name == "libsvtav1":
         own |= {"preset": _svt_preset(encoder, options.preset), "crf": round(options.crf)}
         parameters = ["enable-variance-boost=1"] if encoder.modern else []
-        parameters += [f"lp={threads}"] if threads else []
+        parameters += [f"lp={_parallelism(encoder, threads)}"] if threads else []
         parameters += _svt_source_parameters(source) if source is not None else []
         own |= {"svtav1-params": ":".join(parameters)} if parameters else {}
     elif encoder.name == "libaom-av1":
@@ -342,6 +342,19 @@ def _ratio(entry: Mapping[str, Any], name: str) -> str:
     """``34000/50000`` → ``0.68000``."""
     above, _, below = str(entry.get(name) or "0/1").partition("/")
     return f"{float(above) / (float(below) or 1):.5f}"
+
+
+_SVT_CORES = (1, 2, 5, 11, 23)
+
+
+def _parallelism(encoder: Encoder, cores: int) -> int:
+    """SVT-AV1's ``lp`` for so many cores: their number before version 2, a level of 1 to 6 since.
+
+    Source: SVT-AV1 enc_handle.c, PARALLEL_LEVEL_*_RANGE, by which it chooses its own level for a whole machine.
+    """
+    if not encoder.modern:
+        return cores
+    return next((level for level, most in enumerate(_SVT_CORES, 1) if cores <= most), len(_SVT_CORES) + 1)
 
 
 def _svt_preset(encoder: Encoder, preset: int) -> int:

@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from tools.state.progress import JobProgress
 
-_STAGES = {"download": "download 下载", "encode": "encode 转码", "upload": "upload 上传"}
+_STAGES = {"download": "download 下载", "encode": "encode 转码", "verify": "verify 校验", "upload": "upload 上传"}
 
 
 class Bars:

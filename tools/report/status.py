@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from tools.core.queue_item import QueueItem, Status, rank, to_json
+from tools.core.queue_item import QueueItem, rank, to_json
 from tools.state.work_queue import pending_in_order
 
-_LATEST = 10
+SHOWN = 10
+"""Items, failed ones and causes of one that ``status_text`` is to show."""
 _FRESH = 15.0  # s; progress.json older than this tells of a processor that is not running
 
 
@@ -25,9 +26,14 @@ def status_json(counts: Mapping[str, int], items: Sequence[QueueItem], progress:
 
 
 def status_text(
-    counts: Mapping[str, int], items: Sequence[QueueItem], progress: Mapping[str, Any], now: float, running: bool
+    counts: Mapping[str, int],
+    latest: Sequence[QueueItem],
+    failed: Sequence[QueueItem],
+    progress: Mapping[str, Any],
+    now: float,
+    running: bool,
 ) -> str:
-    """Counts, what runs now, and the latest items, for people."""
+    """Counts, what runs now, the ``latest`` items and those that ``failed`` of late, for people."""
     lines = ["  ".join(f"{name}: {number}" for name, number in counts.items())]
     if not running:
         lines.append("The processor is not running 处理器未运行: python3 tools/queue_processor.py")
@@ -38,15 +44,13 @@ def status_text(
     if running and progress["workers"]:
         heading = ("worker", "slots", "state", "fps", "seen", "encodes")
         lines += ["", "Workers 工作机:", *_table([heading, *map(partial(_worker_row, now), progress["workers"])])]
-    latest = sorted(items, key=lambda item: item.end_time or item.start_time or item.added_time, reverse=True)
     if latest:
-        rows = [("status", "p", "videos", "added", "ended", "folder"), *(_item_row(i) for i in latest[:_LATEST])]
+        rows = [("status", "p", "videos", "added", "ended", "folder"), *map(_item_row, latest)]
         lines += ["", "Latest 最近的项目:", *_table(rows)]
-    problems = [item for item in latest if item.status is Status.FAILED][:_LATEST]
-    for item in problems:
+    for item in failed:
         lines.append(f"failed 失败 {item.folder}: {item.error or 'no cause noted'}")
-        lines += [f"    {q.path}: {q.cause}" for q in item.quarantined[:_LATEST]]
-    if problems:
+        lines += [f"    {q.path}: {q.cause}" for q in item.quarantined[:SHOWN]]
+    if failed:
         lines.append("Try again 重试: python3 tools/queue_processor.py --retry [FOLDER]")
     return "\n".join(lines)
 

@@ -208,7 +208,8 @@ class Desk:
 def _told(key: str, going: _Going, progress: JobProgress | None) -> dict[str, Any]:
     """One job in a report; its stage by its notes where its progress lags behind them."""
     facts = {} if progress is None else asdict(progress)
-    if going.stage and facts.get("stage") != going.stage:
+    ahead = (going.stage, facts.get("stage")) == ("encode", "verify")  # no note tells of that
+    if going.stage and facts.get("stage") != going.stage and not ahead:
         facts = {"stage": going.stage, "video": going.owner.source.path}
     return {**facts, "attempt_id": going.owner.attempt_id, "key": key}
 

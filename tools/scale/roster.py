@@ -233,7 +233,7 @@ class Roster:
 
 def died(member: Member, job: VideoJob, how: str) -> JobResult:
     """The result of a job whose worker is no more: a crash of the video only where it was in the encoder."""
-    encoding = member.stage_of(job.attempt_id) == "encode" and not member.leaving
+    encoding = member.stage_of(job.attempt_id) in {"encode", "verify"} and not member.leaving
     cause = f"worker {member.name} {how}" + (" while it encoded this" if encoding else "")
     return JobResult(job, Outcome.CRASHED if encoding else Outcome.STOPPED, cause=cause, trouble="WorkerLost")
 

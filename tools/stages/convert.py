@@ -1,45 +1,56 @@
 """Local source → verified MKV and its metadata record, kept so that a crash never has it encoded again."""
 
-import hashlib
+import contextlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Iterator
 from datetime import datetime
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tools.core.planning import VideoJob
 from tools.media.converter import Conversion, EncodeProgress
 from tools.stages.port import JobPort, Worker
+from tools.stages.workspace import sha256_of
 from tools.state.json_file import sync_folder
 from tools.state.progress import JobProgress
 
 Record = dict[str, Any]
-_CHUNK = 1 << 20  # bytes a read
 
 
 def convert(job: VideoJob, worker: Worker, port: JobPort, source: Path, source_sha256: str) -> Record:
     """Convert into the workspace's result file and remove the source; returns the result's record.
 
+    Waits for a place to encode in, and for one to verify in: the next video encodes while this one is verified.
     Raises MediaError, DiskFull, Stopped.
     """
     began = datetime.now().astimezone().isoformat(timespec="seconds")
     target = worker.workspace.result_file(job.folder, job.source)
-    show = _shower(job, port)
-    show(EncodeProgress(percent=0.0, fps=None, speed=None, eta_s=None))
-    conversion = worker.converter.convert(source, target, on_progress=show, stop=port.stop, threads=worker.threads)
+    conversion = worker.converter.convert(
+        source,
+        target,
+        on_progress=partial(_show, job, port, "encode"),
+        stop=port.stop,
+        threads=worker.threads,
+        held=partial(_held, job, worker, port),
+    )
     record = make_record(job, conversion, source_sha256, began)
     source.unlink(missing_ok=True)  # before the note, so that a disk which just filled has room for it
     _keep(_note_of(target), record)
     return record
 
 
-def converted_before(job: VideoJob, worker: Worker) -> Record | None:
-    """The record of a result that an earlier attempt left whole in the workspace; None where there is none."""
+def converted_before(job: VideoJob, worker: Worker, port: JobPort) -> Record | None:
+    """The record of a result that an earlier attempt left whole in the workspace; None where there is none.
+
+    Raises Stopped.
+    """
     target = worker.workspace.result_file(job.folder, job.source)
     try:
         record = json.loads(_note_of(target).read_bytes())
-        if isinstance(record, dict) and target.stat().st_size == record["size"] and _sha256(target) == record["sha256"]:
+        same_size = isinstance(record, dict) and target.stat().st_size == record["size"]
+        if same_size and sha256_of(target, port.stop) == record["sha256"]:
             # The same content may have been planned under another name before the crash.
             return {**record, "file_name": PurePosixPath(job.output_path).name}
     except (OSError, ValueError, KeyError):
@@ -85,27 +96,25 @@ def _keep(path: Path, record: Record) -> None:
     sync_folder(path.parent)
 
 
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+@contextlib.contextmanager
+def _held(job: VideoJob, worker: Worker, port: JobPort, stage: str) -> Iterator[None]:
+    with (worker.encode if stage == "encode" else worker.verify).held(port):
+        if stage == "encode":
+            port.note("encoding")  # from here on a crash counts against this video
+        _show(job, port, stage, EncodeProgress(percent=0.0, fps=None, speed=None, eta_s=None))
+        yield
 
 
-def _shower(job: VideoJob, port: JobPort) -> Callable[[EncodeProgress], None]:
-    def show(progress: EncodeProgress) -> None:
-        port.show(
-            JobProgress(
-                folder=job.folder,
-                video=job.source.path,
-                stage="encode",
-                percent=progress.percent,
-                fps=progress.fps,
-                speed=progress.speed,
-                eta_s=progress.eta_s,
-                attempt=job.attempt,
-            )
+def _show(job: VideoJob, port: JobPort, stage: str, progress: EncodeProgress) -> None:
+    port.show(
+        JobProgress(
+            folder=job.folder,
+            video=job.source.path,
+            stage=stage,
+            percent=progress.percent,
+            fps=progress.fps,
+            speed=progress.speed,
+            eta_s=progress.eta_s,
+            attempt=job.attempt,
         )
-
-    return show
+    )

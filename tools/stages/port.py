@@ -21,7 +21,8 @@ _PATIENCE = 0.2  # s between two looks at the wish to stop while waiting for a s
 class Worker:
     """The parts of one worker process. ``hub`` may be replaced while jobs run (a new token).
 
-    The slots of each stage are what overlaps stages: while one video encodes the next downloads and the last uploads.
+    The slots of each stage are what overlaps stages: while one video encodes, the next downloads, the one before is
+    verified and the one before that uploads. ``threads``: cores for one encode, None = the encoder's own choice.
     """
 
     hub: HubClient
@@ -31,11 +32,13 @@ class Worker:
     threads: int | None = None
     download: "Slots" = field(init=False)
     encode: "Slots" = field(init=False)
+    verify: "Slots" = field(init=False)
     store: "Slots" = field(init=False)
 
     def __post_init__(self) -> None:
         self.download = Slots(self.slots)
         self.encode = Slots(self.slots)
+        self.verify = Slots(self.slots)
         self.store = Slots(self.slots)
 
 

@@ -78,7 +78,7 @@ def outcome_of(exc: PipelineError) -> Outcome:
 
 def _stages(job: VideoJob, worker: Worker, port: JobPort) -> Record:
     try:
-        record = converted_before(job, worker)
+        record = converted_before(job, worker, port)
         if record is None:
             record = _make(job, worker, port)
         with worker.store.held(port):
@@ -96,9 +96,7 @@ def _make(job: VideoJob, worker: Worker, port: JobPort) -> Record:
     with worker.workspace.reserved(folder, int(job.source.size * (1 + _RESULT_SHARE)) + _SLACK):
         with worker.download.held(port):
             source, sha256 = download(job, worker, port)
-        with worker.encode.held(port):
-            port.note("encoding")
-            record = convert(job, worker, port, source, sha256)
+        record = convert(job, worker, port, source, sha256)
         port.note("converted", result_sha256=record["sha256"], size=record["size"])
         for warning in record.get("warnings", ()):
             log.warning("%s: %s", job.source.path, warning)

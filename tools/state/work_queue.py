@@ -7,8 +7,10 @@ little more than writing the file.
 """
 
 import contextlib
+import heapq
 import json
 import logging
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,16 +27,17 @@ class QueueView:
     """The queue inside one transaction (or as read): items by folder, in the order of the file.
 
     ``texts``: each folder's entry as the file has it between its braces, b"" where it must be encoded anew; ``items``
-    those that are parsed already; ``foreign`` entries that nobody understands, whole.
+    those that are parsed already; both by ``_key_of`` the folder. ``foreign`` entries that nobody understands, whole.
     """
 
     def __init__(
-        self, texts: dict[str, bytes], items: dict[str, QueueItem] | None = None, foreign: Sequence[bytes] = ()
+        self, texts: dict[bytes, bytes], items: dict[bytes, QueueItem] | None = None, foreign: Sequence[bytes] = ()
     ) -> None:
         self._texts = texts
         self._items = items or {}
-        self._stale = [folder for folder in self._items if not texts[folder]]
+        self._stale = [key for key in self._items if not texts[key]]
         self._foreign = foreign
+        self._seen: list[tuple[str, str, bytes]] | None = None
         self.changed = False
 
     @classmethod
@@ -42,36 +45,58 @@ class QueueView:
         """From the bytes that ``encoded`` made, None for others; what ``before`` has as well is not parsed again."""
         if not content.startswith(_OPEN) or not content.endswith(_CLOSE):
             return None
-        texts = {_folder_of(text): text for text in content[len(_OPEN) : -len(_CLOSE)].split(_BETWEEN)}
+        entries = content[len(_OPEN) : -len(_CLOSE)].split(_BETWEEN)
+        texts = {text[_NAME : text.index(_NAME_END)]: text for text in entries}  # an entry begins with its folder
         known = {} if before is None else before._items
-        return cls(texts, {f: item for f, item in known.items() if before and texts.get(f) == before._texts[f]})
+        return cls(texts, {key: item for key, item in known.items() if before and texts.get(key) == before._texts[key]})
 
     def items(self) -> list[QueueItem]:
-        return [self._item(folder) for folder in self._texts]
+        return [self._item(key) for key in self._texts]
 
     def get(self, folder: str) -> QueueItem | None:
-        return self._item(folder) if folder in self._texts else None
+        key = _key_of(folder)
+        return self._item(key) if key in self._texts else None
 
-    def _item(self, folder: str) -> QueueItem:
-        item = self._items.get(folder)
+    def _item(self, key: bytes) -> QueueItem:
+        item = self._items.get(key)
         if item is None:
-            item = self._items[folder] = from_json(json.loads(b"{%b}" % self._texts[folder]))
+            item = self._items[key] = from_json(json.loads(b"{%b}" % self._texts[key]))
         return item
 
     def put(self, item: QueueItem) -> None:
         """Add the item, or replace the one of its folder."""
-        self._items[item.folder] = item
-        self._texts[item.folder] = b""
-        self._stale.append(item.folder)
+        key = _key_of(item.folder)
+        self._items[key] = item
+        self._texts[key] = b""
+        self._stale.append(key)
+        self._seen = None
         self.changed = True
 
     def counts(self) -> dict[str, int]:
         """Items by status, every status named."""
         found = {status.value: 0 for status in Status}
-        for folder, text in self._texts.items():
-            item = self._items.get(folder)
-            found[_status_of(text) if item is None else item.status.value] += 1
+        for status, _, _ in self._glances():
+            found[status] += 1
         return found
+
+    def latest(self, count: int, status: Status | None = None) -> list[QueueItem]:
+        """The items, or those of one status, that ended, began or came last, newest first; at most ``count``."""
+        chosen = (glance for glance in self._glances() if status is None or glance[0] == status.value)
+        return [self._item(key) for _, _, key in heapq.nlargest(count, chosen, key=lambda glance: glance[1])]
+
+    def _glances(self) -> list[tuple[str, str, bytes]]:
+        """Status, latest time and key of each item; no entry is parsed for it."""
+        if self._seen is None:
+            self._seen = [self._glance(key, text) for key, text in self._texts.items()]
+        return self._seen
+
+    def _glance(self, key: bytes, text: bytes) -> tuple[str, str, bytes]:
+        found = None if key in self._items else _STATE.search(text)
+        if found is None:
+            item = self._item(key)
+            return item.status.value, item.end_time or item.start_time or item.added_time, key
+        added, status, start, end = found.groups()
+        return status.decode(), (end or start or added).decode(), key
 
     @property
     def is_plain(self) -> bool:
@@ -80,8 +105,8 @@ class QueueView:
 
     def encoded(self) -> bytes:
         """The whole file."""
-        for folder in self._stale:
-            self._texts[folder] = _indented(to_json(self._items[folder]))[len(_HEAD) : -len(_TAIL)]
+        for key in self._stale:
+            self._texts[key] = _indented(to_json(self._items[key]))[len(_HEAD) : -len(_TAIL)]
         self._stale.clear()
         entries = [_HEAD + _BETWEEN.join(self._texts.values()) + _TAIL] if self._texts else []
         entries += self._foreign
@@ -144,14 +169,15 @@ class WorkQueue:
     def _understand(self, content: Any) -> QueueView:
         if not isinstance(content, list):
             raise CorruptState(f"expected a list, found {type(content).__name__}")
-        items: dict[str, QueueItem] = {}
+        items: dict[bytes, QueueItem] = {}
         foreign: list[bytes] = []
         for entry in content:
             try:
                 item = from_json(entry)
-                if item.folder in items:
+                key = _key_of(item.folder)
+                if key in items:
                     raise CorruptState(f"folder {item.folder!r} is there twice")
-                items[item.folder] = item
+                items[key] = item
             except CorruptState as exc:
                 foreign.append(_indented(entry))
                 self._tell(str(exc))
@@ -171,18 +197,16 @@ def _indented(entry: object) -> bytes:
     return "\n".join("  " + line for line in lines).encode("utf-8", "surrogatepass")
 
 
-def _folder_of(text: bytes) -> str:
-    """An entry's folder, which our own entries begin with."""
-    name = text[len(_FOLDER) : text.find(b"\n") - len(b'",')]
-    return str(json.loads(b'"%b"' % name)) if b"\\" in name else name.decode("utf-8", "surrogatepass")
+def _key_of(folder: str) -> bytes:
+    """A folder's name as its entry has it between quotes."""
+    return json.dumps(folder, ensure_ascii=False)[1:-1].encode("utf-8", "surrogatepass")
 
 
-def _status_of(text: bytes) -> str:
-    begin = text.index(_STATUS) + len(_STATUS)
-    return text[begin : text.index(b'"', begin)].decode()
-
-
-_FOLDER, _STATUS = b'    "folder": "', b'\n    "status": "'
+_NAME, _NAME_END = len(b'    "folder": "'), b'",\n'  # no JSON string holds a line break
+_STATE = re.compile(
+    rb'\n    "added_time": "([^"]*)",\n    "status": "(\w+)",\n    "priority": \d+,'
+    rb'\n    "start_time": (?:null|"([^"]*)"),\n    "end_time": (?:null|"([^"]*)")'
+)
 
 
 def pending_in_order(items: Iterable[QueueItem], key: Callable[[QueueItem], Any]) -> list[QueueItem]:
