@@ -11,7 +11,10 @@ import sys
 
 from tests.bench.table import machine, table
 
-NAMES = ("poll", "queue_file", "idle", "growth")
+NAMES = (
+    *("poll", "detection", "queue_file", "idle", "conversion", "folder", "big_file", "cores", "growth"),
+    *("quality",),
+)
 
 
 def main() -> int:

@@ -81,8 +81,9 @@ class Plant:
 
     top: Path
     hub: SlowHub = field(default_factory=SlowHub)
-    converter: SleepingConverter = field(default_factory=SleepingConverter)
+    converter: Converter = field(default_factory=SleepingConverter)
     slots: int = 1
+    threads: int | None = None
 
     def queue(self) -> WorkQueue:
         return WorkQueue(self.top / "log")
@@ -101,7 +102,7 @@ class Plant:
     def run(self) -> float:
         """Work off what is queued; returns the seconds that it took."""
         log_dir = self.top / "log"
-        worker = Worker(self.hub, self.converter, Workspace(self.top / "work", 0), self.slots)
+        worker = Worker(self.hub, self.converter, Workspace(self.top / "work", 0), self.slots, self.threads)
         worker.workspace.prepare()
         run = RunRules(
             input_repo="me/in",

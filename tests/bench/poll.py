@@ -1,6 +1,7 @@
 """A look at a repo of a million files: without news, and after a commit; beside the SDK's own listing."""
 
 import json
+import logging
 import tempfile
 import time
 import urllib.request
@@ -39,6 +40,7 @@ def by_sdk(endpoint: str) -> int:
     """The SDK's own way; returns the number of files."""
     from modelscope_hub import HubApi
 
+    logging.getLogger("modelscope_hub").setLevel(logging.ERROR)  # it tells of every page
     with tempfile.TemporaryDirectory() as top:
         Path(top).mkdir(exist_ok=True)
         return len(HubApi(endpoint=endpoint, token="made-up").list_repo_files("me/in", "dataset"))

@@ -1,0 +1,62 @@
+"""How long after the last commit a folder is in the queue: the monitor as a program, looking at an embedded hub."""
+
+import hashlib
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.bench.measure import ROOT
+from tests.bench.table import Row, at_least, at_most
+from tests.hub_server import RunningHub, running_hub
+from tests.programs import environment
+from tools.state.work_queue import WorkQueue
+
+_STABLE, _INTERVAL, _COMMITS = 8.0, 5.0, 8
+_REQUEST = 0.25  # s for one poll on a busy machine
+_WHOLE_SECONDS = 1.0  # s; the hub's commit times have no fractions, what is not known counts as not yet passed
+
+
+def run() -> list[Row]:
+    """Commits at random moments, one folder each."""
+    with tempfile.TemporaryDirectory() as name, running_hub(Path(name) / "hub") as hub:
+        top = Path(name)
+        hub.store.create("me/in", 5)
+        times = {"MIN_FOLDER_STABLE_TIME": str(_STABLE), "MONITOR_INTERVAL": str(_INTERVAL)}
+        given = {**os.environ, **environment(hub, top, **times)}
+        command = [sys.executable, str(ROOT / "tools" / "modelscope_monitor.py")]
+        monitor = subprocess.Popen(command, env=given, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            latencies = [_latency(hub, WorkQueue(top / "log"), number) for number in range(_COMMITS)]
+        finally:
+            monitor.terminate()
+            monitor.wait(15)
+    data = f"{_COMMITS} commits, stable time {_STABLE:g} s, interval {_INTERVAL:g} s"
+    beyond = [latency - _STABLE for latency in latencies]
+    shown = f"{statistics.median(beyond):.2f} s (longest {max(beyond):.2f} s)"
+    limit = _WHOLE_SECONDS + _REQUEST
+    return [
+        at_most("from the last commit to the queue, beyond the stable time", data, [max(beyond)], limit, "s", shown),
+        at_least("the same: never earlier", data, [min(beyond)], 0, "s"),
+    ]
+
+
+def _latency(hub: RunningHub, queue: WorkQueue, number: int) -> float:
+    """s from the end of a commit until its folder is in the queue."""
+    time.sleep(random.Random(number).uniform(0, _INTERVAL))
+    folder = f"F{number}"
+    repo = hub.store.repo("me/in")
+    content = f"video {number}".encode()
+    received = hub.store.incoming()
+    received.write_bytes(content)
+    sha256 = hashlib.sha256(content).hexdigest()
+    hub.store.add_blob(received, sha256)
+    hub.store.commit(repo, {f"{folder}/1.mp4": {"sha256": sha256, "size": len(content)}}, "put", "me")
+    committed, deadline = time.monotonic(), time.monotonic() + 10 * (_STABLE + _INTERVAL)
+    while queue.read().get(folder) is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return time.monotonic() - committed

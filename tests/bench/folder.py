@@ -1,0 +1,125 @@
+"""A folder of 12 equal clips where download, encode and upload take about the same time.
+
+Once simulated, every stage exactly 1 s; once as a user runs it: the processor as a program, ffmpeg, the embedded hub on
+a link that is throttled so that each transfer takes about as long as the conversion of a clip alone.
+"""
+
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from datetime import datetime
+from pathlib import Path
+
+from tests.bench.clips import different_copies, real_clips
+from tests.bench.measure import ROOT, serving
+from tests.bench.plant import Plant, SleepingConverter, SlowHub
+from tests.bench.table import Row, at_least, at_most
+from tests.hub_server import TOKEN
+from tests.media import make, picture, tone
+from tools.core.folder import Folder
+from tools.core.queue_item import new_item
+from tools.media.converter import Converter, EncodeOptions
+from tools.state.work_queue import WorkQueue
+
+_CLIPS, _STAGE = 12, 1.0  # s
+_REPEATS = 3
+_PRESET = 10  # a clip of some seconds then takes a few to encode
+
+
+def run() -> list[Row]:
+    """The ideal is (n + 2) / n of the slowest stage's own total."""
+    simulated = [_simulated() for _ in range(_REPEATS)]
+    rows = _rows("12 videos, each stage 1 s (simulated)", simulated, [_STAGE * _CLIPS] * _REPEATS, 3 * _STAGE * _CLIPS)
+    with tempfile.TemporaryDirectory() as name:
+        top = Path(name)
+        clips, data = _clips(top)
+        alone, size = _alone(clips[0], top)
+        # The clips are equal, so one of them tells the rates at which a transfer takes as long as its conversion.
+        rates = (clips[0].stat().st_size / alone, size / alone)
+        real = [_real(clips, rates, top / str(number)) for number in range(_REPEATS)]
+        rows += _rows(f"12 × {data}, preset {_PRESET}", real, [alone * _CLIPS] * _REPEATS, 3 * alone * _CLIPS)
+    return rows
+
+
+def _rows(data: str, walls: list[float], slowest: list[float], sequential: float) -> list[Row]:
+    ideal = [(_CLIPS + 2) / _CLIPS * total for total in slowest]
+    ratios = [wall / best for wall, best in zip(walls, ideal, strict=True)]
+    wall = statistics.median(walls)
+    shown = f"{statistics.median(ratios):.3f} × ({wall:.1f} : {statistics.median(ideal):.1f} s)"
+    gains = [sequential / one for one in walls]
+    gain = f"{statistics.median(gains):.2f} × ({sequential:.1f} : {wall:.1f} s)"
+    return [
+        at_most("a folder, end to end : the ideal", data, ratios, 1.10, "×", shown),
+        at_least("the same: faster than the stages one after the other", data, gains, 2.3, "×", gain),
+    ]
+
+
+def _simulated() -> float:
+    with tempfile.TemporaryDirectory() as top:
+        plant = Plant(Path(top), hub=SlowHub(_STAGE), converter=SleepingConverter(_STAGE))
+        plant.put({f"A/ep {number:02}.mp4": b"%d" % number for number in range(_CLIPS)})
+        return plant.run()
+
+
+def _clips(top: Path) -> tuple[list[Path], str]:
+    found = real_clips()
+    if found:
+        return different_copies(found[-1], top / "A", _CLIPS), f"{found[-1].name} (animation)"
+    made = make([*picture(8, "640x360"), *tone(8), "-c:v", "libx264"], top / "clip.mkv")
+    return different_copies(made, top / "A", _CLIPS), "8 s of a test picture, 640x360"
+
+
+def _alone(clip: Path, top: Path) -> tuple[float, int]:
+    """s that a clip's conversion takes with nothing beside it, verification included, and the bytes of its result."""
+    converter = Converter(EncodeOptions(preset=_PRESET))
+    converter.prepare()
+    times = []
+    for _ in range(_REPEATS):
+        began = time.perf_counter()
+        converter.convert(clip, top / "alone.mkv", on_progress=lambda progress: None, stop=threading.Event())
+        times.append(time.perf_counter() - began)
+    return statistics.median(times), (top / "alone.mkv").stat().st_size
+
+
+def _real(clips: list[Path], rates: tuple[float, float], top: Path) -> float:
+    """s from the claim to the settled item, by the processor's own log."""
+    dataset = top / "hub" / "datasets" / "me"
+    shutil.copytree(clips[0].parent, dataset / "in" / "A")
+    (dataset / "out").mkdir()
+    size = sum(clip.stat().st_size for clip in clips)
+    with WorkQueue(top / "log").transaction() as view:
+        view.put(new_item(Folder("A", "", len(clips), len(clips), size, None, False), time.time()))
+    down, up = map(str, rates)
+    with serving("tests.bench.slow_hub", "--root", str(top / "hub"), "--down", down, "--up", up) as port:
+        given = {
+            "MODELSCOPE_ENDPOINT": f"http://127.0.0.1:{port}",
+            "MODELSCOPE_API_TOKEN": TOKEN,
+            "MODELSCOPE_HOME": str(top / "home"),
+            "INPUT_REPO": "me/in",
+            "OUTPUT_REPO": "me/out",
+            "PRESET": str(_PRESET),
+            "MIN_FREE_SPACE_GB": "0.1",
+            "LOG_DIR": str(top / "log"),
+            "WORK_DIR": str(top / "work"),
+            "ANIMATION_DOTENV": str(top / "none"),
+        }
+        command = [sys.executable, str(ROOT / "tools" / "queue_processor.py"), "--drain"]
+        subprocess.run(command, env={**os.environ, **given}, check=True, capture_output=True)
+    item = WorkQueue(top / "log").read().get("A")
+    assert item is not None and item.videos_done == len(clips), item
+    return _between(top / "log" / "processing.log", "begins folder=A", "folder completed")
+
+
+def _between(log: Path, first: str, last: str) -> float:
+    when = {}
+    for line in log.read_text(encoding="utf-8").splitlines():
+        for mark in (first, last):
+            if mark in line:
+                when[mark] = datetime.fromisoformat(re.sub(r" (?=\d\d:)", "T", line[:19]))
+    return (when[last] - when[first]).total_seconds()
