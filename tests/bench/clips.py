@@ -24,7 +24,7 @@ def long_clip(folder: Path, seconds: float = 30.0) -> tuple[Path, str]:
         return made, f"{seconds:.0f} s of a test picture, 848x480"
     repeats = int(seconds / _length(found[0]))
     arguments = ["-stream_loop", str(repeats), "-i", f"file:{found[0]}", "-map", "0:v", "-map", "0:a", "-c", "copy"]
-    clip = make(arguments, folder / "clip.mkv")
+    clip = make([*arguments, "-t", str(seconds + 1)], folder / "clip.mkv")
     return clip, f"{_length(clip):.0f} s of {found[0].name} (848x480, animation)"
 
 
@@ -38,6 +38,15 @@ def _length(path: Path) -> float:
     return float(json.loads(done.stdout)["format"]["duration"])
 
 
+def short_clip(folder: Path) -> tuple[Path, str]:
+    """A clip of a few s."""
+    found = real_clips()
+    if found:
+        return found[-1], f"{_length(found[-1]):.0f} s of {found[-1].name} (animation)"
+    made = make([*picture(6, "1280x720"), *tone(6), "-c:v", "libx264"], folder / "short.mkv")
+    return made, "6 s of a test picture, 1280x720"
+
+
 def different_copies(clip: Path, folder: Path, count: int) -> list[Path]:
     """Copies that play the same and differ in their bytes, by a title each."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -48,4 +57,4 @@ def different_copies(clip: Path, folder: Path, count: int) -> list[Path]:
     return copies
 
 
-__all__ = ["different_copies", "ffmpeg", "long_clip", "real_clips"]
+__all__ = ["different_copies", "ffmpeg", "long_clip", "real_clips", "short_clip"]

@@ -15,7 +15,7 @@ from tests.bench.table import Row, at_most
 from tools.media.converter import Converter, EncodeOptions
 from tools.media.encoding import encode_command
 
-_REPEATS = 5
+_REPEATS = 3
 
 
 def run() -> list[Row]:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench.clips import different_copies, long_clip
+from tests.bench.clips import different_copies, short_clip
 from tests.bench.measure import Busy
 from tests.bench.plant import Plant
 from tests.bench.table import Row, at_least
@@ -51,7 +51,7 @@ def run() -> list[Row]:
     """From the first encode until fewer videos are left than there are slots."""
     rows = []
     with tempfile.TemporaryDirectory() as name:
-        clip, data = long_clip(Path(name), 10.0)
+        clip, data = short_clip(Path(name))
         copies = different_copies(clip, Path(name) / "copies", _FOLDERS * _EACH)
         for slots in (1, 2):
             shares = _shares(Path(name) / str(slots), copies, slots)

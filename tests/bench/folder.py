@@ -16,12 +16,11 @@ import time
 from datetime import datetime
 from pathlib import Path
 
-from tests.bench.clips import different_copies, real_clips
+from tests.bench.clips import different_copies, short_clip
 from tests.bench.measure import ROOT, serving
 from tests.bench.plant import Plant, SleepingConverter, SlowHub
 from tests.bench.table import Row, at_least, at_most
 from tests.hub_server import TOKEN
-from tests.media import make, picture, tone
 from tools.core.folder import Folder
 from tools.core.queue_item import new_item
 from tools.media.converter import Converter, EncodeOptions
@@ -38,7 +37,8 @@ def run() -> list[Row]:
     rows = _rows("12 videos, each stage 1 s (simulated)", simulated, [_STAGE * _CLIPS] * _REPEATS, 3 * _STAGE * _CLIPS)
     with tempfile.TemporaryDirectory() as name:
         top = Path(name)
-        clips, data = _clips(top)
+        clip, data = short_clip(top)
+        clips = different_copies(clip, top / "A", _CLIPS)
         alone, size = _alone(clips[0], top)
         # The clips are equal, so one of them tells the rates at which a transfer takes as long as its conversion.
         rates = (clips[0].stat().st_size / alone, size / alone)
@@ -65,14 +65,6 @@ def _simulated() -> float:
         plant = Plant(Path(top), hub=SlowHub(_STAGE), converter=SleepingConverter(_STAGE))
         plant.put({f"A/ep {number:02}.mp4": b"%d" % number for number in range(_CLIPS)})
         return plant.run()
-
-
-def _clips(top: Path) -> tuple[list[Path], str]:
-    found = real_clips()
-    if found:
-        return different_copies(found[-1], top / "A", _CLIPS), f"{found[-1].name} (animation)"
-    made = make([*picture(8, "640x360"), *tone(8), "-c:v", "libx264"], top / "clip.mkv")
-    return different_copies(made, top / "A", _CLIPS), "8 s of a test picture, 640x360"
 
 
 def _alone(clip: Path, top: Path) -> tuple[float, int]:
