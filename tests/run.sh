@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Sets up what is missing, then lints, checks types and runs the tests: bash tests/run.sh [arguments of pytest]
+# Tests run side by side, since most wait more than they compute; -n 0 runs them one by one.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bash start_monitoring.sh --setup-only
@@ -27,5 +28,6 @@ failed=0
 "$python" -m mypy || failed=1
 .venv/bin/shellcheck start_monitoring.sh start_worker.sh tests/run.sh .ci/run deploy/*.sh || failed=1
 [ $failed = 0 ] || echo "a linter or the type checker failed, see above"
-"$python" -m pytest "$@" || failed=1
+cores=$(nproc)
+"$python" -m pytest -n $((cores < 8 ? cores + 1 : 8)) --dist worksteal "$@" || failed=1
 exit $failed
