@@ -1,5 +1,6 @@
 """The real programs under random kills, stops, hub restarts, hub faults, damaged files and new uploads, for as long as
-``SOAK_MINUTES`` says (default 30; ``SOAK_SEED`` the run): ``SOAK_MINUTES=60 bash tests/run.sh -n 0 -m slow -s -k soak``.
+``SOAK_MINUTES`` says (default 30; ``SOAK_SEED`` the run):
+``SOAK_MINUTES=60 bash tests/run.sh -n 0 -m slow -s -k soak``.
 
 What was done and found is printed at the end as JSON.
 """
