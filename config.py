@@ -132,6 +132,12 @@ def _scheduler(text: str) -> str:
     return text
 
 
+def _host(text: str) -> str:
+    if not re.fullmatch(r"[\w.-]+|[0-9a-fA-F]*(:[0-9a-fA-F]*){2,7}", text):
+        raise ValueError("an address of this machine, such as 10.0.0.5, without a port")
+    return text
+
+
 def _path(text: str) -> Path:
     if "\0" in text:
         raise ValueError("a path")
@@ -253,6 +259,12 @@ class ClusterSettings:
         "",
         "address of a Dask scheduler, such as tcp://10.0.0.5:8786; empty = this machine alone",
         _scheduler,
+    )
+    host: str = _setting(
+        "CLUSTER_HOST",
+        "",
+        "where this machine's scheduler or worker listens; empty = 127.0.0.1, a worker where it reaches the scheduler",
+        _host,
     )
     tls_ca: Path | None = _setting(
         "CLUSTER_TLS_CA", None, "PEM file of the authority whose certificates a cluster trusts", _path, shown=""

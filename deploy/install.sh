@@ -197,6 +197,9 @@ next_steps() {
     say "  token and datasets 令牌和数据集  sudo install -m 600 -o $user -g $group /dev/null \"$project/.env\" && sudo -e \"$project/.env\""
   fi
   local names="${units[*]%.service}"
+  if [[ $names == *scheduler* ]]; then
+    say "  address 监听地址  CLUSTER_HOST=ADDRESS in \"$project/.env\"; without it no other machine reaches the scheduler 否则仅限本机"
+  fi
   say "  start 启动     sudo systemctl enable --now $names"
   say "  state 状态     systemctl status $names"
   say "  log 日志       journalctl -u ${names##* } -f    tail -F \"$log_dir/processing.log\""

@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="scheduler.py", description="Bring a cluster's processor and workers together."
     )
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine alone)")
+    config.add_other_name(parser, "--host", "CLUSTER_HOST", "address to listen at; the same as --cluster-host")
     parser.add_argument("--port", type=port, default=8786, help="port (default 8786)")
     config.add_flags(parser, "cluster", "paths")
     parsed = parser.parse_args(argv)
@@ -41,14 +41,15 @@ def main(argv: list[str] | None = None) -> int:
     except config.ConfigError as exc:
         print(f"{parser.prog}: {exc}", file=sys.stderr)
         return 2
+    host = settings.cluster.host or "127.0.0.1"
     try:
         need_cluster_packages()
-        return asyncio.run(_run(settings, parsed.host, parsed.port))
+        return asyncio.run(_run(settings, host, parsed.port))
     except PipelineError as exc:
         print(f"{parser.prog}: {exc}", file=sys.stderr)
     except (OSError, ValueError, RuntimeError) as exc:  # Dask tells by the second what the first was
         why = exc.__cause__ or exc
-        print(f"{parser.prog}: can't listen on {parsed.host}:{parsed.port}: {why}", file=sys.stderr)
+        print(f"{parser.prog}: can't listen on {host}:{parsed.port}: {why}", file=sys.stderr)
     return 1
 
 

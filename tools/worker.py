@@ -49,8 +49,8 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="worker.py", description="Convert videos for a cluster's processor.")
     config.add_other_name(parser, "--scheduler", "CLUSTER", "address of the scheduler; the same as --cluster")
     parser.add_argument("--name", default=socket.gethostname(), help="name in --status (default: the host's)")
-    parser.add_argument("--host", help="address to listen on (default: the one that reaches the scheduler)")
-    parser.add_argument("--port", type=port, default=0, help="port to listen on (default: any)")
+    config.add_other_name(parser, "--host", "CLUSTER_HOST", "address to listen at; the same as --cluster-host")
+    parser.add_argument("--port", type=port, default=0, help="port to listen at (default: any)")
     parser.add_argument("--keep-results", action="store_true", help="do not sweep what an earlier run left on disk")
     config.add_flags(parser, "cluster", "hub", "processor", "encode", "paths")
     parsed = parser.parse_args(argv)
@@ -83,7 +83,7 @@ def _work(settings: config.Settings, parsed: argparse.Namespace) -> int:
     scheduler = settings.cluster.scheduler
     post = wire.Post(
         scheduler=scheduler,
-        host=parsed.host or wire.way_to(scheduler),
+        host=settings.cluster.host or wire.way_to(scheduler),
         port=parsed.port,
         secured=wire.security(certificates(settings)),
         folder=top / "dask",

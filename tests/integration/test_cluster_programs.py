@@ -62,6 +62,7 @@ def bare(top: Path) -> str:
         ("worker.py", ["--scheduler", "tcp://10.0.0.5:99999"], "CLUSTER='tcp://10.0.0.5:99999'"),
         ("worker.py", ["--scheduler", "tls://10.0.0.5:8786"], "CLUSTER_TLS_CA"),
         ("worker.py", ["--port", "99999"], "is no port"),
+        ("worker.py", ["--host", "10.0.0.5:8786"], "CLUSTER_HOST='10.0.0.5:8786'"),
         ("scheduler.py", ["--port", "many"], "is no port"),
     ],
 )
@@ -115,11 +116,14 @@ def test_worker_that_can_not_work_says_why_in_one_line(
 
 @needs_dask
 def test_port_that_is_taken_is_one_line(hub: RunningHub, tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
+    dotenv = tmp_path / "dotenv"
+    dotenv.write_text("CLUSTER_HOST=127.0.0.2\n", encoding="utf-8")
+    with socket.create_server(("127.0.0.2", 0)) as taken:
         port = taken.getsockname()[1]
-        done = run_program("scheduler.py", "--port", str(port), env=environment(hub, tmp_path))
+        env = environment(hub, tmp_path, ANIMATION_DOTENV=str(dotenv))
+        done = run_program("scheduler.py", "--port", str(port), env=env)
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith(f"scheduler.py: can't listen on 127.0.0.1:{port}: ")
+    assert done.stderr.splitlines()[-1].startswith(f"scheduler.py: can't listen on 127.0.0.2:{port}: ")
     assert "Traceback" not in done.stderr
 
 
@@ -179,7 +183,12 @@ def test_video_goes_through_a_cluster_secured_by_tls(hub: RunningHub, tmp_path: 
     env = environment(hub, tmp_path, CLUSTER=address, ANIMATION_DOTENV=str(dotenv), **ours)
     del env["MODELSCOPE_API_TOKEN"]
     dotenv.write_text(f"MODELSCOPE_API_TOKEN={hub.token}\n", encoding="utf-8")
-    worker_env = {**env, "LOG_DIR": str(tmp_path / "worker_log"), "WORK_DIR": str(tmp_path / "worker_work")}
+    worker_env = {
+        **env,
+        "CLUSTER_HOST": "127.0.0.3",
+        "LOG_DIR": str(tmp_path / "worker_log"),
+        "WORK_DIR": str(tmp_path / "worker_work"),
+    }
     work, log = tmp_path / "worker_work/worker/work", tmp_path / "worker_log/processing.log"
     left = work / "videos" / video_key("an old folder", _file("old")) / "source.mp4"
     left.parent.mkdir(parents=True)
@@ -199,7 +208,7 @@ def test_video_goes_through_a_cluster_secured_by_tls(hub: RunningHub, tmp_path: 
         port = address.rpartition(":")[2]
         scheduler = started("scheduler.py", "--port", port, env=env)
         worker = started("worker.py", "--name", "real", env=worker_env)
-        until(logged("works for the scheduler at tls://127.0.0.1:"), lambda: (log.exists() and log.read_text()) or "")
+        until(logged("as tls://127.0.0.3:"), lambda: (log.exists() and log.read_text()) or "")
         assert not left.exists(), "what another life left is swept"
         second = run_program("worker.py", env=worker_env)
         assert second.returncode == 1
@@ -209,9 +218,9 @@ def test_video_goes_through_a_cluster_secured_by_tls(hub: RunningHub, tmp_path: 
         assert at is not None
         for one in (address, at.group(1)):
             assert [answered(one, shown) for shown in ({}, others, ours)] == [False, False, True]
-        for process in (scheduler, worker):
-            heard = listening(process.pid)
-            assert heard and all(place.startswith("0100007F:") for place in heard), heard
+        for process, place in ((scheduler, "0100007F"), (worker, "0300007F")):
+            heard = {at.partition(":")[0] for at in listening(process.pid)}
+            assert place in heard and heard <= {place, "0100007F"}, heard
         doctor = run_program("doctor.py", env=env).stdout
         assert f"OK       scheduler    {address} answers" in doctor and f"workers      1: {at.group(1)};" in doctor
 

@@ -124,6 +124,7 @@ def test_machine_of_a_cluster_gets_the_units_of_its_part_alone(project: Path, tm
         assert (
             found == set(units) and f"enable --now {' '.join(name.removesuffix('.service') for name in units)}" in said
         )
+        assert ("CLUSTER_HOST=ADDRESS" in said) == (flag == "--scheduler")
         assert_clean([stage / "etc/systemd/system" / name for name in units])
         assert script(project, "uninstall.sh", "--root", str(stage)).returncode == 0
         assert not list(stage.rglob("*.service"))
