@@ -27,7 +27,8 @@ class Fault:
     ``times`` suffer ``kind``:
 
     status:NNN | html | unsuccess[:CODE] | empty | short | twice (entries) | repeat (page 1) | junk
-    reset | hang | lost (done, unanswered) | late:S (unanswered, done S s later) | slow:S | truncated | corrupt
+    reset | cut:N (the same once it has read N bytes of the body) | hang
+    lost (done, unanswered) | late:S (unanswered, done S s later) | slow:S | truncated | corrupt
     trickle:B (bytes each 0.1 s) | expired (the link to the storage that it gives is refused there)
     """
 
@@ -142,6 +143,11 @@ class _Faulty:
             raise ConnectionResetError("answer dropped by the test")
         elif kind == "truncated":
             await self._app(scope, receive, _Truncating(send))
+        elif kind == "cut":
+            got = 0
+            while got < int(value):
+                got += len((await receive()).get("body", b""))
+            raise ConnectionResetError("connection dropped by the test in mid-body")
         elif kind == "reset":
             raise ConnectionResetError("connection dropped by the test")
         elif kind == "repeat":

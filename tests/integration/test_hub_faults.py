@@ -240,7 +240,7 @@ def test_server_that_wants_to_be_left_alone_for_hours_is_not_waited_for_here(
 # --- transfers -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["status:500", "reset", "lost", "status:429", "unsuccess", "hang"])
+@pytest.mark.parametrize("kind", ["status:500", "reset", "cut:100000", "lost", "status:429", "unsuccess", "hang"])
 def test_blob_upload_that_breaks_is_sent_again(hub: RetryingHub, server: RunningHub, tmp_path: Path, kind: str) -> None:
     source = tmp_path / "result.mkv"
     source.write_bytes(CONTENT)

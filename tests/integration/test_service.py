@@ -98,6 +98,33 @@ def calm(tmp_path: Path) -> Path:
     return log_dir
 
 
+_WATCHED = """
+import runpy, sys
+def note(event, arguments):
+    if event.startswith(("socket.", "subprocess.", "os.exec", "os.posix_spawn", "os.remove", "os.rename", "os.mkdir")):
+        print("DID", event)
+    elif event == "open" and isinstance(arguments[0], str):
+        print("OPENED", arguments[1], arguments[0])
+sys.addaudithook(note)
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def test_check_reads_the_state_files_alone(calm: Path) -> None:
+    """No hub, no other program, nothing written: watched by an audit hook of the interpreter."""
+    (calm / "processing.log").write_text("x", encoding="utf-8")
+    program = [str(config.ROOT / "tools" / "health.py"), "--log-dir", str(calm), "--work-dir", str(calm), *ALL_WELL]
+    done = subprocess.run(["python3", "-B", "-c", _WATCHED, *program], capture_output=True, text=True, check=True)
+    lines = done.stdout.splitlines()
+    assert any(line.startswith("OK - ") for line in lines), done.stdout
+    assert {line for line in lines if line.startswith("DID ")} <= {"DID socket.gethostname"}
+    opened = [line.split(" ", 2)[1:] for line in lines if line.startswith("OPENED ")]
+    assert not [name for mode, name in opened if set(mode) & set("wax+")]
+    wanted = {"monitor_state.json", "progress.json", "processing_queue.json", ".monitor.pid", ".processor.pid"}
+    assert {Path(name).name for _, name in opened if name.startswith(str(calm))} == wanted
+
+
 def test_check_warns_of_failed_items_and_of_a_pause(calm: Path) -> None:
     assert check(calm)[0] == 0
     item = QueueItem(folder="番剧", hash="h", file_count=1, total_size=9, added_time="2024-01-01T00:00:00")
