@@ -1,5 +1,7 @@
 """Which worker gets a video, and whose word on it counts: the processor's view of a cluster, without a cluster."""
 
+import importlib.metadata
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -188,6 +190,13 @@ def test_terms_compare_what_must_be_the_same_and_tell_what_may_differ() -> None:
     assert objections(here, type(here)(**{**_values(here), "python": "2.7.1"}))
     other = type(here)(**{**_values(here), "ffmpeg": "4.4"})
     assert not objections(here, other) and "4.4" in remarks(here, other, "x", "x")[0]
+
+
+def test_upgrade_of_the_files_does_not_make_a_running_program_a_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = versions_here()
+    monkeypatch.setattr(Path, "read_bytes", lambda path: b"a newer version")
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "a newer version")
+    assert versions_here() == before
 
 
 def _values(versions: Any) -> dict[str, str]:

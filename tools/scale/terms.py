@@ -5,7 +5,7 @@ The token is no part of it: each worker has its own.
 """
 
 import hashlib
-import importlib.metadata
+import importlib
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -15,7 +15,6 @@ from typing import Any
 from tools.media.encoding import EncodeOptions
 
 _PACKAGES = ("dask", "distributed")
-_ROOT = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,19 +62,20 @@ class Terms:
         )
 
 
-def versions_here(ffmpeg: str = "") -> Versions:
-    """Of this process."""
-    dask, distributed = (importlib.metadata.version(name) for name in _PACKAGES)
-    return Versions(
-        python=platform.python_version(), dask=dask, distributed=distributed, code=_code_digest(), ffmpeg=ffmpeg
-    )
-
-
-def _code_digest() -> str:
+def _code_digest(root: Path) -> str:
     digest = hashlib.sha256()
-    for path in sorted(_ROOT.rglob("*.py")):
-        digest.update(str(path.relative_to(_ROOT)).encode() + b"\0" + path.read_bytes())
+    for path in sorted(root.rglob("*.py")):
+        digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:12]
+
+
+_CODE = _code_digest(Path(__file__).resolve().parent.parent)  # as it was loaded: an upgrade may come while this runs
+
+
+def versions_here(ffmpeg: str = "") -> Versions:
+    """Of this process, whatever was installed since it began."""
+    dask, distributed = (str(importlib.import_module(name).__version__) for name in _PACKAGES)
+    return Versions(python=platform.python_version(), dask=dask, distributed=distributed, code=_CODE, ffmpeg=ffmpeg)
 
 
 def objections(here: Versions, asked: Versions) -> list[str]:
