@@ -228,6 +228,20 @@ def test_killed_processor_resumes_and_takes_over_what_is_under_way(site: Site) -
     assert site.encoded("w1", "w2") == Counter(f"video-{n}" for n in "1234")
 
 
+def test_stopped_processor_ends_the_jobs_of_its_workers_and_leaves_the_item_pending(site: Site) -> None:
+    site.queue(**videos("1", "2", "3"))
+    site.worker("w1", "--seconds", "60")
+    site.worker("w2", "--seconds", "60")
+    site.processor(MAX_ATTEMPTS="1")
+    site.wait(lambda: len(site.encoded("w1", "w2")) == 2, "both encode")
+    began = time.monotonic()
+    assert end(site.processes["processor"]) == 0
+    assert time.monotonic() - began < 10
+    assert site.item()["status"] == "pending" and not site.item()["quarantined"]
+    assert not [*children_working_in(site.top / "w1"), *children_working_in(site.top / "w2")], "an encode goes on"
+    assert not site.published() and "error" not in site.log("processor").lower()
+
+
 @pytest.mark.parametrize("fault", ["broken", pytest.param("full", marks=pytest.mark.slow)])
 def test_bad_worker_is_left_out_and_uses_up_no_attempt(site: Site, fault: str) -> None:
     site.queue(**videos("1", "2", "3", "4", "5", "6"))
