@@ -13,7 +13,7 @@ from tests.bench.table import machine, table
 
 NAMES = (
     *("poll", "detection", "queue_file", "idle", "conversion", "folder", "big_file", "cores", "growth"),
-    *("quality",),
+    *("quality", "cluster"),
 )
 
 

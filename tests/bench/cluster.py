@@ -142,12 +142,12 @@ def run() -> list[Row]:
         at_most("two workers : one", data, [two / one], 0.55, "×", f"{two / one:.3f} × ({two:.2f} : {one:.2f} s)"),
         at_most("a video of one worker, beyond its encode", data, [1000 * (one - 16) / 16], 50, "ms"),
     ]
-    return rows + simulation(_WORKERS, _FOLDERS, _VIDEOS, 0.5)
+    return rows + simulation(_WORKERS, _FOLDERS, _VIDEOS, 0.4)
 
 
 def simulation(workers: int, folders: int, videos: int, seconds: float) -> list[Row]:
     """Rows about the processor."""
-    resting = in_process(simulated, workers, 10 * workers // videos + 1, videos, 1e6, 20.0)
+    resting = in_process(simulated, workers, 10 * workers // videos + 1, videos, 1e6, 15.0)
     share = resting.value["cpu"] / resting.value["wall"]
     whole = in_process(simulated, workers, folders, videos, seconds)
     count, found = folders * videos, whole.value
@@ -164,7 +164,7 @@ def simulation(workers: int, folders: int, videos: int, seconds: float) -> list[
             f"{count / found['wall']:.0f}/s; slots busy {100 * found['busy']:.0f} % of {found['wall']:.0f} s",
         ),
         Row("one processor: CPU a video", data, 1, f"{1000 * each:.1f} ms"),
-        Row("one processor: memory", data, 1, f"{whole.peak / 1e6:.0f} MB"),
+        Row("one processor: peak memory, with the simulated hub and workers", data, 1, f"{whole.peak / 1e6:.0f} MB"),
         at_most("one processor: CPU by reports alone", f"{workers} workers", [100 * share], 25, "% of a core"),
         at_most(
             f"one processor: CPU at {_REAL:g} s a video",
