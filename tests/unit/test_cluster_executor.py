@@ -228,6 +228,17 @@ def test_end_of_the_way_to_a_job_is_a_result(bench: Bench, news: Exception, outc
     assert bench.outcomes() == [(job.attempt_id, outcome)]
 
 
+def test_job_that_its_worker_does_not_name_for_long_comes_back(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tools.scale.cluster._UNKNOWN", 0.6)
+    bench.join("a")
+    known, unknown = bench.run("1"), bench.run("2")
+    deadline = time.monotonic() + 1.5
+    while time.monotonic() < deadline:
+        bench.line.hear("a", known)
+        time.sleep(0.05)
+    assert bench.outcomes() == [(unknown.attempt_id, Outcome.STOPPED)]
+
+
 def test_dead_worker_gives_back_each_job_once(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     bench.join("a")
     first, second = bench.run("1"), bench.run("2")

@@ -163,7 +163,7 @@ class Desk:
             for key in set(keys) - self._going.keys():
                 self._parts.workspace.remove(key)
             if not self._going and not self._parts.workspace.held():
-                self._jobs.rest()
+                self._parts.workspace.clear()  # also the empty folders of items
 
     def leave(self, timeout: float) -> None:
         """End all jobs: the worker is being stopped."""

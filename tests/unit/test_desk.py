@@ -1,0 +1,191 @@
+"""What a worker does with jobs, wishes and take-overs, and what it tells of itself: in an event loop, without Dask."""
+
+import asyncio
+import contextlib
+import functools
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import cluster
+from tests.fakes import MemoryHub
+from tools.core.errors import HubForbidden
+from tools.core.folder import RemoteFile
+from tools.core.planning import VideoJob
+from tools.scale.desk import Desk
+from tools.scale.terms import Terms
+from tools.stages.port import JobPort, Worker
+from tools.stages.video_job import JobResult, Outcome
+from tools.stages.workspace import video_key
+from tools.state.progress import JobProgress
+
+
+@dataclass(slots=True)
+class Site:
+    """A desk whose jobs encode until ``go``; ``ran`` and ``said`` tell of them."""
+
+    folder: Path
+    go: threading.Event = field(default_factory=threading.Event)
+    ran: list[str] = field(default_factory=list)
+    said: list[dict[str, Any]] = field(default_factory=list)
+    stage: str = "encode"
+
+    @contextlib.asynccontextmanager
+    async def desk(self) -> AsyncIterator[Desk]:
+        made = cluster.desk("w", self.folder, self._run)
+        reporting = asyncio.create_task(made.report_always("tcp://here", self.said.append))
+        await asyncio.sleep(0)
+        try:
+            yield made
+        finally:
+            self.go.set()
+            await asyncio.to_thread(made.leave, 5)
+            reporting.cancel()
+
+    def _run(self, job: VideoJob, parts: Worker, port: JobPort) -> JobResult:
+        self.ran.append(job.attempt_id)
+        port.note("encoding")
+        port.show(JobProgress(folder=job.folder, video=job.source.path, stage=self.stage))
+        while not self.go.wait(0.005):
+            if port.stop.is_set():
+                return JobResult(job, Outcome.STOPPED)
+        return JobResult(job, Outcome.STORED, {"size": 1})
+
+    def stages(self) -> dict[str, str]:
+        """By attempt, as it said last."""
+        jobs = next(said["jobs"] for said in reversed(self.said) if "jobs" in said)
+        return {job["attempt_id"]: job.get("stage", "") for job in jobs}
+
+
+def attempt(number: int, name: str = "1") -> VideoJob:
+    source = RemoteFile(f"A/{name}", 1, "")
+    return VideoJob(f"id-{number}", number, "A", "me/in", "c", source, "me/out", "x.mkv")
+
+
+async def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.005)
+
+
+def _names(site: Site, attempt_id: str) -> bool:
+    return attempt_id in site.stages()
+
+
+def in_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Run a test in an event loop of its own."""
+
+    @functools.wraps(test)
+    def run(*given: Any, **named: Any) -> None:
+        asyncio.run(test(*given, **named))
+
+    return run
+
+
+@in_loop
+async def test_newer_attempt_takes_over_what_is_under_way_and_may_end_it(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    async with site.desk() as desk:
+        first = asyncio.create_task(desk.work(attempt(1)))
+        await until(lambda: site.stages() == {"id-1": "encode"})
+        second = asyncio.create_task(desk.work(attempt(2)))
+        assert (await first).outcome is Outcome.STOPPED
+        await until(lambda: site.stages() == {"id-2": "encode"})
+        desk.withdraw(["id-1"])  # of an attempt that is no more
+        await asyncio.sleep(0.05)
+        assert not second.done()
+        desk.withdraw(["id-2"])
+        result = await second
+        assert (result.job.attempt_id, result.outcome, site.ran) == ("id-2", Outcome.STOPPED, ["id-1"])
+
+
+@in_loop
+async def test_attempt_that_took_over_gets_the_result_as_its_own(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    async with site.desk() as desk:
+        for number in (1, 2):
+            last = asyncio.create_task(desk.work(attempt(number)))
+            await until(functools.partial(_names, site, f"id-{number}"))
+        site.go.set()
+        result = await last
+        assert (result.job.attempt_id, result.outcome, site.ran) == ("id-2", Outcome.STORED, ["id-1"])
+        assert site.stages() == {}
+
+
+@in_loop
+async def test_result_that_nobody_waits_for_is_told_as_late(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    async with site.desk() as desk:
+        waiting = asyncio.create_task(desk.work(attempt(1)))
+        await until(lambda: site.stages() == {"id-1": "encode"})
+        waiting.cancel()
+        site.go.set()
+        await until(lambda: any(said.get("late") == "id-1" and said["video"] == "A/1" for said in site.said))
+
+
+@in_loop
+async def test_what_is_under_way_is_not_deleted(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    keys = [video_key("A", attempt(1, name).source) for name in ("1", "2")]
+    files = [tmp_path / "videos" / key / "source.mp4" for key in keys]
+    for file in files:
+        file.parent.mkdir(parents=True)
+        file.write_bytes(b"x")
+    async with site.desk() as desk:
+        work = asyncio.create_task(desk.work(attempt(1)))
+        await until(lambda: site.ran)
+        desk.forget(keys)
+        assert [file.exists() for file in files] == [True, False]
+        site.go.set()
+        await work
+        desk.forget(keys)
+        assert not files[0].exists() and not list(tmp_path.iterdir()), "where nothing is left, nothing stays"
+
+
+@pytest.mark.parametrize("stage", ["encode", "verify", "download"])
+@in_loop
+async def test_stage_is_the_later_one_of_note_and_progress(tmp_path: Path, stage: str) -> None:
+    site = Site(tmp_path, stage=stage)
+    async with site.desk() as desk:
+        work = asyncio.create_task(desk.work(attempt(1)))
+        await until(lambda: site.stages() == {"id-1": "verify" if stage == "verify" else "encode"})
+        site.go.set()
+        await work
+
+
+@in_loop
+async def test_worker_that_is_stopped_says_so_and_ends_its_jobs(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    async with site.desk() as desk:
+        work = asyncio.create_task(desk.work(attempt(1)))
+        await until(lambda: site.ran)
+        await asyncio.to_thread(desk.leave, 5)
+        assert (await work).outcome is Outcome.STOPPED
+        await until(lambda: site.said[-1].get("leaving"))
+
+
+def test_token_that_the_hub_refuses_is_read_anew_at_the_next_greeting(tmp_path: Path) -> None:
+    pytest.importorskip("distributed", reason="requirements-cluster.txt is not installed")
+
+    class Refusing(MemoryHub):
+        def whoami(self) -> str:
+            raise HubForbidden("refused")
+
+    made = cluster.desk("w", tmp_path, lambda job, parts, port: JobResult(job, Outcome.STORED, {}))
+    hubs: list[Any] = [Refusing(), MemoryHub()]
+    outfits = []
+
+    def outfit(terms: Terms) -> Any:
+        outfits.append(terms)
+        return hubs.pop(0), cluster.NoConverter()
+
+    made._outfit = outfit
+    for _ in range(3):
+        made.greet(cluster.terms())
+    assert len(outfits) == 2, "new terms, the refusal, and nothing more"
