@@ -5,6 +5,7 @@ each, so many folders of so many videos each, each video so many seconds in the 
 """
 
 import json
+import math
 import sys
 import tempfile
 import threading
@@ -152,7 +153,7 @@ def simulation(workers: int, folders: int, videos: int, seconds: float) -> list[
     whole = in_process(simulated, workers, folders, videos, seconds)
     count, found = folders * videos, whole.value
     data = f"{workers} simulated workers, {folders} folders of {videos} videos"
-    needed = workers / _REAL
+    needed = math.ceil(10 * workers / _REAL) / 10
     each = found["cpu"] / count
     return [
         at_least(
@@ -168,7 +169,7 @@ def simulation(workers: int, folders: int, videos: int, seconds: float) -> list[
         at_most("one processor: CPU by reports alone", f"{workers} workers", [100 * share], 25, "% of a core"),
         at_most(
             f"one processor: CPU at {_REAL:g} s a video",
-            f"{workers} workers, {needed:.1f} videos/s: of the two rows above",
+            f"{workers} workers, {needed:g} videos/s: of the two rows above",
             [100 * (share + needed * each)],
             25,
             "% of a core",

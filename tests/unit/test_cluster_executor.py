@@ -34,6 +34,7 @@ class ScriptedLine:
         self.sent: dict[str, tuple[VideoJob, str]] = {}
         self.asked: list[tuple[str, Any]] = []
         self.dials = 0
+        self.against: list[str] = []
         self.up = True
         self._numbers = iter(range(10**6))
         self._answers: dict[str, asyncio.Future[object]] = {}
@@ -63,7 +64,7 @@ class ScriptedLine:
 
     async def call(self, address: str, function: Callable[..., Any], argument: Any) -> Any:
         self.asked.append((function.__name__, argument))
-        return [] if function is desk.greet else None
+        return self.against if function is desk.greet else None
 
     def hear(self, name: str, *jobs: VideoJob, stage: str = "encode", **more: Any) -> None:
         told = [{"attempt_id": j.attempt_id, "key": video_key(j.folder, j.source), "stage": stage} for j in jobs]
@@ -202,6 +203,28 @@ def test_what_no_item_needs_is_deleted_where_it_lies_once_it_is_heard_of(bench: 
     bench.executor.forget("B")
     bench.line.hear("a", held={kept: True})
     bench.wait(lambda: ("forget", [kept]) in bench.line.asked)
+
+
+def test_result_of_a_video_that_is_submitted_again_is_not_deleted(bench: Bench) -> None:
+    bench.join("a")
+    bench.executor.sweep(["A"])
+    bench.executor.forget("A", RemoteFile("A/1", 1, ""))
+    bench.executor.forget("A", RemoteFile("A/2", 1, ""))
+    again = bench.run("1")
+    bench.line.answer(again, stored(again))
+    bench.wait(lambda: bench.results)
+    kept, gone = (video_key("A", RemoteFile(f"A/{name}", 1, "")) for name in ("1", "2"))
+    bench.line.hear("a", held={kept: True, gone: True})
+    bench.wait(lambda: ("forget", [gone]) in bench.line.asked)
+
+
+def test_worker_that_can_not_work_is_not_asked_again_and_again(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    bench.line.against = ["dask 1 here, 2 at the processor"]
+    bench.line.hear("a")
+    bench.wait(lambda: [worker.state for worker in bench.executor.workers()] == ["refused"])
+    time.sleep(0.6)  # two looks
+    assert bench.line.asked == [("greet", TERMS.as_json())] and bench.executor.free() == 0
+    assert caplog.text.count("worker a gets no work: dask 1 here, 2 at the processor") == 1
 
 
 def test_nothing_is_deleted_before_it_is_known_which_items_live(bench: Bench) -> None:

@@ -149,6 +149,17 @@ def test_same_process_under_a_new_address_keeps_its_record() -> None:
     assert again is not None and again.state(1) is State.LEFT_OUT and len(roster.members()) == 2
 
 
+def test_worker_that_came_back_is_shown_once_and_one_that_is_gone_for_a_while() -> None:
+    roster, members = with_members("a", "b")
+    for member in members:
+        member.gone = True
+    roster.report(said("a", address="tcp://other", life="next"), 1.0, 1.0)
+    roster.forget_old(300.0)
+    assert [(one.name, one.state) for one in roster.shown(1.0)] == [("a", "new"), ("b", "gone")]
+    roster.forget_old(700.0)
+    assert [one.name for one in roster.shown(1.0)] == ["a"]
+
+
 def test_death_counts_for_the_video_in_the_encoder_alone() -> None:
     roster, (a,) = with_members("a")
     roster.report(said("a", 1, jobs=[{"attempt_id": "id-1", "key": key("1"), "stage": "encode"}]), 0.0, 0.0)

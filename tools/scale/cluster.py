@@ -123,7 +123,6 @@ class ClusterExecutor:
         self._forgotten: set[str] = set()
         self._line: Line | None = None
         self._trouble: str | None = f"the scheduler at {scheduler} was not reached yet"
-        self._told: dict[str, State] = {}
         self._settled = 0.0
         self._last_submit = 0.0
         self._background: set[asyncio.Task[None]] = set()
@@ -370,9 +369,9 @@ class ClusterExecutor:
 
     def _tell(self, member: Member, state: State) -> None:
         """Say once when a worker comes, falls silent, is left out."""
-        before, self._told[member.life] = self._told.get(member.life), state
-        if before is state:
+        if member.told is state:
             return
+        member.told = state
         if state is State.READY:
             log.info("worker %s works with %d slots", member.name, member.slots)
         elif state is State.SILENT:

@@ -33,9 +33,9 @@ class State(Enum):
 
 @dataclass(slots=True)
 class Member:
-    """One worker process. ``life`` is new at each of its starts; ``running`` our attempts there, oldest first;
-    ``held`` the videos that have something on its disk, and whether that is a whole result; ``begun`` those that cost
-    it less than others: under way there, or a whole result."""
+    """One worker process. ``life`` is new at each of its starts; ``told`` its state as the log says it; ``running`` our
+    attempts there, oldest first; ``held`` the videos that have something on its disk, and whether that is a whole
+    result; ``begun`` those that cost it less than others: under way there, or a whole result."""
 
     life: str
     name: str
@@ -46,6 +46,7 @@ class Member:
     silence: float = SILENCE
     number: int = -1
     ask_at: float = 0.0
+    told: State | None = None
     greeted: bool = False
     refused: str | None = None
     leaving: bool = False
@@ -117,7 +118,7 @@ class Roster:
         new = Member(life, str(said["name"]), address, int(said["slots"]), now, wall, self._silence)
         for old_address, old in list(self._members.items()):
             if old.life == life:
-                new.number, new.streak, new.benches = old.number, old.streak, old.benches
+                new.number, new.told, new.streak, new.benches = old.number, old.told, old.streak, old.benches
                 new.left_out_until, new.cause, new.trouble = old.left_out_until, old.cause, old.trouble
             if old.life == life or (old.name == new.name and old.gone):
                 del self._members[old_address]

@@ -176,6 +176,8 @@ async def dial(address: str, secured: Security, heard: Heard, lost: Lost) -> Asy
 
 async def crew(address: str, secured: Security) -> list[str]:
     """The addresses of the workers that the scheduler has now. Raises OSError where it does not answer."""
+    parts = urlsplit(address)
+    socket.create_connection((parts.hostname or "", parts.port or 0), _CONNECT).close()  # Dask would hide the cause
     async with dial(address, secured, lambda said: None, lambda worker, how: None) as line:
         return sorted(await line.workers())
 
