@@ -1,11 +1,12 @@
 """A file of 2 GiB from and to the embedded hub, beside ``curl`` on the same hub."""
 
 import hashlib
-import shutil
+import os
 import statistics
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -87,11 +88,11 @@ def run() -> list[Row]:
             for way, ours, theirs in (("download", ours_down, curl_down), ("upload", ours_up, curl_up)):
                 shares, peaks, flat, speeds = [], [], [], []
                 for _ in range(_REPEATS):
-                    with _hub(big, rate) as (endpoint, folder):
+                    with _hub(big, way, rate) as (endpoint, folder):
                         other = in_process(theirs, endpoint, folder, *big[1:])
-                    with _hub(big, rate) as (endpoint, folder):
+                    with _hub(big, way, rate) as (endpoint, folder):
                         used = in_process(ours, endpoint, folder, *big[1:])
-                    with _hub(small, rate) as (endpoint, folder):
+                    with _hub(small, way, rate) as (endpoint, folder):
                         flat.append(in_process(ours, endpoint, folder, *small[1:]).peak)
                     shares.append(other.wall / used.wall)
                     peaks.append(used.peak)
@@ -114,12 +115,14 @@ def _file(path: Path, size: int) -> tuple[Path, int, str]:
             piece = hashlib.shake_128(number.to_bytes(8, "big")).digest(1 << 20)
             stream.write(piece)
             digest.update(piece)
+    long_ago = time.time() - 3600  # the hub leaves alone what somebody may still be writing
+    os.utime(path, (long_ago, long_ago))
     return path, size, digest.hexdigest()
 
 
 @contextmanager
-def _hub(file: tuple[Path, int, str], rate: float) -> Iterator[tuple[str, str]]:
-    """A hub whose input dataset holds the file, and a folder whose workspace holds it as a result."""
+def _hub(file: tuple[Path, int, str], way: str, rate: float) -> Iterator[tuple[str, str]]:
+    """A hub whose input dataset holds the file, or one without it and a folder whose workspace holds it as a result."""
     with tempfile.TemporaryDirectory() as name:
         top, (path, size, sha256) = Path(name), file
         source = top / "hub" / "datasets" / "me" / "in" / "A" / "big.mp4"
@@ -127,8 +130,7 @@ def _hub(file: tuple[Path, int, str], rate: float) -> Iterator[tuple[str, str]]:
         (top / "hub" / "datasets" / "me" / "out").mkdir()
         result = Workspace(top / "work", 0).result_file("A", _job(size, sha256).source)
         result.parent.mkdir(parents=True)
-        for target in (source, result):
-            target.hardlink_to(path)
+        (source if way == "download" else result).hardlink_to(path)
         with serving(
             "tests.bench.slow_hub", "--root", str(top / "hub"), "--down", str(rate), "--up", str(rate)
         ) as port:
@@ -136,4 +138,3 @@ def _hub(file: tuple[Path, int, str], rate: float) -> Iterator[tuple[str, str]]:
             # The hub hashes what it finds at the first look.
             curl("/dev/null", f"{endpoint}/api/v1/datasets/me/in/repo/tree?Revision=master&Recursive=True")
             yield endpoint, name
-        shutil.rmtree(top / "work")
