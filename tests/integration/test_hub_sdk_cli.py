@@ -22,12 +22,10 @@ def hub(tmp_path: Path) -> Iterator[RunningHub]:
 
 
 @pytest.fixture
-def api(hub: RunningHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """As users have it: with its own retries, which our client takes away in this process."""
-    from modelscope_hub import HubApi, _download
+def api(hub: RunningHub, tmp_path: Path) -> Any:
+    from modelscope_hub import HubApi
     from modelscope_hub.config import HubConfig
 
-    monkeypatch.setattr(_download, "DOWNLOAD_RETRY_TIMES", 5)
     return HubApi(
         HubConfig(endpoint=hub.endpoint, token=hub.token, cache_dir=tmp_path / "cache", config_dir=tmp_path / "home")
     )

@@ -285,8 +285,9 @@ def _tame(stall: float) -> None:
 
 
 def _partial_file(target: Path) -> Path:
-    """Where a download grows: not beside a name of 255 bytes with something added to it, which no disk can hold."""
-    return target.with_name(".incomplete")
+    """Where a download grows: a name of its own, and not the target's with something added, which may have 255 bytes
+    already."""
+    return target.with_name(f".{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]}.incomplete")
 
 
 def _plain(exc: Exception) -> str:
