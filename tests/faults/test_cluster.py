@@ -72,8 +72,8 @@ class Site:
     def worker(self, name: str, *arguments: str, **more: str) -> subprocess.Popen[bytes]:
         return self._program(name, "worker", "--name", name, *arguments, **more)
 
-    def processor(self, **more: str) -> subprocess.Popen[bytes]:
-        return self._program("processor", "processor", **more)
+    def processor(self, *arguments: str, **more: str) -> subprocess.Popen[bytes]:
+        return self._program("processor", "processor", *arguments, **more)
 
     def _program(self, name: str, *arguments: str, **more: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "tests.cluster_programs", *arguments]
@@ -242,7 +242,7 @@ def test_stopped_processor_ends_the_jobs_of_its_workers_and_leaves_the_item_pend
     assert not site.published() and "error" not in site.log("processor").lower()
 
 
-@pytest.mark.parametrize("fault", ["broken", pytest.param("full", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("fault", ["broken", "full"])
 def test_bad_worker_is_left_out_and_uses_up_no_attempt(site: Site, fault: str) -> None:
     site.queue(**videos("1", "2", "3", "4", "5", "6"))
     site.worker("bad", "--fault", fault)
@@ -303,7 +303,6 @@ def test_worker_that_is_cut_off_from_the_hub_hands_its_videos_on(site: Site) -> 
     assert "paused" not in site.log("processor") and "error" not in site.log("processor").lower()
 
 
-@pytest.mark.slow
 def test_stopped_worker_gives_its_videos_back_and_ends(site: Site) -> None:
     site.queue(**videos("1", "2", "3"))
     site.worker("w1", "--seconds", "20")
@@ -318,13 +317,12 @@ def test_stopped_worker_gives_its_videos_back_and_ends(site: Site) -> None:
     assert site.published() == Counter("123") and "died" not in site.log("processor")
 
 
-@pytest.mark.slow
 def test_worker_that_sleeps_and_wakes_up_has_nothing_published_twice(site: Site) -> None:
     site.queue(**videos("1", "2", "3", "4"))
     site.worker("w1", "--seconds", "60")
-    site.processor()
+    site.processor("--silence", "4")
     site.wait(lambda: site.encoded("w1"), "w1 encodes")
-    site.worker("w2", "--seconds", "15")
+    site.worker("w2", "--seconds", "4")
     site.wait(lambda: site.encoded("w2"), "w2 encodes")
     os.kill(site.processes["w1"].pid, signal.SIGSTOP)
     site.wait(lambda: site.workers()["w1"]["state"] in {"silent", "gone"}, "w1 is missed", 60)
