@@ -108,7 +108,8 @@ def test_every_job_delivers_exactly_one_result_in_the_order_of_submission(site: 
         site.executor.submit(job(name))
     site.wait(3)
     assert site.ran == ["a", "b", "c"] and len({result.job.attempt_id for result in site.results}) == 3
-    assert [name for name, event in site.notes if event == "stored"] == ["a", "b", "c"]
+    # Behind the slot they are side by side: who notes it first is open, that each does so once is not.
+    assert sorted(name for name, event in site.notes if event == "stored") == ["a", "b", "c"]
 
 
 def test_takes_a_few_more_jobs_than_slots_and_is_free_again_afterwards(site: Site) -> None:
