@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.hub_server import RunningHub, running_hub
+from tools.hub.modelscope_client import _partial_file
 
 REPO = "me/shows"
 
@@ -84,3 +85,11 @@ def test_command_line_uploads_and_downloads(hub: RunningHub, api: Any, tmp_path:
         assert done.returncode == 0, done.stdout + done.stderr
     for name, content in files.items():
         assert hashlib.sha256((tmp_path / "got" / name).read_bytes()).digest() == hashlib.sha256(content).digest()
+
+
+def test_downloads_into_one_folder_share_no_partial_file_whatever_their_names(tmp_path: Path) -> None:
+    names = ["1.mkv", "2.mkv", "x" * 255]
+    partial = [_partial_file(tmp_path / name) for name in names]
+    assert len(set(partial)) == len(names) and partial == [_partial_file(tmp_path / name) for name in names]
+    for path in partial:
+        path.touch()
