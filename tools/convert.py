@@ -1,10 +1,10 @@
 """The converter alone, on local files: what the processor does with a video, for people and for tests."""
 
+import os.path
 import sys
-from pathlib import Path
 
 if not __package__:
-    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 
 from tools.entry import enter_venv
 
@@ -14,6 +14,7 @@ import argparse
 import io
 import json
 import threading
+from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm

@@ -3,11 +3,11 @@
 Used by ``start_monitoring.sh --demo``; a second run finds the clips and makes none.
 """
 
+import os.path
 import sys
-from pathlib import Path
 
 if not __package__:
-    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 
 from tools.entry import enter_venv
 
@@ -18,6 +18,7 @@ import contextlib
 import socket
 import subprocess
 import tempfile
+from pathlib import Path
 
 import config
 from tools.core.errors import NoEncoder

@@ -3,11 +3,11 @@
 Changes nothing, never shows the token, and ends whatever hangs. Exit status 1 when there is a problem.
 """
 
+import os.path
 import sys
-from pathlib import Path
 
 if not __package__:
-    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 
 from tools.entry import enter_venv
 
@@ -17,6 +17,7 @@ import argparse
 import asyncio
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import config
 from tools.core.errors import NoEncoder, PipelineError

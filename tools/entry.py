@@ -3,12 +3,11 @@
 The standard library alone, and little of that: a program that goes on elsewhere imports it all over again.
 """
 
-import os
+import os.path
 import sys
 from importlib.machinery import PathFinder  # a tenth of importlib.util
-from pathlib import Path
 
-_ROOT = Path(__file__).resolve().parent.parent
+_ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))  # without pathlib, half of a start
 _ENTERED = "ANIMATION_VENV"
 
 
@@ -31,11 +30,11 @@ def _are_packages_missing() -> bool:
 
 
 def _replace_process() -> None:
-    venv = _ROOT / ".venv"
-    python = venv / "bin" / "python3"
-    here_already = Path(sys.prefix).resolve() == venv.resolve() or os.environ.get(_ENTERED) == str(venv)
+    venv = os.path.join(_ROOT, ".venv")
+    python = os.path.join(venv, "bin", "python3")
+    here_already = os.path.realpath(sys.prefix) == os.path.realpath(venv) or os.environ.get(_ENTERED) == venv
     # Code that came through a pipe or is being typed is gone with the process that read it.
     repeatable = len(sys.orig_argv) > 1 and sys.argv[0] not in {"", "-"}
-    if repeatable and not here_already and python.exists():
-        os.environ[_ENTERED] = str(venv)
-        os.execv(python, [str(python), *sys.orig_argv[1:]])
+    if repeatable and not here_already and os.path.exists(python):
+        os.environ[_ENTERED] = venv
+        os.execv(python, [python, *sys.orig_argv[1:]])

@@ -3,11 +3,11 @@
 Files below ``ROOT/datasets/OWNER/NAME/`` are the datasets; copy files in by hand and they are committed.
 """
 
+import os.path
 import sys
-from pathlib import Path
 
 if not __package__:
-    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 
 from tools.entry import enter_venv
 
@@ -16,6 +16,7 @@ enter_venv(__name__)
 import argparse
 import socket
 import threading
+from pathlib import Path
 
 import config
 from tools.runtime.clock import stop_on_signals

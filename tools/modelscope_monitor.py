@@ -4,11 +4,11 @@ Polls the head commit, lists only when it moved, and adds folders that stayed th
 ``log/processing_queue.json``. It never touches an item that is being processed, and never writes to the hub.
 """
 
+import os.path
 import sys
-from pathlib import Path
 
 if not __package__:
-    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 
 from tools.entry import enter_venv
 

@@ -4,11 +4,11 @@ Holds the lock of its log folder for life, so whatever is ``processing`` when it
 again. What it did is in the journal and on the hub; nothing that was converted is encoded twice.
 """
 
+import os.path
 import sys
-from pathlib import Path
 
 if not __package__:
-    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 
 from tools.entry import enter_venv
 
@@ -277,14 +277,13 @@ def _status(settings: config.Settings, *, as_json: bool) -> int:
     from tools.report.status import SHOWN, status_json, status_text
 
     log_dir = settings.paths.log_dir
-    view = WorkQueue(log_dir).read()
-    progress = ProgressFile(log_dir).read()
+    queue, progress = WorkQueue(log_dir), ProgressFile(log_dir).read()
     if as_json:
+        view = queue.read()
         print(json.dumps(status_json(view.counts(), view.items(), progress), ensure_ascii=False, indent=1))
     else:
         running = (log_dir / ".processor.pid").exists()
-        latest, failed = view.latest(SHOWN), view.latest(SHOWN, Status.FAILED)
-        print(status_text(view.counts(), latest, failed, progress, time.time(), running))
+        print(status_text(queue.overview(SHOWN), progress, time.time(), running))
     return 0
 
 

@@ -4,11 +4,11 @@ Dask runs code for whoever reaches its port. So it listens on this machine alone
 certificates, which both sides must show then.
 """
 
+import os.path
 import sys
-from pathlib import Path
 
 if not __package__:
-    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 
 from tools.entry import enter_venv
 

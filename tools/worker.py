@@ -4,11 +4,11 @@ It publishes nothing and keeps nothing: what it has on disk is of use to the pro
 at the next start. The token is this machine's own; it never travels.
 """
 
+import os.path
 import sys
-from pathlib import Path
 
 if not __package__:
-    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 
 from tools.entry import enter_venv
 
@@ -19,6 +19,7 @@ import asyncio
 import logging
 import socket
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import config

@@ -20,7 +20,7 @@ from tools.report.status import status_json, status_text
 from tools.state.journal import Journal, sweep
 from tools.state.monitor_state import MonitorStateFile
 from tools.state.progress import PROGRESS_FILE, JobProgress, ProgressFile, WorkerState
-from tools.state.work_queue import WorkQueue
+from tools.state.work_queue import Overview, WorkQueue
 
 NOW = 1_700_000_000.0
 
@@ -237,7 +237,7 @@ def test_progress_of_any_content_is_shown_or_left_out(content: bytes) -> None:
     with tempfile.TemporaryDirectory() as top:
         (Path(top) / PROGRESS_FILE).write_bytes(content)
         progress = ProgressFile(Path(top)).read()
-    assert isinstance(status_text({"pending": 1}, [], [], progress, NOW, True), str)
+    assert isinstance(status_text(Overview.of((), 1), progress, NOW, True), str)
     json.dumps(status_json({}, [], progress))
 
 

@@ -41,7 +41,7 @@ from tools.core.queue_item import (
 )
 from tools.core.retry import next_attempt
 from tools.state.singleton import Singleton
-from tools.state.work_queue import WorkQueue
+from tools.state.work_queue import Overview, WorkQueue
 
 NOW = 1_700_000_000.0
 GIB = 1024**3
@@ -351,16 +351,31 @@ def test_lock_of_a_dead_process_is_free(tmp_path: Path, program: str) -> None:
     holder.stdout.close()
 
 
-def test_latest_items_come_newest_first_whether_parsed_or_not(tmp_path: Path) -> None:
+def test_overview_is_the_same_whether_entries_are_parsed_or_not(tmp_path: Path) -> None:
     queue = WorkQueue(tmp_path)
     items = [item(f'folder \\ {n} "x"', added_time=f"2026-01-0{n}T00:00:00") for n in range(1, 6)]
-    items[1] = item(items[1].folder, status=Status.FAILED, end_time="2026-02-01T00:00:00", error="x")
+    bad = Quarantined('  {\n "added_time": "9', "\n  },\n  {\n", "0" * 64)
+    ended = {"status": Status.FAILED, "end_time": "2026-02-01T00:00:00", "error": "x", "quarantined": (bad, bad)}
+    items[1] = item(items[1].folder, **ended, extra={"mine": [{"a": {}}, {"b": [{}]}]})
     items[3] = item(items[3].folder, status=Status.PROCESSING, start_time="2026-01-20T00:00:00")
     with queue.transaction() as view:
         for one in items:
             view.put(one)
-        kept = [one.folder for one in view.latest(3)]
-    fresh = WorkQueue(tmp_path).read()
-    assert kept == [one.folder for one in fresh.latest(3)] == [items[n].folder for n in (1, 3, 4)]
-    assert fresh.latest(5, Status.FAILED) == [items[1]]
-    assert fresh.get(items[2].folder) == items[2]
+    glance = WorkQueue(tmp_path).overview(3)
+    assert [one.folder for one in glance.latest] == [items[n].folder for n in (1, 3, 4)]
+    assert (glance.latest[0], glance.failed) == (items[1], [items[1]])
+    assert glance.counts == {"pending": 3, "processing": 1, "completed": 0, "failed": 1}
+    (tmp_path / ".processing_queue.json.sum").unlink()  # now every entry is parsed
+    assert WorkQueue(tmp_path).overview(3) == glance == Overview.of(WorkQueue(tmp_path).read().items(), 3)
+
+
+def test_overview_reads_what_a_person_wrote_and_none_of_a_file_that_is_not_there(tmp_path: Path) -> None:
+    assert WorkQueue(tmp_path).overview(3) == ({"pending": 0, "processing": 0, "completed": 0, "failed": 0}, [], [])
+    with WorkQueue(tmp_path).transaction() as view:
+        view.put(item("A"))
+    path = tmp_path / "processing_queue.json"
+    path.write_text(path.read_text().replace('"pending"', '"failed"'), encoding="utf-8")
+    assert [one.folder for one in WorkQueue(tmp_path).overview(3).failed] == ["A"]
+    path.write_text("[{", encoding="utf-8")
+    with pytest.raises(CorruptState):
+        WorkQueue(tmp_path).overview(3)

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from tools.core.queue_item import QueueItem, rank, to_json
-from tools.state.work_queue import pending_in_order
+from tools.state.work_queue import Overview, pending_in_order
 
 SHOWN = 10
 """Items, failed ones and causes of one that ``status_text`` is to show."""
@@ -25,16 +25,9 @@ def status_json(counts: Mapping[str, int], items: Sequence[QueueItem], progress:
     }
 
 
-def status_text(
-    counts: Mapping[str, int],
-    latest: Sequence[QueueItem],
-    failed: Sequence[QueueItem],
-    progress: Mapping[str, Any],
-    now: float,
-    running: bool,
-) -> str:
-    """Counts, what runs now, the ``latest`` items and those that ``failed`` of late, for people."""
-    lines = ["  ".join(f"{name}: {number}" for name, number in counts.items())]
+def status_text(overview: Overview, progress: Mapping[str, Any], now: float, running: bool) -> str:
+    """Counts, what runs now, the latest items and those that failed of late, for people."""
+    lines = ["  ".join(f"{name}: {number}" for name, number in overview.counts.items())]
     if not running:
         lines.append("The processor is not running 处理器未运行: python3 tools/queue_processor.py")
     if progress["paused"]:
@@ -44,13 +37,13 @@ def status_text(
     if running and progress["workers"]:
         heading = ("worker", "slots", "state", "fps", "seen", "encodes")
         lines += ["", "Workers 工作机:", *_table([heading, *map(partial(_worker_row, now), progress["workers"])])]
-    if latest:
-        rows = [("status", "p", "videos", "added", "ended", "folder"), *map(_item_row, latest)]
+    if overview.latest:
+        rows = [("status", "p", "videos", "added", "ended", "folder"), *map(_item_row, overview.latest)]
         lines += ["", "Latest 最近的项目:", *_table(rows)]
-    for item in failed:
+    for item in overview.failed:
         lines.append(f"failed 失败 {item.folder}: {item.error or 'no cause noted'}")
         lines += [f"    {q.path}: {q.cause}" for q in item.quarantined[:SHOWN]]
-    if failed:
+    if overview.failed:
         lines.append("Try again 重试: python3 tools/queue_processor.py --retry [FOLDER]")
     return "\n".join(lines)
 

@@ -11,9 +11,10 @@ import heapq
 import json
 import logging
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tools.core.errors import CorruptState
 from tools.core.queue_item import QueueItem, Status, from_json, to_json
@@ -37,7 +38,6 @@ class QueueView:
         self._items = items or {}
         self._stale = [key for key in self._items if not texts[key]]
         self._foreign = foreign
-        self._seen: list[tuple[str, str, bytes]] | None = None
         self.changed = False
 
     @classmethod
@@ -69,34 +69,11 @@ class QueueView:
         self._items[key] = item
         self._texts[key] = b""
         self._stale.append(key)
-        self._seen = None
         self.changed = True
 
     def counts(self) -> dict[str, int]:
         """Items by status, every status named."""
-        found = {status.value: 0 for status in Status}
-        for status, _, _ in self._glances():
-            found[status] += 1
-        return found
-
-    def latest(self, count: int, status: Status | None = None) -> list[QueueItem]:
-        """The items, or those of one status, that ended, began or came last, newest first; at most ``count``."""
-        chosen = (glance for glance in self._glances() if status is None or glance[0] == status.value)
-        return [self._item(key) for _, _, key in heapq.nlargest(count, chosen, key=lambda glance: glance[1])]
-
-    def _glances(self) -> list[tuple[str, str, bytes]]:
-        """Status, latest time and key of each item; no entry is parsed for it."""
-        if self._seen is None:
-            self._seen = [self._glance(key, text) for key, text in self._texts.items()]
-        return self._seen
-
-    def _glance(self, key: bytes, text: bytes) -> tuple[str, str, bytes]:
-        found = None if key in self._items else _STATE.search(text)
-        if found is None:
-            item = self._item(key)
-            return item.status.value, item.end_time or item.start_time or item.added_time, key
-        added, status, start, end = found.groups()
-        return status.decode(), (end or start or added).decode(), key
+        return _counted(item.status.value for item in self.items())
 
     @property
     def is_plain(self) -> bool:
@@ -116,6 +93,49 @@ class QueueView:
 _HEAD, _TAIL = b"  {\n", b"\n  }"
 _BETWEEN = _TAIL + b",\n" + _HEAD  # no JSON string holds a line break, so this stands between two entries alone
 _OPEN, _CLOSE = b"[\n" + _HEAD, _TAIL + b"\n]\n"
+
+
+class Overview(NamedTuple):
+    """A glance at the queue: ``counts`` by status, every status named; the items that ended, began or came last and,
+    of those, the failed ones, newest first."""
+
+    counts: dict[str, int]
+    latest: list[QueueItem]
+    failed: list[QueueItem]
+
+    @classmethod
+    def of(cls, items: Iterable[QueueItem], shown: int) -> "Overview":
+        """At most ``shown`` items in each list."""
+        seen = [(item.end_time or item.start_time or item.added_time, n, item) for n, item in enumerate(items)]
+        failed = [one for one in seen if one[2].status is Status.FAILED]
+        latest, failed = heapq.nlargest(shown, seen), heapq.nlargest(shown, failed)
+        counts = _counted(item.status.value for _, _, item in seen)
+        return cls(counts, [item for _, _, item in latest], [item for _, _, item in failed])
+
+    @classmethod
+    def recognised(cls, content: bytes, shown: int) -> "Overview | None":
+        """From the bytes that ``encoded`` made, None for others; no entry is parsed but those to be shown."""
+        if not content.startswith(_OPEN) or not content.endswith(_CLOSE):
+            return None
+        seen = [(one[4] or one[3] or one[1], one.start(), one[2]) for one in _STATE.finditer(content)]
+        if len(seen) != content.count(_BETWEEN) + 1:
+            return None
+        failed = heapq.nlargest(shown, (one for one in seen if one[2] == b"failed"))
+        latest = heapq.nlargest(shown, seen)
+        counts = _counted(status.decode() for _, _, status in seen)
+        return cls(
+            counts, [_item_at(content, at) for _, at, _ in latest], [_item_at(content, at) for _, at, _ in failed]
+        )
+
+
+def _counted(statuses: Iterable[str]) -> dict[str, int]:
+    return {**{status.value: 0 for status in Status}, **Counter(statuses)}
+
+
+def _item_at(content: bytes, place: int) -> QueueItem:
+    """The item in whose entry, as ``encoded`` made it, a place lies."""
+    begin = content.rindex(_HEAD, 0, place) + len(_HEAD)
+    return from_json(json.loads(b"{%b}" % content[begin : content.index(_TAIL, place)]))
 
 
 class WorkQueue:
@@ -138,6 +158,14 @@ class WorkQueue:
             self._remember(self._file.read(self._understand, self._recognise), stamp)
         assert self._view is not None
         return self._view
+
+    def overview(self, shown: int) -> Overview:
+        """A glance at the queue as it is now, without the lock. Raises CorruptState."""
+        found = self._file.read(
+            lambda content: Overview.of(self._understand(content).items(), shown),
+            lambda content: Overview.recognised(content, shown),
+        )
+        return found or Overview.of((), shown)
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[QueueView]:
