@@ -30,7 +30,7 @@ from tools.core.errors import (
 )
 from tools.core.folder import Folder, RemoteFile, group_folders, is_safe_path
 from tools.core.queue_item import QueueItem, Status, entry_for
-from tools.core.stability import Look, Snapshot, is_stable, observe, seconds_until_stable
+from tools.core.stability import HubClock, Look, Snapshot, agree, hear, is_stable, observe, seconds_until_stable
 from tools.hub.client import Head, HubClient
 from tools.runtime import logs
 from tools.runtime.clock import STOP_WITHIN, Clock, SystemClock, stop_on_signals
@@ -41,6 +41,7 @@ from tools.state.work_queue import WorkQueue
 log = logging.getLogger("animation.monitor")
 _RELIST = 6 * 3600.0  # s; a whole listing this often even when the head does not move
 _SHORTEST_WAIT = 0.2  # s
+_ROUNDING = 0.001  # s that a look comes later than a folder is stable, lest it comes a breath too early
 
 
 class ModelScopeMonitor:
@@ -59,7 +60,9 @@ class ModelScopeMonitor:
         self._files: MonitorStateFile | None = None
         self._queue: WorkQueue | None = None
         self._state: MonitorState | None = None
-        self._last_look: tuple[float, float] | None = None  # monotonic s: asked, answered
+        self._last: Look | None = None  # the last look of this life that went well
+        self._steady_ahead = 0.0  # s by which the steady scale is ahead of the monotonic clock, once there is a look
+        self._hub_clock: HubClock | None = None
         self._trouble = ""
         if settings is not None and "MONITOR_INTERVAL" in settings.given:
             self.monitor_interval = settings.monitor.interval
@@ -116,8 +119,8 @@ class ModelScopeMonitor:
         state = self._loaded(files)
         asked = self._clock.monotonic()
         head = self._connected().head(self.settings.hub.input_repo)
-        now, answered = self._clock.time(), self._clock.monotonic()
-        look = self._look(state, head, now, asked, answered)
+        look = self._look(state, head.server_time if head else None, asked)
+        now = look.now
         moved = state.head != (head.commit_id if head else None)
         listing = moved or not 0 <= now - state.listed < _RELIST
         snapshots = self._listed(state, head, look) if listing else state.folders
@@ -125,15 +128,15 @@ class ModelScopeMonitor:
             folders=snapshots,
             settled={name: value for name, value in state.settled.items() if name in snapshots},
             last_check=now,
-            steady=look.steady,
-            server_time=look.server_now,
+            steady=look.answered,
+            server_time=head.server_time if head else None,
             head=head.commit_id if head else None,
             listed=now if listing else state.listed,
             repo=self.settings.hub.input_repo,
         )
-        queued = self._enqueue(queue, fresh, now)
+        queued = self._enqueue(queue, fresh, look)
         files.save(fresh)
-        self._state, self._last_look = fresh, (asked, answered)
+        self._state, self._last = fresh, look
         return queued
 
     def _loaded(self, files: MonitorStateFile) -> MonitorState:
@@ -148,21 +151,28 @@ class ModelScopeMonitor:
             self._hub = make_hub(self.settings, self._clock)
         return self._hub
 
-    def _look(self, state: MonitorState, head: Head | None, now: float, asked: float, answered: float) -> Look:
-        server_now = head.server_time if head else None
-        if self._last_look is not None:
-            asked_before, answered_before = self._last_look
-            steady = state.steady + max(0.0, asked - answered_before)
-            return Look(now, server_now, steady, max(0.0, answered - asked_before))
-        if state.last_check is None:
-            return Look(now, server_now, state.steady, None)
-        # Over a restart no monotonic clock tells; two wall clocks must agree on what certainly passed. Nor does a
-        # commit count as older than that: the hub's clock may have been set since.
-        gaps = [now - state.last_check]
-        if server_now is not None and state.server_time is not None:
-            gaps.append(server_now - state.server_time - 1.0)
-        passed = max(0.0, min(gaps))
-        return Look(now, server_now, state.steady + passed, passed)
+    def _look(self, state: MonitorState, hub_time: float | None, asked: float) -> Look:
+        """The look whose question was ``asked`` (monotonic s) and has just been answered."""
+        now, answered = self._clock.time(), self._clock.monotonic()
+        self._hub_clock = None if hub_time is None else hear(self._hub_clock, hub_time, asked, answered)
+        hub_now = self._hub_clock.now() if self._hub_clock else None
+        window: float | None
+        if self._last is not None:
+            window = max(0.0, answered + self._steady_ahead - self._last.asked)
+        elif state.last_check is None:
+            window = None
+            self._steady_ahead = state.steady - answered
+        else:
+            # Over a restart no monotonic clock tells; two wall clocks must agree on what certainly passed. Where they
+            # do not, the hub's may have been set: a commit then counts as older than it is.
+            gaps = [now - state.last_check]
+            if hub_time is not None and state.server_time is not None:
+                hub_gap = hub_time - state.server_time
+                hub_now = hub_now if agree(gaps[0], hub_gap) else None
+                gaps.append(hub_gap - 1.0)
+            window = max(0.0, min(gaps))
+            self._steady_ahead = state.steady + window - answered
+        return Look(now, hub_now, asked + self._steady_ahead, answered + self._steady_ahead, window)
 
     def _listed(self, state: MonitorState, head: Head | None, look: Look) -> dict[str, Snapshot]:
         folders: dict[str, Folder] = {}
@@ -171,7 +181,7 @@ class ModelScopeMonitor:
             settings = self.settings.monitor
             folders = group_folders(_told_unsafe(files), settings.video_extensions, settings.complete_marker)
         snapshots = {name: observe(state.folders.get(name), folder, look) for name, folder in folders.items()}
-        self._tell_changes(state, snapshots, look.steady)
+        self._tell_changes(state, snapshots, look.answered)
         return snapshots
 
     def _tell_changes(self, state: MonitorState, snapshots: dict[str, Snapshot], steady: float) -> None:
@@ -193,11 +203,11 @@ class ModelScopeMonitor:
         for name in state.folders.keys() - snapshots.keys():
             log.info("folder is gone from the hub %s", logs.fields(folder=name))
 
-    def _enqueue(self, queue: WorkQueue, state: MonitorState, now: float) -> list[str]:
+    def _enqueue(self, queue: WorkQueue, state: MonitorState, look: Look) -> list[str]:
         ready = [
             snapshot.folder
             for snapshot in state.folders.values()
-            if snapshot.folder.video_count and is_stable(snapshot, state.steady, self.min_folder_stable_time)
+            if snapshot.folder.video_count and is_stable(snapshot, look.asked, self.min_folder_stable_time)
         ]
         try:
             known = queue.read()
@@ -206,12 +216,12 @@ class ModelScopeMonitor:
         if known is not None:
             _note_settled(state, known.items())
             ready = [f for f in ready if state.settled.get(f.name) != f.fingerprint or known.get(f.name)]
-            if not any(entry_for(known.get(folder.name), folder, now) for folder in ready):
+            if not any(entry_for(known.get(folder.name), folder, look.now) for folder in ready):
                 return []
         queued = []
         with queue.transaction() as view:
             for folder in ready:
-                entry = entry_for(view.get(folder.name), folder, now)
+                entry = entry_for(view.get(folder.name), folder, look.now)
                 if entry is not None:
                     view.put(entry)
                     queued.append(entry)
@@ -230,14 +240,16 @@ class ModelScopeMonitor:
 
     def _until_next(self) -> float:
         """Not later than the moment at which the first folder becomes stable."""
-        state = self._state or MonitorState()
+        state, look = self._state, self._last
+        assert state is not None and look is not None
         waits = [
             wait
             for snapshot in state.folders.values()
             if snapshot.folder.video_count
-            and (wait := seconds_until_stable(snapshot, state.steady, self.min_folder_stable_time)) > 0
+            and (wait := seconds_until_stable(snapshot, look.asked, self.min_folder_stable_time)) > 0
         ]
-        return max(_SHORTEST_WAIT, min([self.monitor_interval, *waits]))
+        since = self._clock.monotonic() + self._steady_ahead - look.asked
+        return max(_SHORTEST_WAIT, min([self.monitor_interval, *(wait - since + _ROUNDING for wait in waits)]))
 
     def _report(self, exc: PipelineError) -> None:
         """Say a trouble once; say it aloud where a person is needed."""

@@ -105,8 +105,8 @@ def test_hub_whose_clock_is_hours_off_has_no_folder_queued_early_or_never(tmp_pa
         assert UPLOAD[-1] + STABLE <= queued <= latest, (skew, restarts)
 
 
-@pytest.mark.parametrize("step", [-24 * HOUR, -5 * HOUR, 5 * HOUR, 24 * HOUR])
-def test_hub_whose_clock_is_set_by_hours_has_no_folder_queued_early_or_never(tmp_path: Path, step: float) -> None:
+@pytest.mark.parametrize("step", [-24 * HOUR, -5 * HOUR, -200.0, -10.0, 10.0, 40.0, 200.0, 290.0, 5 * HOUR, 24 * HOUR])
+def test_hub_whose_clock_is_set_has_no_folder_queued_early_or_never(tmp_path: Path, step: float) -> None:
     """At any moment of an upload, while the monitor looks or is away."""
     for number, when in enumerate(range(600, 2000, 50)):
         for restarts in ({}, {float(when - 20): 100.0}, {float(when): 400.0}):

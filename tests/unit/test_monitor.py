@@ -1,5 +1,6 @@
 """The monitor over a hub in memory and a clock that moves on demand."""
 
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from tests.fakes import FakeClock, MemoryHub
 from tools.core.errors import HubUnavailable
 from tools.core.folder import RemoteFile
 from tools.core.queue_item import Status, claim, settle
+from tools.hub.client import Head
 from tools.modelscope_monitor import ModelScopeMonitor
 from tools.state.work_queue import WorkQueue
 
@@ -73,6 +75,43 @@ def test_next_look_is_not_later_than_the_moment_of_stability(tmp_path: Path, hub
     clock.pass_time(102)
     watch.turn()
     assert statuses(tmp_path) == {"A": "pending"}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_folder_is_queued_one_request_after_the_stable_time_however_slow_the_hub(
+    tmp_path: Path, hub: MemoryHub, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """Besides, the hub's whole seconds leave one open for the commit, and most of another where its clock is new."""
+    chance = random.Random(seed)
+    request, whole = chance.uniform(0.05, 4.0), hub.head
+
+    def slow(repo: str) -> Head | None:
+        clock.pass_time(request / 2)
+        answer = whole(repo)
+        clock.pass_time(request / 2)
+        return answer
+
+    monkeypatch.setattr(hub, "head", slow)
+    clock.pass_time(chance.random())
+    hub.put(REPO, {"before/1.mp4": b"1"})
+    watch = monitor(tmp_path, hub, clock, MONITOR_INTERVAL="100")
+    planned = sorted((clock.now + chance.uniform(0, 2000) for _ in range(4)), reverse=True)
+    committed: dict[str, float] = {}
+    queued: dict[str, float] = {}
+    while len(queued) < 5 and clock.now < 1_700_000_000 + 4000:
+        wait = watch.turn()
+        until = clock.now + wait
+        for name in statuses(tmp_path):
+            queued.setdefault(name, clock.now)
+        while planned and planned[-1] < until:
+            clock.pass_time(max(0.0, planned.pop() - clock.now))
+            name = f"F{len(planned)}"
+            hub.put(REPO, {f"{name}/1.mp4": b"1"}, name)
+            committed[name] = clock.now
+        clock.pass_time(until - clock.now)
+    assert len(committed) == 4
+    for name, moment in committed.items():
+        assert 600 <= queued[name] - moment <= 600 + 1 + 1 + 2 * request
 
 
 def test_folder_without_a_video_is_remembered_but_not_queued(tmp_path: Path, hub: MemoryHub, clock: FakeClock) -> None:

@@ -1,9 +1,13 @@
 """Since when is a folder quiet."""
 
+import math
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tools.core.folder import Folder
-from tools.core.stability import Look, Snapshot, is_stable, observe, seconds_until_stable
+from tools.core.stability import Look, Snapshot, hear, is_stable, observe, seconds_until_stable
 
 
 def folder(fingerprint: str = "f1", files: int = 2, modified: float | None = 1000.0, marker: bool = False) -> Folder:
@@ -11,7 +15,7 @@ def folder(fingerprint: str = "f1", files: int = 2, modified: float | None = 100
 
 
 def look(server: float | None = 1100.0, steady: float = 0.0, window: float | None = None) -> Look:
-    return Look(now=5000.0, server_now=server, steady=steady, window=window)
+    return Look(now=5000.0, hub_now=server, asked=steady - 1.0, answered=steady, window=window)
 
 
 @pytest.mark.parametrize(
@@ -66,3 +70,37 @@ def test_stable_exactly_when_the_time_is_over() -> None:
 
 def test_marker_makes_complete_at_once() -> None:
     assert is_stable(Snapshot(folder(marker=True), 1.0, 0.0), 0.0, 600.0)
+
+
+@given(
+    st.floats(-1e6, 1e6),
+    st.lists(
+        st.tuples(st.floats(0.01, 600), st.floats(0, 5), st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=20
+    ),
+)
+def test_hub_clock_shows_no_more_than_it_can_and_is_never_taken_for_set(
+    ahead: float, looks: list[tuple[float, float, float, float]]
+) -> None:
+    """Looks after a while, each with a delay; the hub answers somewhere in it, with a Date that may be 1 s old."""
+    clock, now = None, 1000.0
+    for pause, delay, share, age in looks:
+        asked, answered = now + pause, now + pause + delay
+        told = float(math.floor(asked + share * delay + ahead - age))
+        clock = hear(clock, told, asked, answered)
+        shown, now = clock.now(), answered
+        assert shown is not None and told - 1e-6 <= shown <= answered + ahead + 1e-6
+
+
+def test_answers_at_odd_moments_leave_little_of_the_second_that_one_leaves_open() -> None:
+    clock = None
+    for moment in (10.0, 20.35, 30.6, 40.95, 50.0):
+        clock = hear(clock, float(int(moment)), moment, moment)
+    assert clock is not None and 49.9 < (clock.now() or 0.0) <= 50.0
+
+
+@pytest.mark.parametrize("step", [-3600.0, -3.0, 3.0, 250.0])
+def test_hub_clock_that_was_set_tells_nothing_about_the_time_before(step: float) -> None:
+    clock = hear(hear(None, 1000.0, 0.0, 0.1), 1300.0 + step, 300.0, 300.1)
+    assert clock.was_set and clock.now() is None
+    clock = hear(clock, 1600.0 + step, 600.0, 600.1)
+    assert clock.now() == pytest.approx(1600.0 + step, abs=0.5)

@@ -1,30 +1,72 @@
-"""Since when has a folder been quiet? (snapshot, listing, time passed) → snapshot, stable or not.
+"""Since when has a folder been quiet? (snapshot, listing, times of the look) → snapshot, stable or not.
 
-``steady`` adds up the seconds that certainly passed between looks, by a monotonic clock, so a jump of anybody's wall
-clock makes no folder early and leaves none stuck. A snapshot notes where on that scale its quiet time began, so nothing
-is counted folder by folder. Only the head start at first sight (an upload that ended before we looked) comes from the
-hub: the distance of two times by its own clock.
+``steady`` seconds are a scale of time that certainly passes: by a monotonic clock while the program runs, by the
+shorter gap of two wall clocks over a restart. So a jump of anybody's wall clock makes no folder early and leaves none
+stuck. A snapshot notes where on that scale its quiet time began, so nothing is counted folder by folder. Only the head
+start at first sight (an upload that ended before we looked) comes from the hub: the distance of two times by its clock.
 """
 
 from dataclasses import dataclass, replace
 
 from tools.core.folder import Folder
 
-_COMMIT_TIME_UNIT = 1.0  # commit times are whole seconds; the unknown fraction counts as not yet passed
+_COMMIT_TIME_UNIT = 1.0  # s; commit times are whole seconds, the unknown fraction counts as not yet passed
+_DATE_LAGS = 2.0  # s; a Date header is cut to a whole second, and some servers make it anew only once a second
+_SLEW = 1e-3  # s a second by which two clocks drift apart unless one is set; source: adjtimex(2), 500 ppm for each
+
+
+@dataclass(frozen=True, slots=True)
+class HubClock:
+    """How far the hub's clock is ahead of our monotonic one: from ``least`` to ``most`` s, ``as_of`` monotonic s.
+
+    ``was_set``: since the answer before, so times from before and after can't be compared.
+    """
+
+    least: float
+    most: float
+    as_of: float
+    was_set: bool = False
+
+    def now(self) -> float | None:
+        """Epoch s that it showed at least at the answer; None where that tells nothing about times before."""
+        return None if self.was_set else self.least + self.as_of
+
+
+def hear(before: HubClock | None, told: float, asked: float, answered: float) -> HubClock:
+    """What is known after an answer that ``told`` the hub's time; ``asked``, ``answered`` monotonic s.
+
+    One answer leaves a second or two open, several at odd moments leave little of them.
+    """
+    least, most = told - answered, told + _DATE_LAGS - asked
+    if before is None:
+        return HubClock(least, most, answered)
+    slewed = _SLEW * (answered - before.as_of)
+    kept_least, kept_most = before.least - slewed, before.most + slewed
+    if least > kept_most or most < kept_least:
+        return HubClock(least, most, answered, was_set=True)
+    return HubClock(max(least, kept_least), min(most, kept_most), answered)
+
+
+def agree(gap: float, hub_gap: float) -> bool:
+    """Whether two wall clocks tell the same s between two answers, one of them in whole seconds: else one was set."""
+    return abs(gap - hub_gap) <= _DATE_LAGS + _SLEW * abs(gap)
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
     """The circumstances of one look at the hub.
 
-    ``now`` epoch s by this machine, for readers; ``server_now`` epoch s by the hub, None where it does not tell;
-    ``steady`` s that certainly passed in all looks so far; ``window`` s that certainly passed since the look before,
-    None for the first look ever: whatever is new has not been there for longer than that, as far as anybody knows.
+    ``now`` epoch s by this machine, for readers; ``hub_now`` epoch s that the hub's clock showed at least when it had
+    answered, None where that is not known; ``asked``, ``answered`` steady s: what is seen unchanged was so until it was
+    asked, what is seen changed may have changed until it was answered; ``window`` s that certainly passed since the
+    look before, None for the first look ever: whatever is new has not been there for longer than that, as far as
+    anybody knows.
     """
 
     now: float
-    server_now: float | None
-    steady: float
+    hub_now: float | None
+    asked: float
+    answered: float
     window: float | None
 
 
@@ -44,7 +86,7 @@ def observe(before: Snapshot | None, folder: Folder, look: Look) -> Snapshot:
         return before if before.folder == folder else replace(before, folder=folder)
     first_seen = before.first_seen if before is not None and same else look.now
     grew = before is None or same or folder.file_count > before.folder.file_count
-    return Snapshot(folder, first_seen, look.steady - (_head_start(folder, look) if grew else 0.0))
+    return Snapshot(folder, first_seen, look.answered - (_head_start(folder, look) if grew else 0.0))
 
 
 def is_stable(snapshot: Snapshot, steady: float, min_age: float) -> bool:
@@ -63,8 +105,8 @@ def _head_start(folder: Folder, look: Look) -> float:
     It does not fit when it lies in the future, or before the last look (then something else changed the folder, say a
     deletion, whose time the files that are left don't tell).
     """
-    if folder.last_modified is None or look.server_now is None:
+    if folder.last_modified is None or look.hub_now is None:
         return 0.0
-    age = look.server_now - folder.last_modified - _COMMIT_TIME_UNIT
+    age = look.hub_now - folder.last_modified - _COMMIT_TIME_UNIT
     fits = age > 0 and (look.window is None or age <= look.window)
     return age if fits else 0.0

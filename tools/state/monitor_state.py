@@ -32,7 +32,8 @@ STATE_FILE = "monitor_state.json"
 @dataclass(slots=True)
 class MonitorState:
     """``last_check``, ``listed`` epoch s by this machine (of the last look; of the last whole listing), ``server_time``
-    by the hub; ``steady`` s that certainly passed in all looks; ``head`` the commit of the last listing."""
+    by the hub; ``steady`` s that had certainly passed, over all lives, when the last look was answered; ``head`` the
+    commit of the last listing."""
 
     folders: dict[str, Snapshot] = field(default_factory=dict)
     settled: dict[str, str] = field(default_factory=dict)
