@@ -277,7 +277,9 @@ def running_hub(
     app = create_app(store, TOKEN, max_page_size=max_page_size)
     hub = RunningHub(f"http://127.0.0.1:{listening.getsockname()[1]}", root, store, app)
     server = uvicorn.Server(
-        uvicorn.Config(_Faulty(hub), http=protocol, log_level="critical", timeout_graceful_shutdown=1)
+        uvicorn.Config(
+            _Faulty(hub), http=protocol, date_header=False, log_level="critical", timeout_graceful_shutdown=1
+        )
     )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()

@@ -65,6 +65,7 @@ def _serve(root: Path, host: str, port: int) -> int:
     settings = uvicorn.Config(
         create_app(store, token),
         http=PatientProtocol,
+        date_header=False,
         limit_concurrency=MOST_CONNECTIONS,
         log_level="warning",
         timeout_graceful_shutdown=2,

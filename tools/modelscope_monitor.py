@@ -41,6 +41,7 @@ from tools.state.work_queue import WorkQueue
 log = logging.getLogger("animation.monitor")
 _RELIST = 6 * 3600.0  # s; a whole listing this often even when the head does not move
 _SHORTEST_WAIT = 0.2  # s
+_OFF_BEAT = 0.382  # s that a look comes early: looks at odd fractions of a second tell the hub's clock, see hear()
 _ROUNDING = 0.001  # s that a look comes later than a folder is stable, lest it comes a breath too early
 
 
@@ -249,7 +250,8 @@ class ModelScopeMonitor:
             and (wait := seconds_until_stable(snapshot, look.asked, self.min_folder_stable_time)) > 0
         ]
         since = self._clock.monotonic() + self._steady_ahead - look.asked
-        return max(_SHORTEST_WAIT, min([self.monitor_interval, *(wait - since + _ROUNDING for wait in waits)]))
+        interval = self.monitor_interval - min(_OFF_BEAT, self.monitor_interval / 10)
+        return max(_SHORTEST_WAIT, min([interval, *(wait - since + _ROUNDING for wait in waits)]))
 
     def _report(self, exc: PipelineError) -> None:
         """Say a trouble once; say it aloud where a person is needed."""

@@ -65,7 +65,7 @@ def main() -> None:
     store.prepare()
     listening = socket.create_server(("127.0.0.1", 0))
     app = Slowed(create_app(store, TOKEN), Link(parsed.down), Link(parsed.up))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1))
+    server = uvicorn.Server(uvicorn.Config(app, date_header=False, log_level="critical", timeout_graceful_shutdown=1))
     threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True).start()
     print(listening.getsockname()[1], flush=True)
     sys.stdin.read()

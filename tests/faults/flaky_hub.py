@@ -54,7 +54,7 @@ def main(root: Path, port: int, seed: int, share: float) -> None:
     app = create_app(store, TOKEN)
     hub = RunningHub(f"http://127.0.0.1:{port}", root, store, app)
     flaky = _Flaky(hub, random.Random(seed), share, root.parent / "faults.log")
-    server = uvicorn.Server(uvicorn.Config(flaky, log_level="critical", timeout_graceful_shutdown=1))
+    server = uvicorn.Server(uvicorn.Config(flaky, date_header=False, log_level="critical", timeout_graceful_shutdown=1))
     server.run(sockets=[socket.create_server(("127.0.0.1", port))])
 
 

@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+import re
 import socket
 import time
 from collections.abc import Iterator
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -256,3 +258,15 @@ def test_dataset_of_an_odd_name_is_refused_or_a_plain_folder(hub: RunningHub, na
     made = {path.name for path in (hub.root / "datasets" / "me").iterdir()} - {"shows"}
     assert made == ({name} if answer.status_code == 200 else set()) and answer.status_code in {200, 400}
     assert {path.name for path in hub.root.iterdir()} == {"datasets", ".hub"}
+
+
+def test_answer_is_dated_to_the_second_in_which_it_is_made(hub: RunningHub) -> None:
+    """Also those that refuse; the monitor compares this with the times of commits."""
+    for number in range(12):
+        asked = time.time()
+        path = f"/api/v1/datasets/{REPO}/commits" if number % 2 else "/nowhere"
+        answer = raw(hub, f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        dates = re.findall(rb"(?im)^date: (.*)\r$", answer)
+        assert len(dates) == 1
+        assert int(asked) <= parsedate_to_datetime(dates[0].decode()).timestamp() <= time.time()
+        time.sleep(0.13)

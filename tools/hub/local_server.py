@@ -12,15 +12,18 @@ import json
 import threading
 import time
 from collections.abc import Callable, Mapping
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tools.core.errors import HubNotFound, HubRejected
 from tools.hub.local_store import Commit, Entry, HubStore, Repo
@@ -94,7 +97,7 @@ def _listed(tree: Mapping[str, Entry], root: str, recursive: bool) -> _Listing:
 
 
 def create_app(store: HubStore, token: str, *, max_page_size: int = 3000) -> Starlette:
-    """The hub as an ASGI application. ``max_page_size`` clamps listings, as servers do."""
+    """The hub as an ASGI application, which dates its answers. ``max_page_size`` clamps listings, as servers do."""
     hub = _Hub(store, token, max_page_size)
 
     def route(path: str, handler: Callable[[_Hub, Request], Any], *methods: str) -> Route:
@@ -122,9 +125,26 @@ def create_app(store: HubStore, token: str, *, max_page_size: int = 3000) -> Sta
         route("/api/v1/repos/datasets/{owner}/{name}/commit/{branch}", _commit, "POST"),
     ]
     handlers = {HubRejected: _refused, HTTPException: _http_refused, ClientDisconnect: _gone}
-    app = Starlette(routes=routes, exception_handlers=handlers)
+    app = Starlette(routes=routes, exception_handlers=handlers, middleware=[Middleware(_Dated)])
     app.state.hub = hub
     return app
+
+
+class _Dated:
+    """Gives each answer the time at which it is made: readers take the hub's clock from it, and compare that with the
+    times of commits. A server's own header is made anew only once a second (uvicorn: ``date_header=False``)."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def dated(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                date = formatdate(time.time(), usegmt=True)
+                message = {**message, "headers": [*message["headers"], (b"date", date.encode())]}
+            await send(message)
+
+        await self._app(scope, receive, dated)
 
 
 # --- answers ---------------------------------------------------------------------------------------------------------
