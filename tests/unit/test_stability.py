@@ -68,6 +68,13 @@ def test_stable_exactly_when_the_time_is_over() -> None:
     assert seconds_until_stable(waiting, 550.0, 600.0) == 150.0
 
 
+def test_stable_at_first_sight_where_no_age_is_asked() -> None:
+    """Though what is new may have come while the hub was being asked."""
+    first = look(server=None, steady=50.0)
+    assert is_stable(observe(None, folder(), first), first.asked, 0.0)
+    assert not is_stable(observe(None, folder(), first), first.asked, 0.1)
+
+
 def test_marker_makes_complete_at_once() -> None:
     assert is_stable(Snapshot(folder(marker=True), 1.0, 0.0), 0.0, 600.0)
 

@@ -95,8 +95,10 @@ def is_stable(snapshot: Snapshot, steady: float, min_age: float) -> bool:
 
 
 def seconds_until_stable(snapshot: Snapshot, steady: float, min_age: float) -> float:
-    """How long the folder must stay as it is to become stable; 0 when it is."""
-    return 0.0 if snapshot.folder.has_marker else max(0.0, min_age - (steady - snapshot.quiet_from))
+    """How long the folder must stay as it is to become stable; 0 when it is, and at once where no age is asked."""
+    if snapshot.folder.has_marker or min_age <= 0:
+        return 0.0
+    return max(0.0, min_age - (steady - snapshot.quiet_from))
 
 
 def _head_start(folder: Folder, look: Look) -> float:
