@@ -24,7 +24,7 @@ def run() -> list[Row]:
     with tempfile.TemporaryDirectory() as name:
         top = Path(name)
         clip, data = long_clip(top)
-        command = _plain_command(converter, clip, top / "plain.mkv")
+        command = plain_command(converter, clip, top / "plain.mkv")
         plain, bare, whole = [], [], []
         for _ in range(_REPEATS):
             began = time.perf_counter()
@@ -41,8 +41,8 @@ def run() -> list[Row]:
     return rows
 
 
-def _plain_command(converter: Converter, clip: Path, target: Path) -> list[str]:
-    """What the converter would run."""
+def plain_command(converter: Converter, clip: Path, target: Path) -> list[str]:
+    """What the converter would run, in one ffmpeg."""
     encoder = converter._chosen().encoders[0]
     return encode_command(converter.plan(clip), encoder, converter.options, clip, target, [], None)
 

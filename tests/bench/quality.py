@@ -8,31 +8,54 @@ import time
 from pathlib import Path
 
 from tests.bench.clips import ffmpeg, real_clips
+from tests.bench.conversion import plain_command
 from tests.bench.table import Row
 from tools.media.converter import Converter, EncodeOptions
 
-_SETTINGS = ((6, 24), (6, 30), (6, 36), (4, 30), (8, 30), (10, 30))
-DEFAULT = (6, 30)
+DEFAULT = EncodeOptions()
+_BESIDE = (
+    *(EncodeOptions(preset=preset, crf=crf) for preset, crf in ((6, 24), (6, 30), (6, 36), (4, 30), (8, 30), (10, 30))),
+    EncodeOptions(pix_fmt="yuv420p"),
+)
+_BOOST, _NO_BOOST_CRF = "enable-variance-boost=", 26.0  # a CRF that gives about the size of 30 with it
 
 
 def run() -> list[Row]:
     """The real clips alone: quality of a test picture tells nothing."""
     rows = []
     with tempfile.TemporaryDirectory() as name:
+        result = Path(name) / "result.mkv"
         for clip in real_clips():
-            for preset, crf in _SETTINGS:
-                result = Path(name) / "result.mkv"
-                converter = Converter(EncodeOptions(preset=preset, crf=crf))
+            for options in _BESIDE:
+                converter = Converter(options)
                 converter.prepare()
                 began = time.perf_counter()
                 made = converter.convert(clip, result, on_progress=lambda p: None, stop=threading.Event())
-                took = time.perf_counter() - began
-                vmaf, xpsnr = _vmaf(result, clip), _xpsnr(result, clip)
-                share = 100 * made.size / clip.stat().st_size
-                shown = f"VMAF {vmaf:.1f}, XPSNR {xpsnr:.1f} dB, {made.size / 1e3:.0f} kB ({share:.0f} %)"
-                what = f"preset {preset}, CRF {crf}{' (default)' if (preset, crf) == DEFAULT else ''}"
-                rows.append(Row(what, clip.name, 1, f"{shown}, {made.frames / took:.1f} frames/s"))
+                speed = f", {made.frames / (time.perf_counter() - began):.1f} frames/s"
+                depth = "" if options.pix_fmt == DEFAULT.pix_fmt else ", 8 bits"
+                what = (
+                    f"preset {options.preset}, CRF {options.crf:g}{depth}{' (default)' if options == DEFAULT else ''}"
+                )
+                rows.append(Row(what, clip.name, 1, _judged(result, clip) + speed))
+            _encode_without_boost(clip, result)
+            what = f"preset 6, CRF {_NO_BOOST_CRF:g}, no variance boost"
+            rows.append(Row(what, clip.name, 1, _judged(result, clip)))
     return rows
+
+
+def _encode_without_boost(clip: Path, result: Path) -> None:
+    converter = Converter(EncodeOptions(crf=_NO_BOOST_CRF))
+    command = plain_command(converter, clip, result)
+    assert any(_BOOST + "1" in argument for argument in command)
+    command = [argument.replace(_BOOST + "1", _BOOST + "0") for argument in command]
+    subprocess.run([*command[:1], "-y", *command[1:]], check=True, stdin=subprocess.DEVNULL, capture_output=True)
+
+
+def _judged(result: Path, source: Path) -> str:
+    size, share = result.stat().st_size, 100 * result.stat().st_size / source.stat().st_size
+    return (
+        f"VMAF {_vmaf(result, source):.1f}, XPSNR {_xpsnr(result, source):.1f} dB, {size / 1e3:.0f} kB ({share:.0f} %)"
+    )
 
 
 def _vmaf(result: Path, source: Path) -> float:

@@ -41,7 +41,7 @@ from tools.core.queue_item import (
 )
 from tools.core.retry import next_attempt
 from tools.state.singleton import Singleton
-from tools.state.work_queue import Overview, WorkQueue
+from tools.state.work_queue import Overview, QueueView, WorkQueue
 
 NOW = 1_700_000_000.0
 GIB = 1024**3
@@ -367,6 +367,31 @@ def test_overview_is_the_same_whether_entries_are_parsed_or_not(tmp_path: Path) 
     assert glance.counts == {"pending": 3, "processing": 1, "completed": 0, "failed": 1}
     (tmp_path / ".processing_queue.json.sum").unlink()  # now every entry is parsed
     assert WorkQueue(tmp_path).overview(3) == glance == Overview.of(WorkQueue(tmp_path).read().items(), 3)
+
+
+def test_live_items_are_the_same_whether_entries_are_parsed_or_not(tmp_path: Path) -> None:
+    def live(view: QueueView) -> set[str]:
+        found = [one.folder for one in view.live()]
+        assert len(found) == len(set(found))
+        return set(found)
+
+    queue = WorkQueue(tmp_path)
+    with queue.transaction() as view:
+        for status in Status:
+            for text in ("", '"status": "pending",\n    "'):
+                view.put(item(f"{status.value} {text}", status=status, error=text or None))
+    first = live(queue.read())
+    assert {name.split()[0] for name in first} == {"pending", "processing"} and len(first) == 4
+    fresh = WorkQueue(tmp_path)
+    assert live(fresh.read()) == first
+    with fresh.transaction() as view:
+        view.put(claim(next(one for one in view.live() if one.status is Status.PENDING), NOW))
+        view.put(retry(next(one for one in view.items() if one.status is Status.FAILED)))
+        view.put(settle(next(one for one in view.live() if one.status is Status.PROCESSING), NOW))
+        changed = live(view)
+    assert changed != first and changed == live(fresh.read()) == live(WorkQueue(tmp_path).read())
+    (tmp_path / ".processing_queue.json.sum").unlink()
+    assert live(WorkQueue(tmp_path).read()) == changed
 
 
 def test_overview_reads_what_a_person_wrote_and_none_of_a_file_that_is_not_there(tmp_path: Path) -> None:

@@ -111,10 +111,9 @@ class Engine:
         if self._runs or self._opening or self._pause.reason:
             return False
         try:
-            counts = self._queue.read().counts()
+            return not self._queue.read().live()
         except StateError:
             return False  # the next transaction deals with it
-        return not counts[Status.PENDING.value] and not counts[Status.PROCESSING.value]
 
     def is_working(self) -> bool:
         return bool(self._runs)
@@ -155,7 +154,7 @@ class Engine:
         """Begin where an earlier life ended: its items wait again, and what belongs to no item goes."""
         with self._queue.transaction() as view:
             self._mend(view)
-            live = [item.folder for item in view.items() if item.status is Status.PENDING]
+            live = [item.folder for item in view.live()]
         sweep(self._queue.path.parent, live)
         self._jobs.sweep(live)
         self._recovered = True
@@ -164,7 +163,7 @@ class Engine:
         """Set right what no step of ours would leave: a claimed item that nobody works at (an earlier life ended, or
         a full disk kept its end from being written), and times that a jump of the clock made senseless."""
         wall, longest = self._clock.time(), max(self._rules.stable_time, self._rules.check_interval)
-        for item in view.items():
+        for item in view.live():
             if self._is_lost(item):
                 item = give_back(item)
                 view.put(item)
@@ -313,14 +312,14 @@ class Engine:
             return [item for item in items if is_due(item, wall) and item.folder not in self._runs]
 
         try:
-            items = self._queue.read().items()
+            items = self._queue.read().live()
             if not due(items) and not any(map(self._is_lost, items)):
                 return None
         except CorruptState:
             pass  # the transaction sets it right, or says that it can't
         with self._queue.transaction() as view:
             self._mend(view)
-            waiting = due(view.items())
+            waiting = due(view.live())
             if not waiting:
                 return None
             claimed = claim(min(waiting, key=lambda item: rank(item, wall, self._rules.aging_hours)), wall)

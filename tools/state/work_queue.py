@@ -21,6 +21,7 @@ from tools.core.queue_item import QueueItem, Status, from_json, to_json
 from tools.state.json_file import JsonFile
 
 log = logging.getLogger("animation.state")
+_LIVE = frozenset((Status.PENDING, Status.PROCESSING))
 QUEUE_FILE = "processing_queue.json"
 
 
@@ -38,6 +39,7 @@ class QueueView:
         self._items = items or {}
         self._stale = [key for key in self._items if not texts[key]]
         self._foreign = foreign
+        self._live: set[bytes] | None = None  # None: not looked for yet
         self.changed = False
 
     @classmethod
@@ -52,6 +54,16 @@ class QueueView:
 
     def items(self) -> list[QueueItem]:
         return [self._item(key) for key in self._texts]
+
+    def live(self) -> list[QueueItem]:
+        """The items that wait or are being processed, in no order; those that are over are passed over once, unparsed."""
+        if self._live is None:
+            self._live = {key for key, text in self._texts.items() if self._is_live(key, text)}
+        return [self._item(key) for key in self._live]
+
+    def _is_live(self, key: bytes, text: bytes) -> bool:
+        found = None if key in self._items else _STATE.search(text)
+        return (Status(found[2].decode()) if found else self._item(key).status) in _LIVE
 
     def get(self, folder: str) -> QueueItem | None:
         key = _key_of(folder)
@@ -69,6 +81,11 @@ class QueueView:
         self._items[key] = item
         self._texts[key] = b""
         self._stale.append(key)
+        if self._live is not None:
+            if item.status in _LIVE:
+                self._live.add(key)
+            else:
+                self._live.discard(key)
         self.changed = True
 
     def counts(self) -> dict[str, int]:
@@ -85,9 +102,12 @@ class QueueView:
         for key in self._stale:
             self._texts[key] = _indented(to_json(self._items[key]))[len(_HEAD) : -len(_TAIL)]
         self._stale.clear()
-        entries = [_HEAD + _BETWEEN.join(self._texts.values()) + _TAIL] if self._texts else []
-        entries += self._foreign
-        return b"[\n" + b",\n".join(entries) + b"\n]\n" if entries else b"[]\n"
+        if not self._texts and not self._foreign:
+            return b"[]\n"
+        # Copied as few times as can be: it is long.
+        known = (_HEAD, _BETWEEN.join(self._texts.values()), _TAIL) if self._texts else ()
+        separator = (b",\n",) if self._texts and self._foreign else ()
+        return b"".join((b"[\n", *known, *separator, b",\n".join(self._foreign), b"\n]\n"))
 
 
 _HEAD, _TAIL = b"  {\n", b"\n  }"
