@@ -56,7 +56,7 @@ class QueueView:
         return [self._item(key) for key in self._texts]
 
     def live(self) -> list[QueueItem]:
-        """The items that wait or are being processed, in no order; those that are over are passed over once, unparsed."""
+        """The items that wait or are being processed, in no order; those that are over are passed by once, unparsed."""
         if self._live is None:
             self._live = {key for key, text in self._texts.items() if self._is_live(key, text)}
         return [self._item(key) for key in self._live]
