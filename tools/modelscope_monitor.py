@@ -17,6 +17,7 @@ enter_venv(__name__)
 import argparse
 import logging
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import config
 from tools.core.errors import (
@@ -36,13 +37,26 @@ from tools.runtime import logs
 from tools.runtime.clock import STOP_WITHIN, Clock, SystemClock, stop_on_signals
 from tools.startup import connect, make_hub, read_settings
 from tools.state.monitor_state import MonitorState, MonitorStateFile
-from tools.state.work_queue import WorkQueue
+from tools.state.work_queue import QueueView, WorkQueue
 
 log = logging.getLogger("animation.monitor")
 _RELIST = 6 * 3600.0  # s; a whole listing this often even when the head does not move
 _SHORTEST_WAIT = 0.2  # s
 _OFF_BEAT = 0.382  # s that a look comes early: looks at odd fractions of a second tell the hub's clock, see hear()
 _ROUNDING = 0.001  # s that a look comes later than a folder is stable, lest it comes a breath too early
+
+
+@dataclass(frozen=True, slots=True)
+class _Passed:
+    """What a look went through: each stable one of ``folders`` is in ``queue`` or settled, ``waiting`` are the rest."""
+
+    folders: dict[str, Snapshot]
+    queue: QueueView
+    waiting: list[Snapshot]
+
+    def judged(self, folders: dict[str, Snapshot], queue: QueueView | None) -> bool:
+        """Whether these very objects: both are made anew when a listing or another program changes them."""
+        return folders is self.folders and queue is self.queue
 
 
 class ModelScopeMonitor:
@@ -64,6 +78,7 @@ class ModelScopeMonitor:
         self._last: Look | None = None  # the last look of this life that went well
         self._steady_ahead = 0.0  # s by which the steady scale is ahead of the monotonic clock, once there is a look
         self._hub_clock: HubClock | None = None
+        self._passed: _Passed | None = None
         self._trouble = ""
         if settings is not None and "MONITOR_INTERVAL" in settings.given:
             self.monitor_interval = settings.monitor.interval
@@ -120,14 +135,14 @@ class ModelScopeMonitor:
         state = self._loaded(files)
         asked = self._clock.monotonic()
         head = self._connected().head(self.settings.hub.input_repo)
-        look = self._look(state, head.server_time if head else None, asked)
+        look = self._look(state, head, asked)
         now = look.now
         moved = state.head != (head.commit_id if head else None)
         listing = moved or not 0 <= now - state.listed < _RELIST
         snapshots = self._listed(state, head, look) if listing else state.folders
         fresh = MonitorState(
             folders=snapshots,
-            settled={name: value for name, value in state.settled.items() if name in snapshots},
+            settled={n: value for n, value in state.settled.items() if n in snapshots} if listing else state.settled,
             last_check=now,
             steady=look.answered,
             server_time=head.server_time if head else None,
@@ -152,9 +167,10 @@ class ModelScopeMonitor:
             self._hub = make_hub(self.settings, self._clock)
         return self._hub
 
-    def _look(self, state: MonitorState, hub_time: float | None, asked: float) -> Look:
-        """The look whose question was ``asked`` (monotonic s) and has just been answered."""
+    def _look(self, state: MonitorState, head: Head | None, asked: float) -> Look:
+        """The look whose question was ``asked`` (monotonic s) and has just been answered by ``head``."""
         now, answered = self._clock.time(), self._clock.monotonic()
+        hub_time = head.server_time if head else None
         self._hub_clock = None if hub_time is None else hear(self._hub_clock, hub_time, asked, answered)
         hub_now = self._hub_clock.now() if self._hub_clock else None
         window: float | None
@@ -173,14 +189,22 @@ class ModelScopeMonitor:
                 gaps.append(hub_gap - 1.0)
             window = max(0.0, min(gaps))
             self._steady_ahead = state.steady + window - answered
-        return Look(now, hub_now, asked + self._steady_ahead, answered + self._steady_ahead, window)
+        return Look(
+            now=now,
+            hub_now=hub_now,
+            asked=asked + self._steady_ahead,
+            answered=answered + self._steady_ahead,
+            window=window,
+            committed_at=head.committed_at if head else None,
+        )
 
     def _listed(self, state: MonitorState, head: Head | None, look: Look) -> dict[str, Snapshot]:
         folders: dict[str, Folder] = {}
         if head is not None:
             files = self._connected().list_files(self.settings.hub.input_repo, head.commit_id)
             settings = self.settings.monitor
-            folders = group_folders(_told_unsafe(files), settings.video_extensions, settings.complete_marker)
+            known = {name: snapshot.folder for name, snapshot in state.folders.items()}
+            folders = group_folders(_told_unsafe(files), settings.video_extensions, settings.complete_marker, known)
         snapshots = {name: observe(state.folders.get(name), folder, look) for name, folder in folders.items()}
         self._tell_changes(state, snapshots, look.answered)
         return snapshots
@@ -205,27 +229,28 @@ class ModelScopeMonitor:
             log.info("folder is gone from the hub %s", logs.fields(folder=name))
 
     def _enqueue(self, queue: WorkQueue, state: MonitorState, look: Look) -> list[str]:
-        ready = [
-            snapshot.folder
-            for snapshot in state.folders.values()
-            if snapshot.folder.video_count and is_stable(snapshot, look.asked, self.min_folder_stable_time)
-        ]
+        known: QueueView | None
         try:
             known = queue.read()
         except CorruptState:
             known = None  # the transaction restores it
-        if known is not None:
+        # Where neither folders nor queue are news, only those that waited at the last look can have become ready.
+        as_before = self._passed if self._passed and self._passed.judged(state.folders, known) else None
+        if known is not None and as_before is None:
             _note_settled(state, known.items())
-            ready = [f for f in ready if state.settled.get(f.name) != f.fingerprint or known.get(f.name)]
-            if not any(entry_for(known.get(folder.name), folder, look.now) for folder in ready):
-                return []
-        queued = []
-        with queue.transaction() as view:
-            for folder in ready:
-                entry = entry_for(view.get(folder.name), folder, look.now)
-                if entry is not None:
-                    view.put(entry)
+        ready, waiting = [], []
+        for snapshot in as_before.waiting if as_before else state.folders.values():
+            if is_stable(snapshot, look.asked, self.min_folder_stable_time):
+                ready.append(snapshot.folder)
+            else:
+                waiting.append(snapshot)
+        queued: list[QueueItem] = []
+        if known is None or any(True for _ in _missing(known, state, ready, look.now)):
+            with queue.transaction() as known:
+                for entry in _missing(known, state, ready, look.now):
+                    known.put(entry)
                     queued.append(entry)
+        self._passed = _Passed(state.folders, known, waiting)
         for entry in queued:
             log.info(
                 "queued %s",
@@ -241,13 +266,12 @@ class ModelScopeMonitor:
 
     def _until_next(self) -> float:
         """Not later than the moment at which the first folder becomes stable."""
-        state, look = self._state, self._last
-        assert state is not None and look is not None
+        passed, look = self._passed, self._last
+        assert passed is not None and look is not None
         waits = [
-            wait
-            for snapshot in state.folders.values()
+            seconds_until_stable(snapshot, look.asked, self.min_folder_stable_time)
+            for snapshot in passed.waiting
             if snapshot.folder.video_count
-            and (wait := seconds_until_stable(snapshot, look.asked, self.min_folder_stable_time)) > 0
         ]
         since = self._clock.monotonic() + self._steady_ahead - look.asked
         interval = self.monitor_interval - min(_OFF_BEAT, self.monitor_interval / 10)
@@ -293,9 +317,19 @@ def _told_unsafe(files: Iterable[RemoteFile]) -> Iterator[RemoteFile]:
         )
 
 
+def _missing(queue: QueueView, state: MonitorState, ready: Iterable[Folder], now: float) -> Iterator[QueueItem]:
+    """What the queue should hold and does not. A settled folder that somebody took out of it stays out."""
+    for folder in ready:
+        item = queue.get(folder.name)
+        if folder.video_count and (item or state.settled.get(folder.name) != folder.fingerprint):
+            entry = entry_for(item, folder, now)
+            if entry is not None:
+                yield entry
+
+
 def _note_settled(state: MonitorState, items: Iterable[QueueItem]) -> None:
     for item in items:
-        if item.status in {Status.COMPLETED, Status.FAILED} and item.folder in state.folders:
+        if (item.status is Status.COMPLETED or item.status is Status.FAILED) and item.folder in state.folders:
             state.settled[item.folder] = item.hash
 
 

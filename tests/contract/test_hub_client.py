@@ -75,7 +75,7 @@ def test_committed_files_are_listed_with_size_sha256_and_time(hub: HubClient, tm
     assert {path: file.size for path, file in listed.items()} == {path: len(c) for path, c in files.items()}
     for path, content in files.items():
         assert listed[path].sha256 == hashlib.sha256(content).hexdigest()
-        assert listed[path].committed_at is not None
+        assert listed[path].committed_at == head.committed_at is not None
 
 
 def test_text_too_long_for_a_commits_body_is_committed_all_the_same(hub: HubClient) -> None:

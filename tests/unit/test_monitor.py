@@ -114,6 +114,44 @@ def test_folder_is_queued_one_request_after_the_stable_time_however_slow_the_hub
         assert 600 <= queued[name] - moment <= 600 + 1 + 1 + 2 * request
 
 
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["alone", "with commits to other folders"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        [{"A/3.mp4": b"3"}],
+        [{"A/1.mp4": b"longer"}],
+        [{"A/2.mp4": None}],
+        [{"A/3.mp4": b"3", "A/4.mp4": b"4"}, {"A/1.mp4": None}],
+        [{"A/2.mp4": None}, {"A/3.mp4": b"3"}],
+        [{"A/2.mp4": None}, {"A/2.mp4": b"2"}],
+    ],
+    ids=["added", "replaced", "deleted", "added, then deleted", "deleted, then added", "deleted and put back"],
+)
+def test_any_change_of_a_known_folder_counts_from_its_last_commit(
+    tmp_path: Path,
+    hub: MemoryHub,
+    clock: FakeClock,
+    change: list[dict[str, bytes | None]],
+    elsewhere: bool,
+) -> None:
+    """Not from the look that found it, an interval later; where another folder went on, at worst from that."""
+    hub.put(REPO, {"A/1.mp4": b"1", "A/2.mp4": b"2"})
+    watch = monitor(tmp_path, hub, clock)
+    clock.pass_time(200)
+    next_look = clock.now + watch.turn()
+    for step in change:
+        clock.pass_time(40)
+        hub.put(REPO, step, str(step))
+    changed = clock.now
+    if elsewhere:
+        clock.pass_time(30)
+        hub.put(REPO, {"B/1.mp4": b"1"}, "B")
+    while "A" not in statuses(tmp_path) and clock.now < changed + 2000:
+        clock.pass_time(next_look - clock.now)
+        next_look = clock.now + watch.turn()
+    assert 600 <= clock.now - changed <= 600 + 2 + 30 * elsewhere
+
+
 def test_folder_without_a_video_is_remembered_but_not_queued(tmp_path: Path, hub: MemoryHub, clock: FakeClock) -> None:
     hub.put(REPO, {"字幕/1.ass": b"1"})
     clock.pass_time(5000)

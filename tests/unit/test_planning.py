@@ -127,3 +127,28 @@ def test_fingerprint_changes_when_a_file_comes_goes_or_grows_and_for_nothing_els
     assert fingerprint(base) != fingerprint([*base, remote("A/4.txt")])
     assert fingerprint(base) != fingerprint([remote("A/1.mp4", size=4), *base[1:]])
     assert set(group_folders(base, VIDEOS)) == {"A", "A/S"}
+
+
+@pytest.mark.parametrize(
+    ("case", "later", "only_added"),
+    [
+        ("unchanged", [("1.mp4", 3, 10.0), ("2.mp4", 4, 20.0)], True),
+        ("added", [("1.mp4", 3, 10.0), ("2.mp4", 4, 20.0), ("0.mp4", 1, 30.0), ("3.mp4", 1, 25.0)], True),
+        ("replaced", [("1.mp4", 5, 30.0), ("2.mp4", 4, 20.0)], False),
+        ("added and deleted", [("2.mp4", 4, 20.0), ("3.mp4", 1, 30.0), ("4.mp4", 1, 30.0)], False),
+        ("put back", [("1.mp4", 3, 30.0), ("2.mp4", 4, 20.0)], False),
+        ("added at a time before", [("1.mp4", 3, 10.0), ("2.mp4", 4, 20.0), ("3.mp4", 1, 20.0)], False),
+        ("times no longer told", [("1.mp4", 3, None), ("2.mp4", 4, None)], True),
+    ],
+)
+def test_only_added_where_each_file_of_before_is_still_there(
+    case: str, later: list[tuple[str, int, float | None]], only_added: bool
+) -> None:
+    def listing(files: list[tuple[str, int, float | None]]) -> list[RemoteFile]:
+        return [RemoteFile(f"A/{name}", size, "", when) for name, size, when in files]
+
+    before = group_folders(listing([("1.mp4", 3, 10.0), ("2.mp4", 4, 20.0)]), VIDEOS)
+    now = group_folders(listing(later), VIDEOS, before=before)["A"]
+    assert now.only_added == only_added, case
+    assert now == group_folders(listing(later[::-1]), VIDEOS)["A"]
+    assert not before["A"].only_added

@@ -1,6 +1,7 @@
 """Since when is a folder quiet."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -14,8 +15,10 @@ def folder(fingerprint: str = "f1", files: int = 2, modified: float | None = 100
     return Folder("A", fingerprint, files, 1, 10, modified, marker)
 
 
-def look(server: float | None = 1100.0, steady: float = 0.0, window: float | None = None) -> Look:
-    return Look(now=5000.0, hub_now=server, asked=steady - 1.0, answered=steady, window=window)
+def look(
+    server: float | None = 1100.0, steady: float = 0.0, window: float | None = None, committed: float | None = None
+) -> Look:
+    return Look(now=5000.0, hub_now=server, asked=steady - 1.0, answered=steady, window=window, committed_at=committed)
 
 
 @pytest.mark.parametrize(
@@ -49,10 +52,30 @@ def test_folder_touched_while_waiting_is_not_stable() -> None:
     assert not is_stable(touched, 900.0, 600.0) and touched.quiet_from == 900.0 and touched.first_seen == 5000.0
 
 
-def test_deleted_file_starts_the_wait_anew_whatever_the_commit_times_of_the_rest() -> None:
+@pytest.mark.parametrize(
+    ("case", "only_added", "committed", "quiet"),
+    [
+        ("nothing was deleted: the newest file tells", True, 1095.0, 19.0),
+        ("perhaps something was: the newest commit tells, whatever the times of the rest", False, 1095.0, 4.0),
+        ("the hub tells no commit", False, None, 0.0),
+        ("the newest commit is older than the last look", False, 700.0, 0.0),
+        ("the newest commit is older than a file", False, 1070.0, 0.0),
+        ("the newest commit lies in the future", False, 2000.0, 0.0),
+    ],
+)
+def test_wait_after_a_change_starts_at_the_last_commit_that_may_have_made_it(
+    case: str, only_added: bool, committed: float | None, quiet: float
+) -> None:
     waiting = Snapshot(folder(files=3), 1.0, 1.0)
-    shrunk = observe(waiting, folder("f2", files=2, modified=1090.0), look(1100.0, steady=900.0, window=300.0))
-    assert shrunk.quiet_from == 900.0
+    changed = replace(folder("f2", files=4, modified=1080.0), only_added=only_added)
+    seen = observe(waiting, changed, look(1100.0, steady=900.0, window=300.0, committed=committed))
+    assert 900.0 - seen.quiet_from == quiet, case
+
+
+def test_newest_file_older_than_the_last_look_leaves_it_to_the_newest_commit() -> None:
+    """A merge brings files of old dates."""
+    merged = observe(None, folder(modified=10.0), look(1100.0, steady=900.0, window=300.0, committed=1050.0))
+    assert 900.0 - merged.quiet_from == 49.0
 
 
 def test_new_commit_of_equal_names_and_sizes_starts_the_wait_anew_but_is_the_same_fingerprint() -> None:

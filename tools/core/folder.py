@@ -5,9 +5,11 @@ file, so a repo of a million files needs memory for its folders only.
 """
 
 import hashlib
+import math
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,8 @@ class Folder:
     """A folder at one commit: what the monitor remembers and the queue carries.
 
     ``fingerprint`` hex over the sorted (path, size) of its direct files; ``total_size`` bytes;
-    ``last_modified`` newest commit time of its files (epoch s), None where the hub does not tell.
+    ``last_modified`` newest commit time of its files (epoch s), None where the hub does not tell; ``only_added``: it
+    holds all files that it held before as they were, and newer ones (told by a listing, not remembered).
     """
 
     name: str
@@ -44,6 +47,7 @@ class Folder:
     total_size: int
     last_modified: float | None
     has_marker: bool
+    only_added: bool = field(default=False, compare=False)
 
 
 # A path on the hub is a stranger's text. It becomes a local name and a command argument, so what could leave
@@ -70,23 +74,32 @@ def is_video(name: str, extensions: frozenset[str]) -> bool:
 
 
 class _Tally:
-    """One folder while its files stream by."""
+    """One folder while its files stream by; ``digests`` of those that ``before`` may have, ``added`` of newer ones."""
 
-    __slots__ = ("digests", "last_modified", "marker", "size", "videos")
+    __slots__ = ("added", "before", "digests", "last_modified", "marker", "newer_than", "size", "videos")
 
-    def __init__(self) -> None:
+    def __init__(self, before: Folder | None) -> None:
+        self.before = before
+        self.newer_than = math.inf if before is None or before.last_modified is None else before.last_modified
         # Fixed 24 bytes a file, one after the other, instead of its path: a folder may hold a million.
         self.digests = bytearray()
+        self.added = bytearray()
         self.size = 0
         self.videos = 0
         self.marker = False
         self.last_modified: float | None = None
 
 
-def group_folders(files: Iterable[RemoteFile], extensions: frozenset[str], marker: str = "") -> dict[str, Folder]:
+def group_folders(
+    files: Iterable[RemoteFile],
+    extensions: frozenset[str],
+    marker: str = "",
+    before: Mapping[str, Folder] = MappingProxyType({}),
+) -> dict[str, Folder]:
     """Fold a listing into its folders, by name. Files at the root and unsafe paths are left out.
 
-    ``marker`` is the file name whose presence says that a folder is complete ("" = off).
+    ``marker`` is the file name whose presence says that a folder is complete ("" = off); ``before`` the folders of an
+    earlier listing, for ``only_added``.
     """
     tallies: dict[str, _Tally] = {}
     for file in files:
@@ -95,13 +108,18 @@ def group_folders(files: Iterable[RemoteFile], extensions: frozenset[str], marke
             continue
         tally = tallies.get(folder)
         if tally is None:
-            tally = tallies[folder] = _Tally()
-        tally.digests += hashlib.blake2b(f"{file.path}\0{file.size}".encode(), digest_size=_DIGEST).digest()
+            tally = tallies[folder] = _Tally(before.get(folder))
+        digest = hashlib.blake2b(f"{file.path}\0{file.size}".encode(), digest_size=_DIGEST).digest()
         tally.size += file.size
         tally.videos += is_video(name, extensions)
         tally.marker |= bool(marker) and name == marker
-        if file.committed_at is not None and (tally.last_modified is None or file.committed_at > tally.last_modified):
-            tally.last_modified = file.committed_at
+        committed_at = file.committed_at
+        if committed_at is None or committed_at <= tally.newer_than:
+            tally.digests += digest
+        else:
+            tally.added += digest
+        if committed_at is not None and (tally.last_modified is None or committed_at > tally.last_modified):
+            tally.last_modified = committed_at
     return {name: _finish(name, tally) for name, tally in tallies.items()}
 
 
@@ -109,14 +127,22 @@ _DIGEST = 24  # bytes
 
 
 def _finish(name: str, tally: _Tally) -> Folder:
-    digests = tally.digests
-    ordered = sorted(digests[start : start + _DIGEST] for start in range(0, len(digests), _DIGEST))
+    fingerprint = _fingerprint(tally.digests)
+    only_added = tally.before is not None and fingerprint == tally.before.fingerprint
+    if tally.added:
+        fingerprint = _fingerprint(tally.digests + tally.added)
     return Folder(
         name=name,
-        fingerprint=hashlib.sha256(b"".join(ordered)).hexdigest(),
-        file_count=len(ordered),
+        fingerprint=fingerprint,
+        file_count=(len(tally.digests) + len(tally.added)) // _DIGEST,
         video_count=tally.videos,
         total_size=tally.size,
         last_modified=tally.last_modified,
         has_marker=tally.marker,
+        only_added=only_added,
     )
+
+
+def _fingerprint(digests: bytes | bytearray) -> str:
+    ordered = sorted(digests[start : start + _DIGEST] for start in range(0, len(digests), _DIGEST))
+    return hashlib.sha256(b"".join(ordered)).hexdigest()

@@ -60,7 +60,8 @@ class Look:
     answered, None where that is not known; ``asked``, ``answered`` steady s: what is seen unchanged was so until it was
     asked, what is seen changed may have changed until it was answered; ``window`` s that certainly passed since the
     look before, None for the first look ever: whatever is new has not been there for longer than that, as far as
-    anybody knows.
+    anybody knows; ``committed_at`` epoch s by the hub of the repo's newest commit, None where it does not tell: what
+    changed did so until then.
     """
 
     now: float
@@ -68,6 +69,7 @@ class Look:
     asked: float
     answered: float
     window: float | None
+    committed_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +87,13 @@ def observe(before: Snapshot | None, folder: Folder, look: Look) -> Snapshot:
     if before is not None and same and before.folder.last_modified == folder.last_modified:
         return before if before.folder == folder else replace(before, folder=folder)
     first_seen = before.first_seen if before is not None and same else look.now
-    grew = before is None or same or folder.file_count > before.folder.file_count
-    return Snapshot(folder, first_seen, look.answered - (_head_start(folder, look) if grew else 0.0))
+    modified, head_start = folder.last_modified, 0.0
+    if before is None or same or folder.only_added:
+        head_start = _age(modified, look)
+    if not head_start and modified is not None and look.committed_at is not None and modified <= look.committed_at:
+        # Deletions leave no time behind; but nothing that was listed is later than the repo's newest commit.
+        head_start = _age(look.committed_at, look)
+    return Snapshot(folder, first_seen, look.answered - head_start)
 
 
 def is_stable(snapshot: Snapshot, steady: float, min_age: float) -> bool:
@@ -101,14 +108,13 @@ def seconds_until_stable(snapshot: Snapshot, steady: float, min_age: float) -> f
     return max(0.0, min_age - (steady - snapshot.quiet_from))
 
 
-def _head_start(folder: Folder, look: Look) -> float:
-    """Seconds of quiet before the first sight, by the hub's commit time of the newest file; 0 where that does not fit.
+def _age(committed_at: float | None, look: Look) -> float:
+    """Seconds that passed since a commit, by the hub's clock, at least; 0 where that is not known or does not fit.
 
-    It does not fit when it lies in the future, or before the last look (then something else changed the folder, say a
-    deletion, whose time the files that are left don't tell).
+    It does not fit when it lies in the future, or before the last look: then it was not this commit that changed the
+    folder, or its time is not the hub's.
     """
-    if folder.last_modified is None or look.hub_now is None:
+    if committed_at is None or look.hub_now is None:
         return 0.0
-    age = look.hub_now - folder.last_modified - _COMMIT_TIME_UNIT
-    fits = age > 0 and (look.window is None or age <= look.window)
-    return age if fits else 0.0
+    age = look.hub_now - committed_at - _COMMIT_TIME_UNIT
+    return age if age > 0 and (look.window is None or age <= look.window) else 0.0

@@ -245,9 +245,12 @@ def _indented(entry: object) -> bytes:
     return "\n".join("  " + line for line in lines).encode("utf-8", "surrogatepass")
 
 
+_quoted = json.JSONEncoder(ensure_ascii=False).encode  # json.dumps makes an encoder at every call
+
+
 def _key_of(folder: str) -> bytes:
     """A folder's name as its entry has it between quotes."""
-    return json.dumps(folder, ensure_ascii=False)[1:-1].encode("utf-8", "surrogatepass")
+    return _quoted(folder)[1:-1].encode("utf-8", "surrogatepass")
 
 
 _NAME, _NAME_END = len(b'    "folder": "'), b'",\n'  # no JSON string holds a line break
