@@ -84,12 +84,13 @@ class Plant:
     converter: Converter = field(default_factory=SleepingConverter)
     slots: int = 1
     threads: int | None = None
+    folders: list[str] = field(default_factory=list)
 
     def queue(self) -> WorkQueue:
         return WorkQueue(self.top / "log")
 
     def put(self, files: Mapping[str, bytes], more: list[QueueItem] | None = None) -> None:
-        """Commit files and queue their folders, behind ``more`` other items."""
+        """Commit files and queue their folders, behind ``more`` items of folders that the hub doesn't have."""
         commit = self.hub.put("me/in", files)
         self.hub.create_repo("me/out")
         grouped = group_folders(self.hub.list_files("me/in", commit), EXTENSIONS)
@@ -98,9 +99,10 @@ class Plant:
                 view.put(item)
             for folder in grouped.values():
                 view.put(new_item(folder, time.time()))
+        self.folders.extend(grouped)
 
     def run(self) -> float:
-        """Work off what is queued; returns the seconds that it took."""
+        """Work until every folder put is over; returns the seconds that it took."""
         log_dir = self.top / "log"
         worker = Worker(self.hub, self.converter, Workspace(self.top / "work", 0), self.slots, self.threads)
         worker.workspace.prepare()
@@ -113,9 +115,10 @@ class Plant:
             max_attempts=3,
             retry_interval=1.0,
         )
+        work = self.queue()
         engine = Engine(
             EngineRules(run=run, check_interval=1.0, stable_time=1.0, aging_hours=24),
-            self.queue(),
+            work,
             lambda folder: Journal(log_dir, folder),
             worker,
             SystemClock(),
@@ -130,9 +133,14 @@ class Plant:
         )
         engine.start(executor)
         began = time.monotonic()
-        while not engine.is_idle():
+        while not self._is_over(work):
             engine.turn(0.5)
         took = time.monotonic() - began
         engine.close(5)
-        assert all(item.status is not Status.FAILED for item in self.queue().read().items())
         return took
+
+    def _is_over(self, work: WorkQueue) -> bool:
+        view = work.read()
+        items = [item for folder in self.folders if (item := view.get(folder))]
+        assert all(item.status is not Status.FAILED for item in items)
+        return all(item.status is Status.COMPLETED for item in items)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from enum import Enum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from tools.core.errors import CorruptState, IllegalTransition
@@ -210,12 +211,13 @@ def with_sane_times(item: QueueItem, now: float, longest: float) -> QueueItem:
 
 def rank(item: QueueItem, now: float, aging_hours: float) -> tuple[int, str, str]:
     """Sort key, smallest first: class lifted by waiting, then time added. ``aging_hours`` 0 = nothing is lifted."""
-    lifted = 0
-    if aging_hours > 0:
-        lifted = max(0, int((now - _epoch(item.added_time)) / (aging_hours * 3600)))
-    return max(1, item.priority - lifted), item.added_time, item.folder
+    place = item.priority
+    if aging_hours > 0 and place > 1 and (waited := now - _epoch(item.added_time)) > 0:
+        place -= int(waited / (aging_hours * 3600))
+    return (place if place > 1 else 1), item.added_time, item.folder
 
 
+@lru_cache(1 << 16)  # the times of all that waits are looked at for each claim
 def _epoch(text: str) -> float:
     return datetime.fromisoformat(text).timestamp()
 

@@ -7,7 +7,7 @@ of its own (the clerk), and both answer through one inbox. So a slow hub delays 
 import contextlib
 import logging
 import queue
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -164,11 +164,13 @@ class Engine:
         a full disk kept its end from being written), and times that a jump of the clock made senseless."""
         wall, longest = self._clock.time(), max(self._rules.stable_time, self._rules.check_interval)
         for item in view.live():
-            if self._is_lost(item):
+            if item.status is Status.PROCESSING:
+                if not self._is_lost(item):
+                    continue
                 item = give_back(item)
                 view.put(item)
                 log.info("left behind by an earlier run, waits again: %s", logs.fields(folder=item.folder))
-            if item.status is Status.PENDING and (mended := with_sane_times(item, wall, longest)) is not item:
+            if (mended := with_sane_times(item, wall, longest)) is not item:
                 view.put(mended)
                 log.info("the clock was set back, the times of an item are mended: %s", logs.fields(folder=item.folder))
 
@@ -308,21 +310,21 @@ class Engine:
     def _next_item(self) -> QueueItem | None:
         wall = self._clock.time()
 
-        def due(items: list[QueueItem]) -> list[QueueItem]:
-            return [item for item in items if is_due(item, wall) and item.folder not in self._runs]
+        def due(items: list[QueueItem]) -> Iterator[QueueItem]:
+            return (item for item in items if is_due(item, wall) and item.folder not in self._runs)
 
         try:
             items = self._queue.read().live()
-            if not due(items) and not any(map(self._is_lost, items)):
+            if next(due(items), None) is None and not any(map(self._is_lost, items)):
                 return None
         except CorruptState:
             pass  # the transaction sets it right, or says that it can't
         with self._queue.transaction() as view:
             self._mend(view)
-            waiting = due(view.live())
-            if not waiting:
+            first = min(due(view.live()), key=lambda item: rank(item, wall, self._rules.aging_hours), default=None)
+            if first is None:
                 return None
-            claimed = claim(min(waiting, key=lambda item: rank(item, wall, self._rules.aging_hours)), wall)
+            claimed = claim(first, wall)
             view.put(claimed)
         return claimed
 

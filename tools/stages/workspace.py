@@ -95,10 +95,10 @@ class Workspace:
         if not keep:
             self.clear()
             return
-        kept = {self._item_folder(name) for name in keep}
+        kept = {item_key(name) for name in keep}
         with contextlib.suppress(FileNotFoundError):
             for found in (self.root / _VIDEOS).iterdir():
-                if found not in kept:
+                if found.name not in kept:
                     shutil.rmtree(found, ignore_errors=True)
 
     def rest(self) -> None:

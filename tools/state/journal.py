@@ -42,9 +42,7 @@ class Journal:
     """The journal of one folder. Threads may write at the same time."""
 
     def __init__(self, log_dir: Path, folder: str) -> None:
-        readable = re.sub(r"[^\w-]+", "_", folder)[:40]
-        digest = hashlib.sha256(folder.encode()).hexdigest()[:16]
-        self.path = log_dir / "journal" / f"{readable}-{digest}.jsonl"
+        self.path = log_dir / "journal" / _name_of(folder)
         self._lock = threading.Lock()
 
     def note(self, event: str, *sources: RemoteFile, **facts: Any) -> None:
@@ -97,11 +95,17 @@ class Journal:
         self.path.unlink(missing_ok=True)
 
 
+def _name_of(folder: str) -> str:
+    readable = re.sub(r"[^\w-]+", "_", folder)[:40]
+    digest = hashlib.sha256(folder.encode()).hexdigest()[:16]
+    return f"{readable}-{digest}.jsonl"
+
+
 def sweep(log_dir: Path, keep: Iterable[str]) -> None:
     """Delete the journals of all folders but these: a crash came between the end of an item and that of its journal."""
-    kept = {Journal(log_dir, folder).path for folder in keep}
+    kept = {_name_of(folder) for folder in keep}
     for path in (log_dir / "journal").glob("*.jsonl"):
-        if path not in kept:
+        if path.name not in kept:
             path.unlink(missing_ok=True)
 
 

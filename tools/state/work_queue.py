@@ -39,7 +39,7 @@ class QueueView:
         self._items = items or {}
         self._stale = [key for key in self._items if not texts[key]]
         self._foreign = foreign
-        self._live: set[bytes] | None = None  # None: not looked for yet
+        self._live: dict[bytes, QueueItem] | None = None  # None: not looked for yet
         self.changed = False
 
     @classmethod
@@ -58,8 +58,8 @@ class QueueView:
     def live(self) -> list[QueueItem]:
         """The items that wait or are being processed, in no order; those that are over are passed by once, unparsed."""
         if self._live is None:
-            self._live = {key for key, text in self._texts.items() if self._is_live(key, text)}
-        return [self._item(key) for key in self._live]
+            self._live = {key: self._item(key) for key, text in self._texts.items() if self._is_live(key, text)}
+        return list(self._live.values())
 
     def _is_live(self, key: bytes, text: bytes) -> bool:
         found = None if key in self._items else _STATE.search(text)
@@ -83,9 +83,9 @@ class QueueView:
         self._stale.append(key)
         if self._live is not None:
             if item.status in _LIVE:
-                self._live.add(key)
+                self._live[key] = item
             else:
-                self._live.discard(key)
+                self._live.pop(key, None)
         self.changed = True
 
     def counts(self) -> dict[str, int]:
@@ -104,10 +104,13 @@ class QueueView:
         self._stale.clear()
         if not self._texts and not self._foreign:
             return b"[]\n"
-        # Copied as few times as can be: it is long.
-        known = (_HEAD, _BETWEEN.join(self._texts.values()), _TAIL) if self._texts else ()
-        separator = (b",\n",) if self._texts and self._foreign else ()
-        return b"".join((b"[\n", *known, *separator, b",\n".join(self._foreign), b"\n]\n"))
+        entries = list(self._texts.values())
+        if self.is_plain:  # copied once: it is long
+            entries[0] = _OPEN + entries[0]
+            entries[-1] += _CLOSE
+            return _BETWEEN.join(entries)
+        whole = (*(_HEAD + text + _TAIL for text in entries), *self._foreign)
+        return b"[\n" + b",\n".join(whole) + b"\n]\n"
 
 
 _HEAD, _TAIL = b"  {\n", b"\n  }"
