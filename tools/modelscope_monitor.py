@@ -29,7 +29,7 @@ from tools.core.errors import (
     PipelineError,
     Stopped,
 )
-from tools.core.folder import Folder, RemoteFile, group_folders, is_safe_path
+from tools.core.folder import Folder, group_folders
 from tools.core.queue_item import QueueItem, Status, entry_for
 from tools.core.stability import HubClock, Look, Snapshot, agree, hear, is_stable, observe, seconds_until_stable
 from tools.hub.client import Head, HubClient
@@ -204,7 +204,9 @@ class ModelScopeMonitor:
             files = self._connected().list_files(self.settings.hub.input_repo, head.commit_id)
             settings = self.settings.monitor
             known = {name: snapshot.folder for name, snapshot in state.folders.items()}
-            folders = group_folders(_told_unsafe(files), settings.video_extensions, settings.complete_marker, known)
+            unsafe = _LeftOut()
+            folders = group_folders(files, settings.video_extensions, settings.complete_marker, known, unsafe.note)
+            unsafe.tell()
         snapshots = {name: observe(state.folders.get(name), folder, look) for name, folder in folders.items()}
         self._tell_changes(state, snapshots, look.answered)
         return snapshots
@@ -302,19 +304,24 @@ class ModelScopeMonitor:
         return exc
 
 
-def _told_unsafe(files: Iterable[RemoteFile]) -> Iterator[RemoteFile]:
-    """The listing as it is; afterwards one line tells of paths that are left out since they could do harm."""
-    unsafe = 0
-    example = ""
-    for file in files:
-        if not is_safe_path(file.path):
-            unsafe += 1
-            example = example or file.path
-        yield file
-    if unsafe:
-        log.warning(
-            "paths that no disk can hold are left out, rename them on the hub: count=%d first=%r", unsafe, example
-        )
+class _LeftOut:
+    """Paths of a listing that are left out since they could do harm; one line tells of all."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._first = ""
+
+    def note(self, path: str) -> None:
+        self._first = self._first or path
+        self._count += 1
+
+    def tell(self) -> None:
+        if self._count:
+            log.warning(
+                "paths that no disk can hold are left out, rename them on the hub: count=%d first=%r",
+                self._count,
+                self._first,
+            )
 
 
 def _missing(queue: QueueView, state: MonitorState, ready: Iterable[Folder], now: float) -> Iterator[QueueItem]:

@@ -7,13 +7,13 @@ file, so a repo of a million files needs memory for its folders only.
 import hashlib
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class RemoteFile:
+class RemoteFile(NamedTuple):  # a million are made for one listing, and a frozen dataclass takes three times as long
     """A file of a repo at some commit. ``size`` bytes, ``sha256`` hex or "" where unknown, ``committed_at`` epoch s."""
 
     path: str
@@ -52,14 +52,15 @@ class Folder:
 
 # A path on the hub is a stranger's text. It becomes a local name and a command argument, so what could leave
 # the work folder, or hide in a log line, is refused before anything else sees it.
-_UNSAFE = re.compile(r"(?:^|/)\.{0,2}(?:/|$)|[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029]")
+_NO_NAME = re.compile(r"(?<![^/])\.{0,2}(?![^/])")  # a part that is empty, ``.`` or ``..``
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029]")
 _LONGEST_PART, _LONGEST_PATH = 255, 3000  # bytes of UTF-8; a system call takes 4096 with all that we put before it
 
 
 def is_safe_path(path: str) -> bool:
     """Whether a path from a listing is relative and plain: no ``.``, ``..`` or empty parts, no control characters,
     and no longer than a disk can hold."""
-    if _UNSAFE.search(path):
+    if _NO_NAME.search(path) or (not path.isprintable() and _CONTROLS.search(path)):  # the latter is slow, and rare
         return False
     if 4 * len(path) <= _LONGEST_PART:
         return True
@@ -95,21 +96,26 @@ def group_folders(
     extensions: frozenset[str],
     marker: str = "",
     before: Mapping[str, Folder] = MappingProxyType({}),
+    on_unsafe: Callable[[str], object] = str,
 ) -> dict[str, Folder]:
     """Fold a listing into its folders, by name. Files at the root and unsafe paths are left out.
 
     ``marker`` is the file name whose presence says that a folder is complete ("" = off); ``before`` the folders of an
-    earlier listing, for ``only_added``.
+    earlier listing, for ``only_added``; ``on_unsafe`` is called with each unsafe path.
     """
     tallies: dict[str, _Tally] = {}
     for file in files:
-        folder, _, name = file.path.rpartition("/")
-        if not folder or not is_safe_path(file.path):
+        path = file.path
+        if not is_safe_path(path):
+            on_unsafe(path)
+            continue
+        folder, _, name = path.rpartition("/")
+        if not folder:
             continue
         tally = tallies.get(folder)
         if tally is None:
             tally = tallies[folder] = _Tally(before.get(folder))
-        digest = hashlib.blake2b(f"{file.path}\0{file.size}".encode(), digest_size=_DIGEST).digest()
+        digest = hashlib.blake2b(f"{path}\0{file.size}".encode(), digest_size=_DIGEST).digest()
         tally.size += file.size
         tally.videos += is_video(name, extensions)
         tally.marker |= bool(marker) and name == marker
