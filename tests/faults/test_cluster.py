@@ -85,6 +85,14 @@ class Site:
         self.processes[name] = started
         return started
 
+    def end(self, name: str) -> int:
+        """Asks the program to end; returns its exit status."""
+        try:
+            return end(self.processes[name])
+        except subprocess.TimeoutExpired as exc:
+            output = (self.top / f"{name}.out").read_text(encoding="utf-8", errors="replace")
+            pytest.fail(f"{name}: {exc}\n{self.log(name)[-3000:]}\n{output[-10_000:]}")
+
     def kill(self, name: str) -> None:
         self.processes[name].kill()
         self.processes[name].wait()
@@ -235,7 +243,7 @@ def test_stopped_processor_ends_the_jobs_of_its_workers_and_leaves_the_item_pend
     site.processor(MAX_ATTEMPTS="1")
     site.wait(lambda: len(site.encoded("w1", "w2")) == 2, "both encode")
     began = time.monotonic()
-    assert end(site.processes["processor"]) == 0
+    assert site.end("processor") == 0
     assert time.monotonic() - began < 10
     assert site.item()["status"] == "pending" and not site.item()["quarantined"]
     assert not [*children_working_in(site.top / "w1"), *children_working_in(site.top / "w2")], "an encode goes on"
@@ -311,7 +319,7 @@ def test_stopped_worker_gives_its_videos_back_and_ends(site: Site) -> None:
     site.worker("w2", "--seconds", "0.2")
     site.wait(lambda: "w2" in site.workers(), "w2 is there")
     began = time.monotonic()
-    assert end(site.processes["w1"]) == 0
+    assert site.end("w1") == 0
     assert time.monotonic() - began < 10 and not children_working_in(site.top / "w1")
     assert site.drained() == 0
     assert site.published() == Counter("123") and "died" not in site.log("processor")

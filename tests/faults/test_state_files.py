@@ -197,7 +197,9 @@ SOURCE = RemoteFile("A/1.mp4", 3, "s")
 RECORD = {"source_path": "A/1.mp4", "source_sha256": "s", "source_size": 3, "sha256": "r", "size": 2}
 
 
-@pytest.mark.parametrize("damage", [b"\x00\xff\x80", b"5", b"[]", b"null", b'{"event": "stored", "path": "A/1.mp4"'])
+@pytest.mark.parametrize(
+    "damage", [b"\x00\xff\x80", b"5", b"5,6", b"[]", b"null", b"[", b'{"event": "stored", "path": "A/1.mp4"']
+)
 def test_journal_with_a_line_that_makes_no_sense_keeps_the_others(tmp_path: Path, damage: bytes) -> None:
     journal = Journal(tmp_path, "A")
     journal.note("stored", SOURCE, record=RECORD)
@@ -206,6 +208,17 @@ def test_journal_with_a_line_that_makes_no_sense_keeps_the_others(tmp_path: Path
     journal.note("refused", SOURCE, cause="the line after a torn one counts")
     past = journal.history()["A/1.mp4", "s"]
     assert past.stored == RECORD and past.refused == "the line after a torn one counts"
+
+
+def test_long_journal_with_torn_lines_is_read_whole(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, "A")
+    journal.path.parent.mkdir()
+    damages = {b'{"event": "failed", "pa': 1700, b"": 1700, b"[1": 3, b"2]": 3, b"{}, {}": 1700, b"\xe5": 1700}
+    for damage, lines in damages.items():
+        with journal.path.open("ab") as stream:
+            stream.write(damage)
+        journal.note("failed", *[SOURCE] * lines, cause="c")
+    assert journal.history()["A/1.mp4", "s"].failures == sum(damages.values())
 
 
 def test_stored_record_that_says_too_little_is_as_if_it_were_not_there(tmp_path: Path) -> None:
