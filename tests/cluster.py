@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from tests.fakes import MemoryHub
 from tools.media.converter import Converter, EncodeOptions
-from tools.stages.port import Worker
+from tools.stages.job_context import JobTools
 from tools.stages.workspace import Workspace
 
 if TYPE_CHECKING:
-    from tools.scale.desk import Desk, RunJob
-    from tools.scale.terms import Terms
+    from tools.cluster.handshake import Handshake
+    from tools.cluster.node import RunJob, WorkerNode
 
 
 class NoConverter(Converter):
@@ -32,21 +32,23 @@ class NoConverter(Converter):
         return "0"
 
 
-def terms(**changes: Any) -> "Terms":
+def handshake(**changes: Any) -> "Handshake":
     """What a processor on this machine asks."""
-    from tools.scale.terms import Terms, versions_here
+    from tools.cluster.handshake import Handshake, versions_here
 
     values = {"versions": versions_here("0"), "endpoint": "memory", "encoder": "auto", "preset": 6, "crf": 30.0}
-    return Terms(**{**values, "pix_fmt": "yuv420p10le", "min_decoded_percent": 99.0, **changes})
+    return Handshake(**{**values, "pix_fmt": "yuv420p10le", "min_decoded_percent": 99.0, **changes})
 
 
-def desk(name: str, folder: Path, run: "RunJob", slots: int = 1, hub: Any = None, converter: Any = None) -> "Desk":
-    """A desk whose jobs are ``run``."""
-    from tools.scale.desk import Desk
+def node(
+    name: str, folder: Path, run: "RunJob", slots: int = 1, hub: Any = None, converter: Any = None
+) -> "WorkerNode":
+    """A node whose jobs are ``run``."""
+    from tools.cluster.node import WorkerNode
 
-    parts = Worker(hub or MemoryHub(), converter or NoConverter(), Workspace(folder, 0), slots)
+    parts = JobTools(hub or MemoryHub(), converter or NoConverter(), Workspace(folder, 0), slots)
     parts.workspace.prepare()
-    return Desk(name, parts, "memory", lambda terms: (parts.hub, parts.converter), run)
+    return WorkerNode(name, parts, "memory", lambda handshake: (parts.hub, parts.converter), run)
 
 
 class Cluster:
@@ -68,23 +70,23 @@ class Cluster:
         self._loop.run_until_complete(self._serve())
 
     async def _serve(self) -> None:
-        from tools.scale import wire
+        from tools.cluster import dask_transport
 
-        async with wire.make_scheduler("127.0.0.1", 0, wire.security(None)) as scheduler:
+        async with dask_transport.make_scheduler("127.0.0.1", 0, dask_transport.security(None)) as scheduler:
             self.address = scheduler.address
             self._up.set()
-            await wire.until(self._stop)
+            await dask_transport.until(self._stop)
             await asyncio.gather(*self._serving, return_exceptions=True)
 
-    def add(self, one: "Desk") -> None:
-        from tools.scale import wire
+    def add(self, one: "WorkerNode") -> None:
+        from tools.cluster import dask_transport
 
-        post = wire.Post(
-            scheduler=self.address, host="127.0.0.1", port=0, secured=wire.security(None), folder=self._folder
+        post = dask_transport.WorkerEndpoint(
+            scheduler=self.address, host="127.0.0.1", port=0, secured=dask_transport.security(None), folder=self._folder
         )
 
         def begin() -> None:
-            self._serving.append(self._loop.create_task(wire.serve(one, post, self._stop)))
+            self._serving.append(self._loop.create_task(dask_transport.serve(one, post, self._stop)))
 
         self._loop.call_soon_threadsafe(begin)
 
@@ -94,11 +96,11 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def running_cluster(folder: Path, desks: Sequence["Desk"]) -> Iterator[Cluster]:
-    """A cluster of these desks."""
-    from tools.scale import wire
+def running_cluster(folder: Path, desks: Sequence["WorkerNode"]) -> Iterator[Cluster]:
+    """A cluster of these nodes."""
+    from tools.cluster import dask_transport
 
-    wire.configure()
+    dask_transport.configure()
     cluster = Cluster(folder)
     try:
         for one in desks:
@@ -110,12 +112,12 @@ def running_cluster(folder: Path, desks: Sequence["Desk"]) -> Iterator[Cluster]:
 
 def executor(cluster: Cluster, deliver: Callable[..., None], note: Callable[..., None], folder: Path) -> Any:
     """The processor's side of it."""
-    from tools.scale import wire
-    from tools.scale.cluster import ClusterExecutor, Patience
+    from tools.cluster import dask_transport
+    from tools.cluster.executor import ClusterExecutor, Timeouts
 
     class Quick(ClusterExecutor):
-        patience = Patience(settle=0.3)
+        timeouts = Timeouts(settle=0.3)
 
     logging.getLogger("animation").setLevel(logging.INFO)
-    dial = partial(wire.dial, cluster.address, wire.security(None))
-    return Quick(cluster.address, dial, terms, deliver, note, Workspace(folder, 0))
+    dial = partial(dask_transport.connect, cluster.address, dask_transport.security(None))
+    return Quick(cluster.address, dial, handshake, deliver, note, Workspace(folder, 0))

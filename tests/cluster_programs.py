@@ -26,9 +26,9 @@ from tools.hub.retrying import RetryingHub
 from tools.media.converter import Conversion, Converter, EncodeOptions, EncodeProgress, Held, unheld
 from tools.queue_processor import QueueProcessor
 from tools.runtime import logs
-from tools.runtime.child import Limits, run
+from tools.runtime.child import ChildLimits, run
 from tools.runtime.clock import STOP_WITHIN, SystemClock, stop_on_signals
-from tools.stages.port import Worker
+from tools.stages.job_context import JobTools
 from tools.stages.workspace import Workspace
 from tools.startup import read_settings
 
@@ -76,7 +76,7 @@ class SleepingConverter(Converter):
         if b"poison" in content:
             time.sleep(0.5)
             os.kill(os.getpid(), signal.SIGKILL)
-        run([self._sleep(source), str(self._seconds)], limits=Limits(), stop=stop)
+        run([self._sleep(source), str(self._seconds)], limits=ChildLimits(), stop=stop)
         result = b"av1:" + content
         target.write_bytes(result)
         sha256 = hashlib.sha256(result).hexdigest()
@@ -94,10 +94,10 @@ class SleepingConverter(Converter):
 class SleepingProcessor(QueueProcessor):
     """The processor, but for its encoder, which has nothing to do in a cluster but to be there."""
 
-    def _worker(self) -> Worker:
-        worker = super()._worker()
-        worker.converter = SleepingConverter()
-        return worker
+    def _job_tools(self) -> JobTools:
+        tools = super()._job_tools()
+        tools.converter = SleepingConverter()
+        return tools
 
 
 def hub_of(endpoint: str, token: str | None, folder: Path, clock: SystemClock) -> HubClient:
@@ -106,8 +106,8 @@ def hub_of(endpoint: str, token: str | None, folder: Path, clock: SystemClock) -
 
 
 def worker_main(argv: list[str]) -> int:
-    from tools.scale import wire
-    from tools.scale.desk import Desk
+    from tools.cluster import dask_transport
+    from tools.cluster.node import WorkerNode
 
     parser = argparse.ArgumentParser()
     parser.add_argument("--name", required=True)
@@ -118,35 +118,35 @@ def worker_main(argv: list[str]) -> int:
     settings = read_settings(argparse.Namespace())
     clock = SystemClock()
     stop_on_signals(clock.stop, within=STOP_WITHIN)
-    wire.configure()
+    dask_transport.configure()
     logs.set_up("worker", settings.paths.log_dir, [settings.hub.token or ""])
     top = settings.paths.work_dir
     space = Workspace(top / "work", 0)
     space.prepare()
     converter = SleepingConverter(parsed.seconds, parsed.fault, settings.paths.log_dir / f"{parsed.name}.encoded")
     hub = hub_of(settings.hub.endpoint, settings.hub.token, top / "hub", clock)
-    parts = Worker(hub, converter, space, parsed.slots)
-    desk = Desk(parsed.name, parts, settings.hub.endpoint, lambda terms: (hub, converter))
-    post = wire.Post(
+    parts = JobTools(hub, converter, space, parsed.slots)
+    node = WorkerNode(parsed.name, parts, settings.hub.endpoint, lambda handshake: (hub, converter))
+    post = dask_transport.WorkerEndpoint(
         scheduler=settings.cluster.scheduler,
         host="127.0.0.1",
         port=0,
-        secured=wire.security(None),
+        secured=dask_transport.security(None),
         folder=top / "dask",
     )
-    asyncio.run(wire.serve(desk, post, clock.stop))
+    asyncio.run(dask_transport.serve(node, post, clock.stop))
     return 0
 
 
 def processor_main(argv: list[str]) -> int:
-    from tools.scale.cluster import ClusterExecutor, Patience
+    from tools.cluster.executor import ClusterExecutor, Timeouts
 
     parser = argparse.ArgumentParser()
     parser.add_argument("--silence", type=float, default=20.0)
     parser.add_argument("--forever", action="store_true")
     parsed = parser.parse_args(argv)
     # Workers join again a second after they lost a scheduler, and report at once.
-    ClusterExecutor.patience = Patience(settle=1.5, silence=parsed.silence)
+    ClusterExecutor.timeouts = Timeouts(settle=1.5, silence=parsed.silence)
     settings = read_settings(argparse.Namespace())
     clock = SystemClock()
     stop_on_signals(clock.stop, within=STOP_WITHIN)

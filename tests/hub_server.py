@@ -14,9 +14,9 @@ from typing import Any
 
 import uvicorn
 
-from tools.hub.local_server import create_app
-from tools.hub.local_store import HubStore
-from tools.hub.patience import PatientProtocol
+from tools.hub_server.app import create_app
+from tools.hub_server.http_timeouts import TimeoutProtocol
+from tools.hub_server.store import HubStore
 
 TOKEN = "made-up-for-tests"
 
@@ -268,7 +268,7 @@ class _Truncating:
 
 @contextlib.contextmanager
 def running_hub(
-    root: Path, *, max_page_size: int = 3000, protocol: type[PatientProtocol] = PatientProtocol
+    root: Path, *, max_page_size: int = 3000, protocol: type[TimeoutProtocol] = TimeoutProtocol
 ) -> Iterator[RunningHub]:
     """The hub over ``root`` in a thread."""
     store = HubStore(root)

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import config
 from tools.core.errors import NoEncoder
-from tools.hub.local_store import HubStore, read_token
+from tools.hub_server.store import HubStore, read_token
 from tools.media.ffmpeg import find_ffmpegs
 from tools.startup import read_settings
 

@@ -97,12 +97,13 @@ def _cluster(settings: config.Settings) -> Iterator[Finding]:
     except PipelineError as exc:
         yield Finding("cluster", False, "Dask is not installed", f"{exc}".rpartition(": ")[2])
         return
-    from tools.scale import wire
+    from tools.cluster import dask_transport
 
     address = settings.cluster.scheduler
-    wire.configure()
+    dask_transport.configure()
     yield from checks.check_scheduler(
-        address, lambda: asyncio.run(wire.crew(address, wire.security(certificates(settings))))
+        address,
+        lambda: asyncio.run(dask_transport.worker_addresses(address, dask_transport.security(certificates(settings)))),
     )
 
 

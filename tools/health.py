@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 
 import config
 from tools.report import health
-from tools.report.health import Holder, Level, Limits, Trouble
+from tools.report.health import HealthLimits, Holder, Level, Trouble
 
 _UNKNOWN = 3  # as Nagios has it for a check that was called wrongly
 
@@ -36,7 +36,7 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: list[str] | None = None) -> int:
     """The program; returns the exit status."""
     parsed = _parser().parse_args(argv)
-    limits = Limits(
+    limits = HealthLimits(
         monitor_age=parsed.monitor_age,
         processor_age=parsed.processor_age,
         failed=parsed.failed,
@@ -53,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="check_animation_service.sh", description="Say in one line whether the services work: status 0, 1 or 2."
     )
-    paths, limits, environ = config.PathSettings(), Limits(), os.environ
+    paths, limits, environ = config.PathSettings(), HealthLimits(), os.environ
 
     def add(name: str, kind: Any, default: Any, help: str) -> None:
         """A flag, its environment variable, its default."""
@@ -79,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _check(log_dir: Path, work_dir: Path, limits: Limits, now: float) -> tuple[Level, str]:
+def _check(log_dir: Path, work_dir: Path, limits: HealthLimits, now: float) -> tuple[Level, str]:
     troubles: list[Trouble] = []
     state = _read(log_dir / "monitor_state.json", dict, troubles)
     progress = _read(log_dir / "progress.json", dict, troubles)

@@ -50,9 +50,9 @@ def main(argv: list[str] | None = None) -> int:
 def _serve(root: Path, host: str, port: int) -> int:
     import uvicorn
 
-    from tools.hub.local_server import create_app
-    from tools.hub.local_store import HubStore, read_token
-    from tools.hub.patience import MOST_CONNECTIONS, PatientProtocol
+    from tools.hub_server.app import create_app
+    from tools.hub_server.http_timeouts import MOST_CONNECTIONS, TimeoutProtocol
+    from tools.hub_server.store import HubStore, read_token
 
     store = HubStore(root)
     store.prepare()
@@ -64,7 +64,7 @@ def _serve(root: Path, host: str, port: int) -> int:
         print("whoever reaches this address can read the public datasets; the traffic is not encrypted", flush=True)
     settings = uvicorn.Config(
         create_app(store, token),
-        http=PatientProtocol,
+        http=TimeoutProtocol,
         date_header=False,
         limit_concurrency=MOST_CONNECTIONS,
         log_level="warning",

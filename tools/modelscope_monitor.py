@@ -31,7 +31,16 @@ from tools.core.errors import (
 )
 from tools.core.folder import Folder, group_folders
 from tools.core.queue_item import QueueItem, Status, entry_for
-from tools.core.stability import HubClock, Look, Snapshot, agree, hear, is_stable, observe, seconds_until_stable
+from tools.core.stability import (
+    HubClock,
+    Poll,
+    Snapshot,
+    agree,
+    is_stable,
+    observe,
+    observe_answer,
+    seconds_until_stable,
+)
 from tools.hub.client import Head, HubClient
 from tools.runtime import logs
 from tools.runtime.clock import STOP_WITHIN, Clock, SystemClock, stop_on_signals
@@ -42,7 +51,9 @@ from tools.state.work_queue import QueueView, WorkQueue
 log = logging.getLogger("animation.monitor")
 _RELIST = 6 * 3600.0  # s; a whole listing this often even when the head does not move
 _SHORTEST_WAIT = 0.2  # s
-_OFF_BEAT = 0.382  # s that a look comes early: looks at odd fractions of a second tell the hub's clock, see hear()
+_OFF_BEAT = (
+    0.382  # s that a look comes early: looks at odd fractions of a second tell the hub's clock, see observe_answer()
+)
 _ROUNDING = 0.001  # s that a look comes later than a folder is stable, lest it comes a breath too early
 
 
@@ -75,7 +86,7 @@ class ModelScopeMonitor:
         self._files: MonitorStateFile | None = None
         self._queue: WorkQueue | None = None
         self._state: MonitorState | None = None
-        self._last: Look | None = None  # the last look of this life that went well
+        self._last: Poll | None = None  # the last look of this life that went well
         self._steady_ahead = 0.0  # s by which the steady scale is ahead of the monotonic clock, once there is a look
         self._hub_clock: HubClock | None = None
         self._passed: _Passed | None = None
@@ -92,7 +103,7 @@ class ModelScopeMonitor:
         return self._settings
 
     def run(self) -> int:
-        """Look, wait, look again, until asked to stop; returns the exit status."""
+        """Poll, wait, look again, until asked to stop; returns the exit status."""
         log.info(
             "watching %s",
             logs.fields(
@@ -167,11 +178,11 @@ class ModelScopeMonitor:
             self._hub = make_hub(self.settings, self._clock)
         return self._hub
 
-    def _look(self, state: MonitorState, head: Head | None, asked: float) -> Look:
+    def _look(self, state: MonitorState, head: Head | None, asked: float) -> Poll:
         """The look whose question was ``asked`` (monotonic s) and has just been answered by ``head``."""
         now, answered = self._clock.time(), self._clock.monotonic()
         hub_time = head.server_time if head else None
-        self._hub_clock = None if hub_time is None else hear(self._hub_clock, hub_time, asked, answered)
+        self._hub_clock = None if hub_time is None else observe_answer(self._hub_clock, hub_time, asked, answered)
         hub_now = self._hub_clock.now() if self._hub_clock else None
         window: float | None
         if self._last is not None:
@@ -189,7 +200,7 @@ class ModelScopeMonitor:
                 gaps.append(hub_gap - 1.0)
             window = max(0.0, min(gaps))
             self._steady_ahead = state.steady + window - answered
-        return Look(
+        return Poll(
             now=now,
             hub_now=hub_now,
             asked=asked + self._steady_ahead,
@@ -198,7 +209,7 @@ class ModelScopeMonitor:
             committed_at=head.committed_at if head else None,
         )
 
-    def _listed(self, state: MonitorState, head: Head | None, look: Look) -> dict[str, Snapshot]:
+    def _listed(self, state: MonitorState, head: Head | None, look: Poll) -> dict[str, Snapshot]:
         folders: dict[str, Folder] = {}
         if head is not None:
             files = self._connected().list_files(self.settings.hub.input_repo, head.commit_id)
@@ -230,7 +241,7 @@ class ModelScopeMonitor:
         for name in state.folders.keys() - snapshots.keys():
             log.info("folder is gone from the hub %s", logs.fields(folder=name))
 
-    def _enqueue(self, queue: WorkQueue, state: MonitorState, look: Look) -> list[str]:
+    def _enqueue(self, queue: WorkQueue, state: MonitorState, look: Poll) -> list[str]:
         known: QueueView | None
         try:
             known = queue.read()

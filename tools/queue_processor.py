@@ -31,11 +31,11 @@ from tools.state.work_queue import WorkQueue
 if TYPE_CHECKING:  # --status must not wait for what it does not use
     from tools.core.planning import VideoJob
     from tools.hub.client import HubClient
+    from tools.processor.engine import Engine
+    from tools.processor.executor import Executor
     from tools.report.bars import Bars
     from tools.runtime.clock import SystemClock
-    from tools.scale.engine import Engine
-    from tools.scale.executor import Executor
-    from tools.stages.port import JobPort, Worker
+    from tools.stages.job_context import JobContext, JobTools
     from tools.stages.video_job import JobResult
 
 log = logging.getLogger("animation.processor")
@@ -72,10 +72,10 @@ class QueueProcessor:
         from tools.runtime.clock import SystemClock
 
         clock = self._clock = self._clock or SystemClock()
-        worker = self._worker()
+        tools = self._job_tools()
         log_dir = self.settings.paths.log_dir
-        engine = self._engine(worker, clock)
-        executor = self._executor(worker, engine)
+        engine = self._engine(tools, clock)
+        executor = self._executor(tools, engine)
         engine.start(executor)
         progress, bars = ProgressFile(log_dir), Bars()
         shown = 0.0
@@ -97,7 +97,7 @@ class QueueProcessor:
             self._show(engine, executor, progress, bars)
             log.info("stopped")
 
-    def _executor(self, worker: "Worker", engine: "Engine") -> "Executor":
+    def _executor(self, tools: "JobTools", engine: "Engine") -> "Executor":
         """This machine's slots, or the workers of the cluster that is set."""
         from tools.state.journal import Journal
 
@@ -107,22 +107,24 @@ class QueueProcessor:
             Journal(log_dir, job.folder).note(event, job.source, **facts)
 
         if not scheduler:
-            from tools.scale.executor import LocalExecutor
+            from tools.processor.executor import LocalExecutor
             from tools.stages.video_job import run_video_job
 
-            def run(job: "VideoJob", port: "JobPort") -> "JobResult":
-                return run_video_job(job, worker, port)
+            def run(job: "VideoJob", context: "JobContext") -> "JobResult":
+                return run_video_job(job, tools, context)
 
-            return LocalExecutor(run, self.max_concurrent, engine.deliver, note, worker.workspace)
+            return LocalExecutor(run, self.max_concurrent, engine.deliver, note, tools.workspace)
 
-        from tools.scale import wire
-        from tools.scale.cluster import ClusterExecutor
-        from tools.startup import certificates, terms_of
+        from tools.cluster import dask_transport
+        from tools.cluster.executor import ClusterExecutor
+        from tools.startup import certificates, handshake_of
 
-        wire.configure()
-        dial = partial(wire.dial, scheduler, wire.security(certificates(self.settings)))
-        terms = partial(terms_of, self.settings, worker.converter)
-        return ClusterExecutor(scheduler, dial, terms, engine.deliver, note, worker.workspace)
+        dask_transport.configure()
+        connect_cluster = partial(
+            dask_transport.connect, scheduler, dask_transport.security(certificates(self.settings))
+        )
+        handshake = partial(handshake_of, self.settings, tools.converter)
+        return ClusterExecutor(scheduler, connect_cluster, handshake, engine.deliver, note, tools.workspace)
 
     def _turn(self, engine: "Engine") -> None:
         """One turn whatever happens; what stops it is said once and waited for."""
@@ -152,9 +154,9 @@ class QueueProcessor:
         except OSError as exc:
             log.warning("progress.json can't be written: %s", exc.strerror)
 
-    def _worker(self) -> "Worker":
+    def _job_tools(self) -> "JobTools":
         from tools.media.converter import Converter
-        from tools.stages.port import Worker
+        from tools.stages.job_context import JobTools
         from tools.stages.workspace import Workspace
         from tools.startup import cores_for_each, encode_options, make_hub
 
@@ -162,11 +164,11 @@ class QueueProcessor:
         space = Workspace(self.settings.paths.work_dir, int(self.settings.processor.min_free_space_gb * 1e9))
         hub = make_hub(self.settings, self._clock)
         slots = self.max_concurrent
-        return Worker(hub, Converter(encode_options(self.settings)), space, slots, cores_for_each(slots))
+        return JobTools(hub, Converter(encode_options(self.settings)), space, slots, cores_for_each(slots))
 
-    def _engine(self, worker: "Worker", clock: "SystemClock") -> "Engine":
-        from tools.scale.engine import Engine, EngineRules
-        from tools.stages.item_run import RunRules
+    def _engine(self, tools: "JobTools", clock: "SystemClock") -> "Engine":
+        from tools.processor.engine import Engine, EngineRules
+        from tools.processor.item_run import RunRules
         from tools.state.journal import Journal
 
         settings = self.settings
@@ -190,13 +192,13 @@ class QueueProcessor:
             rules,
             WorkQueue(log_dir),
             lambda folder: Journal(log_dir, folder),
-            worker,
+            tools,
             clock,
-            lambda: _connect(settings, worker, clock),
+            lambda: _connect(settings, tools, clock),
         )
 
 
-def _connect(settings: config.Settings, worker: "Worker", clock: "SystemClock") -> "HubClient":
+def _connect(settings: config.Settings, tools: "JobTools", clock: "SystemClock") -> "HubClient":
     """Everything that work needs, checked: token, datasets, disk, encoder. Raises what a person must mend.
 
     The token is read again each time, so one that was put into ``.env`` meanwhile counts.
@@ -209,8 +211,8 @@ def _connect(settings: config.Settings, worker: "Worker", clock: "SystemClock") 
     if not hub.repo_exists(settings.hub.output_repo):
         hub.create_repo(settings.hub.output_repo)
         log.info("created the private dataset %s", settings.hub.output_repo)
-    worker.workspace.prepare()
-    log.info("connected as %s, converts by %s", user, worker.converter.prepare())
+    tools.workspace.prepare()
+    log.info("connected as %s, converts by %s", user, tools.converter.prepare())
     return hub
 
 

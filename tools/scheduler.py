@@ -54,11 +54,11 @@ def main(argv: list[str] | None = None) -> int:
 
 
 async def _run(settings: config.Settings, host: str, port: int) -> int:
+    from tools.cluster import dask_transport
     from tools.runtime import logs
     from tools.runtime.clock import STOP_WITHIN, stop_on_signals
-    from tools.scale import wire
 
-    wire.configure()
+    dask_transport.configure()
     logs.set_up("scheduler", settings.paths.log_dir)
     stop = threading.Event()
     stop_on_signals(stop, within=STOP_WITHIN)
@@ -67,9 +67,9 @@ async def _run(settings: config.Settings, host: str, port: int) -> int:
         log.warning(
             "whoever reaches %s:%d can run programs on all workers: give certificates, or a firewall", host, port
         )
-    async with wire.make_scheduler(host, port, wire.security(files)) as scheduler:
+    async with dask_transport.make_scheduler(host, port, dask_transport.security(files)) as scheduler:
         log.info("the scheduler listens at %s", scheduler.address)
-        await wire.until(stop)
+        await dask_transport.until(stop)
     log.info("stopped")
     return 0
 

@@ -15,12 +15,12 @@ from config import ROOT, ConfigError, Settings, flag_values, with_token
 from tools.core.errors import HubForbidden, PipelineError
 
 if TYPE_CHECKING:
+    from tools.cluster.dask_transport import Certificates
+    from tools.cluster.handshake import Handshake
     from tools.hub.client import HubClient
     from tools.media.converter import Converter
     from tools.media.encoding import EncodeOptions
     from tools.runtime.clock import Clock
-    from tools.scale.terms import Terms
-    from tools.scale.wire import Certificates
 
 
 def read_settings(parsed: argparse.Namespace, environ: Mapping[str, str] = os.environ) -> Settings:
@@ -85,7 +85,7 @@ def need_cluster_packages() -> None:
 
 def certificates(settings: Settings) -> "Certificates | None":
     """The PEM files of a cluster that is secured by TLS; None for one that is not."""
-    from tools.scale.wire import Certificates
+    from tools.cluster.dask_transport import Certificates
 
     cluster = settings.cluster
     if cluster.tls_ca is None or cluster.tls_cert is None:
@@ -93,12 +93,12 @@ def certificates(settings: Settings) -> "Certificates | None":
     return Certificates(cluster.tls_ca, cluster.tls_cert, cluster.tls_key)
 
 
-def terms_of(settings: Settings, converter: "Converter") -> "Terms":
+def handshake_of(settings: Settings, converter: "Converter") -> "Handshake":
     """What this processor asks of the workers of a cluster. Raises NoEncoder."""
-    from tools.scale.terms import Terms, versions_here
+    from tools.cluster.handshake import Handshake, versions_here
 
     encode = settings.encode
-    return Terms(
+    return Handshake(
         versions=versions_here(converter.version()),
         endpoint=settings.hub.endpoint,
         encoder=encode.encoder,

@@ -35,11 +35,11 @@ from tools.startup import (
 )
 
 if TYPE_CHECKING:
+    from tools.cluster.handshake import Handshake
+    from tools.cluster.node import WorkerNode
     from tools.hub.client import HubClient
     from tools.media.converter import Converter
     from tools.runtime.clock import SystemClock
-    from tools.scale.desk import Desk
-    from tools.scale.terms import Terms
 
 log = logging.getLogger("animation.worker")
 _ASK_AGAIN = 30.0  # s between two tries to reach the hub at the start
@@ -71,53 +71,53 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _work(settings: config.Settings, parsed: argparse.Namespace) -> int:
+    from tools.cluster import dask_transport
     from tools.runtime import logs
     from tools.runtime.clock import STOP_WITHIN, SystemClock, stop_on_signals
-    from tools.scale import wire
     from tools.startup import certificates
     from tools.state.singleton import Singleton
 
     clock = SystemClock()
     stop_on_signals(clock.stop, within=STOP_WITHIN)
-    wire.configure()
+    dask_transport.configure()
     top = settings.paths.work_dir / "worker"  # beside what a processor on this machine keeps
     scheduler = settings.cluster.scheduler
-    post = wire.Post(
+    endpoint = dask_transport.WorkerEndpoint(
         scheduler=scheduler,
-        host=settings.cluster.host or wire.way_to(scheduler),
+        host=settings.cluster.host or dask_transport.local_address_towards(scheduler),
         port=parsed.port,
-        secured=wire.security(certificates(settings)),
+        secured=dask_transport.security(certificates(settings)),
         folder=top / "dask",
     )
     lock = Singleton(top, "worker")
     lock.acquire()
     try:
         logs.set_up("worker", settings.paths.log_dir, [settings.hub.token or ""])
-        desk = make_desk(settings, parsed.name, top / "work", clock, keep=parsed.keep_results)
-        if not _is_ready(desk, clock):
+        node = make_node(settings, parsed.name, top / "work", clock, keep=parsed.keep_results)
+        if not _is_ready(node, clock):
             return 0
-        asyncio.run(wire.serve(desk, post, clock.stop))
+        asyncio.run(dask_transport.serve(node, endpoint, clock.stop))
         return 0
     finally:
         log.info("stopped")
         lock.release()
 
 
-def make_desk(
+def make_node(
     settings: config.Settings, name: str, folder: Path, clock: "SystemClock", *, keep: bool = False
-) -> "Desk":
-    """The desk of this machine, its work folder swept. Raises WorkspaceError."""
+) -> "WorkerNode":
+    """The node of this machine, its work folder swept. Raises WorkspaceError."""
+    from tools.cluster.node import WorkerNode
     from tools.media.converter import Converter
-    from tools.scale.desk import Desk
-    from tools.stages.port import Worker
+    from tools.stages.job_context import JobTools
     from tools.stages.workspace import Workspace
 
     settings = replace(settings, paths=replace(settings.paths, work_dir=folder))
     own = encode_options(settings)
     converters = {own: Converter(own)}
 
-    def outfit(terms: "Terms") -> "tuple[HubClient, Converter]":
-        options = terms.options(own)
+    def make_tools(handshake: "Handshake") -> "tuple[HubClient, Converter]":
+        options = handshake.options(own)
         converter = converters.setdefault(options, Converter(options))
         try:
             return connect(settings, clock)[0], converter
@@ -129,17 +129,17 @@ def make_desk(
     if not keep:
         space.sweep(())
     slots = settings.processor.max_concurrent
-    parts = Worker(make_hub(settings, clock), converters[own], space, slots, cores_for_each(slots))
-    return Desk(name, parts, settings.hub.endpoint, outfit)
+    tools = JobTools(make_hub(settings, clock), converters[own], space, slots, cores_for_each(slots))
+    return WorkerNode(name, tools, settings.hub.endpoint, make_tools)
 
 
-def _is_ready(desk: "Desk", clock: "SystemClock") -> bool:
+def _is_ready(node: "WorkerNode", clock: "SystemClock") -> bool:
     """Check encoder and token; waits for a hub that is down. False when asked to end meanwhile. Raises NoEncoder,
     HubForbidden."""
     told = False
     while not clock.stopping:
         try:
-            log.info("worker %s: %s, %d encodes at a time", desk.name, desk.check(), desk.slots)
+            log.info("worker %s: %s, %d encodes at a time", node.name, node.check(), node.slots)
             return True
         except HubUnavailable as exc:
             if not told:

@@ -19,7 +19,7 @@ from tools.core.planning import VideoJob
 from tools.hub.modelscope_client import ModelScopeHub
 from tools.media.converter import Converter, EncodeOptions
 from tools.stages.download import download
-from tools.stages.port import Worker
+from tools.stages.job_context import JobTools
 from tools.stages.store import store
 from tools.stages.workspace import Workspace
 from tools.state.progress import JobProgress
@@ -29,7 +29,7 @@ _GIGABIT = 125e6  # bytes/s
 _REPEATS = 3
 
 
-class _Port:
+class _LocalContext:
     """Nobody listens."""
 
     def __init__(self) -> None:
@@ -47,21 +47,21 @@ def _job(size: int, sha256: str) -> VideoJob:
     return VideoJob("1", 1, "A", "me/in", "master", RemoteFile("A/big.mp4", size, sha256), "me/out", "A/big.mkv")
 
 
-def _worker(endpoint: str, top: Path) -> Worker:
+def _worker(endpoint: str, top: Path) -> JobTools:
     hub = ModelScopeHub(endpoint, TOKEN, cache_dir=top / "cache")
-    worker = Worker(hub, Converter(EncodeOptions()), Workspace(top / "work", 0), 1)
+    worker = JobTools(hub, Converter(EncodeOptions()), Workspace(top / "work", 0), 1)
     worker.workspace.prepare()
     return worker
 
 
 def ours_down(endpoint: str, top: str, size: int, sha256: str) -> None:
     """The download stage of a video job, sha256 compared."""
-    download(_job(size, sha256), _worker(endpoint, Path(top)), _Port())
+    download(_job(size, sha256), _worker(endpoint, Path(top)), _LocalContext())
 
 
 def ours_up(endpoint: str, top: str, size: int, sha256: str) -> None:
     """The store stage of a video job; its result is there already."""
-    store(_job(size, sha256), _worker(endpoint, Path(top)), _Port(), {"size": size, "sha256": sha256})
+    store(_job(size, sha256), _worker(endpoint, Path(top)), _LocalContext(), {"size": size, "sha256": sha256})
 
 
 def curl(*arguments: str) -> None:

@@ -18,14 +18,14 @@ from tests.bench.measure import in_process
 from tests.bench.plant import EXTENSIONS, SleepingConverter
 from tests.bench.table import Row, at_least, at_most
 from tests.bench.workforce import NumberHub, Workforce
+from tools.cluster.executor import ClusterExecutor
 from tools.core.folder import RemoteFile, group_folders
 from tools.core.planning import VideoJob
 from tools.core.queue_item import Status, new_item
+from tools.processor.engine import Engine, EngineRules
+from tools.processor.item_run import RunRules
 from tools.runtime.clock import SystemClock
-from tools.scale.cluster import ClusterExecutor
-from tools.scale.engine import Engine, EngineRules
-from tools.stages.item_run import RunRules
-from tools.stages.port import JobPort, Worker
+from tools.stages.job_context import JobContext, JobTools
 from tools.stages.video_job import JobResult, Outcome
 from tools.stages.workspace import Workspace
 from tools.state.journal import Journal
@@ -45,8 +45,8 @@ def job(number: int) -> VideoJob:
 def through_dask(workers: int, videos: int, seconds: float) -> float:
     """Wall s from the first submission to the last result: real sockets, an encoder that sleeps."""
 
-    def work(one: VideoJob, parts: Worker, port: JobPort) -> JobResult:
-        with parts.encode.held(port):
+    def work(one: VideoJob, tools: JobTools, port: JobContext) -> JobResult:
+        with tools.encode.held(port):
             time.sleep(seconds)
         return JobResult(one, Outcome.STORED, {"size": 1})
 
@@ -60,7 +60,7 @@ def through_dask(workers: int, videos: int, seconds: float) -> float:
 
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         top = Path(name)
-        desks = [cluster.desk(f"w{number:03}", top / f"w{number}", work) for number in range(workers)]
+        desks = [cluster.node(f"w{number:03}", top / f"w{number}", work) for number in range(workers)]
         with cluster.running_cluster(top / "dask", desks) as running:
             executor: Any = cluster.executor(running, deliver, lambda *note: None, top / "p")
             places, deadline = 4 * workers, time.monotonic() + 120
@@ -96,7 +96,9 @@ def simulated(workers: int, folders: int, videos: int, seconds: float, until: fl
         def note(one: VideoJob, event: str, facts: dict[str, Any]) -> None:
             Journal(log_dir, one.folder).note(event, one.source, **facts)
 
-        executor = ClusterExecutor("sim", force.dial, cluster.terms, engine.deliver, note, Workspace(Path(name), 0))
+        executor = ClusterExecutor(
+            "sim", force.connect, cluster.handshake, engine.deliver, note, Workspace(Path(name), 0)
+        )
         engine.start(executor)
         progress, shown = ProgressFile(log_dir), 0.0
         while executor.free() < 4 * workers:
@@ -129,7 +131,7 @@ def _engine(log_dir: Path, hub: NumberHub, queue: WorkQueue) -> Engine:
         EngineRules(run=run, check_interval=60.0, stable_time=600.0, aging_hours=24),
         queue,
         lambda folder: Journal(log_dir, folder),
-        Worker(hub, SleepingConverter(), Workspace(log_dir / "work", 0), 1),
+        JobTools(hub, SleepingConverter(), Workspace(log_dir / "work", 0), 1),
         SystemClock(),
         lambda: hub,
     )

@@ -12,11 +12,11 @@ from tools.core.folder import RemoteFile, group_folders
 from tools.core.queue_item import QueueItem, Status, new_item
 from tools.hub.client import Progress
 from tools.media.converter import Conversion, Converter, EncodeOptions, EncodeProgress, Held, unheld
+from tools.processor.engine import Engine, EngineRules
+from tools.processor.executor import LocalExecutor
+from tools.processor.item_run import RunRules
 from tools.runtime.clock import SystemClock
-from tools.scale.engine import Engine, EngineRules
-from tools.scale.executor import LocalExecutor
-from tools.stages.item_run import RunRules
-from tools.stages.port import Worker
+from tools.stages.job_context import JobTools
 from tools.stages.video_job import run_video_job
 from tools.stages.workspace import Workspace
 from tools.state.journal import Journal
@@ -105,7 +105,7 @@ class Plant:
         """Work until every folder put is over; returns the seconds that it took, without the start, which reads all
         that waits."""
         log_dir = self.top / "log"
-        worker = Worker(self.hub, self.converter, Workspace(self.top / "work", 0), self.slots, self.threads)
+        worker = JobTools(self.hub, self.converter, Workspace(self.top / "work", 0), self.slots, self.threads)
         worker.workspace.prepare()
         run = RunRules(
             input_repo="me/in",

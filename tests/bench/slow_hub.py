@@ -16,8 +16,8 @@ from typing import Any
 import uvicorn
 
 from tests.hub_server import TOKEN
-from tools.hub.local_server import create_app
-from tools.hub.local_store import HubStore
+from tools.hub_server.app import create_app
+from tools.hub_server.store import HubStore
 
 _SMALL = 4096  # bytes; what is shorter is no transfer
 

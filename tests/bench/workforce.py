@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tools.cluster import node
+from tools.cluster.executor import Connection, OnReport, OnWorkerLost
 from tools.core.folder import RemoteFile
 from tools.core.planning import VideoJob
 from tools.hub.client import AddBlob, Head, Operation, Progress
-from tools.scale import desk
-from tools.scale.cluster import Heard, Line, Lost
 from tools.stages.video_job import JobResult, Outcome
 from tools.stages.workspace import video_key
 
@@ -103,15 +103,15 @@ class _Worker:
 
 
 class Workforce:
-    """``count`` workers of one slot, each ``seconds`` for a video. ``dial`` is the line to them."""
+    """``count`` workers of one slot, each ``seconds`` for a video. ``connect`` is the line to them."""
 
     def __init__(self, count: int, seconds: float) -> None:
         self.seconds = seconds
         self._workers = {f"sim://{n}": _Worker(f"w{n:03}", f"sim://{n}") for n in range(count)}
-        self._heard: Heard = lambda said: None
+        self._heard: OnReport = lambda said: None
 
     @contextlib.asynccontextmanager
-    async def dial(self, heard: Heard, lost: Lost) -> AsyncIterator[Line]:
+    async def connect(self, heard: OnReport, lost: OnWorkerLost) -> AsyncIterator[Connection]:
         self._heard = heard
         reporting = [asyncio.ensure_future(self._report_always(worker)) for worker in self._workers.values()]
         try:
@@ -136,10 +136,10 @@ class Workforce:
         return answer
 
     async def call(self, address: str, function: Callable[..., Any], argument: Any) -> Any:
-        if function is desk.forget:
+        if function is node.forget:
             for key in argument:
                 self._workers[address].held.pop(key, None)
-        assert function is not desk.withdraw, "nothing here gives a reason for it"
+        assert function is not node.withdraw, "nothing here gives a reason for it"
         return []
 
     def busy(self) -> float:
@@ -181,7 +181,7 @@ class Workforce:
              "folder": job.folder, "percent": 50.0, "fps": 24.0, "speed": 1.0, "eta_s": 1.0}
             for key, (job, stage, _) in worker.jobs.items()
         ]  # fmt: skip
-        said = {"address": worker.address, "life": worker.name, "name": worker.name, "slots": 1}
+        said = {"address": worker.address, "incarnation": worker.name, "name": worker.name, "slots": 1}
         self._heard({**said, "number": next(worker.number), "jobs": jobs, "held": dict(worker.held), "leaving": False})
 
 

@@ -13,8 +13,8 @@ import pytest
 from tools.core.errors import Stopped
 from tools.core.folder import RemoteFile
 from tools.core.planning import VideoJob
-from tools.scale.executor import Deliver, Executor, LocalExecutor, Note
-from tools.stages.port import JobPort, Slots
+from tools.processor.executor import Deliver, Executor, LocalExecutor, Note
+from tools.stages.job_context import JobContext, Slots
 from tools.stages.video_job import JobResult, Outcome
 from tools.stages.workspace import Workspace
 from tools.state.progress import JobProgress
@@ -45,7 +45,7 @@ def job(name: str, folder: str = "A") -> VideoJob:
 def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
     slots = Slots(1)
 
-    def run(one: VideoJob, port: JobPort) -> JobResult:
+    def run(one: VideoJob, port: JobContext) -> JobResult:
         with slots.held(port):
             port.note("encoding")
             port.show(JobProgress(folder=one.folder, video=one.source.path, stage="encode", percent=50.0))
@@ -58,7 +58,7 @@ def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
         port.note("stored", record={})
         return JobResult(one, Outcome.STORED, {})
 
-    def guarded(one: VideoJob, port: JobPort) -> JobResult:
+    def guarded(one: VideoJob, port: JobContext) -> JobResult:
         try:
             return run(one, port)
         except Stopped as exc:
@@ -79,7 +79,7 @@ def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
 
 @contextlib.contextmanager
 def made_executor(
-    kind: str, run: Callable[[VideoJob, JobPort], JobResult], deliver: Deliver, note: Note, folder: Path
+    kind: str, run: Callable[[VideoJob, JobContext], JobResult], deliver: Deliver, note: Note, folder: Path
 ) -> Iterator[Executor]:
     """An executor with one slot, ready for jobs."""
     if kind == "local":
@@ -88,7 +88,7 @@ def made_executor(
     pytest.importorskip("distributed", reason="requirements-cluster.txt is not installed")
     from tests import cluster
 
-    one = cluster.desk("w", folder / "w", lambda job, parts, port: run(job, port))
+    one = cluster.node("w", folder / "w", lambda job, parts, port: run(job, port))
     with cluster.running_cluster(folder / "dask", [one]) as running:
         executor: Executor = cluster.executor(running, deliver, note, folder / "p")
         deadline = time.monotonic() + 20
@@ -164,10 +164,10 @@ def test_worker_that_runs_something_else_gets_no_work_and_is_named(
 
     from tests import cluster
 
-    asked = cluster.terms()
+    asked = cluster.handshake()
     other = replace(asked, versions=replace(asked.versions, dask="1.0", distributed="1.0"))
-    monkeypatch.setattr(cluster, "terms", lambda: other)
-    one = cluster.desk("old", tmp_path / "w", lambda job, parts, port: JobResult(job, Outcome.STORED, {}))
+    monkeypatch.setattr(cluster, "handshake", lambda: other)
+    one = cluster.node("old", tmp_path / "w", lambda job, parts, port: JobResult(job, Outcome.STORED, {}))
     with cluster.running_cluster(tmp_path / "dask", [one]) as running:
         executor: Executor = cluster.executor(
             running, lambda result: None, lambda job, event, facts: None, tmp_path / "p"

@@ -12,8 +12,8 @@ from pathlib import Path
 import uvicorn
 
 from tests.hub_server import TOKEN, Fault, RunningHub, _Faulty
-from tools.hub.local_server import create_app
-from tools.hub.local_store import HubStore
+from tools.hub_server.app import create_app
+from tools.hub_server.store import HubStore
 
 ANY = [
     "status:500",

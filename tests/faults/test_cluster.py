@@ -256,13 +256,13 @@ def test_bad_worker_is_left_out_and_uses_up_no_attempt(site: Site, fault: str) -
     site.worker("bad", "--fault", fault)
     site.worker("good", "--seconds", "1")
     site.processor(MAX_ATTEMPTS="1")
-    site.wait(lambda: site.workers().get("bad", {}).get("state") == "left out", "the bad worker is left out")
+    site.wait(lambda: site.workers().get("bad", {}).get("state") == "suspended", "the bad worker is suspended")
     status = site.status()
     shown = next(worker for worker in status["workers"] if worker["name"] == "bad")
     assert shown["cause"] and shown["slots"] == 1
     assert site.drained() == 0
     assert site.published() == Counter("123456") and not site.item()["quarantined"]
-    assert "worker bad is left out" in site.log("processor")
+    assert "worker bad is suspended" in site.log("processor")
 
 
 class Cut:

@@ -111,8 +111,8 @@ def begin(endpoint: str, top: str) -> int:
     """The videos of the one folder, as the processor plans them."""
     from config import Settings
     from tools.core.queue_item import QueueItem
+    from tools.processor.item_run import RunRules, open_item
     from tools.runtime.clock import SystemClock
-    from tools.stages.item_run import RunRules, open_item
     from tools.startup import make_hub
     from tools.state.journal import Journal
 
@@ -131,7 +131,7 @@ def begin(endpoint: str, top: str) -> int:
     when = "2024-01-01T00:00:00"
     item = QueueItem(folder="番剧 00000", hash="", file_count=1, total_size=1, added_time=when)
     run = open_item(item, hub, Journal(Path(top), item.folder), rules, 0.0)
-    assert next(iter(run.jobs_ready(0.0, apart=True))).source.name == "ep 0001.mp4"
+    assert next(iter(run.jobs_ready(0.0, isolated=True))).source.name == "ep 0001.mp4"
     return run.totals()["videos_total"]
 
 

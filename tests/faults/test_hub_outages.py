@@ -20,11 +20,11 @@ from tools.core.queue_item import QueueItem, Status, new_item
 from tools.hub.modelscope_client import ModelScopeHub
 from tools.hub.retrying import Backoff, RetryingHub
 from tools.modelscope_monitor import ModelScopeMonitor
+from tools.processor.engine import Engine, EngineRules
+from tools.processor.executor import LocalExecutor
+from tools.processor.item_run import RunRules
 from tools.runtime.clock import Clock, SystemClock
-from tools.scale.engine import Engine, EngineRules
-from tools.scale.executor import LocalExecutor
-from tools.stages.item_run import RunRules
-from tools.stages.port import Worker
+from tools.stages.job_context import JobTools
 from tools.stages.video_job import run_video_job
 from tools.stages.workspace import Workspace
 from tools.state.journal import Journal
@@ -89,7 +89,7 @@ class Site:
 
     def run(self, until: Callable[[Engine], bool] = Engine.is_idle, seconds: float = 25) -> Engine:
         log_dir = self.top / "log"
-        worker = Worker(self.client(), self.converter, Workspace(self.top / "work", 0), slots=1)
+        worker = JobTools(self.client(), self.converter, Workspace(self.top / "work", 0), slots=1)
         worker.workspace.prepare()
         run = RunRules(
             input_repo="me/in",

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.convert import stand_in
+from tests.conversion import stand_in
 from tests.hub_server import RunningHub, running_hub
 from tests.media import make_clip
 from tests.programs import children_working_in, environment, run_program

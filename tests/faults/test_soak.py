@@ -26,7 +26,7 @@ import pytest
 from tests.hub_server import TOKEN
 from tests.media import make, make_clip
 from tests.programs import ROOT, children_working_in, end, start_program
-from tools.hub.local_store import HubStore
+from tools.hub_server.store import HubStore
 
 PROGRAMS = {"processor": "queue_processor.py", "monitor": "modelscope_monitor.py"}
 BACKLOG = 8  # folders that wait at most: no more is uploaded until some are done

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.convert import stand_in
+from tests.conversion import stand_in
 from tests.hub_server import Fault, RunningHub, running_hub
 from tests.media import make_clip
 from tests.programs import ROOT, children_working_in, environment, run_program, start_program

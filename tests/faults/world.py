@@ -26,12 +26,12 @@ from tools.core.queue_item import QueueItem
 from tools.hub.client import AddBlob, HubClient, Operation
 from tools.media.converter import Conversion, Converter, EncodeOptions, EncodeProgress, Held, unheld
 from tools.modelscope_monitor import ModelScopeMonitor
+from tools.processor.engine import Engine, EngineRules
+from tools.processor.executor import LocalExecutor, _LocalContext
+from tools.processor.hub_thread import HubThread, answer_to
+from tools.processor.item_run import RunRules
 from tools.runtime.clock import SystemClock
-from tools.scale.clerk import Clerk, answer_to
-from tools.scale.engine import Engine, EngineRules
-from tools.scale.executor import LocalExecutor, _Port
-from tools.stages.item_run import RunRules
-from tools.stages.port import Worker
+from tools.stages.job_context import JobTools
 from tools.stages.video_job import run_video_job
 from tools.stages.workspace import Workspace
 from tools.state.journal import Journal
@@ -257,7 +257,7 @@ class CountingHub(MemoryHub):
         return made
 
 
-class InlineClerk(Clerk):
+class InlineClerk(HubThread):
     """Answers before it returns."""
 
     def do(self, task: str, about: Any, call: Callable[[], Any]) -> None:
@@ -268,7 +268,7 @@ class InlineExecutor(LocalExecutor):
     """Runs a job before ``submit`` returns."""
 
     def submit(self, job: VideoJob) -> None:
-        port = _Port(job, self._note, next(self._orders))
+        port = _LocalContext(job, self._note, next(self._orders))
         self._running[job.attempt_id] = (job, port)
         self._work(job, port)
 
@@ -305,7 +305,7 @@ class World:
         return ModelScopeMonitor(settings, hub=hub, clock=self.clock)
 
     def engine(self, hub: HubClient) -> Engine:
-        worker = Worker(hub, self.converter, Workspace(self.top / "work", 0), 1)
+        worker = JobTools(hub, self.converter, Workspace(self.top / "work", 0), 1)
         run = RunRules(
             input_repo="me/in",
             output_repo="me/out",
@@ -323,7 +323,7 @@ class World:
 
         clock = cast(SystemClock, self.clock)
         engine = Engine(rules, WorkQueue(self.log_dir), lambda f: Journal(self.log_dir, f), worker, clock, connect)
-        engine._clerk = InlineClerk(engine._inbox)
+        engine._hub_thread = InlineClerk(engine._inbox)
         executor = InlineExecutor(
             lambda job, port: run_video_job(job, worker, port),
             1,

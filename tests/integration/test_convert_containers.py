@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.convert import convert
+from tests.conversion import convert
 from tests.media import beep, facts_of, flash, flash_before_beep, make, streams_of
 from tools.media.encoding import EncodeOptions, encode_command, make_plan
 from tools.media.ffmpeg import choose

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.convert import convert, stand_in
+from tests.conversion import convert, stand_in
 from tests.media import make, make_clip, picture, streams_of
 from tests.programs import ROOT
 from tools.core.errors import EncoderStalled, MediaError, ProbeError, Stopped

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.convert import convert, refusal
+from tests.conversion import convert, refusal
 from tests.media import make, picture, tone
 from tools.media.container import share_there, sniff
 from tools.media.converter import Converter, EncodeOptions

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.convert import CONVERTER, convert, refusal
+from tests.conversion import CONVERTER, convert, refusal
 from tests.media import make_clip
 from tools.media.converter import Converter, EncodeOptions
 from tools.media.ffmpeg import choose, try_encoders

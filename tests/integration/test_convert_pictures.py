@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.convert import convert, refusal, stand_in
+from tests.conversion import convert, refusal, stand_in
 from tests.media import facts_of, ffmpeg, make, picture, streams_of, times_of, tone
 from tools.media.converter import Converter, EncodeOptions
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.convert import CONVERTER, convert, refusal, stand_in
+from tests.conversion import CONVERTER, convert, refusal, stand_in
 from tests.media import bitmap_subtitles, facts_of, make, picture, streams_of, tone
 from tools.media.converter import Converter, EncodeOptions
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.convert import CONVERTER, convert, refusal
+from tests.conversion import CONVERTER, convert, refusal
 from tests.media import make, picture, tone
 from tests.programs import run_program
 from tools.core.errors import MediaError

@@ -14,14 +14,14 @@ import pytest
 import requests
 
 from tests.hub_server import RunningHub, running_hub
-from tools.hub.patience import PatientProtocol
+from tools.hub_server.http_timeouts import TimeoutProtocol
 
 REPO = "me/shows"
 BLOB = f"/api/v1/repos/datasets/{REPO}/blobs/"
 COMMIT = f"/api/v1/repos/datasets/{REPO}/commit/master"
 
 
-class Impatient(PatientProtocol):
+class Impatient(TimeoutProtocol):
     head_time = 0.6
     idle_time = 0.9
 

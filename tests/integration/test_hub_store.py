@@ -15,7 +15,7 @@ import requests
 
 from tests.hub_server import RunningHub, running_hub
 from tests.programs import ROOT, run_program
-from tools.hub.local_store import HubStore
+from tools.hub_server.store import HubStore
 
 REPO = "me/shows"
 

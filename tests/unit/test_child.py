@@ -11,7 +11,7 @@ import pytest
 
 from tests.programs import ROOT, children_working_in
 from tools.core.errors import EncoderStalled, Stopped
-from tools.runtime.child import ChildOutgrew, ChildTimeout, Limits, run
+from tools.runtime.child import ChildLimits, ChildOutgrew, ChildTimeout, run
 
 PYTHON = [sys.executable, "-c"]
 
@@ -19,7 +19,7 @@ PYTHON = [sys.executable, "-c"]
 def test_status_lines_and_the_end_of_standard_error_come_back() -> None:
     seen: list[str] = []
     code = "import sys; print('a'); print('b'); sys.stderr.write('x\\n' * 500 + 'last\\n'); sys.exit(3)"
-    ended = run([*PYTHON, code], limits=Limits(timeout=20), on_line=seen.append)
+    ended = run([*PYTHON, code], limits=ChildLimits(timeout=20), on_line=seen.append)
     assert (ended.status, seen) == (3, ["a", "b"])
     assert ended.stderr.endswith("last") and len(ended.stderr.splitlines()) < 100
 
@@ -27,27 +27,27 @@ def test_status_lines_and_the_end_of_standard_error_come_back() -> None:
 def test_child_without_progress_is_ended_by_the_stall_limit() -> None:
     began = time.monotonic()
     with pytest.raises(EncoderStalled):
-        run(["sleep", "60"], limits=Limits(stall=0.5))
+        run(["sleep", "60"], limits=ChildLimits(stall=0.5))
     assert time.monotonic() - began < 10
 
 
 def test_child_that_only_burns_cpu_is_given_more_time_and_then_ended() -> None:
     began = time.monotonic()
     with pytest.raises(EncoderStalled):
-        run([sys.executable, "-c", "while True: pass"], limits=Limits(stall=0.5))
+        run([sys.executable, "-c", "while True: pass"], limits=ChildLimits(stall=0.5))
     assert time.monotonic() - began > 1.5
 
 
 def test_child_that_makes_progress_is_left_alone() -> None:
     code = "import time\nfor n in range(8): print(n, flush=True); time.sleep(0.2)"
-    assert run([*PYTHON, code], limits=Limits(stall=1.0), on_line=lambda line: True).status == 0
+    assert run([*PYTHON, code], limits=ChildLimits(stall=1.0), on_line=lambda line: True).status == 0
 
 
 def test_child_that_ignores_sigterm_and_its_own_child_are_killed(tmp_path: Path) -> None:
     mark = str(tmp_path / "grandchild")
     code = f"trap '' TERM; (exec -a {mark} sleep 77) & exec sleep 60"
     with pytest.raises(ChildTimeout):
-        run(["bash", "-c", code], limits=Limits(timeout=0.7))
+        run(["bash", "-c", code], limits=ChildLimits(timeout=0.7))
     assert children_working_in(tmp_path) == []
 
 
@@ -55,13 +55,13 @@ def test_stop_ends_the_child() -> None:
     stop = threading.Event()
     threading.Timer(0.3, stop.set).start()
     with pytest.raises(Stopped):
-        run(["sleep", "60"], limits=Limits(), stop=stop)
+        run(["sleep", "60"], limits=ChildLimits(), stop=stop)
 
 
 def test_memory_above_the_limit_ends_the_child() -> None:
     code = "import time; block = b'x' * 300_000_000; time.sleep(60)"
     with pytest.raises(ChildOutgrew):
-        run([*PYTHON, code], limits=Limits(rss=150_000_000, timeout=30))
+        run([*PYTHON, code], limits=ChildLimits(rss=150_000_000, timeout=30))
 
 
 def test_child_sees_no_token_and_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,12 +69,14 @@ def test_child_sees_no_token_and_no_terminal(monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setenv(name, "hush")
     seen: list[str] = []
     code = "import os, sys; print('hush' in str(os.environ), sys.stdin.read() == '')"
-    run([*PYTHON, code], limits=Limits(timeout=20), on_line=seen.append)
+    run([*PYTHON, code], limits=ChildLimits(timeout=20), on_line=seen.append)
     assert seen == ["False True"]
 
 
 def test_child_dies_with_a_parent_that_is_killed(tmp_path: Path) -> None:
-    code = f"from tools.runtime.child import *; run(['bash', '-c', 'exec -a {tmp_path}/x sleep 88'], limits=Limits())"
+    code = (
+        f"from tools.runtime.child import *; run(['bash', '-c', 'exec -a {tmp_path}/x sleep 88'], limits=ChildLimits())"
+    )
     parent = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
     deadline = time.monotonic() + 10
     while not any(line.startswith(str(tmp_path)) for line in children_working_in(tmp_path)):

@@ -12,17 +12,17 @@ from typing import Any
 
 import pytest
 
+from tools.cluster import node
+from tools.cluster.executor import ClusterExecutor, Connection, JobUnknown, OnReport, OnWorkerLost, Timeouts, WorkerDied
+from tools.cluster.handshake import Handshake, Versions
 from tools.core.errors import DiskFull
 from tools.core.folder import RemoteFile
 from tools.core.planning import VideoJob
-from tools.scale import desk
-from tools.scale.cluster import ClusterExecutor, Heard, JobUnknown, Line, Lost, Patience, WorkerDied
-from tools.scale.terms import Terms, Versions
 from tools.stages.video_job import JobResult, Outcome
 from tools.stages.workspace import Workspace, video_key
 
 VERSIONS = Versions(python="3.11", dask="1", distributed="1", code="c")
-TERMS = Terms(
+TERMS = Handshake(
     versions=VERSIONS, endpoint="e", encoder="auto", preset=6, crf=30, pix_fmt="yuv420p", min_decoded_percent=99
 )
 
@@ -39,11 +39,11 @@ class ScriptedLine:
         self._numbers = iter(range(10**6))
         self._answers: dict[str, asyncio.Future[object]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._heard: Heard = lambda said: None
-        self._lost: Lost = lambda address, how: None
+        self._heard: OnReport = lambda said: None
+        self._lost: OnWorkerLost = lambda address, how: None
 
     @contextlib.asynccontextmanager
-    async def dial(self, heard: Heard, lost: Lost) -> AsyncIterator[Line]:
+    async def connect(self, heard: OnReport, lost: OnWorkerLost) -> AsyncIterator[Connection]:
         self._loop, self._heard, self._lost = asyncio.get_running_loop(), heard, lost
         self.up = True
         self.dials += 1
@@ -64,11 +64,11 @@ class ScriptedLine:
 
     async def call(self, address: str, function: Callable[..., Any], argument: Any) -> Any:
         self.asked.append((function.__name__, argument))
-        return self.against if function is desk.greet else None
+        return self.against if function is node.greet else None
 
     def hear(self, name: str, *jobs: VideoJob, stage: str = "encode", **more: Any) -> None:
         told = [{"attempt_id": j.attempt_id, "key": video_key(j.folder, j.source), "stage": stage} for j in jobs]
-        said = {"address": name, "life": name, "name": name, "slots": 1, "number": next(self._numbers)}
+        said = {"address": name, "incarnation": name, "name": name, "slots": 1, "number": next(self._numbers)}
         self._in_loop(lambda: self._heard({**said, "jobs": told, "held": {}, "leaving": False, **more}))
 
     def answer(self, job: VideoJob, result: JobResult | Exception) -> None:
@@ -102,10 +102,10 @@ class Bench:
         self.full = False
 
         class Quick(ClusterExecutor):
-            patience = Patience(settle=0.0, silence=silence)
+            timeouts = Timeouts(settle=0.0, silence=silence)
 
         space = Workspace(folder, 0)
-        self.executor = Quick("sim", self.line.dial, lambda: TERMS, self.results.append, self._note, space)
+        self.executor = Quick("sim", self.line.connect, lambda: TERMS, self.results.append, self._note, space)
         self.wait(lambda: self.line.dials)
 
     def _note(self, job: VideoJob, event: str, facts: dict[str, Any]) -> None:
@@ -252,7 +252,7 @@ def test_end_of_the_way_to_a_job_is_a_result(bench: Bench, news: Exception, outc
 
 
 def test_job_that_its_worker_does_not_name_for_long_comes_back(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tools.scale.cluster._UNKNOWN", 0.6)
+    monkeypatch.setattr("tools.cluster.executor._UNKNOWN", 0.6)
     bench.join("a")
     known, unknown = bench.run("1"), bench.run("2")
     deadline = time.monotonic() + 1.5

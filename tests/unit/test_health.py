@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from tools.report.health import (
+    HealthLimits,
     Holder,
     Level,
-    Limits,
     Trouble,
     count_items,
     judge_disk,
@@ -75,7 +75,7 @@ def test_cancelled_items_are_no_failures_and_odd_entries_are_told() -> None:
 
 @pytest.mark.parametrize(("free", "level"), [(10.0, None), (9.9, Level.WARNING), (0.9, Level.CRITICAL)])
 def test_low_disk(free: float, level: Level | None) -> None:
-    found = judge_disk({"/a": 50.0, "/b": free}, Limits())
+    found = judge_disk({"/a": 50.0, "/b": free}, HealthLimits())
     assert [trouble.level for trouble in found] == ([] if level is None else [level])
     assert all("/b" in trouble.text for trouble in found)
 

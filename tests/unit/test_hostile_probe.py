@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from tools.core.errors import MediaError, ProbeError
-from tools.media.answer import cleaned
 from tools.media.census import census, check_source, frames
 from tools.media.encoding import EncodeOptions, Encoder, cover_command, encode_command, make_plan, settings_text
+from tools.media.ffprobe_json import cleaned
 from tools.media.probe import FORMATS, MAX_STREAMS, Facts, check_streams, streams_of
 
 ODD = [

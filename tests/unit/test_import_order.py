@@ -1,4 +1,5 @@
-"""Imports go one way: core → runtime → {state, hub, media} → stages → scale → report → programs."""
+"""Imports go one way: core → runtime → {state, hub, media} → {hub_server, stages} → processor → cluster → report →
+programs."""
 
 import ast
 from pathlib import Path
@@ -13,9 +14,11 @@ MAY_IMPORT = {
     "state": {"core", "runtime"},
     "hub": {"core", "runtime", "state"},
     "media": {"core", "runtime"},
+    "hub_server": {"core", "runtime"},
     "stages": {"core", "runtime", "state", "hub", "media"},
-    "scale": {"core", "runtime", "state", "hub", "media", "stages"},
-    "report": {"core", "runtime", "state", "hub", "media", "stages", "scale"},
+    "processor": {"core", "runtime", "state", "hub", "media", "stages"},
+    "cluster": {"core", "runtime", "state", "hub", "media", "stages", "processor"},
+    "report": {"core", "runtime", "state", "hub", "media", "stages", "processor", "cluster"},
 }
 # What core and config may use besides themselves: nothing that has an effect.
 IMPURE = {"os", "socket", "subprocess", "logging", "threading", "time", "requests", "shutil"}

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tools.core.folder import RemoteFile, group_folders, is_safe_path
-from tools.core.planning import Published, natural_order, output_names, plan_folder
+from tools.core.planning import output_names, plan_folder
 from tools.core.queue_item import Quarantined
+from tools.core.record import Published, natural_order
 
 VIDEOS = frozenset({"mp4", "mkv", "avi", "ts"})
 

@@ -13,15 +13,15 @@ import pytest
 from tests.fakes import FakeClock, MemoryHub
 from tools.core.errors import EncoderStalled, HubForbidden, HubUnavailable, NoEncoder, ProbeError, Stopped
 from tools.core.folder import group_folders
-from tools.core.planning import Published
 from tools.core.queue_item import QueueItem, Status, cancel, new_item
+from tools.core.record import Published
 from tools.hub.client import Operation
 from tools.media.converter import Conversion, Converter, EncodeOptions, EncodeProgress, Held, unheld
+from tools.processor.engine import Engine, EngineRules
+from tools.processor.executor import LocalExecutor
+from tools.processor.item_run import RunRules
 from tools.runtime.clock import SystemClock
-from tools.scale.engine import Engine, EngineRules
-from tools.scale.executor import LocalExecutor
-from tools.stages.item_run import RunRules
-from tools.stages.port import Worker
+from tools.stages.job_context import JobTools
 from tools.stages.video_job import run_video_job
 from tools.stages.workspace import Workspace
 from tools.state.journal import Journal
@@ -102,7 +102,7 @@ class Site:
 
     def engine(self) -> tuple[Engine, LocalExecutor]:
         log_dir = self.top / "log"
-        worker = Worker(self.hub, self.converter, Workspace(self.top / "work", self.min_free), self.slots)
+        worker = JobTools(self.hub, self.converter, Workspace(self.top / "work", self.min_free), self.slots)
         worker.workspace.prepare()
         run = RunRules(
             input_repo="me/in",

@@ -8,12 +8,12 @@ import pytest
 
 pytest.importorskip("distributed", reason="requirements-cluster.txt is not installed")
 
-from tests.cluster import terms
+from tests.cluster import handshake
+from tools.cluster.handshake import Handshake, objections, remarks, versions_here
+from tools.cluster.roster import SILENCE, Member, Roster, State, died, leftovers, unwanted
 from tools.core.folder import RemoteFile
 from tools.core.planning import VideoJob
 from tools.media.encoding import EncodeOptions
-from tools.scale.roster import SILENCE, Member, Roster, State, died, leftovers, unwanted
-from tools.scale.terms import Terms, objections, remarks, versions_here
 from tools.stages.video_job import JobResult, Outcome
 from tools.stages.workspace import item_key, video_key
 
@@ -27,7 +27,13 @@ def key(name: str) -> str:
 
 
 def said(name: str, number: int = 0, **more: Any) -> dict[str, Any]:
-    plain = {"address": f"tcp://{name}", "life": f"life-{name}", "name": name, "slots": 1, "number": number}
+    plain = {
+        "address": f"tcp://{name}",
+        "incarnation": f"incarnation-{name}",
+        "name": name,
+        "slots": 1,
+        "number": number,
+    }
     return {**plain, "jobs": [], "held": {}, "leaving": False, **more}
 
 
@@ -96,11 +102,11 @@ def test_own_trouble_moves_the_video_and_three_times_in_a_row_leave_the_worker_o
     for number in range(3):
         assert a.state(0) is State.READY
         assert roster.judge(a, result(str(number), Outcome.DEFERRED, "DiskFull"), 0).outcome is Outcome.STOPPED
-    assert a.state(1) is State.LEFT_OUT and roster.shown(1)[0].cause == "cause 2"
+    assert a.state(1) is State.SUSPENDED and roster.shown(1)[0].cause == "cause 2"
     assert a.state(61) is State.READY or a.seen < 61 - SILENCE
     a.seen = 61
     roster.judge(a, result("3", Outcome.DEFERRED, "DiskFull"), 61)
-    assert a.state(61 + 100) is not State.READY and a.left_out_until == 61 + 120, "one more, twice as long"
+    assert a.state(61 + 100) is not State.READY and a.suspended_until == 61 + 120, "one more, twice as long"
 
 
 def test_success_ends_a_streak() -> None:
@@ -129,7 +135,7 @@ def test_failure_that_another_worker_disproves_counts_against_the_first() -> Non
     for name in "123":
         assert roster.judge(a, result(name, Outcome.FAILED), 0).outcome is Outcome.STOPPED
         assert roster.judge(b, result(name, Outcome.STORED), 0).outcome is Outcome.STORED
-    assert a.state(0) is State.LEFT_OUT and b.state(0) is State.READY
+    assert a.state(0) is State.SUSPENDED and b.state(0) is State.READY
 
 
 def test_silent_worker_gets_nothing_until_it_is_heard_of() -> None:
@@ -146,14 +152,14 @@ def test_same_process_under_a_new_address_keeps_its_record() -> None:
         roster.judge(a, result(str(number), Outcome.DEFERRED, "DiskFull"), 0)
     roster.clear()
     again = roster.report(said("a", 1, address="tcp://elsewhere"), 1.0, 1.0)
-    assert again is not None and again.state(1) is State.LEFT_OUT and len(roster.members()) == 2
+    assert again is not None and again.state(1) is State.SUSPENDED and len(roster.members()) == 2
 
 
 def test_worker_that_came_back_is_shown_once_and_one_that_is_gone_for_a_while() -> None:
     roster, members = with_members("a", "b")
     for member in members:
         member.gone = True
-    roster.report(said("a", address="tcp://other", life="next"), 1.0, 1.0)
+    roster.report(said("a", address="tcp://other", incarnation="next"), 1.0, 1.0)
     roster.forget_old(300.0)
     assert [(one.name, one.state) for one in roster.shown(1.0)] == [("a", "new"), ("b", "gone")]
     roster.forget_old(700.0)
@@ -197,7 +203,7 @@ def test_terms_compare_what_must_be_the_same_and_tell_what_may_differ() -> None:
     here = versions_here("7.1")
     assert not objections(here, here) and not remarks(here, here, "x", "x")
     for name in ("dask", "distributed", "code"):
-        assert len(objections(here, terms(versions=type(here)(**{**_values(here), name: "0"})).versions)) == 1
+        assert len(objections(here, handshake(versions=type(here)(**{**_values(here), name: "0"})).versions)) == 1
     assert objections(here, type(here)(**{**_values(here), "python": "2.7.1"}))
     other = type(here)(**{**_values(here), "ffmpeg": "4.4"})
     assert not objections(here, other) and "4.4" in remarks(here, other, "x", "x")[0]
@@ -215,8 +221,8 @@ def _values(versions: Any) -> dict[str, str]:
 
 
 def test_output_is_decided_by_the_processor_and_the_rest_by_the_worker() -> None:
-    asked = Terms.of_json(terms(crf=20.0, preset=3).as_json())
+    asked = Handshake.of_json(handshake(crf=20.0, preset=3).as_json())
     own = EncodeOptions(crf=40, preset=9, ffmpeg="/own/ffmpeg", encoder="av1_nvenc")
     options = asked.options(own)
     assert (options.crf, options.preset, options.ffmpeg, options.encoder) == (20.0, 3, "/own/ffmpeg", "av1_nvenc")
-    assert terms(encoder="libsvtav1").options(own).encoder == "libsvtav1"
+    assert handshake(encoder="libsvtav1").options(own).encoder == "libsvtav1"

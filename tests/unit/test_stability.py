@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tools.core.folder import Folder
-from tools.core.stability import Look, Snapshot, hear, is_stable, observe, seconds_until_stable
+from tools.core.stability import Poll, Snapshot, is_stable, observe, observe_answer, seconds_until_stable
 
 
 def folder(fingerprint: str = "f1", files: int = 2, modified: float | None = 1000.0, marker: bool = False) -> Folder:
@@ -17,8 +17,8 @@ def folder(fingerprint: str = "f1", files: int = 2, modified: float | None = 100
 
 def look(
     server: float | None = 1100.0, steady: float = 0.0, window: float | None = None, committed: float | None = None
-) -> Look:
-    return Look(now=5000.0, hub_now=server, asked=steady - 1.0, answered=steady, window=window, committed_at=committed)
+) -> Poll:
+    return Poll(now=5000.0, hub_now=server, asked=steady - 1.0, answered=steady, window=window, committed_at=committed)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_hub_clock_shows_no_more_than_it_can_and_is_never_taken_for_set(
     for pause, delay, share, age in looks:
         asked, answered = now + pause, now + pause + delay
         told = float(math.floor(asked + share * delay + ahead - age))
-        clock = hear(clock, told, asked, answered)
+        clock = observe_answer(clock, told, asked, answered)
         shown, now = clock.now(), answered
         assert shown is not None and told - 1e-6 <= shown <= answered + ahead + 1e-6
 
@@ -124,13 +124,13 @@ def test_hub_clock_shows_no_more_than_it_can_and_is_never_taken_for_set(
 def test_answers_at_odd_moments_leave_little_of_the_second_that_one_leaves_open() -> None:
     clock = None
     for moment in (10.0, 20.35, 30.6, 40.95, 50.0):
-        clock = hear(clock, float(int(moment)), moment, moment)
+        clock = observe_answer(clock, float(int(moment)), moment, moment)
     assert clock is not None and 49.9 < (clock.now() or 0.0) <= 50.0
 
 
 @pytest.mark.parametrize("step", [-3600.0, -3.0, 3.0, 250.0])
 def test_hub_clock_that_was_set_tells_nothing_about_the_time_before(step: float) -> None:
-    clock = hear(hear(None, 1000.0, 0.0, 0.1), 1300.0 + step, 300.0, 300.1)
+    clock = observe_answer(observe_answer(None, 1000.0, 0.0, 0.1), 1300.0 + step, 300.0, 300.1)
     assert clock.was_set and clock.now() is None
-    clock = hear(clock, 1600.0 + step, 600.0, 600.1)
+    clock = observe_answer(clock, 1600.0 + step, 600.0, 600.1)
     assert clock.now() == pytest.approx(1600.0 + step, abs=0.5)

@@ -12,7 +12,7 @@ from tools.core.folder import RemoteFile
 from tools.core.planning import VideoJob
 from tools.hub.client import Progress
 from tools.media.converter import Conversion, Converter, EncodeOptions, Held
-from tools.stages.port import Worker
+from tools.stages.job_context import JobTools
 from tools.stages.video_job import Outcome, run_video_job
 from tools.stages.workspace import Workspace
 from tools.state.progress import JobProgress
@@ -62,8 +62,8 @@ class StallsOnce(Converter):
         return NOTHING
 
 
-def worker_of(tmp_path: Path, hub: MemoryHub, converter: Converter) -> Worker:
-    worker = Worker(hub, converter, Workspace(tmp_path, 0), 1)
+def worker_of(tmp_path: Path, hub: MemoryHub, converter: Converter) -> JobTools:
+    worker = JobTools(hub, converter, Workspace(tmp_path, 0), 1)
     worker.workspace.prepare()
     return worker
 

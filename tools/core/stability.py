@@ -32,7 +32,7 @@ class HubClock:
         return None if self.was_set else self.least + self.as_of
 
 
-def hear(before: HubClock | None, told: float, asked: float, answered: float) -> HubClock:
+def observe_answer(before: HubClock | None, told: float, asked: float, answered: float) -> HubClock:
     """What is known after an answer that ``told`` the hub's time; ``asked``, ``answered`` monotonic s.
 
     One answer leaves a second or two open, several at odd moments leave little of them.
@@ -53,7 +53,7 @@ def agree(gap: float, hub_gap: float) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Poll:
     """The circumstances of one look at the hub.
 
     ``now`` epoch s by this machine, for readers; ``hub_now`` epoch s that the hub's clock showed at least when it had
@@ -81,7 +81,7 @@ class Snapshot:
     quiet_from: float
 
 
-def observe(before: Snapshot | None, folder: Folder, look: Look) -> Snapshot:
+def observe(before: Snapshot | None, folder: Folder, look: Poll) -> Snapshot:
     """The snapshot after a listing showed ``folder``. A new commit of equal names and sizes is activity as well."""
     same = before is not None and before.folder.fingerprint == folder.fingerprint
     if before is not None and same and before.folder.last_modified == folder.last_modified:
@@ -108,7 +108,7 @@ def seconds_until_stable(snapshot: Snapshot, steady: float, min_age: float) -> f
     return max(0.0, min_age - (steady - snapshot.quiet_from))
 
 
-def _age(committed_at: float | None, look: Look) -> float:
+def _age(committed_at: float | None, look: Poll) -> float:
     """Seconds that passed since a commit, by the hub's clock, at least; 0 where that is not known or does not fit.
 
     It does not fit when it lies in the future, or before the last look: then it was not this commit that changed the

@@ -1,1 +1,1 @@
-"""The dataset hub: one protocol, the SDK behind it, and an embedded server."""
+"""The hub's client: its protocol, listing, retries, and the implementation over the SDK."""

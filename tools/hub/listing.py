@@ -179,11 +179,11 @@ def refusal(status: int, path: str, headers: Mapping[str, str]) -> HubError:
     if status == 404:
         return HubNotFound(f"{text}; it does not exist, or this token can't see it", status=status)
     if status in {408, 425, 429} or status >= 500:
-        return HubUnavailable(text, retry_after=wish(headers), status=status)
+        return HubUnavailable(text, retry_after=retry_after_of(headers), status=status)
     return HubRejected(text, status=status)
 
 
-def wish(headers: Mapping[str, str]) -> float | None:
+def retry_after_of(headers: Mapping[str, str]) -> float | None:
     """Seconds that the server asks to be left alone, None where it asks for nothing.
 
     Source: RFC 9110 §10.2.3: seconds, or a date, which counts by the server's own clock.

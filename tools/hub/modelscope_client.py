@@ -29,9 +29,10 @@ from tools.core.errors import (
 )
 from tools.core.folder import RemoteFile, is_safe_path
 from tools.hub.client import AddBlob, Head, Operation, Progress
-from tools.hub.listing import Listing, wish
+from tools.hub.listing import Listing, retry_after_of
 from tools.hub.retrying import Again, once
 from tools.runtime import logs
+from tools.runtime.files import sha256_of
 
 _DATASET = "dataset"
 _PRIVATE = 1  # Source: modelscope_hub, visibility of a dataset: 1 private, 3 internal, 5 public
@@ -304,7 +305,7 @@ def _was_redirected(exc: Exception) -> bool:
 def _wish(exc: Exception) -> float | None:
     """Seconds that the server asks to be left alone."""
     headers = getattr(getattr(exc, "response", None), "headers", None)
-    return getattr(exc, "retry_after", None) if headers is None else wish(headers)
+    return getattr(exc, "retry_after", None) if headers is None else retry_after_of(headers)
 
 
 def _action(operation: Operation) -> dict[str, Any]:
@@ -366,11 +367,7 @@ def _checked(path: Path, file: RemoteFile) -> str:
         raise IntegrityError(f"{file.path} came with another size than the {file.size} bytes listed")
     if file.sha256:
         return file.sha256
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
+    return sha256_of(path)
 
 
 def _remove_empty(folder: Path, top: Path) -> None:

@@ -18,7 +18,9 @@ from tools.runtime.clock import Clock
 log = logging.getLogger("animation.hub")
 T = TypeVar("T")
 _INTEGRITY_TRIES = 3
-_LONGEST_WISH = 1800.0  # s that a server's Retry-After is waited for here; whoever asks for more is left alone instead
+_LONGEST_RETRY_AFTER = (
+    1800.0  # s that a server's Retry-After is waited for here; whoever asks for more is left alone instead
+)
 _STILL_UNDER_WAY = 30.0  # s after a lost answer within which the hub may yet make the commit
 
 
@@ -75,8 +77,8 @@ class Backoff:
         backoff = min(self._cap, self._base * 2.0 ** (attempt - 1)) * (0.5 + 0.5 * self._random())
         if not isinstance(exc, HubUnavailable):
             return backoff
-        wish = exc.retry_after or 0.0
-        return None if exc.given_up or wish > _LONGEST_WISH else max(backoff, wish)
+        asked = exc.retry_after or 0.0
+        return None if exc.given_up or asked > _LONGEST_RETRY_AFTER else max(backoff, asked)
 
 
 class RetryingHub:

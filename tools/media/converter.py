@@ -1,7 +1,6 @@
 """Source file → verified Matroska file with AV1, and the report that goes into ``metadata.jsonl``."""
 
 import contextlib
-import hashlib
 import os
 import shutil
 import threading
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.core.errors import NoEncoder, TranscodeError
-from tools.media import ffmpeg as programs
+from tools.media import ffmpeg
 from tools.media.census import check_source
 from tools.media.encoding import (
     EncodeOptions,
@@ -23,11 +22,12 @@ from tools.media.encoding import (
     make_plan,
     settings_text,
 )
-from tools.media.ffmpeg import Tools
+from tools.media.ffmpeg import MediaPrograms
 from tools.media.probe import Facts, probe
 from tools.media.transcode import EncodeProgress, OnProgress, part_of, transcode
 from tools.media.verify import Checking, verify
-from tools.runtime.child import ChildOutgrew, Limits, run
+from tools.runtime.child import ChildLimits, ChildOutgrew, run
+from tools.runtime.files import sha256_of, sync_file
 
 __all__ = ["Conversion", "Converter", "EncodeOptions", "EncodeProgress", "Held", "unheld"]
 Held = Callable[[str], AbstractContextManager[None]]
@@ -69,23 +69,23 @@ class Converter:
 
     def __init__(self, options: EncodeOptions) -> None:
         self.options = options
-        self._tools: Tools | None = None
+        self._programs: MediaPrograms | None = None
         self._lock = threading.Lock()
 
     def prepare(self) -> str:
         """Choose the programs by trial encodes (once); one line that tells the choice. Raises NoEncoder."""
-        tools = self._chosen()
-        best = tools.encoders[0]
-        return f"{best.label} of {best.ffmpeg}, ffprobe {tools.ffprobe}"
+        programs = self._chosen()
+        best = programs.encoders[0]
+        return f"{best.label} of {best.ffmpeg}, ffprobe {programs.ffprobe}"
 
     def version(self) -> str:
         """Of the ffmpeg in use, as it names itself. Raises NoEncoder."""
-        return programs.version_of(self._chosen().ffmpeg)
+        return ffmpeg.version_of(self._chosen().ffmpeg)
 
     def plan(self, source: Path, stop: threading.Event | None = None) -> Plan:
         """What would become of each stream. Raises ProbeError."""
-        tools = self._chosen()
-        return make_plan(probe(source, tools.ffprobe, stop, ffmpeg=tools.ffmpeg))
+        programs = self._chosen()
+        return make_plan(probe(source, programs.ffprobe, stop, ffmpeg=programs.ffmpeg))
 
     def convert(
         self,
@@ -101,16 +101,16 @@ class Converter:
 
         Raises ProbeError, VerifyError, TranscodeError (permanent), EncoderStalled, NoEncoder, DiskFull, Stopped.
         """
-        tools = self._chosen()
-        plan = make_plan(probe(source, tools.ffprobe, stop, ffmpeg=tools.ffmpeg))
+        programs = self._chosen()
+        plan = make_plan(probe(source, programs.ffprobe, stop, ffmpeg=programs.ffmpeg))
         warnings = [*plan.warnings(), *check_source(plan, self.options.min_decoded_percent)]
         part = part_of(target)
         with _removed_on_failure(part):
             with held("encode"):
-                encoder, used, broken = self._make(plan, tools, source, part, on_progress, stop, threads, warnings)
+                encoder, used, broken = self._make(plan, programs, source, part, on_progress, stop, threads, warnings)
             checking = Checking(
                 encoder=encoder,
-                ffprobe=tools.ffprobe,
+                ffprobe=programs.ffprobe,
                 stop=stop,
                 min_percent=self.options.min_decoded_percent,
                 stall_timeout=self.options.stall_timeout,
@@ -118,7 +118,8 @@ class Converter:
             )
             with held("verify"):
                 made, damage = verify(plan, source, part, broken, checking)
-                sha256 = _digest_and_sync(part)
+                sync_file(part)
+                sha256 = sha256_of(part, stop)
             part.replace(target)
         settings = settings_text(plan, encoder, self.options, used)
         label = encoder.label if plan.action == "transcode" else ""
@@ -127,16 +128,16 @@ class Converter:
     def _max_rss(self) -> int:
         return self.options.max_encode_rss or _machine_memory() * 3 // 4
 
-    def _chosen(self) -> Tools:
+    def _chosen(self) -> MediaPrograms:
         with self._lock:
-            if self._tools is None:
-                self._tools = programs.choose(self.options)
-            return self._tools
+            if self._programs is None:
+                self._programs = ffmpeg.choose(self.options)
+            return self._programs
 
     def _make(
         self,
         plan: Plan,
-        tools: Tools,
+        programs: MediaPrograms,
         source: Path,
         part: Path,
         on_progress: OnProgress,
@@ -147,18 +148,18 @@ class Converter:
         """Write ``part`` by the best encoder that manages this file; returns it, its threads, damaged pictures."""
         if plan.action == "copy":
             shutil.copyfile(source, part)
-            return tools.encoders[0], threads, 0
-        for encoder in tools.encoders:
+            return programs.encoders[0], threads, 0
+        for encoder in programs.encoders:
             try:
                 return encoder, *self._encode(plan, encoder, source, part, on_progress, stop, threads)
             except TranscodeError as exc:
                 # A software encoder that has begun fails for the file's sake: the next one would, too.
-                if exc.retryable or encoder is tools.encoders[-1] or not (encoder.is_hardware or exc.pictures == 0):
+                if exc.retryable or encoder is programs.encoders[-1] or not (encoder.is_hardware or exc.pictures == 0):
                     raise
                 warnings.append(f"{encoder.label} failed on this file, the next encoder took it: {exc}")
                 if encoder.is_hardware:
                     with self._lock:
-                        self._tools = None  # a card that fell over must pass its trial again
+                        self._programs = None  # a card that fell over must pass its trial again
         raise NoEncoder("no encoder is left")
 
     def _encode(
@@ -200,7 +201,7 @@ def _covers(plan: Plan, encoder: Encoder, source: Path, part: Path, stop: thread
             path = part.with_name(f"{part.name}.cover{number}")
             paths.append(path)
             command = cover_command(encoder, source, kept.source, path)
-            ended = run(command, limits=Limits(timeout=_COVER_TIMEOUT), stop=stop)
+            ended = run(command, limits=ChildLimits(timeout=_COVER_TIMEOUT), stop=stop)
             if ended.status != 0 or not path.exists():
                 raise TranscodeError(f"cover art of stream {kept.source.index} can't be read", stderr=ended.stderr)
         yield paths
@@ -246,15 +247,6 @@ def _report(
         size=size,
         warnings=tuple(warnings),
     )
-
-
-def _digest_and_sync(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(1 << 20):
-            digest.update(chunk)
-        os.fsync(stream.fileno())
-    return digest.hexdigest()
 
 
 def _machine_memory() -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tools.core.errors import EncoderStalled, NoEncoder, PipelineError
 from tools.media.encoding import EncodeOptions, Encoder, encoder_arguments
-from tools.runtime.child import Limits, run
+from tools.runtime.child import ChildLimits, run
 
 PREFERENCE = ("av1_nvenc", "av1_qsv", "av1_vaapi", "libsvtav1", "libaom-av1")
 _TRIAL_TIME = 60.0  # s; a trial takes well under one
@@ -34,7 +34,7 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True)
-class Tools:
+class MediaPrograms:
     """The programs in use. ``encoders``: all that work, best first; a file that one fails on goes to the next."""
 
     ffprobe: Path
@@ -84,7 +84,7 @@ def try_encoders(options: EncodeOptions) -> list[Trial]:
     return trials
 
 
-def choose(options: EncodeOptions) -> Tools:
+def choose(options: EncodeOptions) -> MediaPrograms:
     """The programs to use. Raises NoEncoder, which lists what was tried."""
     trials = try_encoders(options)
     working = [trial.usable for trial in trials if trial.usable is not None]
@@ -92,14 +92,14 @@ def choose(options: EncodeOptions) -> Tools:
         tried = "; ".join(f"{trial.encoder} of {trial.ffmpeg}: {trial.reason}" for trial in trials)
         raise NoEncoder(f"no AV1 encoder works here ({tried}): {_INSTALL}")
     working.sort(key=lambda encoder: (PREFERENCE.index(encoder.name), [-part for part in encoder.svt_version]))
-    return Tools(find_ffprobe([encoder.ffmpeg for encoder in working]), tuple(working))
+    return MediaPrograms(find_ffprobe([encoder.ffmpeg for encoder in working]), tuple(working))
 
 
 def version_of(ffmpeg: Path) -> str:
     """As it names itself."""
     try:
         lines: list[str] = []
-        run([ffmpeg, "-hide_banner", "-version"], limits=Limits(timeout=_TRIAL_TIME), on_line=lines.append)
+        run([ffmpeg, "-hide_banner", "-version"], limits=ChildLimits(timeout=_TRIAL_TIME), on_line=lines.append)
     except (OSError, PipelineError) as exc:
         return f"can't be run: {exc}"
     match = re.match(r"ffmpeg version (\S+)", lines[0]) if lines else None
@@ -111,7 +111,7 @@ def _crops(ffmpeg: Path) -> bool:
     picture = ["-apply_cropping", "codec", "-f", "lavfi", "-i", "color=black:s=64x64:r=25:d=0.04", "-f", "null", "-"]
     try:
         command: list[str | Path] = [ffmpeg, "-hide_banner", "-v", "error", "-nostdin", *picture]
-        return run(command, limits=Limits(timeout=_TRIAL_TIME)).status == 0
+        return run(command, limits=ChildLimits(timeout=_TRIAL_TIME)).status == 0
     except (OSError, PipelineError):
         return False
 
@@ -144,7 +144,7 @@ def _trial_run(encoder: Encoder, options: EncodeOptions) -> tuple[bool, str]:
         "8" if encoder.is_hardware else "2",
     ]
     try:
-        ended = run([*command, *arguments, "-f", "null", "-"], limits=Limits(timeout=_TRIAL_TIME))
+        ended = run([*command, *arguments, "-f", "null", "-"], limits=ChildLimits(timeout=_TRIAL_TIME))
     except (OSError, PipelineError, EncoderStalled) as exc:
         return False, str(exc)
     # Older builds only complain about a parameter that they lack, and encode without it.

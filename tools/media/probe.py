@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from tools.core.errors import ProbeError
-from tools.media.answer import cleaned
 from tools.media.container import share_there, sniff
-from tools.runtime.child import ChildOutgrew, ChildTimeout, Ended, Limits, run
+from tools.media.ffprobe_json import cleaned
+from tools.runtime.child import ChildLimits, ChildOutgrew, ChildTimeout, Ended, run
 
 # Source: ffmpeg -demuxers; names that a build lacks do no harm.
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,asf,flv,rm,mpegts,mpeg,mpegvideo,ogg,ivf,mxf"
@@ -142,7 +142,9 @@ def probe(path: Path, ffprobe: Path, stop: threading.Event | None = None, *, ffm
     """
     size = path.stat().st_size
     container = sniff(path)
-    asking = _Asking(path, ffprobe, Limits(timeout=_TIMEOUT_BASE + _TIMEOUT_PER_GB * size / 1e9, rss=_MAX_RSS), stop)
+    asking = _Asking(
+        path, ffprobe, ChildLimits(timeout=_TIMEOUT_BASE + _TIMEOUT_PER_GB * size / 1e9, rss=_MAX_RSS), stop
+    )
     reader = _Reader()
     about = asking.run(["-show_format", "-show_streams", "-show_chapters", "-of", "json"], reader)
     content = reader.content()
@@ -176,7 +178,7 @@ def probe(path: Path, ffprobe: Path, stop: threading.Event | None = None, *, ffm
 class _Asking:
     """Questions to ffprobe about one file, under limits. Raises ProbeError when they are passed."""
 
-    def __init__(self, path: Path, ffprobe: Path, limits: Limits, stop: threading.Event | None) -> None:
+    def __init__(self, path: Path, ffprobe: Path, limits: ChildLimits, stop: threading.Event | None) -> None:
         self._path, self._ffprobe, self._limits, self._stop = path, ffprobe, limits, stop
 
     def run(self, arguments: Sequence[str], reader: "_Reader | _PacketCounter") -> Ended:

@@ -11,7 +11,7 @@ from os import PathLike
 from pathlib import Path
 
 from tools.core.errors import DiskFull, TranscodeError
-from tools.runtime.child import Limits, run
+from tools.runtime.child import ChildLimits, run
 
 _NO_SPACE = "No space left on device"
 _SMOOTHING = 30.0  # s over which the rate behind the ETA is taken
@@ -47,7 +47,7 @@ def transcode(
     damage = _Damage()
     ended = run(
         argv,
-        limits=Limits(stall=stall_timeout, rss=max_rss),
+        limits=ChildLimits(stall=stall_timeout, rss=max_rss),
         stop=stop,
         on_line=reader.line,
         on_complaint=damage.line,

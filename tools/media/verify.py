@@ -12,7 +12,7 @@ from tools.core.errors import VerifyError
 from tools.media.census import census, frames, tolerated
 from tools.media.encoding import Encoder, Plan, StreamPlan
 from tools.media.probe import SAFE_INPUT, Facts, Stream, probe
-from tools.runtime.child import ChildOutgrew, ChildTimeout, Limits, run
+from tools.runtime.child import ChildLimits, ChildOutgrew, ChildTimeout, run
 
 _MOST_COMPLAINTS = 10_000  # lines kept
 _TIMEOUT_BASE, _TIMEOUT_PER_GB = 60.0, 120.0  # s; reading a file whole takes its time
@@ -88,7 +88,7 @@ def _checksums(path: Path, indexes: list[int], codec: str, checking: Checking) -
     """One for each stream, over the payload of all its packets."""
     found: list[str] = []
     maps = [part for index in indexes for part in ("-map", f"0:{index}")]
-    limits = Limits(timeout=_TIMEOUT_BASE + _TIMEOUT_PER_GB * path.stat().st_size / 1e9, rss=checking.max_rss)
+    limits = ChildLimits(timeout=_TIMEOUT_BASE + _TIMEOUT_PER_GB * path.stat().st_size / 1e9, rss=checking.max_rss)
     _ffmpeg(path, [*maps, "-c", codec, "-f", "streamhash", "-hash", "md5", "-"], found.append, [], checking, limits)
     by_stream = dict(line.split(",", 1) for line in found if "," in line)
     return [by_stream.get(str(number), "") for number in range(len(indexes))]
@@ -99,7 +99,7 @@ def _decode(path: Path, streams: list[str], checking: Checking) -> list[str]:
     maps = [part for stream in streams for part in ("-map", stream)]
     said: list[str] = []
     tail = [*maps, "-progress", "pipe:1", "-stats_period", "1", "-f", "null", "-"]
-    limits = Limits(stall=checking.stall_timeout, rss=checking.max_rss)
+    limits = ChildLimits(stall=checking.stall_timeout, rss=checking.max_rss)
     _ffmpeg(path, tail, lambda line: line.startswith("out_time_us="), said, checking, limits)
     return said
 
@@ -110,7 +110,7 @@ def _ffmpeg(
     on_line: Callable[[str], bool | None],
     said: list[str],
     checking: Checking,
-    limits: Limits,
+    limits: ChildLimits,
 ) -> None:
     """One run over a file; what it complains about is added to ``said``."""
     head: list[str | Path] = [checking.encoder.ffmpeg, "-hide_banner", "-nostdin", "-v", "repeat+error", *SAFE_INPUT]

@@ -20,7 +20,7 @@ class Level(IntEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class HealthLimits:
     """Ages in s, sizes in GB; ``failed`` items make a warning."""
 
     monitor_age: float = 1800
@@ -87,7 +87,7 @@ def judge_queue(counts: Mapping[str, int], limit: int) -> list[Trouble]:
     return found
 
 
-def judge_disk(free: Mapping[str, float], limits: Limits) -> list[Trouble]:
+def judge_disk(free: Mapping[str, float], limits: HealthLimits) -> list[Trouble]:
     """``free`` GB by folder."""
     found = []
     for folder, size in free.items():

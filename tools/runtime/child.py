@@ -48,7 +48,7 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class ChildLimits:
     """``timeout`` and ``stall`` in s (None = none), ``rss`` in bytes (0 = none)."""
 
     timeout: float | None = None
@@ -59,7 +59,7 @@ class Limits:
 def run(
     argv: Sequence[str | os.PathLike[str]],
     *,
-    limits: Limits,
+    limits: ChildLimits,
     stop: threading.Event | None = None,
     on_line: Callable[[str], bool | None] = lambda line: None,
     on_complaint: Callable[[str], None] = lambda line: None,
@@ -101,7 +101,7 @@ class _Watch:
     def __init__(
         self,
         process: subprocess.Popen[bytes],
-        limits: Limits,
+        limits: ChildLimits,
         on_line: Callable[[str], bool | None],
         on_complaint: Callable[[str], None],
     ) -> None:

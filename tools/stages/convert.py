@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 from collections.abc import Iterator
 from datetime import datetime
 from functools import partial
@@ -11,46 +10,45 @@ from typing import Any
 
 from tools.core.planning import VideoJob
 from tools.media.converter import Conversion, EncodeProgress
-from tools.stages.port import JobPort, Worker
-from tools.stages.workspace import sha256_of
-from tools.state.json_file import sync_folder
+from tools.runtime.files import replace_durably, sha256_of
+from tools.stages.job_context import JobContext, JobTools
 from tools.state.progress import JobProgress
 
 Record = dict[str, Any]
 
 
-def convert(job: VideoJob, worker: Worker, port: JobPort, source: Path, source_sha256: str) -> Record:
+def convert(job: VideoJob, tools: JobTools, context: JobContext, source: Path, source_sha256: str) -> Record:
     """Convert into the workspace's result file and remove the source; returns the result's record.
 
     Waits for a place to encode in, and for one to verify in: the next video encodes while this one is verified.
     Raises MediaError, DiskFull, Stopped.
     """
     began = datetime.now().astimezone().isoformat(timespec="seconds")
-    target = worker.workspace.result_file(job.folder, job.source)
-    conversion = worker.converter.convert(
+    target = tools.workspace.result_file(job.folder, job.source)
+    conversion = tools.converter.convert(
         source,
         target,
-        on_progress=partial(_show, job, port, "encode"),
-        stop=port.stop,
-        threads=worker.threads,
-        held=partial(_held, job, worker, port),
+        on_progress=partial(_show, job, context, "encode"),
+        stop=context.stop,
+        threads=tools.threads,
+        held=partial(_held, job, tools, context),
     )
     record = make_record(job, conversion, source_sha256, began)
     source.unlink(missing_ok=True)  # before the note, so that a disk which just filled has room for it
-    _keep(_note_of(target), record)
+    replace_durably(_note_of(target), json.dumps(record, ensure_ascii=False).encode())
     return record
 
 
-def converted_before(job: VideoJob, worker: Worker, port: JobPort) -> Record | None:
+def converted_before(job: VideoJob, tools: JobTools, context: JobContext) -> Record | None:
     """The record of a result that an earlier attempt left whole in the workspace; None where there is none.
 
     Raises Stopped.
     """
-    target = worker.workspace.result_file(job.folder, job.source)
+    target = tools.workspace.result_file(job.folder, job.source)
     try:
         record = json.loads(_note_of(target).read_bytes())
         same_size = isinstance(record, dict) and target.stat().st_size == record["size"]
-        if same_size and sha256_of(target, port.stop) == record["sha256"]:
+        if same_size and sha256_of(target, context.stop) == record["sha256"]:
             # The same content may have been planned under another name before the crash.
             return {**record, "file_name": PurePosixPath(job.output_path).name}
     except (OSError, ValueError, KeyError):
@@ -86,27 +84,17 @@ def _note_of(result: Path) -> Path:
     return result.with_name("converted.json")
 
 
-def _keep(path: Path, record: Record) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", encoding="utf-8") as stream:
-        json.dump(record, stream, ensure_ascii=False)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
-    sync_folder(path.parent)
-
-
 @contextlib.contextmanager
-def _held(job: VideoJob, worker: Worker, port: JobPort, stage: str) -> Iterator[None]:
-    with (worker.encode if stage == "encode" else worker.verify).held(port):
+def _held(job: VideoJob, tools: JobTools, context: JobContext, stage: str) -> Iterator[None]:
+    with (tools.encode if stage == "encode" else tools.verify).held(context):
         if stage == "encode":
-            port.note("encoding")  # from here on a crash counts against this video
-        _show(job, port, stage, EncodeProgress(percent=0.0, fps=None, speed=None, eta_s=None))
+            context.note("encoding")  # from here on a crash counts against this video
+        _show(job, context, stage, EncodeProgress(percent=0.0, fps=None, speed=None, eta_s=None))
         yield
 
 
-def _show(job: VideoJob, port: JobPort, stage: str, progress: EncodeProgress) -> None:
-    port.show(
+def _show(job: VideoJob, context: JobContext, stage: str, progress: EncodeProgress) -> None:
+    context.show(
         JobProgress(
             folder=job.folder,
             video=job.source.path,

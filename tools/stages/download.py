@@ -3,25 +3,25 @@
 from pathlib import Path
 
 from tools.core.planning import VideoJob
-from tools.stages.port import JobPort, TransferMeter, Worker
-from tools.stages.workspace import sha256_of
+from tools.runtime.files import sha256_of
+from tools.stages.job_context import JobContext, JobTools, TransferMeter
 
 
-def download(job: VideoJob, worker: Worker, port: JobPort) -> tuple[Path, str]:
+def download(job: VideoJob, tools: JobTools, context: JobContext) -> tuple[Path, str]:
     """The source on local disk and its sha256 (hex). Raises HubError, Stopped.
 
     A partial earlier download is resumed; a whole one, which an attempt that ended in mid-encode left, serves again.
     """
-    target = worker.workspace.source_file(job)
-    if _is_here(job, target, port):
+    target = tools.workspace.source_file(job)
+    if _is_here(job, target, context):
         return target, job.source.sha256
-    meter = TransferMeter(job, "download", job.source.size, port)
-    sha256 = worker.hub.download(job.input_repo, job.revision, job.source, target, meter)
+    meter = TransferMeter(job, "download", job.source.size, context)
+    sha256 = tools.hub.download(job.input_repo, job.revision, job.source, target, meter)
     return target, sha256
 
 
-def _is_here(job: VideoJob, target: Path, port: JobPort) -> bool:
+def _is_here(job: VideoJob, target: Path, context: JobContext) -> bool:
     """Whether the content is on the disk already, byte for byte: a power cut may have left anything under the name."""
     if not job.source.sha256 or not target.exists() or target.stat().st_size != job.source.size:
         return False
-    return sha256_of(target, port.stop) == job.source.sha256
+    return sha256_of(target, context.stop) == job.source.sha256

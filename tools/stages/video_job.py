@@ -5,7 +5,6 @@ goes on behind the last one that ended. Runs in a worker (a thread here, a Dask 
 """
 
 import contextlib
-import errno
 import logging
 from dataclasses import dataclass
 from enum import Enum
@@ -21,9 +20,10 @@ from tools.core.errors import (
     WorkspaceError,
 )
 from tools.core.planning import VideoJob
+from tools.runtime.files import is_disk_full
 from tools.stages.convert import Record, convert, converted_before
 from tools.stages.download import download
-from tools.stages.port import JobPort, Worker
+from tools.stages.job_context import JobContext, JobTools
 from tools.stages.store import store
 
 log = logging.getLogger("animation.job")
@@ -51,15 +51,15 @@ class JobResult:
     trouble: str = ""
 
 
-def run_video_job(job: VideoJob, worker: Worker, port: JobPort) -> JobResult:
+def run_video_job(job: VideoJob, tools: JobTools, context: JobContext) -> JobResult:
     """Run the stages; every foreseeable end is a result, so nothing is raised but what nobody foresaw."""
     try:
-        record = _stages(job, worker, port)
+        record = _stages(job, tools, context)
     except PipelineError as exc:
         outcome = outcome_of(exc)
         event = outcome.value if outcome in {Outcome.FAILED, Outcome.REFUSED} else "released"
         with contextlib.suppress(PipelineError):  # a full disk may refuse even this note; the result counts anyway
-            port.note(event, cause=str(exc))
+            context.note(event, cause=str(exc))
         return JobResult(job, outcome, cause=str(exc), trouble=type(exc).__name__)
     return JobResult(job, Outcome.STORED, record)
 
@@ -76,28 +76,28 @@ def outcome_of(exc: PipelineError) -> Outcome:
     return Outcome.REFUSED
 
 
-def _stages(job: VideoJob, worker: Worker, port: JobPort) -> Record:
+def _stages(job: VideoJob, tools: JobTools, context: JobContext) -> Record:
     try:
-        record = converted_before(job, worker, port)
+        record = converted_before(job, tools, context)
         if record is None:
-            record = _make(job, worker, port)
-        with worker.store.held(port):
-            store(job, worker, port, record)
-        port.note("stored", record=record)
+            record = _make(job, tools, context)
+        with tools.store.held(context):
+            store(job, tools, context, record)
+        context.note("stored", record=record)
         return record
     except OSError as exc:
-        if exc.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise DiskFull(f"no space left in {worker.workspace.root}: make room") from exc
-        raise WorkspaceError(f"can't work in {worker.workspace.root}: {exc}") from exc
+        if is_disk_full(exc):
+            raise DiskFull(f"no space left in {tools.workspace.root}: make room") from exc
+        raise WorkspaceError(f"can't work in {tools.workspace.root}: {exc}") from exc
 
 
-def _make(job: VideoJob, worker: Worker, port: JobPort) -> Record:
-    folder = worker.workspace.video_folder(job)
-    with worker.workspace.reserved(folder, int(job.source.size * (1 + _RESULT_SHARE)) + _SLACK):
-        with worker.download.held(port):
-            source, sha256 = download(job, worker, port)
-        record = convert(job, worker, port, source, sha256)
-        port.note("converted", result_sha256=record["sha256"], size=record["size"])
+def _make(job: VideoJob, tools: JobTools, context: JobContext) -> Record:
+    folder = tools.workspace.video_folder(job)
+    with tools.workspace.reserved(folder, int(job.source.size * (1 + _RESULT_SHARE)) + _SLACK):
+        with tools.download.held(context):
+            source, sha256 = download(job, tools, context)
+        record = convert(job, tools, context, source, sha256)
+        context.note("converted", result_sha256=record["sha256"], size=record["size"])
         for warning in record.get("warnings", ()):
             log.warning("%s: %s", job.source.path, warning)
         return record

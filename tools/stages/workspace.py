@@ -12,12 +12,11 @@ import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
-from tools.core.errors import DiskFull, Stopped, WorkspaceError
+from tools.core.errors import DiskFull, WorkspaceError
 from tools.core.folder import RemoteFile
 from tools.core.planning import VideoJob
 
 _VIDEOS = "videos"
-_CHUNK = 1 << 20  # bytes a read
 HUB_CACHE = "hub_cache"
 """The folder for what the hub's client keeps on disk."""
 _KEY = r"[0-9a-f]{20}(/[0-9a-f]{20})?"
@@ -137,17 +136,6 @@ def video_key(folder: str, source: RemoteFile) -> str:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:20]
-
-
-def sha256_of(path: Path, stop: threading.Event) -> str:
-    """Of a file's content, hex. Raises Stopped, OSError."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(_CHUNK):
-            if stop.is_set():
-                raise Stopped("stopped while reading what is here already")
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _used(folder: Path) -> int:

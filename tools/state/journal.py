@@ -10,6 +10,7 @@ A torn last line (a crash while writing) is as if it were not there. The file go
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.core.folder import RemoteFile
-from tools.state.json_file import sync_folder, write_failure
+from tools.runtime.files import sync_folder, write_failure
 
 _AT_ONCE = 1000  # lines parsed together
 _NEEDED = {"source_path", "source_sha256", "source_size", "sha256", "size"}  # of a record, to be committed
@@ -69,7 +70,7 @@ class Journal:
             torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
             payload = b"\n" + line if torn else line  # a torn line must not swallow this one
             if os.write(descriptor, payload) != len(payload):
-                raise OSError(28, "No space left on device")
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(descriptor)
         finally:
             os.close(descriptor)

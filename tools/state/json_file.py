@@ -17,13 +17,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tools.core.errors import CorruptState, DiskFull, PipelineError, StateError
+from tools.core.errors import CorruptState, PipelineError, StateError
+from tools.runtime.files import replace_durably, write_failure
 from tools.runtime.owner import give_to_owner
 
 log = logging.getLogger("animation.state")
 T = TypeVar("T")
-
-_NO_SPACE = {28, 122}  # ENOSPC, EDQUOT
 
 
 class JsonFile:
@@ -144,48 +143,27 @@ class JsonFile:
                 self._sum.unlink(missing_ok=True)
 
     def _replace(self, content: bytes, *, keep_previous: bool) -> None:
-        temporary = self.path.with_name(self.path.name + ".tmp")
-        try:
-            with temporary.open("wb") as stream:
-                stream.write(content)
-                stream.flush()
-                self._date(stream.fileno())
-                os.fsync(stream.fileno())
+        def prepare(temporary: Path) -> None:
+            self._date(temporary)
             give_to_owner(temporary)
             if keep_previous and self.path.exists():
                 self.previous.unlink(missing_ok=True)
                 os.link(self.path, self.previous)
-            temporary.replace(self.path)
-            sync_folder(self.path.parent)
+
+        try:
+            replace_durably(self.path, content, prepare=prepare)
         except OSError as exc:
-            temporary.unlink(missing_ok=True)
             raise write_failure(self.path, exc) from exc
 
-    def _date(self, descriptor: int) -> None:
+    def _date(self, temporary: Path) -> None:
         """A later time than that of the file before, however fast one follows the other: see ``stamp``.
 
         The kernel's own are a few ms coarse and inodes come back, so another's changes could pass for ours.
         """
         before = self.stamp()
         now = max(time.time_ns(), before[1] + 1 if before else 0)
-        os.utime(descriptor, ns=(now, now))
+        os.utime(temporary, ns=(now, now))
 
 
 def _sum_of(content: bytes) -> bytes:
     return b"%d %08x" % (len(content), zlib.crc32(content))
-
-
-def write_failure(path: Path, exc: OSError) -> DiskFull | StateError:
-    """What to raise for a write that the system refused."""
-    if exc.errno in _NO_SPACE:
-        return DiskFull(f"no space left to write {path}: free some; nothing is lost, the old content stays")
-    return StateError(f"can't write {path}: {exc.strerror}")
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a rename or a new file in ``folder`` durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -14,12 +14,12 @@ import pytest
 
 from tests import cluster
 from tests.fakes import MemoryHub
+from tools.cluster.handshake import Handshake
+from tools.cluster.node import WorkerNode
 from tools.core.errors import HubForbidden
 from tools.core.folder import RemoteFile
 from tools.core.planning import VideoJob
-from tools.scale.desk import Desk
-from tools.scale.terms import Terms
-from tools.stages.port import JobPort, Worker
+from tools.stages.job_context import JobContext, JobTools
 from tools.stages.video_job import JobResult, Outcome
 from tools.stages.workspace import video_key
 from tools.state.progress import JobProgress
@@ -27,7 +27,7 @@ from tools.state.progress import JobProgress
 
 @dataclass(slots=True)
 class Site:
-    """A desk whose jobs encode until ``go``; ``ran`` and ``said`` tell of them."""
+    """A node whose jobs encode until ``go``; ``ran`` and ``said`` tell of them."""
 
     folder: Path
     go: threading.Event = field(default_factory=threading.Event)
@@ -36,8 +36,8 @@ class Site:
     stage: str = "encode"
 
     @contextlib.asynccontextmanager
-    async def desk(self) -> AsyncIterator[Desk]:
-        made = cluster.desk("w", self.folder, self._run)
+    async def node(self) -> AsyncIterator[WorkerNode]:
+        made = cluster.node("w", self.folder, self._run)
         reporting = asyncio.create_task(made.report_always("tcp://here", self.said.append))
         await asyncio.sleep(0)
         try:
@@ -47,7 +47,7 @@ class Site:
             await asyncio.to_thread(made.leave, 5)
             reporting.cancel()
 
-    def _run(self, job: VideoJob, parts: Worker, port: JobPort) -> JobResult:
+    def _run(self, job: VideoJob, tools: JobTools, port: JobContext) -> JobResult:
         self.ran.append(job.attempt_id)
         port.note("encoding")
         port.show(JobProgress(folder=job.folder, video=job.source.path, stage=self.stage))
@@ -91,16 +91,16 @@ def in_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., Non
 @in_loop
 async def test_newer_attempt_takes_over_what_is_under_way_and_may_end_it(tmp_path: Path) -> None:
     site = Site(tmp_path)
-    async with site.desk() as desk:
-        first = asyncio.create_task(desk.work(attempt(1)))
+    async with site.node() as node:
+        first = asyncio.create_task(node.work(attempt(1)))
         await until(lambda: site.stages() == {"id-1": "encode"})
-        second = asyncio.create_task(desk.work(attempt(2)))
+        second = asyncio.create_task(node.work(attempt(2)))
         assert (await first).outcome is Outcome.STOPPED
         await until(lambda: site.stages() == {"id-2": "encode"})
-        desk.withdraw(["id-1"])  # of an attempt that is no more
+        node.withdraw(["id-1"])  # of an attempt that is no more
         await asyncio.sleep(0.05)
         assert not second.done()
-        desk.withdraw(["id-2"])
+        node.withdraw(["id-2"])
         result = await second
         assert (result.job.attempt_id, result.outcome, site.ran) == ("id-2", Outcome.STOPPED, ["id-1"])
 
@@ -108,9 +108,9 @@ async def test_newer_attempt_takes_over_what_is_under_way_and_may_end_it(tmp_pat
 @in_loop
 async def test_attempt_that_took_over_gets_the_result_as_its_own(tmp_path: Path) -> None:
     site = Site(tmp_path)
-    async with site.desk() as desk:
+    async with site.node() as node:
         for number in (1, 2):
-            last = asyncio.create_task(desk.work(attempt(number)))
+            last = asyncio.create_task(node.work(attempt(number)))
             await until(functools.partial(_names, site, f"id-{number}"))
         site.go.set()
         result = await last
@@ -121,8 +121,8 @@ async def test_attempt_that_took_over_gets_the_result_as_its_own(tmp_path: Path)
 @in_loop
 async def test_result_that_nobody_waits_for_is_told_as_late(tmp_path: Path) -> None:
     site = Site(tmp_path)
-    async with site.desk() as desk:
-        waiting = asyncio.create_task(desk.work(attempt(1)))
+    async with site.node() as node:
+        waiting = asyncio.create_task(node.work(attempt(1)))
         await until(lambda: site.stages() == {"id-1": "encode"})
         waiting.cancel()
         site.go.set()
@@ -137,14 +137,14 @@ async def test_what_is_under_way_is_not_deleted(tmp_path: Path) -> None:
     for file in files:
         file.parent.mkdir(parents=True)
         file.write_bytes(b"x")
-    async with site.desk() as desk:
-        work = asyncio.create_task(desk.work(attempt(1)))
+    async with site.node() as node:
+        work = asyncio.create_task(node.work(attempt(1)))
         await until(lambda: site.ran)
-        desk.forget(keys)
+        node.forget(keys)
         assert [file.exists() for file in files] == [True, False]
         site.go.set()
         await work
-        desk.forget(keys)
+        node.forget(keys)
         assert not files[0].exists() and not list(tmp_path.iterdir()), "where nothing is left, nothing stays"
 
 
@@ -152,8 +152,8 @@ async def test_what_is_under_way_is_not_deleted(tmp_path: Path) -> None:
 @in_loop
 async def test_stage_is_the_later_one_of_note_and_progress(tmp_path: Path, stage: str) -> None:
     site = Site(tmp_path, stage=stage)
-    async with site.desk() as desk:
-        work = asyncio.create_task(desk.work(attempt(1)))
+    async with site.node() as node:
+        work = asyncio.create_task(node.work(attempt(1)))
         await until(lambda: site.stages() == {"id-1": "verify" if stage == "verify" else "encode"})
         site.go.set()
         await work
@@ -162,10 +162,10 @@ async def test_stage_is_the_later_one_of_note_and_progress(tmp_path: Path, stage
 @in_loop
 async def test_worker_that_is_stopped_says_so_and_ends_its_jobs(tmp_path: Path) -> None:
     site = Site(tmp_path)
-    async with site.desk() as desk:
-        work = asyncio.create_task(desk.work(attempt(1)))
+    async with site.node() as node:
+        work = asyncio.create_task(node.work(attempt(1)))
         await until(lambda: site.ran)
-        await asyncio.to_thread(desk.leave, 5)
+        await asyncio.to_thread(node.leave, 5)
         assert (await work).outcome is Outcome.STOPPED
         await until(lambda: site.said[-1].get("leaving"))
 
@@ -177,15 +177,15 @@ def test_token_that_the_hub_refuses_is_read_anew_at_the_next_greeting(tmp_path: 
         def whoami(self) -> str:
             raise HubForbidden("refused")
 
-    made = cluster.desk("w", tmp_path, lambda job, parts, port: JobResult(job, Outcome.STORED, {}))
+    made = cluster.node("w", tmp_path, lambda job, parts, port: JobResult(job, Outcome.STORED, {}))
     hubs: list[Any] = [Refusing(), MemoryHub()]
     outfits = []
 
-    def outfit(terms: Terms) -> Any:
-        outfits.append(terms)
+    def make_tools(handshake: Handshake) -> Any:
+        outfits.append(handshake)
         return hubs.pop(0), cluster.NoConverter()
 
-    made._outfit = outfit
+    made._outfit = make_tools
     for _ in range(3):
-        made.greet(cluster.terms())
-    assert len(outfits) == 2, "new terms, the refusal, and nothing more"
+        made.greet(cluster.handshake())
+    assert len(outfits) == 2, "new handshake, the refusal, and nothing more"

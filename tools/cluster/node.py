@@ -1,6 +1,6 @@
 """The worker's side: takes jobs from Dask, runs them in the slots of this machine, and tells how they stand.
 
-A desk lives as long as its process. The Dask worker around it comes and goes with the scheduler: a job under way goes
+A node lives as long as its process. The Dask worker around it comes and goes with the scheduler: a job under way goes
 on meanwhile, and whoever is given the same video again takes that work over instead of beginning anew. Dask calls the
 functions at the end of this module by name, so that nothing but names and small values travels.
 """
@@ -15,13 +15,13 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from tools.cluster.handshake import Handshake, objections, remarks, versions_here
 from tools.core.errors import HubForbidden, HubUnavailable, PipelineError
 from tools.core.planning import VideoJob
 from tools.hub.client import HubClient
 from tools.media.converter import Converter
-from tools.scale.executor import LocalExecutor
-from tools.scale.terms import Terms, objections, remarks, versions_here
-from tools.stages.port import JobPort, Worker
+from tools.processor.executor import LocalExecutor
+from tools.stages.job_context import JobContext, JobTools
 from tools.stages.video_job import JobResult, Outcome, run_video_job
 from tools.stages.workspace import video_key
 from tools.state.progress import JobProgress
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 log = logging.getLogger("animation.worker")
 TOPIC = "animation"
 """The Dask topic of what workers tell of themselves."""
-PLUGIN = "animation desk"
+PLUGIN = "animation node"
 _EVERY = 1.0  # s between two reports
 _STAGES = {"encoding": "encode", "converted": "upload"}  # what a note says of where its video is
 
-RunJob = Callable[[VideoJob, Worker, JobPort], JobResult]
+RunJob = Callable[[VideoJob, JobTools, JobContext], JobResult]
 
-Outfit = Callable[[Terms], tuple[HubClient, Converter]]
+MakeTools = Callable[[Handshake], tuple[HubClient, Converter]]
 """Makes what a worker does a processor's work with, its token read anew; HubForbidden where the hub takes none."""
 
 
@@ -52,17 +52,20 @@ class _Going:
     stage: str = ""
 
 
-class Desk:
-    """Runs jobs for whoever asks. ``outfit`` is called when terms are new, and after the hub refused the token."""
+class WorkerNode:
+    """Runs jobs for whoever asks. ``make_tools`` is called when the handshake is new, and after the hub refused the
+    token."""
 
-    def __init__(self, name: str, parts: Worker, endpoint: str, outfit: Outfit, run: RunJob = run_video_job) -> None:
+    def __init__(
+        self, name: str, tools: JobTools, endpoint: str, make_tools: MakeTools, run: RunJob = run_video_job
+    ) -> None:
         self.name = name
-        self.slots = parts.slots
-        self.life = uuid.uuid4().hex[:12]
-        self._parts = parts
+        self.slots = tools.slots
+        self.incarnation = uuid.uuid4().hex[:12]
+        self._tools = tools
         self._endpoint = endpoint
-        self._outfit = outfit
-        self._terms: Terms | None = None
+        self._outfit = make_tools
+        self._handshake: Handshake | None = None
         self._lock = threading.Lock()
         self._going: dict[str, _Going] = {}
         self._number = 0
@@ -70,7 +73,7 @@ class Desk:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tell: Callable[[dict[str, Any]], None] = lambda said: None
         self._jobs = LocalExecutor(
-            lambda job, port: run(job, parts, port), parts.slots, self._ended, self._noted, parts.workspace
+            lambda job, context: run(job, tools, context), tools.slots, self._ended, self._noted, tools.workspace
         )
 
     # --- called in the event loop of the Dask worker ---------------------------------------------------------------
@@ -111,34 +114,34 @@ class Desk:
             going = dict(self._going)
         shown = self._jobs.shown()
         jobs = [_told(key, one, shown.get(one.began.attempt_id)) for key, one in going.items()]
-        said = {"life": self.life, "name": self.name, "slots": self.slots, "number": self._number}
-        self._tell({**said, "jobs": jobs, "held": self._parts.workspace.held(), "leaving": self._leaving})
+        said = {"incarnation": self.incarnation, "name": self.name, "slots": self.slots, "number": self._number}
+        self._tell({**said, "jobs": jobs, "held": self._tools.workspace.held(), "leaving": self._leaving})
 
     # --- called from any thread --------------------------------------------------------------------------------------
 
-    def greet(self, terms: Terms) -> list[str]:
+    def greet(self, handshake: Handshake) -> list[str]:
         """Agree with a processor, or say what speaks against it, one line each."""
         try:
-            if terms != self._terms or not self._is_known():
-                self._parts.hub, self._parts.converter = self._outfit(terms)
-                self._terms = terms
-            self._parts.workspace.prepare()
-            self._parts.converter.prepare()
-            here = versions_here(self._parts.converter.version())
+            if handshake != self._handshake or not self._is_known():
+                self._tools.hub, self._tools.converter = self._outfit(handshake)
+                self._handshake = handshake
+            self._tools.workspace.prepare()
+            self._tools.converter.prepare()
+            here = versions_here(self._tools.converter.version())
         except PipelineError as exc:
             log.error("the processor's work can't be done here: %s", exc)
             return [str(exc)]
-        against = objections(here, terms.versions)
+        against = objections(here, handshake.versions)
         for line in against:
             log.error("left out by the processor: %s", line)
-        for line in [] if against else remarks(here, terms.versions, self._endpoint, terms.endpoint):
+        for line in [] if against else remarks(here, handshake.versions, self._endpoint, handshake.endpoint):
             log.warning("works, but differs: %s", line)
         return against
 
     def _is_known(self) -> bool:
         """Whether the hub takes this worker's token, as far as it says anything."""
         try:
-            self._parts.hub.whoami()
+            self._tools.hub.whoami()
         except HubForbidden:
             return False
         except HubUnavailable:  # which passes, and is seen by each job anyway
@@ -147,8 +150,8 @@ class Desk:
 
     def check(self) -> str:
         """Whether this machine can convert and knows the hub; one line that tells how. Raises NoEncoder, HubError."""
-        converts = self._parts.converter.prepare()
-        return f"converts by {converts}, known to the hub as {self._parts.hub.whoami()}"
+        converts = self._tools.converter.prepare()
+        return f"converts by {converts}, known to the hub as {self._tools.hub.whoami()}"
 
     def withdraw(self, attempts: Sequence[str]) -> None:
         """Ask jobs to end; their results come as STOPPED."""
@@ -161,9 +164,9 @@ class Desk:
         """Delete what is not needed any more and not under way; where nothing is left, leave nothing behind."""
         with self._lock:
             for key in set(keys) - self._going.keys():
-                self._parts.workspace.remove(key)
-            if not self._going and not self._parts.workspace.held():
-                self._parts.workspace.clear()  # also the empty folders of items
+                self._tools.workspace.remove(key)
+            if not self._going and not self._tools.workspace.held():
+                self._tools.workspace.clear()  # also the empty folders of items
 
     def leave(self, timeout: float) -> None:
         """End all jobs: the worker is being stopped."""
@@ -181,9 +184,9 @@ class Desk:
         self._later(self.report)
 
     def _ended(self, result: JobResult) -> None:
-        if result.trouble == "HubForbidden" and self._terms is not None:
+        if result.trouble == "HubForbidden" and self._handshake is not None:
             with contextlib.suppress(PipelineError):  # a token that was put into .env meanwhile counts
-                self._parts.hub, _ = self._outfit(self._terms)
+                self._tools.hub, _ = self._outfit(self._handshake)
         with self._lock:
             going = self._going.pop(video_key(result.job.folder, result.job.source))
         self._later(partial(self._deliver, going, result))
@@ -221,22 +224,22 @@ async def work(job: VideoJob) -> JobResult:
     """The Dask task."""
     from distributed import get_worker
 
-    return await _desk_of(get_worker()).work(job)
+    return await _node_of(get_worker()).work(job)
 
 
-async def greet(terms: dict[str, Any], dask_worker: "DaskWorker") -> list[str]:
-    return await asyncio.to_thread(_desk_of(dask_worker).greet, Terms.of_json(terms))
+async def greet(handshake: dict[str, Any], dask_worker: "DaskWorker") -> list[str]:
+    return await asyncio.to_thread(_node_of(dask_worker).greet, Handshake.of_json(handshake))
 
 
 async def withdraw(attempts: Sequence[str], dask_worker: "DaskWorker") -> None:
-    await asyncio.to_thread(_desk_of(dask_worker).withdraw, attempts)
+    await asyncio.to_thread(_node_of(dask_worker).withdraw, attempts)
 
 
 async def forget(keys: Sequence[str], dask_worker: "DaskWorker") -> None:
-    await asyncio.to_thread(_desk_of(dask_worker).forget, keys)
+    await asyncio.to_thread(_node_of(dask_worker).forget, keys)
 
 
-def _desk_of(worker: "DaskWorker") -> Desk:
-    desk = worker.plugins[PLUGIN].desk
-    assert isinstance(desk, Desk)
-    return desk
+def _node_of(worker: "DaskWorker") -> WorkerNode:
+    node = worker.plugins[PLUGIN].node
+    assert isinstance(node, WorkerNode)
+    return node

@@ -1,4 +1,4 @@
-"""What a video job has at hand while it runs: the parts of its worker, and the way back to whoever gave it."""
+"""What a video job has at hand while it runs: the parts of its tools, and the way back to whoever gave it."""
 
 import threading
 import time
@@ -18,7 +18,7 @@ _PATIENCE = 0.2  # s between two looks at the wish to stop while waiting for a s
 
 
 @dataclass(slots=True)
-class Worker:
+class JobTools:
     """The parts of one worker process. ``hub`` may be replaced while jobs run (a new token).
 
     The slots of each stage are what overlaps stages: while one video encodes, the next downloads, the one before is
@@ -42,7 +42,7 @@ class Worker:
         self.store = Slots(self.slots)
 
 
-class JobPort(Protocol):
+class JobContext(Protocol):
     """From a job back to the processor, wherever it runs. ``order``: smaller goes first where jobs wait."""
 
     stop: threading.Event
@@ -66,17 +66,17 @@ class Slots:
         self._changed = threading.Condition()
 
     @contextmanager
-    def held(self, port: JobPort) -> Iterator[None]:
+    def held(self, context: JobContext) -> Iterator[None]:
         """Hold one place. Raises Stopped when asked to end while waiting."""
         with self._changed:
-            self._waiting.append(port.order)
+            self._waiting.append(context.order)
             try:
-                while not port.stop.is_set() and not (self._free and min(self._waiting) == port.order):
+                while not context.stop.is_set() and not (self._free and min(self._waiting) == context.order):
                     self._changed.wait(_PATIENCE)
             finally:
-                self._waiting.remove(port.order)
+                self._waiting.remove(context.order)
                 self._changed.notify_all()
-            if port.stop.is_set():
+            if context.stop.is_set():
                 raise Stopped("stopped while waiting")
             self._free -= 1
         try:
@@ -90,15 +90,15 @@ class Slots:
 class TransferMeter:
     """Bytes moved → percent, speed in bytes/s, ETA; raises Stopped out of the transfer when asked to end."""
 
-    def __init__(self, job: VideoJob, stage: str, total: int, port: JobPort) -> None:
-        self._job, self._stage, self._total, self._port = job, stage, total, port
+    def __init__(self, job: VideoJob, stage: str, total: int, context: JobContext) -> None:
+        self._job, self._stage, self._total, self._context = job, stage, total, context
         self._moved = 0
         self._began = time.monotonic()
         self._shown = 0.0
         self._show(self._began)
 
     def __call__(self, moved: int) -> None:
-        if self._port.stop.is_set():
+        if self._context.stop.is_set():
             raise Stopped(f"stopped during {self._stage}")
         self._moved += moved
         now = time.monotonic()
@@ -109,7 +109,7 @@ class TransferMeter:
         self._shown = now
         speed = self._moved / (now - self._began) if now > self._began else None
         left = max(0, self._total - self._moved)
-        self._port.show(
+        self._context.show(
             JobProgress(
                 folder=self._job.folder,
                 video=self._job.source.path,

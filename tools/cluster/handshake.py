@@ -1,6 +1,7 @@
 """What processor and worker of a cluster must agree upon: compared when they meet, before the first job.
 
-The processor sends its terms; the worker says what speaks against it (it is left out) or is worth knowing (it works).
+The processor sends its handshake; the worker answers with reasons to refuse (it is rejected) or with differences that
+do no harm (it is accepted).
 The token is no part of it: each worker has its own.
 """
 
@@ -29,7 +30,7 @@ class Versions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
+class Handshake:
     """What the processor asks of every worker: the same programs, and these settings, which decide the output."""
 
     versions: Versions
@@ -44,7 +45,7 @@ class Terms:
         return asdict(self)
 
     @classmethod
-    def of_json(cls, values: dict[str, Any]) -> "Terms":
+    def of_json(cls, values: dict[str, Any]) -> "Handshake":
         return cls(**{**values, "versions": Versions(**values["versions"])})
 
     def options(self, own: EncodeOptions) -> EncodeOptions:

@@ -15,7 +15,7 @@ from tools.core.planning import FolderPlan, Video, VideoJob, plan_folder
 from tools.core.queue_item import Quarantined, QueueItem
 from tools.core.retry import next_attempt
 from tools.hub.client import HubClient
-from tools.stages.publish import Shelf
+from tools.processor.publish import OutputFolder
 from tools.stages.video_job import JobResult, Outcome
 from tools.state.journal import Journal, VideoHistory
 
@@ -103,12 +103,12 @@ class ItemRun:
     rules: RunRules
     revision: str
     fingerprint: str
-    shelf: Shelf
+    output: OutputFolder
     batches: list[Batch] = field(default_factory=list)
     is_cancelled: bool = False
     _tasks: dict[str, _Task] = field(default_factory=dict)
     _over: int = 0
-    _apart: str | None = None  # attempt id
+    _isolated: str | None = None  # attempt id
 
     def _unfinished(self) -> Iterator[Batch]:
         """The batches from the first one on that is not over: a long folder's finished ones are not looked at again."""
@@ -116,25 +116,25 @@ class ItemRun:
             self._over += 1
         return islice(self.batches, self._over, None)
 
-    def jobs_ready(self, now: float, *, apart: bool) -> Iterable[VideoJob]:
+    def jobs_ready(self, now: float, *, isolated: bool) -> Iterable[VideoJob]:
         """Jobs that may begin now (monotonic s), in order, each marked as running when it is taken.
 
-        ``apart``: no other item has one at its last try after deaths. Two such never run at the same time: where
+        ``isolated``: no other item has one at its last try after deaths. Two such never run at the same time: where
         several encode at once, the one that brings everything down would take the others with it into quarantine.
         """
         for batch in self._unfinished():
             for task in batch.tasks:
-                if self._is_ready(task, now, apart):
+                if self._is_ready(task, now, isolated):
                     if batch.began is None:
                         batch.began = now
                     yield self._job(task)
 
-    def has_ready(self, now: float, *, apart: bool) -> bool:
+    def has_ready(self, now: float, *, isolated: bool) -> bool:
         """Whether ``jobs_ready`` would give one."""
-        return any(self._is_ready(task, now, apart) for batch in self._unfinished() for task in batch.tasks)
+        return any(self._is_ready(task, now, isolated) for batch in self._unfinished() for task in batch.tasks)
 
-    def _is_ready(self, task: _Task, now: float, apart: bool) -> bool:
-        may_run = not self._is_last_try(task) or (apart and self._apart is None)
+    def _is_ready(self, task: _Task, now: float, isolated: bool) -> bool:
+        may_run = not self._is_last_try(task) or (isolated and self._isolated is None)
         return not task.is_settled and task.running is None and task.not_before <= now and may_run
 
     def _is_last_try(self, task: _Task) -> bool:
@@ -142,14 +142,14 @@ class ItemRun:
         return task.crashes > 0 and task.crashes >= self.rules.max_attempts - 1
 
     @property
-    def tries_apart(self) -> bool:
+    def is_isolating(self) -> bool:
         """Whether one at its last try after deaths is under way."""
-        return self._apart is not None
+        return self._isolated is not None
 
     def _job(self, task: _Task) -> VideoJob:
         task.running = uuid.uuid4().hex[:12]
         if self._is_last_try(task):
-            self._apart = task.running
+            self._isolated = task.running
         return VideoJob(
             attempt_id=task.running,
             attempt=task.failures + 1,
@@ -166,7 +166,7 @@ class ItemRun:
         task = self._task_of(result.job.source)
         if task is None or task.running != result.job.attempt_id:
             return False
-        self._apart = None if self._apart == task.running else self._apart
+        self._isolated = None if self._isolated == task.running else self._isolated
         task.running = None
         if result.outcome is Outcome.CRASHED:
             task.crashes += 1
@@ -291,17 +291,17 @@ def open_item(item: QueueItem, hub: HubClient, journal: Journal, rules: RunRules
     now_there = group_folders(files, rules.extensions, rules.marker).get(item.folder)
     if head is None or now_there is None or item.hash not in {"", now_there.fingerprint}:
         raise FolderChanged(now_there)
-    shelf = Shelf(rules.output_repo, item.folder)
-    shelf.look(hub)
+    output = OutputFolder(rules.output_repo, item.folder)
+    output.refresh(hub)
     plan = plan_folder(
         files,
-        shelf.published,
-        shelf.files,
+        output.published,
+        output.files,
         item.quarantined,
         extensions=rules.extensions,
         batch_size=rules.batch_size,
     )
-    run = ItemRun(item, plan, journal, rules, head.commit_id, now_there.fingerprint, shelf)
+    run = ItemRun(item, plan, journal, rules, head.commit_id, now_there.fingerprint, output)
     history = journal.history()
     for number, videos in enumerate(plan.batches, 1):
         run.batches.append(Batch(number, [_task(video, history, rules, now) for video in videos]))

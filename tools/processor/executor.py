@@ -14,14 +14,14 @@ from typing import Any, Protocol
 
 from tools.core.folder import RemoteFile
 from tools.core.planning import VideoJob
-from tools.stages.port import JobPort
+from tools.stages.job_context import JobContext
 from tools.stages.video_job import JobResult, unforeseen
 from tools.stages.workspace import Workspace
 from tools.state.progress import JobProgress, WorkerState
 
 log = logging.getLogger("animation.executor")
 
-Run = Callable[[VideoJob, JobPort], JobResult]
+Run = Callable[[VideoJob, JobContext], JobResult]
 Deliver = Callable[[JobResult], None]
 Note = Callable[[VideoJob, str, dict[str, Any]], None]
 
@@ -77,7 +77,7 @@ class Executor(Protocol):
         ...
 
 
-class _Port:
+class _LocalContext:
     """The way back of one job on this machine."""
 
     def __init__(self, job: VideoJob, note: Note, order: int) -> None:
@@ -104,7 +104,7 @@ class LocalExecutor:
         self._deliver = deliver
         self._note = note
         self._orders = itertools.count()
-        self._running: dict[str, tuple[VideoJob, _Port]] = {}
+        self._running: dict[str, tuple[VideoJob, _LocalContext]] = {}
         self._changed = threading.Condition()
 
     def free(self) -> int:
@@ -112,15 +112,15 @@ class LocalExecutor:
             return self._capacity - len(self._running)
 
     def submit(self, job: VideoJob) -> None:
-        port = _Port(job, self._note, next(self._orders))
+        context = _LocalContext(job, self._note, next(self._orders))
         with self._changed:
-            self._running[job.attempt_id] = (job, port)
+            self._running[job.attempt_id] = (job, context)
         # A daemon: a transfer that hangs in the SDK must not keep the program from ending.
-        threading.Thread(target=self._work, args=(job, port), name=f"job-{job.attempt_id}", daemon=True).start()
+        threading.Thread(target=self._work, args=(job, context), name=f"job-{job.attempt_id}", daemon=True).start()
 
-    def _work(self, job: VideoJob, port: _Port) -> None:
+    def _work(self, job: VideoJob, context: _LocalContext) -> None:
         try:
-            result = self._run(job, port)
+            result = self._run(job, context)
         except Exception as exc:
             # The boundary of a thread: without it a bug would lose the video without a word.
             log.exception("the job for %s failed in a way that nobody foresaw", job.source.path)
@@ -132,13 +132,13 @@ class LocalExecutor:
 
     def progress(self) -> list[JobProgress]:
         with self._changed:
-            return [port.latest for _, port in self._running.values() if port.latest is not None]
+            return [context.latest for _, context in self._running.values() if context.latest is not None]
 
     def cancel(self, folder: str) -> None:
         with self._changed:
-            for job, port in self._running.values():
+            for job, context in self._running.values():
                 if job.folder == folder:
-                    port.stop.set()
+                    context.stop.set()
 
     def withdraw(self, attempt_id: str) -> None:
         """Ask one job to end."""
@@ -149,13 +149,13 @@ class LocalExecutor:
     def shown(self) -> dict[str, JobProgress | None]:
         """What each job told last, by attempt id, oldest first; None where it told nothing yet."""
         with self._changed:
-            return {attempt_id: port.latest for attempt_id, (_, port) in self._running.items()}
+            return {attempt_id: context.latest for attempt_id, (_, context) in self._running.items()}
 
     def close(self, timeout: float) -> bool:
         deadline = time.monotonic() + timeout
         with self._changed:
-            for _, port in self._running.values():
-                port.stop.set()
+            for _, context in self._running.values():
+                context.stop.set()
             while self._running and (left := deadline - time.monotonic()) > 0:
                 self._changed.wait(left)
             return not self._running

@@ -26,7 +26,7 @@ class Answer:
 Inbox = queue.SimpleQueue[JobResult | Answer]
 
 
-class Clerk:
+class HubThread:
     """Does one thing at a time with the hub, in a daemon thread that begins with the first."""
 
     def __init__(self, inbox: Inbox) -> None:
@@ -37,7 +37,7 @@ class Clerk:
     def do(self, task: str, about: Any, call: Callable[[], Any]) -> None:
         self._tasks.put((task, about, call))
         if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="clerk", daemon=True)
+            self._thread = threading.Thread(target=self._work, name="hub", daemon=True)
             self._thread.start()
 
     def _work(self) -> None:

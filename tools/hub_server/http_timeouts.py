@@ -11,7 +11,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 MOST_CONNECTIONS = 512  # at the same time; the SDK opens at most 32
 
 
-class PatientProtocol(H11Protocol):
+class TimeoutProtocol(H11Protocol):
     """A connection that is closed when its request's head is not there within ``head_time`` s, or when a body that is
     awaited or an answer that is read does not move for ``idle_time`` s. How long we take ourselves does not count."""
 

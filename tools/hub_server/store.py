@@ -26,7 +26,7 @@ from typing import Any
 
 from tools.core.errors import HubNotFound, HubRejected
 from tools.core.folder import is_safe_path
-from tools.state.json_file import sync_folder
+from tools.runtime.files import replace_durably, sha256_of, sync_file, sync_folder
 
 _SETTLED = 1.0  # s without a change after which a copied-in file is taken to be whole
 _SCAN_EVERY = 0.5  # s
@@ -121,7 +121,9 @@ class HubStore:
             if files.exists():
                 raise HubRejected(f"{name} exists already", status=409)
             about.mkdir(parents=True, exist_ok=True)
-            _write(about / "repo.json", json.dumps({"visibility": visibility, "created": time.time()}).encode())
+            replace_durably(
+                about / "repo.json", json.dumps({"visibility": visibility, "created": time.time()}).encode()
+            )
             files.mkdir(parents=True)
 
     def _load(self, name: str) -> Repo:
@@ -178,7 +180,7 @@ class HubStore:
     def _take(self, path: Path, stat: Stat) -> dict[str, Any] | None:
         """Hash a visible file and keep its content as a blob; None when it changed meanwhile."""
         try:
-            sha256 = _digest(path)
+            sha256 = sha256_of(path)
             if _stat(path) != stat:
                 return None
             self._keep(path, sha256)
@@ -221,8 +223,7 @@ class HubStore:
         """Take a received file whose content has this sha256, durably."""
         blob = self.blob_path(sha256)
         blob.parent.mkdir(parents=True, exist_ok=True)
-        with received.open("rb") as stream:
-            os.fsync(stream.fileno())
+        sync_file(received)
         received.replace(blob)
         sync_folder(blob.parent)
 
@@ -392,21 +393,3 @@ def _scan(top: Path) -> Iterator[tuple[str, Stat]]:
 def _stat(path: Path) -> Stat:
     stat = path.stat()
     return stat.st_size, stat.st_mtime_ns, stat.st_ino
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
-    sync_folder(path.parent)

@@ -10,13 +10,13 @@ from typing import Any
 
 from tools.core.errors import BlobsLost, HubForbidden, HubNotFound, HubRejected, IntegrityError
 from tools.core.folder import RemoteFile
-from tools.core.planning import METADATA, Published
+from tools.core.record import METADATA, Published
 from tools.hub.client import AddBlob, AddBytes, Head, HubClient, Operation
 
 Record = Mapping[str, Any]
 
 
-class Shelf:
+class OutputFolder:
     """One folder of the output repo: its ``metadata.jsonl`` and its ``files`` by path, as of ``head``.
 
     It is read again only when the repo moved, and the metadata only where their sha256 is another than before: the
@@ -36,7 +36,7 @@ class Shelf:
         """The path of its ``metadata.jsonl``."""
         return f"{self.folder}/{METADATA}"
 
-    def look(self, hub: HubClient) -> None:
+    def refresh(self, hub: HubClient) -> None:
         """Bring it up to date. Raises HubError."""
         head = hub.head(self.repo)
         if head is not None and self.head is not None and head.commit_id == self.head.commit_id:
@@ -57,7 +57,11 @@ class Shelf:
 
 
 def publish(
-    hub: HubClient, shelf: Shelf, records: Sequence[Record], result_of: Callable[[Record], Path | None], message: str
+    hub: HubClient,
+    output: OutputFolder,
+    records: Sequence[Record],
+    result_of: Callable[[Record], Path | None],
+    message: str,
 ) -> str:
     """Make the records' files visible in one commit; returns its id. Afterwards the local results may go.
 
@@ -65,31 +69,33 @@ def publish(
     again where the hub lost its blob. Raises HubError; BlobsLost where that can't be done from here; IntegrityError
     when the read-back shows anything else than what was meant.
     """
-    shelf.look(hub)
-    if shelf.head is not None and _all_there(shelf, records):
-        return shelf.head.commit_id
-    published = shelf.published.with_records(records)
+    output.refresh(hub)
+    if output.head is not None and _all_there(output, records):
+        return output.head.commit_id
+    published = output.published.with_records(records)
     metadata = published.encode()
-    operations: list[Operation] = [AddBlob(f"{shelf.folder}/{r['file_name']}", r["sha256"], r["size"]) for r in records]
-    operations.append(AddBytes(shelf.metadata, metadata))
+    operations: list[Operation] = [
+        AddBlob(f"{output.folder}/{r['file_name']}", r["sha256"], r["size"]) for r in records
+    ]
+    operations.append(AddBytes(output.metadata, metadata))
     try:
-        commit = hub.commit(shelf.repo, operations, message)
+        commit = hub.commit(output.repo, operations, message)
     except (HubForbidden, HubNotFound):
         raise
     except HubRejected as exc:
-        if not _send_again(hub, shelf.repo, records, result_of):
+        if not _send_again(hub, output.repo, records, result_of):
             raise BlobsLost(str(exc)) from exc
-        commit = hub.commit(shelf.repo, operations, message)
-    shelf.expect(metadata, published)
-    _read_back(hub, shelf, records)
+        commit = hub.commit(output.repo, operations, message)
+    output.expect(metadata, published)
+    _read_back(hub, output, records)
     return commit
 
 
-def _all_there(shelf: Shelf, records: Sequence[Record]) -> bool:
+def _all_there(output: OutputFolder, records: Sequence[Record]) -> bool:
     for record in records:
         source = RemoteFile(record["source_path"], record["source_size"], record["source_sha256"])
-        found = shelf.published.record_of(source)
-        file = shelf.files.get(f"{shelf.folder}/{record['file_name']}")
+        found = output.published.record_of(source)
+        file = output.files.get(f"{output.folder}/{record['file_name']}")
         same = found is not None and found.get("sha256") == record["sha256"]
         if not same or file is None or file.size != record["size"] or file.sha256 not in {"", record["sha256"]}:
             return False
@@ -108,8 +114,8 @@ def _send_again(
     return True
 
 
-def _read_back(hub: HubClient, shelf: Shelf, records: Sequence[Record]) -> None:
-    shelf.look(hub)
-    if shelf.head is None or not _all_there(shelf, records):
+def _read_back(hub: HubClient, output: OutputFolder, records: Sequence[Record]) -> None:
+    output.refresh(hub)
+    if output.head is None or not _all_there(output, records):
         names = ", ".join(str(record["file_name"]) for record in records[:3])
-        raise IntegrityError(f"the hub took the commit, but {shelf.folder} does not show it as sent ({names} …)")
+        raise IntegrityError(f"the hub took the commit, but {output.folder} does not show it as sent ({names} …)")

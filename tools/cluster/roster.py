@@ -15,8 +15,8 @@ from tools.stages.workspace import video_key
 from tools.state.progress import JobProgress, WorkerState
 
 SILENCE = 20.0  # s without a report after which a worker's jobs are done elsewhere
-_STREAK = 3  # failures of its own, in a row, after which a worker is left out
-_BENCH, _BENCH_MOST = 60.0, 1800.0  # s that it is left out, doubling from the first to the second
+_STREAK = 3  # failures of its own, in a row, after which a worker is suspended
+_SUSPENSION, _LONGEST_SUSPENSION = 60.0, 1800.0  # s, doubling from the first to the second
 _NO_HUB = 30.0  # s, where it could not reach the hub: which passes by itself
 _REMEMBERED = 600.0  # s for which a worker that is gone is still shown
 
@@ -25,7 +25,7 @@ class State(Enum):
     NEW = "new"  # heard of, not agreed with yet
     READY = "ready"
     REFUSED = "refused"  # other versions, no encoder, no token: a person must act there
-    LEFT_OUT = "left out"  # failed several times for reasons of its own; tried again after a while
+    SUSPENDED = "suspended"  # failed several times for reasons of its own; tried again after a while
     SILENT = "silent"  # connected, but not heard of
     LEAVING = "leaving"  # is being stopped
     GONE = "gone"
@@ -33,32 +33,30 @@ class State(Enum):
 
 @dataclass(slots=True)
 class Member:
-    """One worker process. ``life`` is new at each of its starts; ``told`` its state as the log says it; ``running`` our
-    attempts there, oldest first; ``held`` the videos that have something on its disk, and whether that is a whole
-    result; ``begun`` those that cost it less than others: under way there, or a whole result."""
+    """One worker process."""
 
-    life: str
+    incarnation: str  # new at each of its starts
     name: str
     address: str
     slots: int
-    seen: float
-    seen_wall: float
-    silence: float = SILENCE
-    number: int = -1
-    ask_at: float = 0.0
-    told: State | None = None
+    seen: float  # monotonic s of its latest report
+    seen_wall: float  # epoch s of it
+    silence: float = SILENCE  # s without a report after which its jobs are reassigned
+    number: int = -1  # of its latest report; a smaller one comes late
+    ask_at: float = 0.0  # monotonic s at which it is greeted (again)
+    told: State | None = None  # its state as the log says it
     greeted: bool = False
-    refused: str | None = None
+    refused: str | None = None  # why it gets no work
     leaving: bool = False
     gone: bool = False
-    jobs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    held: Mapping[str, bool] = field(default_factory=dict)
-    begun: Collection[str] = frozenset()
-    running: dict[str, VideoJob] = field(default_factory=dict)
-    streak: int = 0
-    benches: int = 0
-    left_out_until: float = 0.0
-    cause: str = ""
+    jobs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by attempt id, as it reports them
+    held: Mapping[str, bool] = field(default_factory=dict)  # videos with something on its disk; whether a whole result
+    begun: Collection[str] = frozenset()  # videos that cost it less than others: under way there, or a whole result
+    running: dict[str, VideoJob] = field(default_factory=dict)  # our attempts there, oldest first
+    streak: int = 0  # failures of its own in a row
+    suspensions: int = 0
+    suspended_until: float = 0.0  # monotonic s
+    cause: str = ""  # of its latest failure
     trouble: str = ""
 
     @property
@@ -75,8 +73,8 @@ class Member:
             return State.REFUSED
         if now - self.seen > self.silence:
             return State.SILENT
-        if now < self.left_out_until:
-            return State.LEFT_OUT
+        if now < self.suspended_until:
+            return State.SUSPENDED
         return State.READY if self.greeted else State.NEW
 
     def stage_of(self, attempt_id: str) -> str:
@@ -99,12 +97,12 @@ class Roster:
 
         Raises KeyError, TypeError or ValueError for what no worker says, and has taken in nothing of it then.
         """
-        address, life, number = str(said["address"]), str(said["life"]), int(said["number"])
+        address, incarnation, number = str(said["address"]), str(said["incarnation"]), int(said["number"])
         jobs = {str(job["attempt_id"]): job for job in said["jobs"]}
         held, leaving = dict(said["held"]), bool(said["leaving"])
         member = self._members.get(address)
-        if member is None or member.life != life or member.gone:
-            member = self._met(life, address, said, now, wall)
+        if member is None or member.incarnation != incarnation or member.gone:
+            member = self._met(incarnation, address, said, now, wall)
         if number <= member.number:
             return None
         member.number, member.seen, member.seen_wall = number, now, wall
@@ -113,14 +111,14 @@ class Roster:
         member.begun = under_way | {key for key, is_whole in held.items() if is_whole}
         return member
 
-    def _met(self, life: str, address: str, said: Mapping[str, Any], now: float, wall: float) -> Member:
+    def _met(self, incarnation: str, address: str, said: Mapping[str, Any], now: float, wall: float) -> Member:
         """A new member; what is known of the same process under an older address goes on to count."""
-        new = Member(life, str(said["name"]), address, int(said["slots"]), now, wall, self._silence)
+        new = Member(incarnation, str(said["name"]), address, int(said["slots"]), now, wall, self._silence)
         for old_address, old in list(self._members.items()):
-            if old.life == life:
-                new.number, new.told, new.streak, new.benches = old.number, old.told, old.streak, old.benches
-                new.left_out_until, new.cause, new.trouble = old.left_out_until, old.cause, old.trouble
-            if old.life == life or (old.name == new.name and old.gone):
+            if old.incarnation == incarnation:
+                new.number, new.told, new.streak, new.suspensions = old.number, old.told, old.streak, old.suspensions
+                new.suspended_until, new.cause, new.trouble = old.suspended_until, old.cause, old.trouble
+            if old.incarnation == incarnation or (old.name == new.name and old.gone):
                 del self._members[old_address]
         self._members[address] = new
         return new
@@ -132,7 +130,7 @@ class Roster:
         return list(self._members.values())
 
     def clear(self) -> None:
-        """The scheduler is lost: nobody is known until it reports again. Who was left out stays so by its life."""
+        """The scheduler is lost: nobody is known until it reports again. Who was suspended stays so."""
         for member in self._members.values():
             member.gone = True
             member.running.clear()
@@ -164,7 +162,7 @@ class Roster:
         key = video_key(job.folder, job.source)
         fit = self.fit(now)
         doubted = self._opinions.get(key)
-        others = [member for member in fit if member.life != doubted] if doubted else fit
+        others = [member for member in fit if member.incarnation != doubted] if doubted else fit
         able = [member for member in others or fit if len(member.running) < member.places]
         if not able:
             return None
@@ -195,19 +193,19 @@ class Roster:
         """
         key = video_key(result.job.folder, result.job.source)
         if result.outcome is Outcome.STORED:
-            member.streak = member.benches = 0
+            member.streak = member.suspensions = 0
             self._opinions.pop(key, None)
             return result
-        others = [one for one in self.fit(now) if one.life != member.life]
+        others = [one for one in self.fit(now) if one.incarnation != member.incarnation]
         if result.outcome is Outcome.DEFERRED:
             self._failed(member, result, now)
             return _moved(result) if others else result
         if result.outcome in {Outcome.FAILED, Outcome.REFUSED}:
             doubted = self._opinions.pop(key, None)
-            if doubted and doubted != member.life:
+            if doubted and doubted != member.incarnation:
                 self._forgive(doubted)
             elif others:
-                self._opinions[key] = member.life
+                self._opinions[key] = member.incarnation
                 self._failed(member, result, now)
                 return _moved(result)
         return result
@@ -215,21 +213,21 @@ class Roster:
     def _failed(self, member: Member, result: JobResult, now: float) -> None:
         member.streak += 1
         member.cause, member.trouble = result.cause, result.trouble
-        if member.streak < _STREAK or now < member.left_out_until:
+        if member.streak < _STREAK or now < member.suspended_until:
             return
         if result.trouble == "HubUnavailable":
-            member.left_out_until = now + _NO_HUB
+            member.suspended_until = now + _NO_HUB
         else:
-            member.left_out_until = now + min(_BENCH_MOST, _BENCH * 2.0**member.benches)
-            member.benches += 1
+            member.suspended_until = now + min(_LONGEST_SUSPENSION, _SUSPENSION * 2.0**member.suspensions)
+            member.suspensions += 1
 
-    def _forgive(self, life: str) -> None:
+    def _forgive(self, incarnation: str) -> None:
         """Another worker says the same: the video was to blame."""
         for member in self._members.values():
-            if member.life == life and member.streak > 0:
+            if member.incarnation == incarnation and member.streak > 0:
                 member.streak -= 1
                 if member.streak < _STREAK:
-                    member.left_out_until = 0.0
+                    member.suspended_until = 0.0
 
 
 def died(member: Member, job: VideoJob, how: str) -> JobResult:
@@ -240,8 +238,8 @@ def died(member: Member, job: VideoJob, how: str) -> JobResult:
 
 
 def unwanted(member: Member, elsewhere: Collection[str], live: Collection[str]) -> list[str]:
-    """Attempts of an older life that run there although the same video runs on another worker (``elsewhere``, video
-    keys) or belongs to no item that is ``live`` (item keys)."""
+    """Attempts of an older incarnation that run there although the same video runs on another worker (``elsewhere``,
+    video keys) or belongs to no item that is ``live`` (item keys)."""
     old = {attempt: str(job.get("key")) for attempt, job in member.jobs.items() if attempt not in member.running}
     return [attempt for attempt, key in old.items() if key in elsewhere or key.partition("/")[0] not in live]
 
@@ -259,7 +257,7 @@ def _shown(member: Member, now: float) -> WorkerState:
     state = member.state(now)
     encoding = [job for job in member.jobs.values() if job.get("stage") == "encode"] if not member.gone else []
     speeds = [float(job["fps"]) for job in encoding if job.get("fps") is not None]
-    cause = member.refused if state is State.REFUSED else member.cause if state is State.LEFT_OUT else None
+    cause = member.refused if state is State.REFUSED else member.cause if state is State.SUSPENDED else None
     return WorkerState(
         name=member.name,
         address=member.address,

@@ -1,4 +1,4 @@
-"""How processor, scheduler and workers of a cluster talk by Dask: what is set, how it is secured, who the desk's
+"""How processor, scheduler and workers of a cluster talk by Dask: what is set, how it is secured, who the node's
 worker is. Imported only where a cluster is asked for.
 """
 
@@ -20,11 +20,11 @@ from distributed import Client, Future, Scheduler, Security, Worker, WorkerPlugi
 from distributed.core import Status
 from distributed.scheduler import KilledWorker
 
+from tools.cluster import node as nodes
+from tools.cluster.executor import JobUnknown, OnReport, OnWorkerLost, WorkerDied
+from tools.cluster.node import PLUGIN, TOPIC, WorkerNode
 from tools.core.errors import PipelineError
 from tools.core.planning import VideoJob
-from tools.scale import desk as desks
-from tools.scale.cluster import Heard, JobUnknown, Lost, WorkerDied
-from tools.scale.desk import PLUGIN, TOPIC, Desk
 
 log = logging.getLogger("animation.cluster")
 LEAST_PLACES = 2
@@ -56,7 +56,7 @@ def configure() -> None:
     dask.config.set(_CONFIG)
     for name in ["tornado.application", *logging.root.manager.loggerDict]:
         if name.startswith(("distributed", "tornado.application")):
-            logging.getLogger(name).setLevel(logging.CRITICAL + 1)  # what matters is said in one line by us
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)  # what matters is said in one connection by us
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ def security(files: Certificates | None) -> Security:
     return made
 
 
-def way_to(scheduler: str) -> str:
+def local_address_towards(scheduler: str) -> str:
     """The address of this machine by which it reaches the scheduler; loopback for one on this machine. Raises
     PipelineError."""
     parts = urlsplit(scheduler)
@@ -107,7 +107,7 @@ def way_to(scheduler: str) -> str:
         ) from exc
 
 
-class DaskLine:
+class DaskConnection:
     """The processor's connection: each attempt is a task of its own key that Dask never runs again (``retries=0``, no
     failure allowed)."""
 
@@ -119,7 +119,7 @@ class DaskLine:
 
     def send(self, job: VideoJob, address: str) -> Callable[[], Awaitable[object]]:
         future = self._client.submit(
-            desks.work,
+            nodes.work,
             job,
             key=f"video-{job.attempt_id}",
             workers=[address],
@@ -149,8 +149,10 @@ async def _result(future: Future) -> object:
 
 
 @contextlib.asynccontextmanager
-async def dial(address: str, secured: Security, heard: Heard, lost: Lost) -> AsyncIterator[DaskLine]:
-    """A line to the scheduler that is given up, whatever state it is in, at the end."""
+async def connect(
+    address: str, secured: Security, on_report: OnReport, on_worker_lost: OnWorkerLost
+) -> AsyncIterator[DaskConnection]:
+    """A connection to the scheduler that is given up, whatever state it is in, at the end."""
     client = Client(
         address,
         security=secured,
@@ -162,24 +164,24 @@ async def dial(address: str, secured: Security, heard: Heard, lost: Lost) -> Asy
 
     def scheduler_said(said: dict[str, Any]) -> None:
         if said.get("action") == "remove-worker":
-            lost(str(said.get("worker")), "went silent" if "ttl" in str(said.get("stimulus_id")) else "died")
+            on_worker_lost(str(said.get("worker")), "went silent" if "ttl" in str(said.get("stimulus_id")) else "died")
 
     try:
         await client
-        client.subscribe_topic(TOPIC, lambda event: heard(event[1]))
+        client.subscribe_topic(TOPIC, lambda event: on_report(event[1]))
         client.subscribe_topic("all", lambda event: scheduler_said(event[1]))
-        yield DaskLine(client)
+        yield DaskConnection(client)
     finally:
         with contextlib.suppress(Exception):
             await asyncio.wait_for(client._close(fast=True), 2.0)
 
 
-async def crew(address: str, secured: Security) -> list[str]:
+async def worker_addresses(address: str, secured: Security) -> list[str]:
     """The addresses of the workers that the scheduler has now. Raises OSError where it does not answer."""
     parts = urlsplit(address)
     socket.create_connection((parts.hostname or "", parts.port or 0), _CONNECT).close()  # Dask would hide the cause
-    async with dial(address, secured, lambda said: None, lambda worker, how: None) as line:
-        return sorted(await line.workers())
+    async with connect(address, secured, lambda said: None, lambda worker, how: None) as connection:
+        return sorted(await connection.workers())
 
 
 def make_scheduler(host: str, port: int, secured: Security) -> Scheduler:
@@ -190,13 +192,13 @@ def make_scheduler(host: str, port: int, secured: Security) -> Scheduler:
     )
 
 
-class DeskPlugin(WorkerPlugin):  # type: ignore[misc]
-    """Brings the desk into a Dask worker."""
+class NodePlugin(WorkerPlugin):  # type: ignore[misc]
+    """Brings the node into a Dask worker."""
 
     name = PLUGIN
 
-    def __init__(self, desk: Desk) -> None:
-        self.desk = desk
+    def __init__(self, node: WorkerNode) -> None:
+        self.node = node
         self._reporting: asyncio.Task[None] | None = None
 
     def setup(self, worker: Worker) -> None:
@@ -204,7 +206,7 @@ class DeskPlugin(WorkerPlugin):  # type: ignore[misc]
             with contextlib.suppress(OSError, RuntimeError):  # the stream is closing: the next worker tells it
                 worker.log_event(TOPIC, said)
 
-        self._reporting = asyncio.get_running_loop().create_task(self.desk.report_always(worker.address, tell))
+        self._reporting = asyncio.get_running_loop().create_task(self.node.report_always(worker.address, tell))
 
     def teardown(self, worker: Worker) -> None:
         if self._reporting is not None:
@@ -212,7 +214,7 @@ class DeskPlugin(WorkerPlugin):  # type: ignore[misc]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Post:
+class WorkerEndpoint:
     """Where a worker works: the scheduler's address, the address and port that it listens on, Dask's own folder."""
 
     scheduler: str
@@ -222,49 +224,49 @@ class Post:
     folder: Path
 
 
-def make_worker(desk: Desk, post: Post) -> Worker:
-    """A Dask worker without a nanny: it shares the desk's process, so that its death is the death of its encodes.
+def make_worker(node: WorkerNode, endpoint: WorkerEndpoint) -> Worker:
+    """A Dask worker without a nanny: it shares the node's process, so that its death is the death of its encodes.
 
-    It takes as many jobs as the desk has places (resource ``video``); ``encode`` tells the encodes at a time.
+    It takes as many jobs as the node has places (resource ``video``); ``encode`` tells the encodes at a time.
     """
-    places = 2 * desk.slots + LEAST_PLACES
+    places = 2 * node.slots + LEAST_PLACES
     return Worker(
-        post.scheduler,
-        name=f"{desk.name}-{desk.life}",
+        endpoint.scheduler,
+        name=f"{node.name}-{node.incarnation}",
         nthreads=places,
-        resources={"video": places, "encode": desk.slots},
-        host=post.host,
-        port=post.port,
-        security=post.secured,
+        resources={"video": places, "encode": node.slots},
+        host=endpoint.host,
+        port=endpoint.port,
+        security=endpoint.secured,
         dashboard_address="127.0.0.1:0",
         memory_limit=0,
-        plugins=(DeskPlugin(desk),),
-        local_directory=str(post.folder),
+        plugins=(NodePlugin(node),),
+        local_directory=str(endpoint.folder),
     )
 
 
-async def serve(desk: Desk, post: Post, stop: threading.Event) -> None:
+async def serve(node: WorkerNode, endpoint: WorkerEndpoint, stop: threading.Event) -> None:
     """Work for whatever scheduler is at the address until ``stop``; one that goes away is looked for again."""
     told = ""
     while not stop.is_set():
-        worker = make_worker(desk, post)
+        worker = make_worker(node, endpoint)
         try:
             await worker
-            log.info("works for the scheduler at %s as %s", post.scheduler, worker.address)
+            log.info("works for the scheduler at %s as %s", endpoint.scheduler, worker.address)
             told = ""
             await _first(worker.finished(), until(stop))
         except (OSError, TimeoutError, RuntimeError, ValueError) as exc:
             if told != str(exc):
-                log.warning("the scheduler at %s can't be worked for, asking again: %s", post.scheduler, exc)
+                log.warning("the scheduler at %s can't be worked for, asking again: %s", endpoint.scheduler, exc)
             told = str(exc)
         if stop.is_set():
-            await asyncio.to_thread(desk.leave, _STOP_WITHIN)
+            await asyncio.to_thread(node.leave, _STOP_WITHIN)
             await _fetched(worker)
         with contextlib.suppress(Exception):  # it may be half closed already, in whatever way
             await worker.close(timeout=2, executor_wait=False)
         if not stop.is_set():
             if not told:
-                log.warning("the scheduler at %s is gone, asking again; what is under way goes on", post.scheduler)
+                log.warning("the scheduler at %s is gone, asking again; what is under way goes on", endpoint.scheduler)
             await _first(asyncio.sleep(_AGAIN), until(stop))
 
 

@@ -1,7 +1,8 @@
 """What is in work: claimed items, their jobs in the executor, their commits. One turn at a time, never blocking.
 
 The main loop calls ``turn``; jobs run in the executor, everything else that asks the hub runs one by one in a thread
-of its own (the clerk), and both answer through one inbox. So a slow hub delays nothing but itself, and a stop is quick.
+of its own (the hub thread), and both answer through one inbox. So a slow hub delays nothing but itself, and
+a stop is quick.
 """
 
 import contextlib
@@ -25,14 +26,14 @@ from tools.core.errors import (
 )
 from tools.core.queue_item import QueueItem, Status, claim, give_back, is_due, rank, settle, with_sane_times
 from tools.hub.client import HubClient
+from tools.processor.executor import Executor
+from tools.processor.hub_thread import Answer, HubThread, Inbox
+from tools.processor.item_run import Batch, FolderChanged, ItemRun, RunRules, open_item
+from tools.processor.pause import Pause, Suspect
+from tools.processor.publish import publish
 from tools.runtime import logs
 from tools.runtime.clock import Clock
-from tools.scale.clerk import Answer, Clerk, Inbox
-from tools.scale.executor import Executor
-from tools.scale.pause import Pause, Suspect
-from tools.stages.item_run import Batch, FolderChanged, ItemRun, RunRules, open_item
-from tools.stages.port import Worker
-from tools.stages.publish import publish
+from tools.stages.job_context import JobTools
 from tools.stages.video_job import JobResult, Outcome
 from tools.state.journal import Journal, sweep
 from tools.state.work_queue import QueueView, WorkQueue
@@ -59,21 +60,21 @@ class Engine:
         rules: EngineRules,
         work: WorkQueue,
         journal_of: Callable[[str], Journal],
-        worker: Worker,
+        tools: JobTools,
         clock: Clock,
         connect: Callable[[], HubClient],
     ) -> None:
         self._rules = rules
         self._queue = work
         self._journal_of = journal_of
-        self._worker = worker
+        self._tools = tools
         self._clock = clock
         self._connect = connect
         self._executor: Executor | None = None
         self._runs: dict[str, ItemRun] = {}
         self._opening: QueueItem | None = None
         self._inbox: Inbox = queue.SimpleQueue()
-        self._clerk = Clerk(self._inbox)
+        self._hub_thread = HubThread(self._inbox)
         self._next_look = 0.0
         self._pause = Pause(rules.check_interval, clock)
         self._no_room: dict[tuple[str, str], str] = {}  # folder, source path → what it waits for
@@ -127,7 +128,7 @@ class Engine:
         self._notice_cancelled()
         if self._pause.reason is not None:
             if self._pause.must_ask():
-                self._clerk.do("connect", None, self._connect)
+                self._hub_thread.do("connect", None, self._connect)
         else:
             self._publish_ready(now)
             self._submit(now)
@@ -272,7 +273,7 @@ class Engine:
             self._pause.give_up_asking()
             return
         if answer.error is None:
-            self._worker.hub = answer.value
+            self._tools.hub = answer.value
         self._pause.asked(answer.error)
         self._next_look = 0.0
 
@@ -296,7 +297,7 @@ class Engine:
     # --- items ---------------------------------------------------------------------------------------------------
 
     def _claim(self, now: float) -> None:
-        ready = any(run.has_ready(now, apart=self._is_apart(run)) for run in self._runs.values())
+        ready = any(run.has_ready(now, isolated=self._is_isolated(run)) for run in self._runs.values())
         if self._opening or ready or now < self._next_look or self._jobs.free() <= 0:
             return
         item = self._next_item()
@@ -305,7 +306,7 @@ class Engine:
             return
         self._opening = item
         journal = self._journal_of(item.folder)
-        self._clerk.do("open", item, lambda: open_item(item, self._worker.hub, journal, self._rules.run, now))
+        self._hub_thread.do("open", item, lambda: open_item(item, self._tools.hub, journal, self._rules.run, now))
 
     def _next_item(self) -> QueueItem | None:
         wall = self._clock.time()
@@ -370,16 +371,16 @@ class Engine:
             free = self._jobs.free()
             if free <= 0:
                 return
-            jobs = iter(run.jobs_ready(now, apart=self._is_apart(run))) if not run.is_cancelled else iter(())
+            jobs = iter(run.jobs_ready(now, isolated=self._is_isolated(run))) if not run.is_cancelled else iter(())
             for _ in range(free):
                 job = next(jobs, None)
                 if job is None:
                     break
                 self._jobs.submit(job)
 
-    def _is_apart(self, run: ItemRun) -> bool:
+    def _is_isolated(self, run: ItemRun) -> bool:
         """Whether no other item has a video at its last try after deaths."""
-        return not any(other.tries_apart for other in self._runs.values() if other is not run)
+        return not any(other.is_isolating for other in self._runs.values() if other is not run)
 
     def _notice_cancelled(self) -> None:
         """A person took an item out of the queue, or edited it, while it is in work here."""
@@ -403,7 +404,7 @@ class Engine:
             for batch in run.batches_ready(now) if not run.is_cancelled else ():
                 if batch.records():
                     batch.is_publishing = True
-                    self._clerk.do("publish", (run, batch), partial(self._commit, run, batch))
+                    self._hub_thread.do("publish", (run, batch), partial(self._commit, run, batch))
                 else:
                     self._batch_over(run, batch, None, "")
 
@@ -411,8 +412,8 @@ class Engine:
         sources = {source.path: source for source in batch.sources()}
         folder = run.item.folder
         return publish(
-            self._worker.hub,
-            run.shelf,
+            self._tools.hub,
+            run.output,
             batch.records(),
             lambda record: self._jobs.result_file(folder, sources[str(record["source_path"])]),
             f"Add {len(batch.records())} AV1 videos of {folder}",

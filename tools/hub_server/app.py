@@ -26,7 +26,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tools.core.errors import HubNotFound, HubRejected
-from tools.hub.local_store import Commit, Entry, HubStore, Repo
+from tools.hub_server.store import Commit, Entry, HubStore, Repo
 
 _MOST_ACTIONS = 2000  # a commit; as the live hub
 _MOST_JSON = 64 << 20  # bytes of a request's body that is no blob

@@ -1,11 +1,12 @@
 """Jobs on the workers of a cluster: the executor of more than one machine.
 
-A line to the scheduler carries a job there and its result back, and is trusted with nothing: each attempt goes once, to
-the worker that the roster chose. Whatever gets lost on the way (a dead worker, a scheduler that was restarted) comes
-back to the queue as a result, and the queue submits it anew. ``tools.scale.wire`` has the line that Dask makes.
+A connection to the scheduler carries a job there and its result back, and is trusted with nothing: each attempt goes
+once, to the worker that the roster chose. Whatever gets lost on the way (a dead worker, a scheduler that was
+restarted) comes back to the queue as a result, and the queue submits it again. ``tools.cluster.dask_transport`` has
+the connection that Dask makes.
 
-Everything of the line happens in one thread with an event loop, the link; the engine's calls only change what the link
-does next, so they never wait.
+Everything of the connection happens in one thread with an event loop, the link; the engine's calls only change what
+the link does next, so they never wait.
 """
 
 import asyncio
@@ -19,13 +20,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from tools.cluster import node
+from tools.cluster.handshake import Handshake
+from tools.cluster.roster import SILENCE, Member, Roster, State, died, leftovers, progress_of, unwanted
 from tools.core.errors import PipelineError
 from tools.core.folder import RemoteFile
 from tools.core.planning import VideoJob
-from tools.scale import desk
-from tools.scale.executor import Deliver, Note
-from tools.scale.roster import SILENCE, Member, Roster, State, died, leftovers, progress_of, unwanted
-from tools.scale.terms import Terms
+from tools.processor.executor import Deliver, Note
 from tools.stages.video_job import JobResult, Outcome, unforeseen
 from tools.stages.workspace import Workspace, item_key, video_key
 from tools.state.progress import JobProgress, WorkerState
@@ -49,7 +50,7 @@ class JobUnknown(Exception):
     """The scheduler does not know of a job any more."""
 
 
-class Line(Protocol):
+class Connection(Protocol):
     """A connection to the scheduler. Used in one event loop."""
 
     def is_up(self) -> bool:
@@ -62,19 +63,19 @@ class Line(Protocol):
         ...
 
     async def call(self, address: str, function: Callable[..., Any], argument: Any) -> Any:
-        """The answer of a function of ``tools.scale.desk`` at a worker; an Exception where there is none."""
+        """The answer of a function of ``tools.cluster.node`` at a worker; an Exception where there is none."""
         ...
 
 
-Heard = Callable[[dict[str, Any]], None]
-Lost = Callable[[str, str], None]
-Dial = Callable[[Heard, Lost], AbstractAsyncContextManager[Line]]
-"""Connects: what workers tell of themselves comes to ``Heard``, who is gone (address, how) to ``Lost``. Raises OSError,
-TimeoutError or RuntimeError where the scheduler can't be reached."""
+OnReport = Callable[[dict[str, Any]], None]
+OnWorkerLost = Callable[[str, str], None]
+Connect = Callable[[OnReport, OnWorkerLost], AbstractAsyncContextManager[Connection]]
+"""Connects: what workers tell of themselves comes to ``OnReport``, who is gone (address, how) to ``OnWorkerLost``.
+Raises OSError, TimeoutError or RuntimeError if the scheduler can't be reached."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
+class Timeouts:
     """s. ``settle``: after connecting, in which workers tell what they have under way before any gets a job;
     ``silence``: without a report, after which a worker's jobs are done elsewhere."""
 
@@ -94,34 +95,34 @@ class _Attempt:
 
 
 class ClusterExecutor:
-    """``terms`` is asked whenever a line is wanted (it may try encoders, and raise what is wrong)."""
+    """``handshake`` is asked whenever a connection is wanted (it may try encoders, and raise what is wrong)."""
 
-    patience = Patience()
+    timeouts = Timeouts()
 
     def __init__(
         self,
         scheduler: str,
-        dial: Dial,
-        terms: Callable[[], Terms],
+        connect: Connect,
+        handshake: Callable[[], Handshake],
         deliver: Deliver,
         note: Note,
         workspace: Workspace,
     ) -> None:
         self._address = scheduler
-        self._dial = dial
-        self._terms = terms
+        self._connect = connect
+        self._handshake = handshake
         self._deliver = deliver
         self._note = note
         self._workspace = workspace
         self._lock = threading.RLock()
-        self._roster = Roster(self.patience.silence)
+        self._roster = Roster(self.timeouts.silence)
         self._waiting: list[VideoJob] = []
         self._running: dict[str, _Attempt] = {}
         self._withdrawn: dict[str, float] = {}  # attempts that are to end, and when the worker is asked to next
         self._settling = 0
         self._live: set[str] | None = None
         self._forgotten: set[str] = set()
-        self._line: Line | None = None
+        self._connection: Connection | None = None
         self._trouble: str | None = f"the scheduler at {scheduler} was not reached yet"
         self._settled = 0.0
         self._last_submit = 0.0
@@ -243,9 +244,9 @@ class ClusterExecutor:
         while not self._closing.is_set():
             cause = "the connection was lost"
             try:
-                terms = await asyncio.to_thread(self._terms)
-                async with self._dial(self._heard, self._lost) as line:
-                    await self._serve(line, terms)
+                handshake = await asyncio.to_thread(self._handshake)
+                async with self._connect(self._on_report, self._on_worker_lost) as connection:
+                    await self._serve(connection, handshake)
             except (OSError, asyncio.TimeoutError, RuntimeError, PipelineError) as exc:
                 cause = str(exc).splitlines()[0] if str(exc) else type(exc).__name__
             except Exception as exc:
@@ -256,15 +257,15 @@ class ClusterExecutor:
                 self._lost_scheduler(cause)
                 await self._nap(_AGAIN)
 
-    async def _serve(self, line: Line, terms: Terms) -> None:
+    async def _serve(self, connection: Connection, handshake: Handshake) -> None:
         with self._lock:
             if self._trouble is not None:
                 log.info("connected to the scheduler at %s", self._address)
             self._trouble = None
-            self._settled = time.monotonic() + self.patience.settle
-            self._line = line
-        while line.is_up() and not self._closing.is_set():
-            self._look(line, terms)
+            self._settled = time.monotonic() + self.timeouts.settle
+            self._connection = connection
+        while connection.is_up() and not self._closing.is_set():
+            self._look(connection, handshake)
             await self._nap(_TURN)
 
     async def _nap(self, seconds: float) -> None:
@@ -294,7 +295,7 @@ class ClusterExecutor:
 
     # --- news -----------------------------------------------------------------------------------------------------
 
-    def _heard(self, said: dict[str, Any]) -> None:
+    def _on_report(self, said: dict[str, Any]) -> None:
         """A worker told of itself; what is not understood is another program's."""
         if "late" in said:
             log.info("a late result of an older attempt is dropped: video=%s", said.get("video"))
@@ -313,11 +314,11 @@ class ClusterExecutor:
         if member.jobs.keys() - member.running.keys():
             elsewhere = {one.key for one in self._running.values() if one.member is not member}
             if ends := unwanted(member, elsewhere, live):
-                self._ask(member, desk.withdraw, ends)
+                self._ask(member, node.withdraw, ends)
         if keys := leftovers(member, self._forgotten, live):
-            self._ask(member, desk.forget, keys)
+            self._ask(member, node.forget, keys)
 
-    def _lost(self, address: str, how: str) -> None:
+    def _on_worker_lost(self, address: str, how: str) -> None:
         with self._lock:
             member = self._roster.get(address)
             if member is None or member.gone:
@@ -334,14 +335,14 @@ class ClusterExecutor:
 
     # --- one look at everything -----------------------------------------------------------------------------------
 
-    def _look(self, line: Line, terms: Terms) -> None:
+    def _look(self, connection: Connection, handshake: Handshake) -> None:
         now = time.monotonic()
         with self._lock:
             self._roster.forget_old(now)
             for member in self._roster.members():
-                self._look_at(member, terms, now)
+                self._look_at(member, handshake, now)
             if now >= self._settled:
-                self._place(line, now)
+                self._place(connection, now)
                 if not self._waiting and now - self._last_submit > _QUIET and (move := self._roster.to_move(now)):
                     self._withdrawn[move[1]] = now
                     self._last_submit = now
@@ -352,14 +353,14 @@ class ClusterExecutor:
         for member in self._roster.members() if self._withdrawn else ():
             ends = [one for one in member.running if self._withdrawn.get(one, now + 1) <= now]
             if ends:
-                self._ask(member, desk.withdraw, ends)
+                self._ask(member, node.withdraw, ends)
                 self._withdrawn |= dict.fromkeys(ends, now + _END_AGAIN)
 
-    def _look_at(self, member: Member, terms: Terms, now: float) -> None:
+    def _look_at(self, member: Member, handshake: Handshake, now: float) -> None:
         state = member.state(now)
         if state in {State.NEW, State.REFUSED} and now >= member.ask_at:
             member.ask_at = now + _ASK_AGAIN
-            self._begin(self._greet(member, terms))
+            self._begin(self._greet(member, handshake))
         if state is State.SILENT:
             self._lose(member, "went silent")
         for attempt_id, job in list(member.running.items()):
@@ -368,7 +369,7 @@ class ClusterExecutor:
         self._tell(member, state)
 
     def _tell(self, member: Member, state: State) -> None:
-        """Say once when a worker comes, falls silent, is left out."""
+        """Say once when a worker comes, falls silent, is suspended."""
         if member.told is state:
             return
         member.told = state
@@ -376,12 +377,12 @@ class ClusterExecutor:
             log.info("worker %s works with %d slots", member.name, member.slots)
         elif state is State.SILENT:
             log.warning("worker %s is silent, its videos are done elsewhere", member.name)
-        elif state is State.LEFT_OUT:
+        elif state is State.SUSPENDED:
             level = logging.WARNING if member.trouble == "HubUnavailable" else logging.ERROR
-            log.log(level, "worker %s is left out for a while, it failed by itself: %s", member.name, member.cause)
+            log.log(level, "worker %s is suspended: repeated failures of its own: %s", member.name, member.cause)
 
-    async def _greet(self, member: Member, terms: Terms) -> None:
-        against = await self._call(member, desk.greet, terms.as_json())
+    async def _greet(self, member: Member, handshake: Handshake) -> None:
+        against = await self._call(member, node.greet, handshake.as_json())
         why = against if isinstance(against, str) else "; ".join(against) or None
         if why is not None and why != member.refused:
             log.error("worker %s gets no work: %s", member.name, why)
@@ -390,10 +391,10 @@ class ClusterExecutor:
         self._news.set()
 
     async def _call(self, member: Member, function: Callable[..., Any], argument: Any) -> Any:
-        """Have a worker call a function of its desk; its answer, or one line on why there is none."""
-        assert self._line is not None
+        """Have a worker call a function of its node; its answer, or one connection on why there is none."""
+        assert self._connection is not None
         try:
-            answer = await asyncio.wait_for(self._line.call(member.address, function, argument), _CALL)
+            answer = await asyncio.wait_for(self._connection.call(member.address, function, argument), _CALL)
         except asyncio.TimeoutError:
             return f"it did not answer within {_CALL:g} s"
         except Exception as exc:
@@ -410,14 +411,14 @@ class ClusterExecutor:
         task.add_done_callback(self._background.discard)
         return task
 
-    def _place(self, line: Line, now: float) -> None:
+    def _place(self, connection: Connection, now: float) -> None:
         left = []
         for job in self._waiting:
             member = self._roster.place(job, now)
             if member is None:
                 left.append(job)
                 continue
-            fetching = self._begin(self._fetch(line.send(job, member.address), member, job))
+            fetching = self._begin(self._fetch(connection.send(job, member.address), member, job))
             member.running[job.attempt_id] = job
             self._running[job.attempt_id] = _Attempt(job, video_key(job.folder, job.source), member, fetching, now)
         self._waiting = left

@@ -1,0 +1,1 @@
+"""The embedded hub: a ModelScope-compatible server over plain folders."""

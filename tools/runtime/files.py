@@ -1,0 +1,71 @@
+"""Files that must survive a power cut, and what their content is: the one place for durable writes and digests."""
+
+import errno
+import hashlib
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from tools.core.errors import DiskFull, StateError, Stopped
+
+_CHUNK = 1 << 20  # bytes per read
+_DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+def is_disk_full(exc: OSError) -> bool:
+    """Whether the system had no room left: on the disk, or in somebody's quota."""
+    return exc.errno in _DISK_FULL
+
+
+def write_failure(path: Path, exc: OSError) -> DiskFull | StateError:
+    """What to raise for a write of a state file that the system refused."""
+    if is_disk_full(exc):
+        return DiskFull(f"no space left to write {path}: free some; nothing is lost, the old content stays")
+    return StateError(f"can't write {path}: {exc.strerror}")
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename or a new file in ``folder`` durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_file(path: Path) -> None:
+    """Make the content of a file durable, whoever wrote it."""
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
+
+
+def replace_durably(path: Path, content: bytes, *, prepare: Callable[[Path], None] = lambda temporary: None) -> None:
+    """Give ``path`` a new content: after a crash at any instant it has the whole old or the whole new one.
+
+    ``prepare`` is called with the temporary file beside it, whole and on disk, before that takes the place. Raises
+    OSError; the old content stays then, and no temporary file.
+    """
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        prepare(temporary)
+        temporary.replace(path)
+        sync_folder(path.parent)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def sha256_of(path: Path, stop: threading.Event | None = None) -> str:
+    """Of a file's content, hex. Raises OSError, and Stopped once ``stop`` is set."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            if stop is not None and stop.is_set():
+                raise Stopped(f"stopped while reading {path.name}")
+            digest.update(chunk)
+    return digest.hexdigest()

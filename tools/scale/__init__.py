@@ -1,1 +1,0 @@
-"""Where video jobs run."""
