@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.fakes import MemoryHub
-from tools.media.converter import Converter, EncodeOptions
+from tools.media.converter import EncodeOptions, FfmpegConverter
 from tools.stages.job_context import JobTools
 from tools.stages.workspace import Workspace
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tools.cluster.node import RunJob, WorkerNode
 
 
-class NoConverter(Converter):
+class NoConverter(FfmpegConverter):
     """Converts nothing, and says that it could."""
 
     def __init__(self) -> None:

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from tools.core.errors import MediaError
-from tools.media.converter import Conversion, Converter, EncodeOptions
+from tools.media.converter import Conversion, EncodeOptions, FfmpegConverter
 
-CONVERTER = Converter(EncodeOptions(preset=12))
+CONVERTER = FfmpegConverter(EncodeOptions(preset=12))
 
 
-def convert(source: Path, target: Path, converter: Converter = CONVERTER) -> Conversion:
+def convert(source: Path, target: Path, converter: FfmpegConverter = CONVERTER) -> Conversion:
     """Converted and verified, or the converter's own exception."""
     return converter.convert(source, target, on_progress=lambda progress: None, stop=threading.Event())
 
@@ -31,7 +31,7 @@ exec "$real" "$@"
     return program
 
 
-def refusal(source: Path, target: Path, converter: Converter = CONVERTER) -> str:
+def refusal(source: Path, target: Path, converter: FfmpegConverter = CONVERTER) -> str:
     """Why the file was refused for good, nothing left behind."""
     with pytest.raises(MediaError) as caught:
         convert(source, target, converter)

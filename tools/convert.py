@@ -22,7 +22,7 @@ from tqdm import tqdm
 import config
 from tools.core.errors import NoEncoder, PipelineError, Stopped
 from tools.core.planning import output_names
-from tools.media.converter import Conversion, Converter, EncodeProgress
+from tools.media.converter import Conversion, EncodeProgress, FfmpegConverter
 from tools.media.encoding import Plan
 from tools.report.status import human_size, human_time
 from tools.runtime.clock import stop_on_signals
@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")  # a file's name need not be UTF-8
     stop = threading.Event()
     stop_on_signals(stop)
-    converter = Converter(encode_options(settings))
+    converter = FfmpegConverter(encode_options(settings))
     try:
         chosen = converter.prepare()
     except NoEncoder as exc:
@@ -79,7 +79,9 @@ def _targets(files: list[Path], out: Path | None) -> list[tuple[Path, Path]]:
     return pairs
 
 
-def _one(converter: Converter, source: Path, target: Path, plan: bool, as_json: bool, stop: threading.Event) -> bool:
+def _one(
+    converter: FfmpegConverter, source: Path, target: Path, plan: bool, as_json: bool, stop: threading.Event
+) -> bool:
     """Convert (or plan) one file and tell how it went; whether it went well."""
     try:
         if plan:

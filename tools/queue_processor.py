@@ -155,7 +155,7 @@ class QueueProcessor:
             log.warning("progress.json can't be written: %s", exc.strerror)
 
     def _job_tools(self) -> "JobTools":
-        from tools.media.converter import Converter
+        from tools.media.converter import FfmpegConverter
         from tools.stages.job_context import JobTools
         from tools.stages.workspace import Workspace
         from tools.startup import cores_for_each, encode_options, make_hub
@@ -164,7 +164,7 @@ class QueueProcessor:
         space = Workspace(self.settings.paths.work_dir, int(self.settings.processor.min_free_space_gb * 1e9))
         hub = make_hub(self.settings, self._clock)
         slots = self.max_concurrent
-        return JobTools(hub, Converter(encode_options(self.settings)), space, slots, cores_for_each(slots))
+        return JobTools(hub, FfmpegConverter(encode_options(self.settings)), space, slots, cores_for_each(slots))
 
     def _engine(self, tools: "JobTools", clock: "SystemClock") -> "Engine":
         from tools.processor.engine import Engine, EngineRules

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from tools.cluster.handshake import Handshake
     from tools.cluster.node import WorkerNode
     from tools.hub.client import HubClient
-    from tools.media.converter import Converter
+    from tools.media.converter import FfmpegConverter
     from tools.runtime.clock import SystemClock
 
 log = logging.getLogger("animation.worker")
@@ -108,17 +108,17 @@ def make_node(
 ) -> "WorkerNode":
     """The node of this machine, its work folder swept. Raises WorkspaceError."""
     from tools.cluster.node import WorkerNode
-    from tools.media.converter import Converter
+    from tools.media.converter import FfmpegConverter
     from tools.stages.job_context import JobTools
     from tools.stages.workspace import Workspace
 
     settings = replace(settings, paths=replace(settings.paths, work_dir=folder))
     own = encode_options(settings)
-    converters = {own: Converter(own)}
+    converters = {own: FfmpegConverter(own)}
 
-    def make_tools(handshake: "Handshake") -> "tuple[HubClient, Converter]":
+    def make_tools(handshake: "Handshake") -> "tuple[HubClient, FfmpegConverter]":
         options = handshake.options(own)
-        converter = converters.setdefault(options, Converter(options))
+        converter = converters.setdefault(options, FfmpegConverter(options))
         try:
             return connect(settings, clock)[0], converter
         except HubUnavailable:  # which passes, and is seen by each job anyway

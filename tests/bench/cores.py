@@ -11,13 +11,13 @@ from tests.bench.clips import different_copies, short_clip
 from tests.bench.measure import Busy
 from tests.bench.plant import Plant
 from tests.bench.table import Row, at_least
-from tools.media.converter import Conversion, Converter, EncodeOptions, EncodeProgress, Held, unheld
+from tools.media.converter import Conversion, EncodeOptions, EncodeProgress, FfmpegConverter, Held, unheld
 from tools.startup import cores_for_each
 
 _FOLDERS, _EACH = 2, 4
 
 
-class _Timed(Converter):
+class _Timed(FfmpegConverter):
     """The real converter; ``waiting`` counts the encodes that are not done, ``over_at`` is when too few were left."""
 
     def __init__(self, encodes: int, slots: int) -> None:

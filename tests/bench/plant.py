@@ -11,7 +11,7 @@ from tests.fakes import FakeClock, MemoryHub
 from tools.core.folder import RemoteFile, group_folders
 from tools.core.queue_item import QueueItem, Status, new_item
 from tools.hub.client import Progress
-from tools.media.converter import Conversion, Converter, EncodeOptions, EncodeProgress, Held, unheld
+from tools.media.converter import Conversion, EncodeOptions, EncodeProgress, FfmpegConverter, Held, unheld
 from tools.processor.engine import Engine, EngineRules
 from tools.processor.executor import LocalExecutor
 from tools.processor.item_run import RunRules
@@ -41,7 +41,7 @@ class SlowHub(MemoryHub):
         super().store_blob(repo, source, sha256, size, progress)
 
 
-class SleepingConverter(Converter):
+class SleepingConverter(FfmpegConverter):
     """Takes the source as it is, after ``seconds``; ``spans`` are the monotonic times of each."""
 
     def __init__(self, seconds: float = 0.0) -> None:
@@ -81,7 +81,7 @@ class Plant:
 
     top: Path
     hub: SlowHub = field(default_factory=SlowHub)
-    converter: Converter = field(default_factory=SleepingConverter)
+    converter: FfmpegConverter = field(default_factory=SleepingConverter)
     slots: int = 1
     threads: int | None = None
     folders: list[str] = field(default_factory=list)

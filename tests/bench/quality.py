@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.bench.clips import ffmpeg, real_clips
 from tests.bench.conversion import plain_command
 from tests.bench.table import Row
-from tools.media.converter import Converter, EncodeOptions
+from tools.media.converter import EncodeOptions, FfmpegConverter
 
 DEFAULT = EncodeOptions()
 _BESIDE = (
@@ -27,7 +27,7 @@ def run() -> list[Row]:
         result = Path(name) / "result.mkv"
         for clip in real_clips():
             for options in _BESIDE:
-                converter = Converter(options)
+                converter = FfmpegConverter(options)
                 converter.prepare()
                 began = time.perf_counter()
                 made = converter.convert(clip, result, on_progress=lambda p: None, stop=threading.Event())
@@ -44,7 +44,7 @@ def run() -> list[Row]:
 
 
 def _encode_without_boost(clip: Path, result: Path) -> None:
-    converter = Converter(EncodeOptions(crf=_NO_BOOST_CRF))
+    converter = FfmpegConverter(EncodeOptions(crf=_NO_BOOST_CRF))
     command = plain_command(converter, clip, result)
     assert any(_BOOST + "1" in argument for argument in command)
     command = [argument.replace(_BOOST + "1", _BOOST + "0") for argument in command]

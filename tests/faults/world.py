@@ -24,7 +24,7 @@ from tools.core.folder import RemoteFile
 from tools.core.planning import VideoJob
 from tools.core.queue_item import QueueItem
 from tools.hub.client import AddBlob, HubClient, Operation
-from tools.media.converter import Conversion, Converter, EncodeOptions, EncodeProgress, Held, unheld
+from tools.media.converter import Conversion, EncodeOptions, EncodeProgress, FfmpegConverter, Held, unheld
 from tools.modelscope_monitor import ModelScopeMonitor
 from tools.processor.engine import Engine, EngineRules
 from tools.processor.executor import LocalExecutor, _LocalContext
@@ -169,7 +169,7 @@ def _put_back(path: Path, content: bytes) -> None:
         path.write_bytes(content)
 
 
-class CopyingConverter(Converter):
+class CopyingConverter(FfmpegConverter):
     """Takes the source as it is. ``refused``, ``troubles``: what to raise for a content, always or once an entry;
     ``deadly`` ones take the whole program down."""
 

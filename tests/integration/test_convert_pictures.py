@@ -8,7 +8,7 @@ import pytest
 
 from tests.conversion import convert, refusal, stand_in
 from tests.media import facts_of, ffmpeg, make, picture, streams_of, times_of, tone
-from tools.media.converter import Converter, EncodeOptions
+from tools.media.converter import EncodeOptions, FfmpegConverter
 
 X264 = ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p"]
 FFV1 = ["-c:v", "ffv1"]
@@ -43,11 +43,11 @@ def mean_luma(path: Path) -> float:
     return sum(values) / len(values) / 4  # 10 bits
 
 
-def old_converter() -> Converter:
+def old_converter() -> FfmpegConverter:
     """By Debian's ffmpeg, whose encoder lacks half of what the bundled one does by itself."""
     if not OLD_FFMPEG.exists():
         pytest.skip("no ffmpeg of a distribution here")
-    return Converter(EncodeOptions(preset=10, ffmpeg=str(OLD_FFMPEG)))
+    return FfmpegConverter(EncodeOptions(preset=10, ffmpeg=str(OLD_FFMPEG)))
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def test_gates_find_what_an_encoder_does_wrong(filter_: str, cause: str, tmp_pat
     rule = f"""case "$*" in *"-f matroska"*) exec "$real" "${{@:1:$#-1}}" {wrong} "${{@: -1}}" ;; esac"""
     source = make([*picture(2), *tone(2), *X264, "-c:a", "aac"], tmp_path / "in.mkv")
     options = EncodeOptions(preset=12, ffmpeg=str(stand_in(tmp_path, rule)))
-    assert cause in refusal(source, tmp_path / "out.mkv", Converter(options))
+    assert cause in refusal(source, tmp_path / "out.mkv", FfmpegConverter(options))
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from tools.core.folder import group_folders
 from tools.core.queue_item import QueueItem, Status, cancel, new_item
 from tools.core.record import Published
 from tools.hub.client import Operation
-from tools.media.converter import Conversion, Converter, EncodeOptions, EncodeProgress, Held, unheld
+from tools.media.converter import Conversion, EncodeOptions, EncodeProgress, FfmpegConverter, Held, unheld
 from tools.processor.engine import Engine, EngineRules
 from tools.processor.executor import LocalExecutor
 from tools.processor.item_run import RunRules
@@ -30,7 +30,7 @@ from tools.state.work_queue import WorkQueue
 EXTENSIONS = frozenset({"mp4", "mkv"})
 
 
-class CopyingConverter(Converter):
+class CopyingConverter(FfmpegConverter):
     """Takes the source as it is. ``troubles``: what to raise for a source's content, once for each entry."""
 
     def __init__(self) -> None:

@@ -11,7 +11,7 @@ from tools.core.errors import EncoderStalled
 from tools.core.folder import RemoteFile
 from tools.core.planning import VideoJob
 from tools.hub.client import Progress
-from tools.media.converter import Conversion, Converter, EncodeOptions, Held
+from tools.media.converter import Conversion, EncodeOptions, FfmpegConverter, Held
 from tools.stages.job_context import JobTools
 from tools.stages.video_job import Outcome, run_video_job
 from tools.stages.workspace import Workspace
@@ -45,7 +45,7 @@ class Port:
             self.stages.append(progress.stage)
 
 
-class StallsOnce(Converter):
+class StallsOnce(FfmpegConverter):
     """Finds out what it was given; the first encode stalls."""
 
     def __init__(self) -> None:
@@ -62,7 +62,7 @@ class StallsOnce(Converter):
         return NOTHING
 
 
-def worker_of(tmp_path: Path, hub: MemoryHub, converter: Converter) -> JobTools:
+def worker_of(tmp_path: Path, hub: MemoryHub, converter: FfmpegConverter) -> JobTools:
     worker = JobTools(hub, converter, Workspace(tmp_path, 0), 1)
     worker.workspace.prepare()
     return worker
@@ -92,7 +92,7 @@ def test_download_of_an_attempt_that_failed_serves_again_unless_its_bytes_change
     assert port.stages == [*(["download"] if damaged else []), "encode", "verify", "upload"]
 
 
-class VerifiesSlowly(Converter):
+class VerifiesSlowly(FfmpegConverter):
     """Its verification of a video ends when the next one is in the encoder; ``most`` counts each stage's company."""
 
     def __init__(self) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from tools.core.errors import NoEncoder, TranscodeError
 from tools.media import ffmpeg
@@ -29,7 +29,7 @@ from tools.media.verify import Checking, verify
 from tools.runtime.child import ChildLimits, ChildOutgrew, run
 from tools.runtime.files import sha256_of, sync_file
 
-__all__ = ["Conversion", "Converter", "EncodeOptions", "EncodeProgress", "Held", "unheld"]
+__all__ = ["Conversion", "Converter", "EncodeOptions", "EncodeProgress", "FfmpegConverter", "Held", "unheld"]
 Held = Callable[[str], AbstractContextManager[None]]
 """What a conversion enters for as long as its stage ``encode`` or ``verify`` lasts: a place among others."""
 _COVER_TIMEOUT = 60.0  # s
@@ -64,8 +64,37 @@ class Conversion:
         return asdict(self)
 
 
-class Converter:
-    """Converts files, several at a time. The constructor touches nothing."""
+class Converter(Protocol):
+    """Makes verified results out of source files, several at a time, from any thread."""
+
+    def prepare(self) -> str:
+        """Make sure that it can convert; one line that says with what. Raises NoEncoder."""
+        ...
+
+    def version(self) -> str:
+        """Of the program that encodes, as it names itself. Raises NoEncoder."""
+        ...
+
+    def convert(
+        self,
+        source: Path,
+        target: Path,
+        *,
+        on_progress: Callable[[EncodeProgress], None],
+        stop: threading.Event,
+        threads: int | None = None,
+        held: Held = unheld,
+    ) -> Conversion:
+        """Convert and verify; ``target`` appears whole or not at all. ``threads``: cores that the encoder is to use.
+
+        Enters ``held`` for each stage. Raises ProbeError, VerifyError, TranscodeError (permanent), EncoderStalled,
+        NoEncoder, DiskFull, Stopped.
+        """
+        ...
+
+
+class FfmpegConverter:
+    """The converter over ffmpeg and ffprobe. The constructor touches nothing."""
 
     def __init__(self, options: EncodeOptions) -> None:
         self.options = options
@@ -73,13 +102,12 @@ class Converter:
         self._lock = threading.Lock()
 
     def prepare(self) -> str:
-        """Choose the programs by trial encodes (once); one line that tells the choice. Raises NoEncoder."""
+        """Choose the programs by trial encodes (once)."""
         programs = self._chosen()
         best = programs.encoders[0]
         return f"{best.label} of {best.ffmpeg}, ffprobe {programs.ffprobe}"
 
     def version(self) -> str:
-        """Of the ffmpeg in use, as it names itself. Raises NoEncoder."""
         return ffmpeg.version_of(self._chosen().ffmpeg)
 
     def plan(self, source: Path, stop: threading.Event | None = None) -> Plan:
@@ -97,10 +125,6 @@ class Converter:
         threads: int | None = None,
         held: Held = unheld,
     ) -> Conversion:
-        """Convert and verify; ``target`` appears whole or not at all. ``threads``: cores that the encoder is to use.
-
-        Raises ProbeError, VerifyError, TranscodeError (permanent), EncoderStalled, NoEncoder, DiskFull, Stopped.
-        """
         programs = self._chosen()
         plan = make_plan(probe(source, programs.ffprobe, stop, ffmpeg=programs.ffmpeg))
         warnings = [*plan.warnings(), *check_source(plan, self.options.min_decoded_percent)]
