@@ -14,7 +14,7 @@ import pytest
 from config import Settings
 from tests.fakes import FakeClock
 from tests.hub_server import Fault, RunningHub, running_hub
-from tests.unit.test_processor import EXTENSIONS, CopyingConverter
+from tests.unit.test_engine import EXTENSIONS, CopyingConverter
 from tools.core.folder import group_folders
 from tools.core.queue_item import QueueItem, Status, new_item
 from tools.hub.modelscope_client import ModelScopeHub

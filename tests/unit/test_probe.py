@@ -1,7 +1,9 @@
-"""Whatever ffprobe may say of a file: a plan and a harmless command come of it, or the file is refused."""
+"""Whatever ffprobe may say of a file: a plan and a harmless command come of it, or the file is refused; and the limits
+of what is read at all."""
 
 import json
 import math
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +11,13 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+import tools.media.probe
+from tests.media import make, picture
 from tools.core.errors import MediaError, ProbeError
 from tools.media.census import census, check_source, frames
 from tools.media.encoding import EncodeOptions, Encoder, cover_command, encode_command, make_plan, settings_text
 from tools.media.ffprobe_json import cleaned
-from tools.media.probe import FORMATS, MAX_STREAMS, Facts, check_streams, streams_of
+from tools.media.probe import FORMATS, MAX_STREAMS, Facts, check_streams, probe, streams_of
 
 ODD = [
     "",
@@ -242,3 +246,36 @@ def test_deep_nesting_ends() -> None:
     for _ in range(500):
         deep = {"tags": deep, "x": deep}
     assert cleaned(deep) is not None
+
+
+@pytest.mark.parametrize(
+    ("limit", "most", "cause"),
+    [
+        ("MAX_STREAMS", 1, "2 streams"),
+        ("MAX_PIXELS", 1000, "320x180"),
+        ("MAX_SECONDS", 1.0, "lasts"),
+        ("_MAX_PACKETS", 10, "packets"),
+        ("MAX_ATTACHED", 100, "attachments"),
+    ],
+)
+def test_more_than_the_limits_is_refused(
+    limit: str, most: float, cause: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    font = tmp_path / "font.ttf"
+    font.write_bytes(b"\0\1\0\0" * 100)
+    attach = ["-attach", str(font), "-metadata:s:t:0", "mimetype=font/ttf"]
+    source = make([*picture(2), "-c:v", "mpeg4", *attach], tmp_path / "in.mkv")
+    probe(source, Path("ffprobe"))
+    monkeypatch.setattr(tools.media.probe, limit, most)
+    with pytest.raises(ProbeError, match=cause):
+        probe(source, Path("ffprobe"))
+
+
+def test_probe_that_never_ends_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = make([*picture(1), "-c:v", "mpeg4"], tmp_path / "in.mkv")
+    slow = tmp_path / "ffprobe"
+    slow.write_text("#!/bin/sh\nsleep 60\n")
+    slow.chmod(slow.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setattr(tools.media.probe, "_TIMEOUT_BASE", 0.5)
+    with pytest.raises(ProbeError, match="within"):
+        probe(source, slow)

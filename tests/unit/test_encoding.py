@@ -1,16 +1,13 @@
-"""What is decided before ffmpeg runs, for sources that nothing here can make; and the limits of what is read at all."""
+"""What is decided before ffmpeg runs, for sources that nothing here can make."""
 
-import stat
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import tools.media.probe
-from tests.media import make, picture
 from tools.core.errors import ProbeError
 from tools.media.encoding import EncodeOptions, Encoder, encoder_arguments, make_plan
-from tools.media.probe import Facts, Stream, probe
+from tools.media.probe import Facts, Stream
 
 
 def facts(*streams: Stream, container: str = "mov") -> Facts:
@@ -50,39 +47,6 @@ def test_av1_in_a_clean_matroska_is_carried_over_and_anything_else_is_not() -> N
     assert make_plan(facts(av1, container="webm")).action == "remux"
     text = Stream(1, "subtitle", "mov_text", {}, packets=3)
     assert make_plan(facts(av1, text, container="mov")).action == "remux"
-
-
-@pytest.mark.parametrize(
-    ("limit", "most", "cause"),
-    [
-        ("MAX_STREAMS", 1, "2 streams"),
-        ("MAX_PIXELS", 1000, "320x180"),
-        ("MAX_SECONDS", 1.0, "lasts"),
-        ("_MAX_PACKETS", 10, "packets"),
-        ("MAX_ATTACHED", 100, "attachments"),
-    ],
-)
-def test_more_than_the_limits_is_refused(
-    limit: str, most: float, cause: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    font = tmp_path / "font.ttf"
-    font.write_bytes(b"\0\1\0\0" * 100)
-    attach = ["-attach", str(font), "-metadata:s:t:0", "mimetype=font/ttf"]
-    source = make([*picture(2), "-c:v", "mpeg4", *attach], tmp_path / "in.mkv")
-    probe(source, Path("ffprobe"))
-    monkeypatch.setattr(tools.media.probe, limit, most)
-    with pytest.raises(ProbeError, match=cause):
-        probe(source, Path("ffprobe"))
-
-
-def test_probe_that_never_ends_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = make([*picture(1), "-c:v", "mpeg4"], tmp_path / "in.mkv")
-    slow = tmp_path / "ffprobe"
-    slow.write_text("#!/bin/sh\nsleep 60\n")
-    slow.chmod(slow.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setattr(tools.media.probe, "_TIMEOUT_BASE", 0.5)
-    with pytest.raises(ProbeError, match="within"):
-        probe(source, slow)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,44 @@
+"""One of each program: who holds the lock, and what is left of a holder that died."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from config import ROOT
+from tools.core.errors import AlreadyRunning
+from tools.state.singleton import Singleton
+
+
+def test_second_holder_is_told_who_holds_the_lock(tmp_path: Path) -> None:
+    first = Singleton(tmp_path, "monitor")
+    first.acquire()
+    with pytest.raises(AlreadyRunning, match=f"pid {os.getpid()}"):
+        Singleton(tmp_path, "monitor").acquire()
+    Singleton(tmp_path, "processor").acquire()
+    first.release()
+    Singleton(tmp_path, "monitor").acquire()
+
+
+@pytest.mark.parametrize("program", ["monitor", "processor"])
+def test_lock_of_a_dead_process_is_free(tmp_path: Path, program: str) -> None:
+    """Its holder was killed: the name plate still says who it was, the lock is gone with it."""
+    code = (
+        f"from pathlib import Path; from tools.state.singleton import Singleton; s = Singleton(Path({str(tmp_path)!r}),"
+    )
+    code += f" {program!r}); s.acquire(); print(flush=True); input()"
+    holder = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert holder.stdout is not None and holder.stdin is not None
+    holder.stdout.readline()
+    with pytest.raises(AlreadyRunning, match=f"pid {holder.pid}"):
+        Singleton(tmp_path, program).acquire()
+    holder.kill()
+    assert holder.wait() == -signal.SIGKILL and (tmp_path / f".{program}.pid").exists()
+    Singleton(tmp_path, program).acquire()
+    assert json.loads((tmp_path / f".{program}.pid").read_bytes())["pid"] == os.getpid()
+    holder.stdin.close()
+    holder.stdout.close()
