@@ -44,6 +44,7 @@ from tools.core.stability import (
 from tools.hub.client import Head, HubClient
 from tools.runtime import logs
 from tools.runtime.clock import STOP_WITHIN, Clock, SystemClock, stop_on_signals
+from tools.runtime.once import Once
 from tools.startup import connect, make_hub, read_settings
 from tools.state.monitor_state import MonitorState, MonitorStateFile
 from tools.state.work_queue import QueueView, WorkQueue
@@ -90,7 +91,7 @@ class ModelScopeMonitor:
         self._steady_ahead = 0.0  # s by which the steady scale is ahead of the monotonic clock, once there is a look
         self._hub_clock: HubClock | None = None
         self._passed: _Passed | None = None
-        self._trouble = ""
+        self._said = Once()
         if settings is not None and "MONITOR_INTERVAL" in settings.given:
             self.monitor_interval = settings.monitor.interval
         if settings is not None and "MIN_FOLDER_STABLE_TIME" in settings.given:
@@ -130,9 +131,8 @@ class ModelScopeMonitor:
         except Exception:
             log.exception("the look at %s failed; the next one is in its turn", self.settings.hub.input_repo)
         else:
-            if self._trouble:
-                log.info("the hub answers again")
-                self._trouble = ""
+            if self._said.over():
+                log.info("hub reachable again")
             return self._until_next()
         return self.monitor_interval
 
@@ -291,11 +291,10 @@ class ModelScopeMonitor:
         return max(_SHORTEST_WAIT, min([interval, *(wait - since + _ROUNDING for wait in waits)]))
 
     def _report(self, exc: PipelineError) -> None:
-        """Say a trouble once; say it aloud where a person is needed."""
+        """Log a problem once; log it as ERROR when somebody must act."""
         # What the hub says may change from one time to the next; for the reader it is the same trouble.
         trouble = type(exc).__name__ if isinstance(exc, HubUnavailable | HubForbidden) else str(exc)
-        if trouble != self._trouble:
-            self._trouble = trouble
+        if self._said.is_news(trouble):
             if isinstance(exc, HubUnavailable):
                 log.warning("the hub can't be asked for now, trying again: %s", exc)
             else:

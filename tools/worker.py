@@ -136,15 +136,16 @@ def make_node(
 def _is_ready(node: "WorkerNode", clock: "SystemClock") -> bool:
     """Check encoder and token; waits for a hub that is down. False when asked to end meanwhile. Raises NoEncoder,
     HubForbidden."""
-    told = False
+    from tools.runtime.once import Once
+
+    said = Once()
     while not clock.stopping:
         try:
             log.info("worker %s: %s, %d encodes at a time", node.name, node.check(), node.slots)
             return True
         except HubUnavailable as exc:
-            if not told:
+            if said.is_news("hub"):
                 log.warning("waits for the hub: %s", exc)
-            told = True
             clock.sleep(_ASK_AGAIN)
     return False
 

@@ -25,6 +25,7 @@ from tools.cluster.executor import JobUnknown, OnReport, OnWorkerLost, WorkerDie
 from tools.cluster.node import PLUGIN, TOPIC, WorkerNode
 from tools.core.errors import PipelineError
 from tools.core.planning import VideoJob
+from tools.runtime.once import Once
 
 log = logging.getLogger("animation.cluster")
 LEAST_PLACES = 2
@@ -247,25 +248,24 @@ def make_worker(node: WorkerNode, endpoint: WorkerEndpoint) -> Worker:
 
 async def serve(node: WorkerNode, endpoint: WorkerEndpoint, stop: threading.Event) -> None:
     """Work for whatever scheduler is at the address until ``stop``; one that goes away is looked for again."""
-    told = ""
+    said = Once()
     while not stop.is_set():
         worker = make_worker(node, endpoint)
         try:
             await worker
             log.info("works for the scheduler at %s as %s", endpoint.scheduler, worker.address)
-            told = ""
+            said.over()
             await _first(worker.finished(), until(stop))
         except (OSError, TimeoutError, RuntimeError, ValueError) as exc:
-            if told != str(exc):
+            if said.is_news(str(exc)):
                 log.warning("the scheduler at %s can't be worked for, asking again: %s", endpoint.scheduler, exc)
-            told = str(exc)
         if stop.is_set():
             await asyncio.to_thread(node.leave, _STOP_WITHIN)
             await _fetched(worker)
         with contextlib.suppress(Exception):  # it may be half closed already, in whatever way
             await worker.close(timeout=2, executor_wait=False)
         if not stop.is_set():
-            if not told:
+            if not said:
                 log.warning("the scheduler at %s is gone, asking again; what is under way goes on", endpoint.scheduler)
             await _first(asyncio.sleep(_AGAIN), until(stop))
 

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from tools.core.errors import CorruptState
 from tools.core.queue_item import QueueItem, Status, from_json, to_json
+from tools.runtime.once import Once
 from tools.state.json_file import JsonFile
 
 log = logging.getLogger("animation.state")
@@ -168,7 +169,7 @@ class WorkQueue:
         self._file = JsonFile(log_dir / QUEUE_FILE)
         self._stamp: tuple[int, int, int] | None = None
         self._view: QueueView | None = None
-        self._told: set[str] = set()
+        self._said = Once()
 
     @property
     def path(self) -> Path:
@@ -235,8 +236,7 @@ class WorkQueue:
         return QueueView(dict.fromkeys(items, b""), items, foreign)
 
     def _tell(self, problem: str) -> None:
-        if problem not in self._told:
-            self._told.add(problem)
+        if self._said.is_news(problem):
             log.error(
                 "an entry of %s can't be understood and is left as it is: %s; mend it by hand", self.path, problem
             )
