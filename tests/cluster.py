@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.fakes import MemoryHub
-from tools.media.converter import EncodeOptions, FfmpegConverter
+from tools.media.converter import FfmpegConverter, OutputOptions
 from tools.stages.job_context import JobTools
 from tools.stages.workspace import Workspace
 
@@ -23,7 +23,7 @@ class NoConverter(FfmpegConverter):
     """Converts nothing, and says that it could."""
 
     def __init__(self) -> None:
-        super().__init__(EncodeOptions())
+        super().__init__(OutputOptions())
 
     def prepare(self) -> str:
         return "nothing"
@@ -36,8 +36,7 @@ def handshake(**changes: Any) -> "Handshake":
     """What a processor on this machine asks."""
     from tools.cluster.handshake import Handshake, versions_here
 
-    values = {"versions": versions_here("0"), "endpoint": "memory", "encoder": "auto", "preset": 6, "crf": 30.0}
-    return Handshake(**{**values, "pix_fmt": "yuv420p10le", "min_decoded_percent": 99.0, **changes})
+    return Handshake(**{"versions": versions_here("0"), "endpoint": "memory", "output": OutputOptions(), **changes})
 
 
 def node(

@@ -23,7 +23,7 @@ from tools.core.errors import DiskFull, TranscodeError
 from tools.hub.client import HubClient
 from tools.hub.modelscope_client import ModelScopeHub
 from tools.hub.retrying import RetryingHub
-from tools.media.converter import Conversion, EncodeOptions, EncodeProgress, FfmpegConverter, Held, unheld
+from tools.media.converter import Conversion, EncodeProgress, FfmpegConverter, Held, OutputOptions, unheld
 from tools.queue_processor import QueueProcessor
 from tools.runtime import logs
 from tools.runtime.child import ChildLimits, run
@@ -37,7 +37,7 @@ class SleepingConverter(FfmpegConverter):
     """Takes ``seconds`` for a video and gives back its content with a mark; notes each one it begins in a file."""
 
     def __init__(self, seconds: float = 0.0, fault: str = "", journal: Path | None = None) -> None:
-        super().__init__(EncodeOptions())
+        super().__init__(OutputOptions())
         self._seconds = seconds
         self._fault = fault
         self._journal = journal

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from tools.core.errors import MediaError
-from tools.media.converter import Conversion, EncodeOptions, FfmpegConverter
+from tools.media.converter import Conversion, FfmpegConverter, OutputOptions
 
-CONVERTER = FfmpegConverter(EncodeOptions(preset=12))
+CONVERTER = FfmpegConverter(OutputOptions(preset=12))
 
 
 def convert(source: Path, target: Path, converter: FfmpegConverter = CONVERTER) -> Conversion:

@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")  # a file's name need not be UTF-8
     stop = threading.Event()
     stop_on_signals(stop)
-    converter = FfmpegConverter(encode_options(settings))
+    converter = FfmpegConverter(*encode_options(settings))
     try:
         chosen = converter.prepare()
     except NoEncoder as exc:

@@ -68,7 +68,8 @@ def _media(settings: config.Settings) -> Iterator[Finding]:
     programs = checks.check_ffprobe(settings.encode.ffmpeg)
     yield programs
     try:
-        trials = try_encoders(encode_options(settings))
+        output, machine = encode_options(settings)
+        trials = try_encoders(output, machine.ffmpeg)
     except NoEncoder:
         return  # no ffmpeg at all: said above
     yield checks.judge_trials(trials)

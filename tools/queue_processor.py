@@ -164,7 +164,7 @@ class QueueProcessor:
         space = Workspace(self.settings.paths.work_dir, int(self.settings.processor.min_free_space_gb * 1e9))
         hub = make_hub(self.settings, self._clock)
         slots = self.max_concurrent
-        return JobTools(hub, FfmpegConverter(encode_options(self.settings)), space, slots, cores_for_each(slots))
+        return JobTools(hub, FfmpegConverter(*encode_options(self.settings)), space, slots, cores_for_each(slots))
 
     def _engine(self, tools: "JobTools", clock: "SystemClock") -> "Engine":
         from tools.processor.engine import Engine, EngineRules

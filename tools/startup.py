@@ -8,6 +8,7 @@ import importlib.util
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from tools.cluster.handshake import Handshake
     from tools.hub.client import HubClient
     from tools.media.converter import Converter
-    from tools.media.encoding import EncodeOptions
+    from tools.media.encoding import MachineOptions, OutputOptions
     from tools.runtime.clock import Clock
 
 
@@ -53,21 +54,18 @@ def port(text: str) -> int:
     return int(text)
 
 
-def encode_options(settings: Settings) -> "EncodeOptions":
-    """The converter's plain values out of the settings."""
-    from tools.media.encoding import EncodeOptions
+def encode_options(settings: Settings) -> "tuple[OutputOptions, MachineOptions]":
+    """The converter's plain values out of the settings: what decides the output, and what is this machine's own."""
+    from tools.media.encoding import MachineOptions, OutputOptions
 
     encode = settings.encode
-    return EncodeOptions(
-        encoder=encode.encoder,
-        preset=encode.preset,
-        crf=encode.crf,
-        pix_fmt=encode.pix_fmt,
+    output = OutputOptions(**{option.name: getattr(encode, option.name) for option in fields(OutputOptions)})
+    machine = MachineOptions(
         ffmpeg=encode.ffmpeg,
         stall_timeout=settings.processor.stall_timeout,
-        min_decoded_percent=encode.min_decoded_percent,
         max_encode_rss=int(encode.max_encode_rss_gb * 1e9),
     )
+    return output, machine
 
 
 def cores_for_each(slots: int) -> int | None:
@@ -97,16 +95,8 @@ def handshake_of(settings: Settings, converter: "Converter") -> "Handshake":
     """What this processor asks of the workers of a cluster. Raises NoEncoder."""
     from tools.cluster.handshake import Handshake, versions_here
 
-    encode = settings.encode
-    return Handshake(
-        versions=versions_here(converter.version()),
-        endpoint=settings.hub.endpoint,
-        encoder=encode.encoder,
-        preset=encode.preset,
-        crf=encode.crf,
-        pix_fmt=encode.pix_fmt,
-        min_decoded_percent=encode.min_decoded_percent,
-    )
+    output, _ = encode_options(settings)
+    return Handshake(versions=versions_here(converter.version()), endpoint=settings.hub.endpoint, output=output)
 
 
 def connect(settings: Settings, clock: "Clock") -> "tuple[HubClient, str]":

@@ -18,6 +18,7 @@ import argparse
 import asyncio
 import logging
 import socket
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -108,17 +109,14 @@ def make_node(
 ) -> "WorkerNode":
     """The node of this machine, its work folder swept. Raises WorkspaceError."""
     from tools.cluster.node import WorkerNode
-    from tools.media.converter import FfmpegConverter
     from tools.stages.job_context import JobTools
     from tools.stages.workspace import Workspace
 
     settings = replace(settings, paths=replace(settings.paths, work_dir=folder))
-    own = encode_options(settings)
-    converters = {own: FfmpegConverter(own)}
+    converter_for = converters_by_handshake(settings)
 
     def make_tools(handshake: "Handshake") -> "tuple[HubClient, FfmpegConverter]":
-        options = handshake.options(own)
-        converter = converters.setdefault(options, FfmpegConverter(options))
+        converter = converter_for(handshake)
         try:
             return connect(settings, clock)[0], converter
         except HubUnavailable:  # which passes, and is seen by each job anyway
@@ -129,8 +127,25 @@ def make_node(
     if not keep:
         space.sweep(())
     slots = settings.processor.max_concurrent
-    tools = JobTools(make_hub(settings, clock), converters[own], space, slots, cores_for_each(slots))
+    tools = JobTools(make_hub(settings, clock), converter_for(None), space, slots, cores_for_each(slots))
     return WorkerNode(name, tools, settings.hub.endpoint, make_tools)
+
+
+def converters_by_handshake(settings: config.Settings) -> "Callable[[Handshake | None], FfmpegConverter]":
+    """Makes the converter for a processor's output on this machine, or (None) for this machine's own settings.
+
+    Asked again for the same output it gives the same converter, whose encoders are tried already.
+    """
+    from tools.media.converter import FfmpegConverter
+
+    own, machine = encode_options(settings)
+    made = {own: FfmpegConverter(own, machine)}
+
+    def converter_for(handshake: "Handshake | None") -> "FfmpegConverter":
+        output = own if handshake is None else handshake.output_at(own)
+        return made.setdefault(output, FfmpegConverter(output, machine))
+
+    return converter_for
 
 
 def _is_ready(node: "WorkerNode", clock: "SystemClock") -> bool:

@@ -17,7 +17,7 @@ from tests.hub_server import TOKEN
 from tools.core.folder import RemoteFile
 from tools.core.planning import VideoJob
 from tools.hub.modelscope_client import ModelScopeHub
-from tools.media.converter import EncodeOptions, FfmpegConverter
+from tools.media.converter import FfmpegConverter, OutputOptions
 from tools.stages.download import download
 from tools.stages.job_context import JobTools
 from tools.stages.store import store
@@ -49,7 +49,7 @@ def _job(size: int, sha256: str) -> VideoJob:
 
 def _worker(endpoint: str, top: Path) -> JobTools:
     hub = ModelScopeHub(endpoint, TOKEN, cache_dir=top / "cache")
-    worker = JobTools(hub, FfmpegConverter(EncodeOptions()), Workspace(top / "work", 0), 1)
+    worker = JobTools(hub, FfmpegConverter(OutputOptions()), Workspace(top / "work", 0), 1)
     worker.workspace.prepare()
     return worker
 

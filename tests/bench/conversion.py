@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.bench.clips import long_clip
 from tests.bench.table import Row, at_most
-from tools.media.converter import EncodeOptions, FfmpegConverter
+from tools.media.converter import FfmpegConverter, OutputOptions
 from tools.media.encoding import encode_command
 
 _REPEATS = 3
@@ -20,7 +20,7 @@ _REPEATS = 3
 
 def run() -> list[Row]:
     """At the default preset and CRF."""
-    converter = FfmpegConverter(EncodeOptions())
+    converter = FfmpegConverter(OutputOptions())
     with tempfile.TemporaryDirectory() as name:
         top = Path(name)
         clip, data = long_clip(top)
@@ -44,7 +44,7 @@ def run() -> list[Row]:
 def plain_command(converter: FfmpegConverter, clip: Path, target: Path) -> list[str]:
     """What the converter would run, in one ffmpeg."""
     encoder = converter._chosen().encoders[0]
-    return encode_command(converter.plan(clip), encoder, converter.options, clip, target, [], None)
+    return encode_command(converter.plan(clip), encoder, converter.output, clip, target, [], None)
 
 
 def _converted(converter: FfmpegConverter, clip: Path, target: Path) -> tuple[Counter[str], float]:

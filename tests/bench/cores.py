@@ -11,7 +11,7 @@ from tests.bench.clips import different_copies, short_clip
 from tests.bench.measure import Busy
 from tests.bench.plant import Plant
 from tests.bench.table import Row, at_least
-from tools.media.converter import Conversion, EncodeOptions, EncodeProgress, FfmpegConverter, Held, unheld
+from tools.media.converter import Conversion, EncodeProgress, FfmpegConverter, Held, OutputOptions, unheld
 from tools.startup import cores_for_each
 
 _FOLDERS, _EACH = 2, 4
@@ -21,7 +21,7 @@ class _Timed(FfmpegConverter):
     """The real converter; ``waiting`` counts the encodes that are not done, ``over_at`` is when too few were left."""
 
     def __init__(self, encodes: int, slots: int) -> None:
-        super().__init__(EncodeOptions())
+        super().__init__(OutputOptions())
         self._left = encodes
         self._slots = slots
         self._lock = threading.Lock()

@@ -23,7 +23,7 @@ from tests.bench.table import Row, at_least, at_most
 from tests.hub_server import TOKEN
 from tools.core.folder import Folder
 from tools.core.queue_item import new_item
-from tools.media.converter import EncodeOptions, FfmpegConverter
+from tools.media.converter import FfmpegConverter, OutputOptions
 from tools.state.work_queue import WorkQueue
 
 _CLIPS, _STAGE = 12, 1.0  # s
@@ -69,7 +69,7 @@ def _simulated() -> float:
 
 def _alone(clip: Path, top: Path) -> tuple[float, int]:
     """s that a clip's conversion takes with nothing beside it, verification included, and the bytes of its result."""
-    converter = FfmpegConverter(EncodeOptions(preset=_PRESET))
+    converter = FfmpegConverter(OutputOptions(preset=_PRESET))
     converter.prepare()
     times = []
     for _ in range(_REPEATS):

@@ -11,7 +11,7 @@ from tests.fakes import FakeClock, MemoryHub
 from tools.core.folder import RemoteFile, group_folders
 from tools.core.queue_item import QueueItem, Status, new_item
 from tools.hub.client import Progress
-from tools.media.converter import Conversion, EncodeOptions, EncodeProgress, FfmpegConverter, Held, unheld
+from tools.media.converter import Conversion, EncodeProgress, FfmpegConverter, Held, OutputOptions, unheld
 from tools.processor.engine import Engine, EngineRules
 from tools.processor.executor import LocalExecutor
 from tools.processor.item_run import RunRules
@@ -45,7 +45,7 @@ class SleepingConverter(FfmpegConverter):
     """Takes the source as it is, after ``seconds``; ``spans`` are the monotonic times of each."""
 
     def __init__(self, seconds: float = 0.0) -> None:
-        super().__init__(EncodeOptions())
+        super().__init__(OutputOptions())
         self.seconds = seconds
         self.spans: list[tuple[float, float]] = []
 

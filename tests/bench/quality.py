@@ -10,12 +10,12 @@ from pathlib import Path
 from tests.bench.clips import ffmpeg, real_clips
 from tests.bench.conversion import plain_command
 from tests.bench.table import Row
-from tools.media.converter import EncodeOptions, FfmpegConverter
+from tools.media.converter import FfmpegConverter, OutputOptions
 
-DEFAULT = EncodeOptions()
+DEFAULT = OutputOptions()
 _BESIDE = (
-    *(EncodeOptions(preset=preset, crf=crf) for preset, crf in ((6, 24), (6, 30), (6, 36), (4, 30), (8, 30), (10, 30))),
-    EncodeOptions(pix_fmt="yuv420p"),
+    *(OutputOptions(preset=preset, crf=crf) for preset, crf in ((6, 24), (6, 30), (6, 36), (4, 30), (8, 30), (10, 30))),
+    OutputOptions(pix_fmt="yuv420p"),
 )
 _BOOST, _NO_BOOST_CRF = "enable-variance-boost=", 26.0  # a CRF that gives about the size of 30 with it
 
@@ -44,7 +44,7 @@ def run() -> list[Row]:
 
 
 def _encode_without_boost(clip: Path, result: Path) -> None:
-    converter = FfmpegConverter(EncodeOptions(crf=_NO_BOOST_CRF))
+    converter = FfmpegConverter(OutputOptions(crf=_NO_BOOST_CRF))
     command = plain_command(converter, clip, result)
     assert any(_BOOST + "1" in argument for argument in command)
     command = [argument.replace(_BOOST + "1", _BOOST + "0") for argument in command]

@@ -24,7 +24,7 @@ from tools.core.folder import RemoteFile
 from tools.core.planning import VideoJob
 from tools.core.queue_item import QueueItem
 from tools.hub.client import AddBlob, HubClient, Operation
-from tools.media.converter import Conversion, EncodeOptions, EncodeProgress, FfmpegConverter, Held, unheld
+from tools.media.converter import Conversion, EncodeProgress, FfmpegConverter, Held, OutputOptions, unheld
 from tools.modelscope_monitor import ModelScopeMonitor
 from tools.processor.engine import Engine, EngineRules
 from tools.processor.executor import LocalExecutor, _LocalContext
@@ -174,7 +174,7 @@ class CopyingConverter(FfmpegConverter):
     ``deadly`` ones take the whole program down."""
 
     def __init__(self) -> None:
-        super().__init__(EncodeOptions())
+        super().__init__(OutputOptions())
         self.refused: dict[bytes, Exception] = {}
         self.troubles: dict[bytes, list[Exception]] = {}
         self.deadly: set[bytes] = set()

@@ -7,7 +7,7 @@ import pytest
 
 from tests.conversion import convert
 from tests.media import beep, facts_of, flash, flash_before_beep, make, streams_of
-from tools.media.encoding import EncodeOptions, encode_command, make_plan
+from tools.media.encoding import OutputOptions, encode_command, make_plan
 from tools.media.ffmpeg import choose
 from tools.media.probe import probe
 
@@ -126,13 +126,13 @@ def test_av1_is_kept_bit_for_bit_in_any_container(name: str, tmp_path: Path) -> 
 def test_lossy_sound_of_any_layout_becomes_opus(layout: str, tmp_path: Path) -> None:
     noise = ["-f", "lavfi", "-i", f"anoisesrc=d=1:a=0.1,aformat=channel_layouts={layout}"]
     source = make([*flash(seconds=1), *noise, *X264, "-c:a", "flac"], tmp_path / "in.mkv")
-    tools = choose(EncodeOptions(preset=12))
+    tools = choose(OutputOptions(preset=12))
     facts = probe(source, tools.ffprobe)
     facts.streams[
         1
     ].codec = "wmavoice"  # as if it were one that Matroska refuses; those with encoders have two channels
     target = tmp_path / "out.mkv"
-    command = encode_command(make_plan(facts), tools.encoders[0], EncodeOptions(preset=12), source, target, [], None)
+    command = encode_command(make_plan(facts), tools.encoders[0], OutputOptions(preset=12), source, target, [], None)
     subprocess.run(command, check=True, capture_output=True)
     assert streams_of(target)["audio"] == ["opus"]
 

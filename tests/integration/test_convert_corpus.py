@@ -11,7 +11,7 @@ from tests.conversion import convert, stand_in
 from tests.media import make, make_clip, picture, streams_of
 from tests.programs import ROOT
 from tools.core.errors import EncoderStalled, MediaError, ProbeError, Stopped
-from tools.media.converter import EncodeOptions, FfmpegConverter
+from tools.media.converter import FfmpegConverter, MachineOptions, OutputOptions
 
 CORPUS = ROOT.parent / "shared" / "media"
 ACTIONS = {"transcode": "convert", "remux": "remux", "copy": "remux"}
@@ -83,7 +83,7 @@ def test_stop_ends_the_encode_and_leaves_nothing(tmp_path: Path) -> None:
     stop = threading.Event()
     threading.Timer(1.0, stop.set).start()
     with pytest.raises(Stopped):
-        FfmpegConverter(EncodeOptions(preset=1)).convert(
+        FfmpegConverter(OutputOptions(preset=1)).convert(
             source, tmp_path / "out.mkv", on_progress=lambda progress: None, stop=stop
         )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4"]
@@ -94,5 +94,7 @@ def test_encoder_that_hangs_is_ended_by_the_stall_limit(tmp_path: Path) -> None:
     source = make_clip(tmp_path / "in.mp4")
     with pytest.raises(EncoderStalled):
         convert(
-            source, tmp_path / "out.mkv", FfmpegConverter(EncodeOptions(preset=12, ffmpeg=str(fake), stall_timeout=1.0))
+            source,
+            tmp_path / "out.mkv",
+            FfmpegConverter(OutputOptions(preset=12), MachineOptions(ffmpeg=str(fake), stall_timeout=1.0)),
         )

@@ -9,7 +9,7 @@ import pytest
 from tests.conversion import convert, refusal
 from tests.media import make, picture, tone
 from tools.media.container import share_there, sniff
-from tools.media.converter import EncodeOptions, FfmpegConverter
+from tools.media.converter import FfmpegConverter, OutputOptions
 
 SECONDS = 12
 X264 = ["-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv420p", "-g", "24", "-c:a", "aac"]
@@ -86,7 +86,7 @@ def test_a_little_less_than_all_is_converted_and_recorded(clips: Path, tmp_path:
     source = tmp_path / "cut.mkv"
     source.write_bytes(content[: len(content) * 985 // 1000])
     assert "98.5 %" in refusal(source, tmp_path / "out.mkv")
-    report = convert(source, tmp_path / "out.mkv", FfmpegConverter(EncodeOptions(preset=12, min_decoded_percent=98)))
+    report = convert(source, tmp_path / "out.mkv", FfmpegConverter(OutputOptions(preset=12, min_decoded_percent=98)))
     assert any("98.5 %" in line for line in report.warnings)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.conversion import CONVERTER, convert, refusal
 from tests.media import make_clip
-from tools.media.converter import EncodeOptions, FfmpegConverter
+from tools.media.converter import FfmpegConverter, MachineOptions, OutputOptions
 from tools.media.ffmpeg import choose, try_encoders
 
 BUNDLED = CONVERTER._chosen().ffmpeg
@@ -35,7 +35,7 @@ def test_card_that_fails_on_a_file_hands_it_to_the_next_encoder_and_is_tried_ane
         f"""*lavfi*av1_nvenc*) [ ! -e {tmp_path}/fell ]; exit ;;
         *av1_nvenc*) touch {tmp_path}/fell; echo 'OpenEncodeSessionEx failed: out of memory (10)' >&2; exit 187 ;;""",
     )
-    converter = FfmpegConverter(EncodeOptions(preset=12, ffmpeg=str(card)))
+    converter = FfmpegConverter(OutputOptions(preset=12), MachineOptions(ffmpeg=str(card)))
     assert converter.prepare().startswith("av1_nvenc")
     source = make_clip(tmp_path / "in.mp4")
     first = convert(source, tmp_path / "first.mkv", converter)
@@ -53,24 +53,28 @@ def test_software_that_stops_midway_is_the_file_s_fault_and_not_repeated_by_the_
         *"-f matroska"*)
           printf 'frame=5\\nout_time_us=200000\\nprogress=continue\\n'; echo 'broken inside' >&2; exit 1 ;;""",
     )
-    converter = FfmpegConverter(EncodeOptions(preset=12, ffmpeg=str(broken)))
+    converter = FfmpegConverter(OutputOptions(preset=12), MachineOptions(ffmpeg=str(broken)))
     assert "broken inside" in refusal(make_clip(tmp_path / "in.mp4"), tmp_path / "out.mkv", converter)
     assert not (tmp_path / "asked").exists()
 
 
 def test_every_candidate_is_tried_and_the_newest_svt_goes_first() -> None:
-    trials = try_encoders(EncodeOptions())
+    trials = try_encoders(OutputOptions())
     assert {trial.ffmpeg for trial in trials} >= {BUNDLED}
     assert {trial.encoder for trial in trials} == {"av1_nvenc", "av1_qsv", "av1_vaapi", "libsvtav1", "libaom-av1"}
     assert all(trial.works or trial.reason for trial in trials)
-    versions = [encoder.svt_version for encoder in choose(EncodeOptions()).encoders if encoder.name == "libsvtav1"]
+    versions = [encoder.svt_version for encoder in choose(OutputOptions()).encoders if encoder.name == "libsvtav1"]
     assert versions == sorted(versions, reverse=True)
 
 
 def test_old_svt_gets_its_own_preset_and_no_parameter_that_it_lacks(tmp_path: Path) -> None:
     source = make_clip(tmp_path / "in.mp4", seconds=0.3)
-    old = convert(source, tmp_path / "old.mkv", FfmpegConverter(EncodeOptions(preset=9, ffmpeg=str(debian()))))
-    new = convert(source, tmp_path / "new.mkv", FfmpegConverter(EncodeOptions(preset=9, ffmpeg=str(BUNDLED))))
+    old = convert(
+        source, tmp_path / "old.mkv", FfmpegConverter(OutputOptions(preset=9), MachineOptions(ffmpeg=str(debian())))
+    )
+    new = convert(
+        source, tmp_path / "new.mkv", FfmpegConverter(OutputOptions(preset=9), MachineOptions(ffmpeg=str(BUNDLED)))
+    )
     assert "variance-boost" in new.settings and "-preset 9" in new.settings
     if "SVT-AV1 1." in old.encoder:
         assert "variance-boost" not in old.settings and "-preset 11" in old.settings
@@ -78,14 +82,14 @@ def test_old_svt_gets_its_own_preset_and_no_parameter_that_it_lacks(tmp_path: Pa
 
 def test_setting_names_the_one_program_that_counts(tmp_path: Path) -> None:
     mine = program(tmp_path, "")
-    assert {trial.ffmpeg for trial in try_encoders(EncodeOptions(ffmpeg=str(mine)))} == {mine}
-    assert {trial.encoder for trial in try_encoders(EncodeOptions(encoder="libaom-av1"))} == {"libaom-av1"}
+    assert {trial.ffmpeg for trial in try_encoders(OutputOptions(), str(mine))} == {mine}
+    assert {trial.encoder for trial in try_encoders(OutputOptions(encoder="libaom-av1"))} == {"libaom-av1"}
 
 
 def test_encode_that_outgrows_memory_starts_again_with_fewer_threads(tmp_path: Path) -> None:
     hungry = "exec python3 -c 'import time; held = bytearray(700 << 20); time.sleep(60)'"
     greedy = program(tmp_path, f'*lavfi*|*lp=1*|*"-f null"*|*streamhash*) ;;\n*"-f matroska"*) {hungry} ;;')
-    converter = FfmpegConverter(EncodeOptions(preset=12, ffmpeg=str(greedy), max_encode_rss=600 << 20))
+    converter = FfmpegConverter(OutputOptions(preset=12), MachineOptions(ffmpeg=str(greedy), max_encode_rss=600 << 20))
     report = convert(make_clip(tmp_path / "in.mp4"), tmp_path / "out.mkv", converter)
     assert "lp=1" in report.settings
 
@@ -93,20 +97,20 @@ def test_encode_that_outgrows_memory_starts_again_with_fewer_threads(tmp_path: P
 def test_encode_that_outgrows_memory_with_one_thread_is_refused(tmp_path: Path) -> None:
     hungry = "exec python3 -c 'import time; held = bytearray(700 << 20); time.sleep(60)'"
     greedy = program(tmp_path, f'*lavfi*) ;;\n*"-f matroska"*) {hungry} ;;')
-    converter = FfmpegConverter(EncodeOptions(preset=12, ffmpeg=str(greedy), max_encode_rss=600 << 20))
+    converter = FfmpegConverter(OutputOptions(preset=12), MachineOptions(ffmpeg=str(greedy), max_encode_rss=600 << 20))
     assert "MAX_ENCODE_RSS" in refusal(make_clip(tmp_path / "in.mp4"), tmp_path / "out.mkv", converter)
 
 
 def test_result_of_a_run_that_ends_with_0_and_half_the_pictures_is_refused(tmp_path: Path) -> None:
     half = program(tmp_path, '*lavfi*) ;;\n*"-f matroska"*) exec "$real" "${@:1:$#-1}" -frames:v 12 "${@: -1}" ;;')
-    converter = FfmpegConverter(EncodeOptions(preset=12, ffmpeg=str(half)))
+    converter = FfmpegConverter(OutputOptions(preset=12), MachineOptions(ffmpeg=str(half)))
     assert "only 12 of 24 frames" in refusal(make_clip(tmp_path / "in.mkv"), tmp_path / "out.mkv", converter)
 
 
 def test_pixels_that_a_container_only_hides_are_asked_for(tmp_path: Path) -> None:
     """No writer here sets a clean aperture; ffmpeg cuts by it since 7.1 unless it is told not to."""
     seen = program(tmp_path, f"""*"-f matroska"*) printf '%s ' "$@" > {tmp_path}/seen ;;""")
-    converter = FfmpegConverter(EncodeOptions(preset=12, ffmpeg=str(seen)))
+    converter = FfmpegConverter(OutputOptions(preset=12), MachineOptions(ffmpeg=str(seen)))
     convert(make_clip(tmp_path / "in.mp4", seconds=0.3), tmp_path / "out.mkv", converter)
     assert "-apply_cropping codec" in (tmp_path / "seen").read_text("utf-8")
 
@@ -115,7 +119,7 @@ def test_every_run_that_opens_a_source_is_fenced_in(tmp_path: Path) -> None:
     """All command lines, of the encoder and of the checks, as the programs see them."""
     seen = program(tmp_path, f"""*) printf '%s\\0' "$@" >> {tmp_path}/seen; printf '\\n' >> {tmp_path}/seen ;;""")
     source = make_clip(tmp_path / "in.mp4")
-    convert(source, tmp_path / "out.mkv", FfmpegConverter(EncodeOptions(preset=12, ffmpeg=str(seen))))
+    convert(source, tmp_path / "out.mkv", FfmpegConverter(OutputOptions(preset=12), MachineOptions(ffmpeg=str(seen))))
     runs = [line.split("\0")[:-1] for line in (tmp_path / "seen").read_text("utf-8").splitlines()]
     opening = [run for run in runs if any(str(tmp_path) in part for part in run)]
     assert len(opening) >= 2

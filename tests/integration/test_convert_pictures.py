@@ -8,7 +8,7 @@ import pytest
 
 from tests.conversion import convert, refusal, stand_in
 from tests.media import facts_of, ffmpeg, make, picture, streams_of, times_of, tone
-from tools.media.converter import EncodeOptions, FfmpegConverter
+from tools.media.converter import FfmpegConverter, MachineOptions, OutputOptions
 
 X264 = ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p"]
 FFV1 = ["-c:v", "ffv1"]
@@ -47,7 +47,7 @@ def old_converter() -> FfmpegConverter:
     """By Debian's ffmpeg, whose encoder lacks half of what the bundled one does by itself."""
     if not OLD_FFMPEG.exists():
         pytest.skip("no ffmpeg of a distribution here")
-    return FfmpegConverter(EncodeOptions(preset=10, ffmpeg=str(OLD_FFMPEG)))
+    return FfmpegConverter(OutputOptions(preset=10), MachineOptions(ffmpeg=str(OLD_FFMPEG)))
 
 
 @pytest.mark.parametrize(
@@ -220,8 +220,8 @@ def test_gates_find_what_an_encoder_does_wrong(filter_: str, cause: str, tmp_pat
     wrong = f'-filter:v "{filter_}" -color_range {"pc" if "range" in filter_ else "tv"}'
     rule = f"""case "$*" in *"-f matroska"*) exec "$real" "${{@:1:$#-1}}" {wrong} "${{@: -1}}" ;; esac"""
     source = make([*picture(2), *tone(2), *X264, "-c:a", "aac"], tmp_path / "in.mkv")
-    options = EncodeOptions(preset=12, ffmpeg=str(stand_in(tmp_path, rule)))
-    assert cause in refusal(source, tmp_path / "out.mkv", FfmpegConverter(options))
+    machine = MachineOptions(ffmpeg=str(stand_in(tmp_path, rule)))
+    assert cause in refusal(source, tmp_path / "out.mkv", FfmpegConverter(OutputOptions(preset=12), machine))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 
 from tests.conversion import CONVERTER, convert, refusal, stand_in
 from tests.media import bitmap_subtitles, facts_of, make, picture, streams_of, tone
-from tools.media.converter import EncodeOptions, FfmpegConverter
+from tools.media.converter import FfmpegConverter, MachineOptions, OutputOptions
 
 X264 = ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p"]
 CODECS = [*X264, "-c:a", "aac"]
@@ -231,7 +231,7 @@ def test_census_finds_whatever_is_missing(change: str, cause: str, tmp_path: Pat
     rule = f"""case "$*" in *"-f matroska"*)
       "$real" "$@" || exit; out="${{@: -1}}"; mv "${{out#file:}}" {tmp_path}/whole.mkv
       exec "$real" -v error -nostdin -i {tmp_path}/whole.mkv {spoil} -f matroska "$out" ;; esac"""
-    converter = FfmpegConverter(EncodeOptions(preset=12, ffmpeg=str(stand_in(tmp_path, rule))))
+    converter = FfmpegConverter(OutputOptions(preset=12), MachineOptions(ffmpeg=str(stand_in(tmp_path, rule))))
     assert cause in refusal(source, tmp_path / "out.mkv", converter)
     assert convert(source, tmp_path / "out.mkv").frames == 24
 
@@ -242,7 +242,7 @@ def test_result_that_does_not_decode_is_refused(tmp_path: Path) -> None:
       "$real" "$@" || exit; out="${@: -1}"; out="${out#file:}"
       middle=$(($(stat -c %s "$out") / 2))
       printf 'never a picture' | dd of="$out" bs=1 seek=$middle conv=notrunc status=none; exit ;; esac"""
-    converter = FfmpegConverter(EncodeOptions(preset=12, ffmpeg=str(stand_in(tmp_path, rule))))
+    converter = FfmpegConverter(OutputOptions(preset=12), MachineOptions(ffmpeg=str(stand_in(tmp_path, rule))))
     assert "does not decode" in refusal(source, tmp_path / "out.mkv", converter)
 
 

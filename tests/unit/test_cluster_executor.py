@@ -18,13 +18,12 @@ from tools.cluster.handshake import Handshake, Versions
 from tools.core.errors import DiskFull
 from tools.core.folder import RemoteFile
 from tools.core.planning import VideoJob
+from tools.media.encoding import OutputOptions
 from tools.stages.video_job import JobResult, Outcome
 from tools.stages.workspace import Workspace, video_key
 
 VERSIONS = Versions(python="3.11", dask="1", distributed="1", code="c")
-TERMS = Handshake(
-    versions=VERSIONS, endpoint="e", encoder="auto", preset=6, crf=30, pix_fmt="yuv420p", min_decoded_percent=99
-)
+TERMS = Handshake(versions=VERSIONS, endpoint="e", output=OutputOptions())
 
 
 class ScriptedLine:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tools.core.errors import ProbeError
-from tools.media.encoding import EncodeOptions, Encoder, encoder_arguments, make_plan
+from tools.media.encoding import Encoder, OutputOptions, encoder_arguments, make_plan
 from tools.media.probe import Facts, Stream
 
 
@@ -54,5 +54,5 @@ def test_av1_in_a_clean_matroska_is_carried_over_and_anything_else_is_not() -> N
 )
 def test_encoder_is_given_its_share_of_the_cores(cores: int, modern: int, level: int) -> None:
     encoder = Encoder(name="libsvtav1", ffmpeg=Path("ffmpeg"), modern=bool(modern))
-    _, arguments = encoder_arguments(encoder, EncodeOptions(), source=None, threads=cores, stream=0)
+    _, arguments = encoder_arguments(encoder, OutputOptions(), source=None, threads=cores, stream=0)
     assert f"lp={level}" in arguments[arguments.index("-svtav1-params:v:0") + 1].split(":")

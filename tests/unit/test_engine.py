@@ -16,7 +16,7 @@ from tools.core.folder import group_folders
 from tools.core.queue_item import QueueItem, Status, cancel, new_item
 from tools.core.record import Published
 from tools.hub.client import Operation
-from tools.media.converter import Conversion, EncodeOptions, EncodeProgress, FfmpegConverter, Held, unheld
+from tools.media.converter import Conversion, EncodeProgress, FfmpegConverter, Held, OutputOptions, unheld
 from tools.processor.engine import Engine, EngineRules
 from tools.processor.executor import LocalExecutor
 from tools.processor.item_run import RunRules
@@ -34,7 +34,7 @@ class CopyingConverter(FfmpegConverter):
     """Takes the source as it is. ``troubles``: what to raise for a source's content, once for each entry."""
 
     def __init__(self) -> None:
-        super().__init__(EncodeOptions())
+        super().__init__(OutputOptions())
         self.troubles: dict[bytes, list[Exception]] = {}
         self.encoded: list[bytes] = []
         self.hold = threading.Event()

@@ -15,7 +15,7 @@ import tools.media.probe
 from tests.media import make, picture
 from tools.core.errors import MediaError, ProbeError
 from tools.media.census import census, check_source, frames
-from tools.media.encoding import EncodeOptions, Encoder, cover_command, encode_command, make_plan, settings_text
+from tools.media.encoding import Encoder, OutputOptions, cover_command, encode_command, make_plan, settings_text
 from tools.media.ffprobe_json import cleaned
 from tools.media.probe import FORMATS, MAX_STREAMS, Facts, check_streams, probe, streams_of
 
@@ -152,7 +152,7 @@ def test_answer_of_any_shape_ends_in_a_harmless_command_or_a_refusal(
     content: Any, container: str, packets: int, encoder: str, name: str
 ) -> None:
     made_by = Encoder(name=encoder, ffmpeg=Path("/usr/bin/ffmpeg"), svt_version=(4, 2))
-    options = EncodeOptions()
+    options = OutputOptions()
     try:
         facts = facts_of(content, container, packets)
         plan = make_plan(facts)

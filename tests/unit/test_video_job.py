@@ -11,7 +11,7 @@ from tools.core.errors import EncoderStalled
 from tools.core.folder import RemoteFile
 from tools.core.planning import VideoJob
 from tools.hub.client import Progress
-from tools.media.converter import Conversion, EncodeOptions, FfmpegConverter, Held
+from tools.media.converter import Conversion, FfmpegConverter, Held, OutputOptions
 from tools.stages.job_context import JobTools
 from tools.stages.video_job import Outcome, run_video_job
 from tools.stages.workspace import Workspace
@@ -49,7 +49,7 @@ class StallsOnce(FfmpegConverter):
     """Finds out what it was given; the first encode stalls."""
 
     def __init__(self) -> None:
-        super().__init__(EncodeOptions())
+        super().__init__(OutputOptions())
         self.given: list[bytes] = []
 
     def convert(self, source: Path, target: Path, *, held: Held, **others: object) -> Conversion:  # type: ignore[override]
@@ -96,7 +96,7 @@ class VerifiesSlowly(FfmpegConverter):
     """Its verification of a video ends when the next one is in the encoder; ``most`` counts each stage's company."""
 
     def __init__(self) -> None:
-        super().__init__(EncodeOptions())
+        super().__init__(OutputOptions())
         self.begun = {name: threading.Event() for name in "123"}
         self.inside: Counter[str] = Counter()
         self.most: Counter[str] = Counter()

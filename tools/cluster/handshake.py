@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tools.media.encoding import EncodeOptions
+from tools.media.encoding import OutputOptions
 
 _PACKAGES = ("dask", "distributed")
 
@@ -31,36 +31,23 @@ class Versions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handshake:
-    """What the processor asks of every worker: the same programs, and these settings, which decide the output."""
+    """What every worker must match: the same programs, and the processor's settings that decide the output."""
 
     versions: Versions
     endpoint: str
-    encoder: str
-    preset: int
-    crf: float
-    pix_fmt: str
-    min_decoded_percent: float
+    output: OutputOptions
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
     def of_json(cls, values: dict[str, Any]) -> "Handshake":
-        return cls(**{**values, "versions": Versions(**values["versions"])})
+        versions, output = Versions(**values["versions"]), OutputOptions(**values["output"])
+        return cls(**{**values, "versions": versions, "output": output})
 
-    def options(self, own: EncodeOptions) -> EncodeOptions:
-        """The settings that decide the output, with what is a machine's own affair (paths, limits) as it is there.
-
-        An ENCODER that the worker names stands where the processor leaves the choice (auto).
-        """
-        return replace(
-            own,
-            encoder=own.encoder if self.encoder == "auto" else self.encoder,
-            preset=self.preset,
-            crf=self.crf,
-            pix_fmt=self.pix_fmt,
-            min_decoded_percent=self.min_decoded_percent,
-        )
+    def output_at(self, worker: OutputOptions) -> OutputOptions:
+        """The processor's, except that a worker's own ENCODER stays if the processor leaves the choice (auto)."""
+        return replace(self.output, encoder=worker.encoder) if self.output.encoder == "auto" else self.output
 
 
 def _code_digest(root: Path) -> str:

@@ -14,8 +14,9 @@ from tools.core.errors import NoEncoder, TranscodeError
 from tools.media import ffmpeg
 from tools.media.census import check_source
 from tools.media.encoding import (
-    EncodeOptions,
     Encoder,
+    MachineOptions,
+    OutputOptions,
     Plan,
     cover_command,
     encode_command,
@@ -29,7 +30,16 @@ from tools.media.verify import Checking, verify
 from tools.runtime.child import ChildLimits, ChildOutgrew, run
 from tools.runtime.files import sha256_of, sync_file
 
-__all__ = ["Conversion", "Converter", "EncodeOptions", "EncodeProgress", "FfmpegConverter", "Held", "unheld"]
+__all__ = [
+    "Conversion",
+    "Converter",
+    "EncodeProgress",
+    "FfmpegConverter",
+    "Held",
+    "MachineOptions",
+    "OutputOptions",
+    "unheld",
+]
 Held = Callable[[str], AbstractContextManager[None]]
 """What a conversion enters for as long as its stage ``encode`` or ``verify`` lasts: a place among others."""
 _COVER_TIMEOUT = 60.0  # s
@@ -94,10 +104,11 @@ class Converter(Protocol):
 
 
 class FfmpegConverter:
-    """The converter over ffmpeg and ffprobe. The constructor touches nothing."""
+    """The converter over ffmpeg and ffprobe. The constructor touches nothing; ``machine`` None = the defaults."""
 
-    def __init__(self, options: EncodeOptions) -> None:
-        self.options = options
+    def __init__(self, output: OutputOptions, machine: MachineOptions | None = None) -> None:
+        self.output = output
+        self.machine = machine or MachineOptions()
         self._programs: MediaPrograms | None = None
         self._lock = threading.Lock()
 
@@ -127,7 +138,7 @@ class FfmpegConverter:
     ) -> Conversion:
         programs = self._chosen()
         plan = make_plan(probe(source, programs.ffprobe, stop, ffmpeg=programs.ffmpeg))
-        warnings = [*plan.warnings(), *check_source(plan, self.options.min_decoded_percent)]
+        warnings = [*plan.warnings(), *check_source(plan, self.output.min_decoded_percent)]
         part = part_of(target)
         with _removed_on_failure(part):
             with held("encode"):
@@ -136,8 +147,8 @@ class FfmpegConverter:
                 encoder=encoder,
                 ffprobe=programs.ffprobe,
                 stop=stop,
-                min_percent=self.options.min_decoded_percent,
-                stall_timeout=self.options.stall_timeout,
+                min_percent=self.output.min_decoded_percent,
+                stall_timeout=self.machine.stall_timeout,
                 max_rss=self._max_rss(),
             )
             with held("verify"):
@@ -145,17 +156,17 @@ class FfmpegConverter:
                 sync_file(part)
                 sha256 = sha256_of(part, stop)
             part.replace(target)
-        settings = settings_text(plan, encoder, self.options, used)
+        settings = settings_text(plan, encoder, self.output, used)
         label = encoder.label if plan.action == "transcode" else ""
         return _report(plan, made, label, settings, sha256, target.stat().st_size, [*warnings, *damage])
 
     def _max_rss(self) -> int:
-        return self.options.max_encode_rss or _machine_memory() * 3 // 4
+        return self.machine.max_encode_rss or _machine_memory() * 3 // 4
 
     def _chosen(self) -> MediaPrograms:
         with self._lock:
             if self._programs is None:
-                self._programs = ffmpeg.choose(self.options)
+                self._programs = ffmpeg.choose(self.output, self.machine.ffmpeg)
             return self._programs
 
     def _make(
@@ -200,12 +211,12 @@ class FfmpegConverter:
         limit = self._max_rss()
         with _covers(plan, encoder, source, part, stop) as covers:
             for attempt in (threads, *(fewer for fewer in _FEWER if threads is None or fewer < threads)):
-                command = encode_command(plan, encoder, self.options, source, part, covers, attempt)
+                command = encode_command(plan, encoder, self.output, source, part, covers, attempt)
                 try:
                     broken = transcode(
                         command,
                         duration=plan.facts.duration,
-                        stall_timeout=self.options.stall_timeout,
+                        stall_timeout=self.machine.stall_timeout,
                         max_rss=limit,
                         stop=stop,
                         on_progress=on_progress,

@@ -60,17 +60,26 @@ _BRANDS = ("major_brand", "minor_version", "compatible_brands")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EncodeOptions:
-    """Plain values of the settings. ``stall_timeout`` s; ``max_encode_rss`` bytes, 0 = three quarters of memory."""
+class OutputOptions:
+    """What decides the output: the same for all machines that work on one queue. Fields as in the settings' ``encode``.
 
-    encoder: str = "auto"
-    preset: int = 6
-    crf: float = 30.0
+    The cluster's handshake carries it whole, so each value must survive JSON unchanged.
+    """
+
+    encoder: str = "auto"  # one of ``tools.media.ffmpeg.PREFERENCE``, or auto: the best that passes its trial
+    preset: int = 6  # speed on SVT-AV1's scale, 13 = fastest
+    crf: float = 30.0  # quality, smaller = better and bigger
     pix_fmt: str = "yuv420p10le"
-    ffmpeg: str = "auto"
-    stall_timeout: float = 300.0
-    min_decoded_percent: float = 99.0
-    max_encode_rss: int = 0
+    min_decoded_percent: float = 99.0  # of a damaged video's frames that must decode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineOptions:
+    """What is a machine's own affair and leaves no trace in the output: where its programs are, how far they may go."""
+
+    ffmpeg: str = "auto"  # a path, or auto: the one that can do most
+    stall_timeout: float = 300.0  # s without progress after which an encode is given up
+    max_encode_rss: int = 0  # bytes of memory of one encode; 0 = three quarters of the machine's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,7 +278,7 @@ def _cover(stream: Stream) -> StreamPlan:
 
 def encoder_arguments(
     encoder: Encoder,
-    options: EncodeOptions,
+    options: OutputOptions,
     *,
     source: Stream | None,
     threads: int | None,
@@ -362,14 +371,14 @@ def _svt_preset(encoder: Encoder, preset: int) -> int:
     return min(_FASTEST, preset + _OLD_SVT_SHIFT) if old else preset
 
 
-def _card_format(options: EncodeOptions) -> str:
+def _card_format(options: OutputOptions) -> str:
     return "p010le" if "10" in options.pix_fmt else "nv12"
 
 
 def encode_command(
     plan: Plan,
     encoder: Encoder,
-    options: EncodeOptions,
+    options: OutputOptions,
     source: Path,
     target: Path,
     covers: Sequence[Path],
@@ -418,7 +427,7 @@ def _filters(plan: Plan, stream: Stream) -> list[str]:
 
 
 def _arguments(
-    plan: Plan, encoder: Encoder, options: EncodeOptions, covers: Sequence[Path], threads: int | None
+    plan: Plan, encoder: Encoder, options: OutputOptions, covers: Sequence[Path], threads: int | None
 ) -> tuple[list[str], list[str]]:
     before: list[str] = []
     after = ["-map_metadata", "0", "-map_chapters", "0", "-dn", "-max_muxing_queue_size", "4096", "-default_mode"]
@@ -498,7 +507,7 @@ def cover_command(encoder: Encoder, source: Path, stream: Stream, target: Path) 
     return [*head, *chosen, "-f", "image2", "-update", "1", f"file:{target}"]
 
 
-def settings_text(plan: Plan, encoder: Encoder, options: EncodeOptions, threads: int | None) -> str:
+def settings_text(plan: Plan, encoder: Encoder, options: OutputOptions, threads: int | None) -> str:
     """The encoder's own arguments, for the record; "" where nothing is encoded."""
     if plan.action != "transcode":
         return ""

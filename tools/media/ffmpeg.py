@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tools.core.errors import EncoderStalled, NoEncoder, PipelineError
-from tools.media.encoding import EncodeOptions, Encoder, encoder_arguments
+from tools.media.encoding import Encoder, OutputOptions, encoder_arguments
 from tools.runtime.child import ChildLimits, run
 
 PREFERENCE = ("av1_nvenc", "av1_qsv", "av1_vaapi", "libsvtav1", "libaom-av1")
@@ -74,19 +74,19 @@ def find_ffprobe(ffmpegs: Sequence[Path]) -> Path:
     return Path(found)
 
 
-def try_encoders(options: EncodeOptions) -> list[Trial]:
-    """Every encoder of every candidate, tried. Raises NoEncoder where there is no ffmpeg at all."""
+def try_encoders(options: OutputOptions, wanted_ffmpeg: str = "auto") -> list[Trial]:
+    """Every encoder of every candidate, tried. Raises NoEncoder if there is no ffmpeg at all."""
     trials = []
-    for ffmpeg in find_ffmpegs(options.ffmpeg):
+    for ffmpeg in find_ffmpegs(wanted_ffmpeg):
         version, crops = version_of(ffmpeg), _crops(ffmpeg)
         wanted = PREFERENCE if options.encoder == "auto" else (options.encoder,)
         trials += [_try(ffmpeg, version, crops, name, options) for name in wanted]
     return trials
 
 
-def choose(options: EncodeOptions) -> MediaPrograms:
+def choose(options: OutputOptions, wanted_ffmpeg: str = "auto") -> MediaPrograms:
     """The programs to use. Raises NoEncoder, which lists what was tried."""
-    trials = try_encoders(options)
+    trials = try_encoders(options, wanted_ffmpeg)
     working = [trial.usable for trial in trials if trial.usable is not None]
     if not working:
         tried = "; ".join(f"{trial.encoder} of {trial.ffmpeg}: {trial.reason}" for trial in trials)
@@ -116,7 +116,7 @@ def _crops(ffmpeg: Path) -> bool:
         return False
 
 
-def _try(ffmpeg: Path, version: str, crops: bool, name: str, options: EncodeOptions) -> Trial:
+def _try(ffmpeg: Path, version: str, crops: bool, name: str, options: OutputOptions) -> Trial:
     """A few frames with the options of a real run; for SVT-AV1 first with the parameters that older builds lack."""
     reason = ""
     for modern in (True, False) if name == "libsvtav1" else (True,):
@@ -129,7 +129,7 @@ def _try(ffmpeg: Path, version: str, crops: bool, name: str, options: EncodeOpti
     return Trial(ffmpeg, version, name, False, reason)
 
 
-def _trial_run(encoder: Encoder, options: EncodeOptions) -> tuple[bool, str]:
+def _trial_run(encoder: Encoder, options: OutputOptions) -> tuple[bool, str]:
     before, arguments = encoder_arguments(encoder, options, source=None, threads=None, stream=0)
     picture = ["-f", "lavfi", "-i", "testsrc2=size=640x360:rate=24:duration=0.5"]
     command: list[str | Path] = [
