@@ -11,7 +11,6 @@ from tools.entry import enter_venv
 enter_venv(__name__)
 
 import argparse
-import io
 import json
 import threading
 from pathlib import Path
@@ -20,13 +19,13 @@ from typing import Any
 from tqdm import tqdm
 
 import config
-from tools.core.errors import NoEncoder, PipelineError, Stopped
+from tools.core.errors import PipelineError, Stopped
 from tools.core.planning import output_names
 from tools.media.converter import Conversion, EncodeProgress, FfmpegConverter
 from tools.media.encoding import Plan
 from tools.report.status import human_size, human_time
 from tools.runtime.clock import stop_on_signals
-from tools.startup import encode_options, read_settings
+from tools.startup import encode_options, read_settings, run_program
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -37,23 +36,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--plan", action="store_true", help="show what would become of each stream, convert nothing")
     parser.add_argument("--json", action="store_true", help="print the report as JSON, one object a file")
     config.add_flags(parser, "encode")
-    parsed = parser.parse_args(argv)
-    try:
-        settings = read_settings(parsed)
-    except config.ConfigError as exc:
-        print(f"{parser.prog}: {exc}", file=sys.stderr)
-        return 2
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a file's name need not be UTF-8
+    return run_program(parser, argv, _run)
+
+
+def _run(parsed: argparse.Namespace) -> int:
+    settings = read_settings(parsed)
     stop = threading.Event()
     stop_on_signals(stop)
     converter = FfmpegConverter(*encode_options(settings))
-    try:
-        chosen = converter.prepare()
-    except NoEncoder as exc:
-        print(f"{parser.prog}: {exc}", file=sys.stderr)
-        return 1
+    chosen = converter.prepare()
     if not parsed.json:
         print(f"converts by {chosen}")
     refused = 0

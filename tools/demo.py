@@ -20,11 +20,10 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-import config
-from tools.core.errors import NoEncoder
+from tools.core.errors import PipelineError
 from tools.hub_server.store import HubStore, read_token
 from tools.media.ffmpeg import find_ffmpegs
-from tools.startup import read_settings
+from tools.startup import read_settings, run_program
 
 _PORT = 8020
 _SUBTITLES = "1\n00:00:00,500 --> 00:00:03,000\n你好, 世界\n\n2\n00:00:03,200 --> 00:00:05,500\nHello, world\n"
@@ -40,22 +39,21 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="demo.py", description="Make the demo's dataset.")
     parser.add_argument("--free-port", action="store_true", help="print a free port of this machine, and exit")
     parser.add_argument("--token", action="store_true", help=argparse.SUPPRESS)
-    parsed = parser.parse_args(argv)
+    return run_program(parser, argv, _run)
+
+
+def _run(parsed: argparse.Namespace) -> int:
     if parsed.free_port:
         print(_free_port())
         return 0
+    settings = read_settings(parsed)
+    if parsed.token:
+        print(read_token(settings.paths.hub_dir)[0])  # into a pipe of start_monitoring.sh, never on a terminal
+        return 0
     try:
-        settings = read_settings(parsed)
-        if parsed.token:
-            print(read_token(settings.paths.hub_dir)[0])  # into a pipe of start_monitoring.sh, never on a terminal
-            return 0
         _make(settings.paths.hub_dir, settings.hub.input_repo, str(find_ffmpegs(settings.encode.ffmpeg)[-1]))
-    except (config.ConfigError, NoEncoder) as exc:
-        print(f"{parser.prog}: {exc}", file=sys.stderr)
-        return 1
     except (OSError, subprocess.CalledProcessError) as exc:
-        print(f"{parser.prog}: the demo's clips can't be made: {exc}", file=sys.stderr)
-        return 1
+        raise PipelineError(f"can't make the demo's clips: {exc}") from exc
     return 0
 
 

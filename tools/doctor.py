@@ -26,7 +26,7 @@ from tools.hub.modelscope_client import ModelScopeHub
 from tools.media.ffmpeg import try_encoders
 from tools.report import checks
 from tools.report.checks import Finding
-from tools.startup import certificates, encode_options, need_cluster_packages, read_settings
+from tools.startup import certificates, encode_options, need_cluster_packages, read_settings, run_program
 
 _LIMIT = 20.0  # s for one question to the hub; the SDK repeats what fails
 _ANSWER = 8.0  # s for the hub to say anything at all
@@ -36,14 +36,12 @@ def main(argv: list[str] | None = None) -> int:
     """The program; returns the exit status: 0 all is well, 1 there is a problem, 2 bad usage or configuration."""
     parser = argparse.ArgumentParser(prog="doctor.py", description="Check everything that the programs need.")
     config.add_flags(parser, "hub", "encode", "cluster", "paths")
-    parsed = parser.parse_args(argv)
-    try:
-        settings = read_settings(parsed)
-    except config.ConfigError as exc:
-        print(f"{parser.prog}: {exc}", file=sys.stderr)
-        return 2
+    return run_program(parser, argv, _run)
+
+
+def _run(parsed: argparse.Namespace) -> int:
     problems = 0
-    for finding in _findings(settings):
+    for finding in _findings(read_settings(parsed)):
         problems += not finding.ok
         print(finding, flush=True)
     print(f"{problems} problems 发现 {problems} 个问题" if problems else "All is well. 一切正常。")

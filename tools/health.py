@@ -23,6 +23,7 @@ from typing import Any, NoReturn
 import config
 from tools.report import health
 from tools.report.health import HealthLimits, Holder, Level, Trouble
+from tools.startup import run_program
 
 _UNKNOWN = 3  # as Nagios has it for a check that was called wrongly
 
@@ -35,7 +36,10 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: list[str] | None = None) -> int:
     """The program; returns the exit status."""
-    parsed = _parser().parse_args(argv)
+    return run_program(_parser(), argv, _run)
+
+
+def _run(parsed: argparse.Namespace) -> int:
     limits = HealthLimits(
         monitor_age=parsed.monitor_age,
         processor_age=parsed.processor_age,

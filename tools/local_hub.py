@@ -18,9 +18,9 @@ import socket
 import threading
 from pathlib import Path
 
-import config
+from tools.core.errors import PipelineError
 from tools.runtime.clock import stop_on_signals
-from tools.startup import port, read_settings
+from tools.startup import port, read_settings, run_program
 
 _STOP_WITHIN = 5.0  # s for answers under way
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
@@ -32,19 +32,17 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--root", help="folder of the hub (default: HUB_DIR)")
     parser.add_argument("--port", type=port, default=8020, help="port, 0 = any free one (default 8020)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: this machine alone)")
-    parsed = parser.parse_args(argv)
-    if not 0 <= parsed.port <= 65535:
-        parser.error(f"argument --port: {parsed.port} is not from 0 to 65535")
-    try:
-        root = Path(parsed.root).expanduser().resolve() if parsed.root else read_settings(parsed).paths.hub_dir
-    except config.ConfigError as exc:
-        print(f"{parser.prog}: {exc}", file=sys.stderr)
-        return 2
+    return run_program(parser, argv, _run)
+
+
+def _run(parsed: argparse.Namespace) -> int:
+    root = Path(parsed.root).expanduser().resolve() if parsed.root else read_settings(parsed).paths.hub_dir
     try:
         return _serve(root, parsed.host, parsed.port)
+    except BrokenPipeError:
+        raise
     except OSError as exc:
-        print(f"{parser.prog}: can't serve {root} at {parsed.host}:{parsed.port}: {exc.strerror}", file=sys.stderr)
-        return 1
+        raise PipelineError(f"can't serve {root} at {parsed.host}:{parsed.port}: {exc.strerror}") from exc
 
 
 def _serve(root: Path, host: str, port: int) -> int:

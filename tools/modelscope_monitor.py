@@ -45,7 +45,7 @@ from tools.hub.client import Head, HubClient
 from tools.runtime import logs
 from tools.runtime.clock import STOP_WITHIN, Clock, SystemClock, stop_on_signals
 from tools.runtime.once import Once
-from tools.startup import connect, make_hub, read_settings
+from tools.startup import connect, make_hub, read_settings, run_program
 from tools.state.monitor_state import MonitorState, MonitorStateFile
 from tools.state.work_queue import QueueView, WorkQueue
 
@@ -355,23 +355,15 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="modelscope_monitor.py", description="Queue folders whose upload has finished."
     )
-    parser.add_argument("--once", action="store_true", help="one look at the hub, then exit")
+    parser.add_argument("--once", action="store_true", help="poll the hub once, then exit")
     parser.add_argument("--queue", action="store_true", help="show what waits in the queue, and exit")
     config.add_flags(parser, "hub", "monitor", "paths")
-    parsed = parser.parse_args(argv)
-    try:
-        settings = read_settings(parsed)
-    except config.ConfigError as exc:
-        print(f"{parser.prog}: {exc}", file=sys.stderr)
-        return 2
-    try:
-        return _show_queue(settings) if parsed.queue else _watch(settings, once=parsed.once)
-    except PipelineError as exc:
-        print(f"{parser.prog}: {exc}", file=sys.stderr)
-        return 1
-    except OSError as exc:
-        print(f"{parser.prog}: can't write to {settings.paths.log_dir}: {exc.strerror}", file=sys.stderr)
-        return 1
+    return run_program(parser, argv, _run)
+
+
+def _run(parsed: argparse.Namespace) -> int:
+    settings = read_settings(parsed)
+    return _show_queue(settings) if parsed.queue else _watch(settings, once=parsed.once)
 
 
 def _show_queue(settings: config.Settings) -> int:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import config
 from tools.core.errors import IllegalTransition, PipelineError, StateError
 from tools.core.queue_item import QueueItem, Status, cancel, retry
-from tools.startup import connect, need_cluster_packages, read_settings
+from tools.startup import connect, need_cluster_packages, read_settings, run_program
 from tools.state.progress import ProgressFile
 from tools.state.work_queue import WorkQueue
 
@@ -225,28 +225,20 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--retry", nargs="?", const="", metavar="FOLDER", help="failed items (or one) wait again")
     parser.add_argument("--cancel", metavar="FOLDER", help="take a pending or processing item out")
     config.add_flags(parser, "hub", "processor", "encode", "cluster", "paths")
-    parsed = parser.parse_args(argv)
-    try:
-        settings = read_settings(parsed)
-    except config.ConfigError as exc:
-        print(f"{parser.prog}: {exc}", file=sys.stderr)
-        return 2
-    try:
-        if parsed.status:
-            return _status(settings, as_json=parsed.json)
-        if parsed.retry is not None:
-            return _retry(settings, parsed.retry)
-        if parsed.cancel is not None:
-            return _cancel(settings, parsed.cancel)
-        if settings.cluster.scheduler:
-            need_cluster_packages()
-        return _work(settings, drain=parsed.drain)
-    except PipelineError as exc:
-        print(f"{parser.prog}: {exc}", file=sys.stderr)
-        return 1
-    except OSError as exc:
-        print(f"{parser.prog}: can't write to {settings.paths.log_dir}: {exc.strerror}", file=sys.stderr)
-        return 1
+    return run_program(parser, argv, _run)
+
+
+def _run(parsed: argparse.Namespace) -> int:
+    settings = read_settings(parsed)
+    if parsed.status:
+        return _status(settings, as_json=parsed.json)
+    if parsed.retry is not None:
+        return _retry(settings, parsed.retry)
+    if parsed.cancel is not None:
+        return _cancel(settings, parsed.cancel)
+    if settings.cluster.scheduler:
+        need_cluster_packages()
+    return _work(settings, drain=parsed.drain)
 
 
 def _work(settings: config.Settings, *, drain: bool) -> int:

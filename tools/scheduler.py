@@ -22,7 +22,7 @@ import threading
 
 import config
 from tools.core.errors import PipelineError
-from tools.startup import certificates, need_cluster_packages, port, read_settings
+from tools.startup import certificates, need_cluster_packages, port, read_settings, run_program
 
 log = logging.getLogger("animation.scheduler")
 
@@ -35,25 +35,20 @@ def main(argv: list[str] | None = None) -> int:
     config.add_other_name(parser, "--host", "CLUSTER_HOST", "address to listen at; the same as --cluster-host")
     parser.add_argument("--port", type=port, default=8786, help="port (default 8786)")
     config.add_flags(parser, "cluster", "paths")
-    parsed = parser.parse_args(argv)
-    try:
-        settings = read_settings(parsed)
-    except config.ConfigError as exc:
-        print(f"{parser.prog}: {exc}", file=sys.stderr)
-        return 2
+    return run_program(parser, argv, _run)
+
+
+def _run(parsed: argparse.Namespace) -> int:
+    settings = read_settings(parsed)
     host = settings.cluster.host or "127.0.0.1"
+    need_cluster_packages()
     try:
-        need_cluster_packages()
-        return asyncio.run(_run(settings, host, parsed.port))
-    except PipelineError as exc:
-        print(f"{parser.prog}: {exc}", file=sys.stderr)
+        return asyncio.run(_serve(settings, host, parsed.port))
     except (OSError, ValueError, RuntimeError) as exc:  # Dask tells by the second what the first was
-        why = exc.__cause__ or exc
-        print(f"{parser.prog}: can't listen on {host}:{parsed.port}: {why}", file=sys.stderr)
-    return 1
+        raise PipelineError(f"can't listen on {host}:{parsed.port}: {exc.__cause__ or exc}") from exc
 
 
-async def _run(settings: config.Settings, host: str, port: int) -> int:
+async def _serve(settings: config.Settings, host: str, port: int) -> int:
     from tools.cluster import dask_transport
     from tools.runtime import logs
     from tools.runtime.clock import STOP_WITHIN, stop_on_signals

@@ -1,13 +1,16 @@
-"""What every program does before its own work: read the settings, make the parts that they describe.
+"""What every program does around its own work: flags in, settings read, parts made, one line and a status at the end.
 
 A program must not wait for what it does not use, so what is costly to import is imported where it is needed.
 """
 
 import argparse
 import importlib.util
+import io
 import os
 import re
-from collections.abc import Mapping
+import signal
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +25,62 @@ if TYPE_CHECKING:
     from tools.media.converter import Converter
     from tools.media.encoding import MachineOptions, OutputOptions
     from tools.runtime.clock import Clock
+
+
+def run_program(
+    parser: argparse.ArgumentParser, argv: list[str] | None, work: Callable[[argparse.Namespace], int]
+) -> int:
+    """Parse ``argv`` (None = the command line), do ``work`` with it; returns the exit status that ``work`` returns.
+
+    The one place where what stops a program becomes what a person sees: one line on standard error, and status 2 for a
+    ConfigError, 1 for a PipelineError or an OSError. Ctrl-C, and a reader of the output that went away (``… | head``),
+    end it without a word, with the status that a shell gives them. Every program gets ``--version`` here.
+    """
+    parser.add_argument("--version", action=_ShowVersion, help="show the version, and exit")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files and folders need not fit the terminal
+    try:
+        try:
+            return work(parser.parse_args(argv))
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()  # here, where its failure can be handled, and not at the interpreter's end
+    except ConfigError as exc:
+        return _say(parser, str(exc), 2)
+    except PipelineError as exc:
+        return _say(parser, str(exc), 1)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed at the interpreter's end
+        return 128 + signal.SIGPIPE
+    except OSError as exc:
+        return _say(
+            parser, f"can't use {exc.filename}: {exc.strerror}" if exc.filename else exc.strerror or str(exc), 1
+        )
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+
+
+def _say(parser: argparse.ArgumentParser, text: str, status: int) -> int:
+    print(f"{parser.prog}: {text}", file=sys.stderr)
+    return status
+
+
+class _ShowVersion(argparse.Action):
+    """As argparse's own, but for one that is not read before somebody asks."""
+
+    def __init__(self, option_strings: list[str], dest: str, help: str | None = None) -> None:
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, default=argparse.SUPPRESS, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        print(parser.prog, version())
+        parser.exit()
+
+
+def version() -> str:
+    """The project's version, which stands in ``pyproject.toml`` alone. By a pattern: Python 3.10 has no tomllib."""
+    found = re.search(r'^version = "([^"]+)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
+    return found.group(1) if found else "unknown"
 
 
 def read_settings(parsed: argparse.Namespace, environ: Mapping[str, str] = os.environ) -> Settings:
@@ -44,7 +103,7 @@ def _read_dotenv(path: Path) -> dict[str, str | None]:
         return {}
     except (OSError, UnicodeDecodeError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8 text"
-        raise ConfigError(f"can't read {path}: {reason}; mend it, or delete it") from exc
+        raise ConfigError(f"can't read {path}: {reason}; fix it, or delete it") from exc
 
 
 def port(text: str) -> int:

@@ -33,6 +33,7 @@ from tools.startup import (
     need_cluster_packages,
     port,
     read_settings,
+    run_program,
 )
 
 if TYPE_CHECKING:
@@ -55,20 +56,18 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--port", type=port, default=0, help="port to listen at (default: any)")
     parser.add_argument("--keep-results", action="store_true", help="do not sweep what an earlier run left on disk")
     config.add_flags(parser, "cluster", "hub", "processor", "encode", "paths")
-    parsed = parser.parse_args(argv)
+    return run_program(parser, argv, _run)
+
+
+def _run(parsed: argparse.Namespace) -> int:
+    settings = read_settings(parsed)
+    if not settings.cluster.scheduler:
+        raise config.ConfigError("no scheduler: give --scheduler tcp://ADDRESS:8786, or CLUSTER")
+    need_cluster_packages()
     try:
-        settings = read_settings(parsed)
-        if not settings.cluster.scheduler:
-            raise config.ConfigError("no scheduler: give --scheduler tcp://ADDRESS:8786, or CLUSTER")
-    except config.ConfigError as exc:
-        print(f"{parser.prog}: {exc}", file=sys.stderr)
-        return 2
-    try:
-        need_cluster_packages()
         return _work(settings, parsed)
-    except (PipelineError, OSError, ValueError) as exc:
-        print(f"{parser.prog}: {exc}", file=sys.stderr)
-        return 1
+    except ValueError as exc:  # from Dask, which says so of what it can't use
+        raise PipelineError(str(exc)) from exc
 
 
 def _work(settings: config.Settings, parsed: argparse.Namespace) -> int:

@@ -1,0 +1,82 @@
+"""What every program does around its own work: what stops it is one line and a status, and its version is one."""
+
+import argparse
+import errno
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from config import ROOT, ConfigError
+from tools.core.errors import PipelineError
+from tools.startup import run_program, version
+
+PROGRAMS = [path for path in sorted((ROOT / "tools").glob("*.py")) if "main(argv" in path.read_text(encoding="utf-8")]
+
+
+@pytest.mark.parametrize(
+    ("exc", "status", "said"),
+    [
+        (ConfigError("CRF='x'"), 2, "p.py: CRF='x'\n"),
+        (PipelineError("no encoder"), 1, "p.py: no encoder\n"),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "/log/x"),
+            1,
+            "p.py: can't use /log/x: Permission denied\n",
+        ),
+        (OSError(errno.EIO, "Input/output error"), 1, "p.py: Input/output error\n"),
+        (OSError("of a library"), 1, "p.py: of a library\n"),
+        (KeyboardInterrupt(), 130, ""),
+    ],
+)
+def test_what_stops_a_program_is_one_line_and_a_status(
+    exc: BaseException, status: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def work(_: argparse.Namespace) -> int:
+        raise exc
+
+    assert run_program(argparse.ArgumentParser(prog="p.py"), [], work) == status
+    assert capsys.readouterr().err == said
+
+
+def test_status_of_the_work_is_that_of_the_program_and_flags_reach_it() -> None:
+    parser = argparse.ArgumentParser(prog="p.py")
+    parser.add_argument("--status", type=int)
+    assert run_program(parser, ["--status", "7"], lambda parsed: int(parsed.status)) == 7
+
+
+def test_the_unexpected_keeps_its_traceback() -> None:
+    def work(_: argparse.Namespace) -> int:
+        raise KeyError("a bug")
+
+    with pytest.raises(KeyError):
+        run_program(argparse.ArgumentParser(prog="p.py"), [], work)
+
+
+def test_version_is_that_of_the_project_file() -> None:
+    assert re.fullmatch(r"\d+\.\d+\.\d+", version())
+    assert f'\nversion = "{version()}"' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.stem)
+def test_every_program_tells_its_version(path: object) -> None:
+    done = subprocess.run([sys.executable, str(path), "--version"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split()[1:] == [version()]
+
+
+@pytest.mark.parametrize(("flag", "unbuffered"), [("--help", ""), ("--free-port", ""), ("--free-port", "1")])
+def test_reader_that_went_away_ends_a_program_without_a_word(flag: str, unbuffered: str) -> None:
+    command = [sys.executable, str(ROOT / "tools" / "demo.py"), flag]
+    environ = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()  # long before the program prints
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+
+
+def test_there_are_programs() -> None:
+    assert len(PROGRAMS) >= 9
