@@ -1,4 +1,4 @@
-"""All settings: flags > environment > ``.env`` > the defaults below. Standard library only; imported by programs alone.
+"""All settings: flags > environment > ``.env`` > the defaults below. Standard library only; only programs import it.
 
 Each field carries its type, default, unit, environment name, accepted range and one line of help side by side; the
 parsers, ``--help`` and the table in the README are made of them. Nothing here reads a file or ``os.environ``:
@@ -22,15 +22,14 @@ class ConfigError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """What is known of one setting apart from its value. ``parse`` raises ValueError with what would be accepted."""
+    """What is known of one setting apart from its value."""
 
     env: str
     help: str
-    parse: Callable[[str], Any]
-    shown: str
-    flag: str | None
-    secret: bool
-    later: bool
+    parse: Callable[[str], Any]  # raises ValueError, whose text says what would be accepted
+    shown: str  # the default, in the README's table and in --help
+    flag: str | None  # None: no flag takes it
+    secret: bool  # its value is in no message
 
 
 def _setting(
@@ -42,9 +41,8 @@ def _setting(
     shown: str | None = None,
     flag: str | None = "",
     secret: bool = False,
-    later: bool = False,
 ) -> Any:
-    """A dataclass field. ``flag`` "" = made from ``env``, None = has none; ``later`` = designed, not built yet."""
+    """A dataclass field. ``flag`` "" = made from ``env``, None = has none."""
     spec = Spec(
         env=env,
         help=help,
@@ -52,7 +50,6 @@ def _setting(
         shown=str(default) if shown is None else shown,
         flag="--" + env.lower().replace("_", "-") if flag == "" else flag,
         secret=secret,
-        later=later,
     )
     return field(default=default, repr=not secret, metadata={"spec": spec})
 
@@ -128,7 +125,7 @@ def _scheduler(text: str) -> str:
         not re.fullmatch(r"(tcp|tls)://([\w.-]+|\[[0-9a-fA-F:]+\]):\d{1,5}", text)
         or int(text.rpartition(":")[2]) > 65535
     ):
-        raise ValueError("an address such as tcp://10.0.0.5:8786, or tls://… where certificates are in use")
+        raise ValueError("an address such as tcp://10.0.0.5:8786, or tls://… if certificates are in use")
     return text
 
 
@@ -153,7 +150,7 @@ class HubSettings:
     token: str | None = _setting(
         "MODELSCOPE_API_TOKEN",
         None,
-        "access token; a saved `modelscope login` serves too",
+        "access token; a saved `modelscope login` works too",
         _token,
         shown="",
         flag=None,
@@ -166,15 +163,12 @@ class HubSettings:
         "dataset that receives the MKVs; created private if missing",
         _repo,
     )
-    frames_repo: str = _setting(
-        "FRAMES_REPO", "", "dataset that receives scene frames as WebP archives; empty = off", _repo, later=True
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class MonitorSettings:
     interval: float = _setting(
-        "MONITOR_INTERVAL", 300, "seconds between two looks at the hub", _number(0.1, 86400, "s"), flag="--interval"
+        "MONITOR_INTERVAL", 300, "seconds between polls of the hub", _number(0.1, 86400, "s"), flag="--interval"
     )
     min_folder_stable_time: float = _setting(
         "MIN_FOLDER_STABLE_TIME",
@@ -197,24 +191,22 @@ class MonitorSettings:
 @dataclass(frozen=True, kw_only=True)
 class ProcessorSettings:
     check_interval: float = _setting(
-        "CHECK_INTERVAL", 60, "seconds between two looks at the queue", _number(0.1, 86400, "s"), flag="--interval"
+        "CHECK_INTERVAL", 60, "seconds between checks of the queue", _number(0.1, 86400, "s"), flag="--interval"
     )
-    max_concurrent: int = _setting(
-        "MAX_CONCURRENT", 1, "encodes at the same time", _integer(1, 256), flag="--concurrent"
-    )
-    batch_size: int = _setting("BATCH_SIZE", 30, "videos a commit", _integer(1, 900))
-    max_attempts: int = _setting("MAX_ATTEMPTS", 3, "tries for errors that may pass", _integer(1, 100))
+    max_concurrent: int = _setting("MAX_CONCURRENT", 1, "concurrent encodes", _integer(1, 256), flag="--concurrent")
+    batch_size: int = _setting("BATCH_SIZE", 30, "videos per commit", _integer(1, 900))
+    max_attempts: int = _setting("MAX_ATTEMPTS", 3, "attempts for transient errors", _integer(1, 100))
     aging_hours: float = _setting(
-        "AGING_HOURS", 24, "hours of waiting that lift an item by one priority class; 0 = off", _number(0, 8760, "h")
+        "AGING_HOURS", 24, "hours of waiting after which an item moves up one priority; 0 = off", _number(0, 8760, "h")
     )
     stall_timeout: float = _setting(
         "STALL_TIMEOUT",
         300,
-        "seconds without progress after which a download, encode or upload is tried again",
+        "seconds without progress after which a download, encode or upload is retried",
         _number(1, 86400, "s"),
     )
     min_free_space_gb: float = _setting(
-        "MIN_FREE_SPACE_GB", 10, "GB of disk that always stay free", _number(0, 1e6, "GB")
+        "MIN_FREE_SPACE_GB", 10, "GB of disk space that always stay free", _number(0, 1e6, "GB")
     )
 
 
@@ -229,15 +221,7 @@ class EncodeSettings:
     preset: int = _setting("PRESET", 6, "speed of SVT-AV1, 13 = fastest", _integer(0, 13))
     crf: float = _setting("CRF", 30, "quality, smaller = better and bigger", _number(1, 63))
     pix_fmt: str = _setting("PIX_FMT", "yuv420p10le", "pixel format of the output", _choice("yuv420p10le", "yuv420p"))
-    ffmpeg: str = _setting("FFMPEG", "auto", "ffmpeg program; auto = the one that can do most", _text)
-    target_vmaf: float | None = _setting(
-        "TARGET_VMAF",
-        None,
-        "quality for which the CRF of each video is searched; empty = off",
-        _number(1, 100),
-        shown="",
-        later=True,
-    )
+    ffmpeg: str = _setting("FFMPEG", "auto", "ffmpeg program; auto = the most capable one found", _text)
     min_decoded_percent: float = _setting(
         "MIN_DECODED_PERCENT",
         99,
@@ -247,7 +231,7 @@ class EncodeSettings:
     max_encode_rss_gb: float = _setting(
         "MAX_ENCODE_RSS",
         0,
-        "GB of memory above which an encode starts again with fewer threads; 0 = three quarters of the machine's",
+        "GB of memory above which an encode is restarted with fewer threads; 0 = three quarters of the machine's",
         _number(0, 1e5, "GB"),
     )
 
@@ -263,7 +247,8 @@ class ClusterSettings:
     host: str = _setting(
         "CLUSTER_HOST",
         "",
-        "where this machine's scheduler or worker listens; empty = 127.0.0.1, a worker where it reaches the scheduler",
+        "address at which a scheduler or worker on this machine listens; empty = 127.0.0.1 (scheduler), "
+        "the address from which the scheduler is reached (worker)",
         _host,
     )
     tls_ca: Path | None = _setting(
@@ -273,7 +258,7 @@ class ClusterSettings:
         "CLUSTER_TLS_CERT", None, "PEM file of this machine's certificate for the cluster", _path, shown=""
     )
     tls_key: Path | None = _setting(
-        "CLUSTER_TLS_KEY", None, "PEM file of its key; empty = it is in the certificate's file", _path, shown=""
+        "CLUSTER_TLS_KEY", None, "PEM file of its key; empty = in the certificate's file", _path, shown=""
     )
 
 
@@ -281,21 +266,14 @@ class ClusterSettings:
 class PathSettings:
     log_dir: Path = _setting("LOG_DIR", ROOT / "log", "log, queue and state files", _path, shown="log")
     work_dir: Path = _setting(
-        "WORK_DIR", Path("/tmp/animation_work"), "videos under way", _path, shown="/tmp/animation_work"
+        "WORK_DIR", Path("/tmp/animation_work"), "videos in progress", _path, shown="/tmp/animation_work"
     )
     hub_dir: Path = _setting("HUB_DIR", ROOT / "log/hub", "files of the embedded hub", _path, shown="log/hub")
 
 
 @dataclass(frozen=True, kw_only=True)
-class NotifySettings:
-    notify_urls: str = _setting(
-        "NOTIFY_URLS", "", "where failures and finished folders are announced; empty = off", _text, later=True
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Every setting of a run. ``given``: the environment names that somebody set, by whatever way."""
+    """Every setting of a run."""
 
     hub: HubSettings = field(default_factory=HubSettings)
     monitor: MonitorSettings = field(default_factory=MonitorSettings)
@@ -303,8 +281,7 @@ class Settings:
     encode: EncodeSettings = field(default_factory=EncodeSettings)
     cluster: ClusterSettings = field(default_factory=ClusterSettings)
     paths: PathSettings = field(default_factory=PathSettings)
-    notify: NotifySettings = field(default_factory=NotifySettings)
-    given: frozenset[str] = frozenset()
+    given: frozenset[str] = frozenset()  # environment names of those that a flag, the environment or .env set
 
     @classmethod
     def load(
@@ -345,7 +322,6 @@ _GROUPS: dict[str, type] = {
     "encode": EncodeSettings,
     "cluster": ClusterSettings,
     "paths": PathSettings,
-    "notify": NotifySettings,
 }
 
 
@@ -367,8 +343,6 @@ def _lookup(name: str, *sources: Mapping[str, str | None]) -> tuple[str, str]:
 
 def _parsed(spec: Spec, text: str, source: str) -> Any:
     shown = f"{spec.env} (from {source})" if spec.secret else f"{spec.env}={text!r} (from {source})"
-    if spec.later:
-        raise ConfigError(f"{shown}: not part of this version; leave it empty")
     try:
         return spec.parse(text)
     except ValueError as exc:
@@ -389,7 +363,7 @@ def add_flags(parser: argparse.ArgumentParser, *groups: str) -> None:
     """Give a parser one flag for each setting of these groups; ``flag_values`` reads them back."""
     section = parser.add_argument_group("settings", "each is also an environment variable and a line in .env")
     for group, _, spec in _specs():
-        if group in groups and spec.flag and not spec.later:
+        if group in groups and spec.flag:
             default = f"default {spec.shown}" if spec.shown else "default: none"
             section.add_argument(
                 spec.flag,
@@ -411,6 +385,5 @@ def settings_table(heading: tuple[str, str, str] = ("name", "default", "meaning"
     """The Markdown table of the README."""
     rows = [heading, ("---", "---", "---")]
     for _, _, spec in _specs():
-        if not spec.later:
-            rows.append((f"`{spec.env}`", f"`{spec.shown}`" if spec.shown else "–", spec.help))
+        rows.append((f"`{spec.env}`", f"`{spec.shown}`" if spec.shown else "–", spec.help))
     return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"

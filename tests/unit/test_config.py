@@ -41,7 +41,6 @@ def test_empty_value_is_the_default_and_does_not_hide_a_weaker_source() -> None:
         ("MODELSCOPE_ENDPOINT", "https://me:secret@x", "without user or password"),
         ("VIDEO_EXTENSIONS", ",", "extensions"),
         ("COMPLETE_MARKER", "a/b", "file name"),
-        ("FRAMES_REPO", "a/b", "not part of this version"),
     ],
 )
 def test_wrong_value_is_one_line_with_name_value_and_range(name: str, value: str, accepted: str) -> None:
