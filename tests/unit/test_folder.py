@@ -2,7 +2,7 @@
 
 import pytest
 
-from tools.core.folder import RemoteFile, group_folders, is_safe_path
+from tools.core.folder import Folder, RemoteFile, group_folders, is_safe_path, is_video
 
 VIDEOS = frozenset({"mp4", "mkv", "avi", "ts"})
 
@@ -12,21 +12,102 @@ def remote(path: str, sha: str = "", size: int = 1) -> RemoteFile:
 
 
 @pytest.mark.parametrize(
-    "path",
-    [
-        *("/abs", "a/../b", "./a", "a//b", "a/\n", "a/\x7f", "", "a/\u2028b"),
-        *("a/" + "x" * 256, "名" * 100, "/".join(["x" * 250] * 12)),
-    ],
+    ("path", "folder", "name"),
+    [("A/1.mp4", "A", "1.mp4"), ("A/第 2 季/1.mp4", "A/第 2 季", "1.mp4"), ("1.mp4", "", "1.mp4")],
 )
-def test_unsafe_paths(path: str) -> None:
-    assert not is_safe_path(path)
+def test_file_belongs_to_the_directory_that_directly_holds_it(path: str, folder: str, name: str) -> None:
+    assert (remote(path).folder, remote(path).name) == (folder, name)
 
 
 @pytest.mark.parametrize(
-    "path", ["a/b.mp4", "-a/--b", "a:b/c|d", "100%d/名.mkv", "a/'\"`$(x)", "名" * 85, "/".join(["x" * 250] * 11)]
+    "path",
+    [
+        *("/abs", "a/../b", "./a", "a//b", "a/\n", "a/\x7f", "", "a/\u2028b", "a/.", "..", "a/", "a/\ud800"),
+        *("a/" + "x" * 256, "名" * 86, "😀" * 64, "/".join(["x" * 249] * 11 + ["x" * 250])),
+    ],
+)
+def test_unsafe_paths(path: str) -> None:
+    assert is_safe_path(path) is False
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *(
+            "a/b.mp4",
+            "-a/--b",
+            "a:b/c|d",
+            "100%d/名.mkv",
+            "a/'\"`$(x)",
+            "...",
+            "a/.hidden",
+            "第\u30001\u3000话/\u200bx",
+        ),
+        *("a/" + "x" * 255, "名" * 85, "😀" * 63, "/".join(["x" * 249] * 12)),
+    ],
 )
 def test_odd_but_harmless_paths(path: str) -> None:
-    assert is_safe_path(path)
+    """Also those that just fit: 255 bytes of UTF-8 in a part, 3000 bytes with a separator after each part."""
+    assert is_safe_path(path) is True
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        *(("1.mp4", True), ("1.MP4", True), ("a.b.Mkv", True)),
+        *((".mp4", False), ("mp4", False), ("1.txt", False), ("1.mp4.part", False), ("1.", False), ("", False)),
+    ],
+)
+def test_video_is_told_by_its_extension_in_any_case(name: str, expected: bool) -> None:
+    assert is_video(name, VIDEOS) is expected
+
+
+def test_folder_sums_up_its_direct_files_and_nothing_else() -> None:
+    listing = [
+        RemoteFile("A/2.mp4", 4, "", 20.0),
+        RemoteFile("A/1.MP4", 3, "", 30.0),
+        RemoteFile("A/notes.txt", 100, "", 10.0),
+        RemoteFile("A/S/3.ts", 1000, "", None),
+        RemoteFile("root.mp4", 10_000, "", 90.0),
+    ]
+    folders = group_folders(listing, VIDEOS)
+    assert set(folders) == {"A", "A/S"}
+    a, s = folders["A"], folders["A/S"]
+    assert (a.name, a.file_count, a.video_count, a.total_size, a.last_modified) == ("A", 3, 2, 107, 30.0)
+    assert (s.name, s.file_count, s.video_count, s.total_size, s.last_modified) == ("A/S", 1, 1, 1000, None)
+    assert not a.has_marker and not a.only_added
+
+
+@pytest.mark.parametrize(
+    ("files", "marker", "has_marker"),
+    [
+        (["A/1.mp4", "A/done", "A/2.mp4"], "done", True),
+        (["A/done", "A/1.mp4"], "done", True),
+        (["A/1.mp4", "A/done.txt", "A/done/1.mp4"], "done", False),
+        (["A/1.mp4", "B/done"], "done", False),
+        (["A/1.mp4", "A/done"], "", False),
+    ],
+)
+def test_marker_counts_only_under_its_whole_name_in_the_folder_itself(
+    files: list[str], marker: str, has_marker: bool
+) -> None:
+    assert group_folders(map(remote, files), VIDEOS, marker)["A"].has_marker is has_marker
+
+
+def test_unsafe_path_is_told_and_skipped_and_the_rest_is_kept() -> None:
+    told: list[str] = []
+    listing = [remote("A/../x.mp4"), remote("A/1.mp4"), remote("A/\n.mp4"), remote("A/2.mp4")]
+    folders = group_folders(listing, VIDEOS, on_unsafe=told.append)
+    assert told == ["A/../x.mp4", "A/\n.mp4"]
+    assert folders == group_folders([remote("A/1.mp4"), remote("A/2.mp4")], VIDEOS)
+
+
+def test_fingerprint_is_the_one_that_state_files_of_earlier_versions_hold() -> None:
+    """Another one would queue every folder of a repository again after an upgrade."""
+    listing = [remote("番剧/第1话.mp4", size=3), remote("番剧/2.mp4", size=4)]
+    assert group_folders(listing, VIDEOS)["番剧"].fingerprint == (
+        "606efce37d2a648fd5d7401d9b104cd51a4ae0273b9b0ceac61666a1b89d6859"
+    )
 
 
 def test_fingerprint_changes_when_a_file_comes_goes_or_grows_and_for_nothing_else() -> None:
@@ -65,3 +146,15 @@ def test_only_added_where_each_file_of_before_is_still_there(
     assert now.only_added == only_added, case
     assert now == group_folders(listing(later[::-1]), VIDEOS)["A"]
     assert not before["A"].only_added
+
+
+def test_folder_of_before_without_times_or_from_a_state_file_tells_nothing_of_what_was_added() -> None:
+    timeless = group_folders([RemoteFile("A/1.mp4", 3, ""), RemoteFile("A/2.mp4", 4, "")], VIDEOS)
+    listing = [
+        RemoteFile("A/1.mp4", 3, "", 10.0),
+        RemoteFile("A/2.mp4", 4, "", 20.0),
+        RemoteFile("A/3.mp4", 1, "", 30.0),
+    ]
+    assert not group_folders(listing, VIDEOS, before=timeless)["A"].only_added
+    assert group_folders(listing[:2], VIDEOS, before=timeless)["A"].only_added
+    assert not Folder("A", "f1", 1, 1, 1, 10.0, False).only_added

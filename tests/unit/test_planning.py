@@ -1,5 +1,6 @@
 """Output names, order, batches, and what is done already."""
 
+import hashlib
 import json
 
 import pytest
@@ -18,28 +19,82 @@ def remote(path: str, sha: str = "", size: int = 1) -> RemoteFile:
     return RemoteFile(path, size, sha or path)
 
 
+def digest(path: str) -> str:
+    """What tells an output apart by its source's path."""
+    return "~" + hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+
+
 @pytest.mark.parametrize(
     ("sources", "names"),
     [
         (["A/ep 01.mp4"], ["A/ep 01.mkv"]),
         (["A/x.mkv"], ["A/x.mkv"]),
         (["A/ep.mp4", "A/ep.avi"], ["A/ep.mp4.mkv", "A/ep.avi.mkv"]),
+        # Where only some disks see one name: by case, by composed characters, by both.
         (["A/ep.mp4", "A/EP.avi"], ["A/ep.mp4.mkv", "A/EP.avi.mkv"]),
-        (["A/ep.mp4", "A/ep.avi", "A/ep.mp4.mkv"], ["A/ep.mp4.mkv", "A/ep.avi.mkv", "A/ep.mp4.mkv.mkv"]),
+        (["A/STRASSE.mp4", "A/straße.avi"], ["A/STRASSE.mp4.mkv", "A/straße.avi.mkv"]),
+        (["A/\u00e9.mp4", "A/e\u0301.avi"], ["A/\u00e9.mp4.mkv", "A/e\u0301.avi.mkv"]),
+        (["A/\u00c9.mp4", "A/e\u0301.avi"], ["A/\u00c9.mp4.mkv", "A/e\u0301.avi.mkv"]),
+        (["A/\u00e9.mp4", "A/e.avi"], ["A/\u00e9.mkv", "A/e.mkv"]),
+        # The name with its extension is taken as well: a digest of the path tells them apart.
+        (
+            ["A/ep.mp4", "A/ep.avi", "A/ep.mp4.mkv"],
+            [f"A/ep.mp4{digest('A/ep.mp4')}.mkv", "A/ep.avi.mkv", "A/ep.mp4.mkv.mkv"],
+        ),
         (["A/.mp4"], ["A/.mp4.mkv"]),
     ],
 )
 def test_output_names(sources: list[str], names: list[str]) -> None:
     made = output_names(sources, {})
-    if len(sources) == 3:
-        assert len(set(made.values())) == 3
-    else:
-        assert [made[source] for source in sources] == names
+    assert [made[source] for source in sources] == names
 
 
-def test_published_source_keeps_its_name_when_another_comes_that_would_meet_it() -> None:
-    made = output_names(["A/ep.mp4", "A/ep.avi"], {"A/ep.mp4": "A/ep.mkv"})
-    assert made == {"A/ep.mp4": "A/ep.mkv", "A/ep.avi": "A/ep.avi.mkv"}
+@pytest.mark.parametrize(
+    ("character", "count", "kept"),
+    [
+        # 255 bytes of UTF-8 less four for ".mkv" are left for the rest, nine of them for a digest if needed.
+        *(("x", 251, 251), ("x", 252, 242)),
+        *(("名", 83, 83), ("名", 84, 80)),
+        *(("😀", 62, 62), ("😀", 63, 60)),
+        # A byte that is no UTF-8, as a local file's name may have, counts as one.
+        *(("\udcff", 251, 251), ("\udcff", 252, 242)),
+    ],
+)
+def test_name_that_is_too_long_is_cut_between_characters_and_told_apart_by_a_digest(
+    character: str, count: int, kept: int
+) -> None:
+    source = f"A/{character * count}.ts"
+    tail = "" if kept == count else digest(source)
+    assert output_names([source], {}) == {source: f"A/{character * kept}{tail}.mkv"}
+
+
+def test_names_that_are_cut_meet_neither_each_other_nor_those_that_keep_their_extension() -> None:
+    long = "x" * 251
+    cut = [f"A/{long}.ts", f"A/{long}.TS", f"A/{long}y.ts"]  # the first two meet, and have no room for an extension
+    short = f"A/{'x' * 242}.ts"
+    made = output_names([*cut, short], {})
+    assert made == {**{source: f"A/{'x' * 242}{digest(source)}.mkv" for source in cut}, short: f"A/{'x' * 242}.mkv"}
+
+
+@pytest.mark.parametrize(
+    ("case", "published", "names"),
+    [
+        ("the one keeps its name, the other gives way", {"A/ep.mp4": "A/ep.mkv"}, ["A/ep.mkv", "A/ep.avi.mkv"]),
+        ("in another case too", {"A/ep.mp4": "A/EP.mkv"}, ["A/EP.mkv", "A/ep.avi.mkv"]),
+        ("whatever its name is", {"A/ep.mp4": "A/film.mkv"}, ["A/film.mkv", "A/ep.mkv"]),
+        ("both names of the other are taken", {"A/ep.mp4": "A/ep.avi.mkv"}, ["A/ep.avi.mkv", "A/ep.mkv"]),
+        ("a source that is gone holds no name", {"A/gone.mp4": "A/ep.mp4.mkv"}, ["A/ep.mp4.mkv", "A/ep.avi.mkv"]),
+        ("two that were published as one", {"A/ep.mp4": "A/1.mkv", "A/ep.avi": "A/1.mkv"}, ["A/1.mkv", "A/1.mkv"]),
+    ],
+)
+def test_published_source_keeps_its_name(case: str, published: dict[str, str], names: list[str]) -> None:
+    assert list(output_names(["A/ep.mp4", "A/ep.avi"], published).values()) == names, case
+
+
+def test_source_whose_two_names_are_taken_by_published_ones_gets_a_digest() -> None:
+    published = {"A/1.mp4": "A/ep.mkv", "A/2.mp4": "A/ep.avi.mkv"}
+    made = output_names(["A/1.mp4", "A/2.mp4", "A/ep.avi"], published)
+    assert made == {**published, "A/ep.avi": f"A/ep.avi{digest('A/ep.avi')}.mkv"}
 
 
 names = st.text(st.characters(exclude_characters="/\0", exclude_categories=("Cs", "Cc")), min_size=1, max_size=90)
@@ -84,3 +139,59 @@ def test_changed_source_is_done_again() -> None:
     existing = {"A/1.mkv": RemoteFile("A/1.mkv", 5, "out")}
     plan = plan_folder([new], published, existing, [], extensions=VIDEOS, batch_size=30)
     assert [video.output_path for batch in plan.batches for video in batch] == ["A/1.mkv"]
+
+
+@pytest.mark.parametrize(
+    ("case", "source", "there", "is_done"),
+    [
+        ("same content, same output", ("sha", 7), ("out", 5), True),
+        ("hub tells no sha256 of the source: its size counts", ("", 7), ("out", 5), True),
+        ("no sha256, another size", ("", 8), ("out", 5), False),
+        ("another content of equal size", ("other", 7), ("out", 5), False),
+        ("hub tells no sha256 of the output: its size counts", ("sha", 7), ("", 5), True),
+        ("no sha256 of the output, another size", ("sha", 7), ("", 6), False),
+        ("an output of another content", ("sha", 7), ("other", 5), False),
+        ("an output of another size", ("sha", 7), ("out", 6), False),
+        ("no sha256 anywhere", ("", 7), ("", 5), True),
+        ("the output is gone", ("sha", 7), None, False),
+    ],
+)
+def test_done_is_what_is_published_of_this_content_and_still_there(
+    case: str, source: tuple[str, int], there: tuple[str, int] | None, is_done: bool
+) -> None:
+    published = Published.parse(json.dumps(record(RemoteFile("A/1.mp4", 7, "sha"), "1.mkv")).encode())
+    existing = {} if there is None else {"A/1.mkv": RemoteFile("A/1.mkv", there[1], there[0])}
+    file = RemoteFile("A/1.mp4", source[1], source[0])
+    plan = plan_folder([file], published, existing, [], extensions=VIDEOS, batch_size=30)
+    assert [done for done, _ in plan.done] == [file] * is_done, case
+    assert [video.source for batch in plan.batches for video in batch] == [file] * (not is_done), case
+
+
+@pytest.mark.parametrize(
+    ("case", "sha256", "refused", "is_kept"),
+    [
+        ("refused with this content", "sha", "sha", True),
+        ("changed since", "new", "sha", False),
+        ("the hub tells no sha256 any more", "", "sha", False),
+        ("it told none then", "sha", "", False),
+        ("it never tells one: tried again rather than refused for ever", "", "", False),
+    ],
+)
+def test_video_refused_before_is_kept_from_work_only_for_the_same_content(
+    case: str, sha256: str, refused: str, is_kept: bool
+) -> None:
+    before = [Quarantined("A/1.mp4", "broken", refused), Quarantined("A/gone.mp4", "broken", "sha")]
+    file = RemoteFile("A/1.mp4", 7, sha256)
+    plan = plan_folder([file], Published.parse(None), {}, before, extensions=VIDEOS, batch_size=30)
+    assert plan.quarantined == tuple(before[:1]) * is_kept, case
+    assert [video.source for batch in plan.batches for video in batch] == [file] * (not is_kept), case
+
+
+def test_batches_are_in_natural_order_of_videos_alone_and_carry_their_names() -> None:
+    paths = ["A/10.mp4", "A/notes.txt", "A/2.TS", "A/\n.mp4", "A/1.mp4", "A/2.avi", "A/mp4"]
+    plan = plan_folder([remote(path) for path in paths], Published.parse(None), {}, [], extensions=VIDEOS, batch_size=3)
+    assert [[(video.source.path, video.output_path) for video in batch] for batch in plan.batches] == [
+        [("A/1.mp4", "A/1.mkv"), ("A/2.avi", "A/2.avi.mkv"), ("A/2.TS", "A/2.TS.mkv")],
+        [("A/10.mp4", "A/10.mkv")],
+    ]
+    assert plan.done == () and plan.quarantined == ()
