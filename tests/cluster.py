@@ -9,27 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.fakes import MemoryHub
-from tools.media.converter import FfmpegConverter, OutputOptions
+from tests.fakes import FakeConverter, MemoryHub
+from tools.media.encoding import OutputOptions
 from tools.stages.job_context import JobTools
 from tools.stages.workspace import Workspace
 
 if TYPE_CHECKING:
     from tools.cluster.handshake import Handshake
     from tools.cluster.node import RunJob, WorkerNode
-
-
-class NoConverter(FfmpegConverter):
-    """Converts nothing, and says that it could."""
-
-    def __init__(self) -> None:
-        super().__init__(OutputOptions())
-
-    def prepare(self) -> str:
-        return "nothing"
-
-    def version(self) -> str:
-        return "0"
 
 
 def handshake(**changes: Any) -> "Handshake":
@@ -45,7 +32,7 @@ def node(
     """A node whose jobs are ``run``."""
     from tools.cluster.node import WorkerNode
 
-    parts = JobTools(hub or MemoryHub(), converter or NoConverter(), Workspace(folder, 0), slots)
+    parts = JobTools(hub or MemoryHub(), converter or FakeConverter(), Workspace(folder, 0), slots)
     parts.workspace.prepare()
     return WorkerNode(name, parts, "memory", lambda handshake: (parts.hub, parts.converter), run)
 

@@ -8,22 +8,20 @@ Everything else is real: hub, Dask, queue, journal, workspace. A source that hol
 
 import argparse
 import asyncio
-import hashlib
 import os
 import shutil
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from config import with_token
+from tests.fakes import FakeConverter
 from tools.core.errors import DiskFull, TranscodeError
 from tools.hub.client import HubClient
 from tools.hub.modelscope_client import ModelScopeHub
 from tools.hub.retrying import RetryingHub
-from tools.media.converter import Conversion, EncodeProgress, FfmpegConverter, Held, OutputOptions, unheld
 from tools.queue_processor import QueueProcessor
 from tools.runtime import logs
 from tools.runtime.child import ChildLimits, run
@@ -33,42 +31,20 @@ from tools.stages.workspace import Workspace
 from tools.startup import read_settings
 
 
-class SleepingConverter(FfmpegConverter):
-    """Takes ``seconds`` for a video and gives back its content with a mark; notes each one it begins in a file."""
+class Encoder:
+    """What the encoder does: ``seconds`` of sleep in a child process; notes each video that it begins in a file."""
 
-    def __init__(self, seconds: float = 0.0, fault: str = "", journal: Path | None = None) -> None:
-        super().__init__(OutputOptions())
+    def __init__(self, seconds: float, fault: str, journal: Path) -> None:
         self._seconds = seconds
         self._fault = fault
         self._journal = journal
 
-    def prepare(self) -> str:
-        return "sleeping"
-
-    def version(self) -> str:
-        return "0"
-
-    def convert(
-        self,
-        source: Path,
-        target: Path,
-        *,
-        on_progress: Callable[[EncodeProgress], None],
-        stop: threading.Event,
-        threads: int | None = None,
-        held: Held = unheld,
-    ) -> Conversion:
-        with held("encode"):
-            return self._convert(source, target, on_progress, stop)
-
-    def _convert(
-        self, source: Path, target: Path, on_progress: Callable[[EncodeProgress], None], stop: threading.Event
-    ) -> Conversion:
+    def __call__(self, stage: str, source: Path, stop: threading.Event) -> None:
+        if stage != "encode":
+            return
         content = source.read_bytes()
-        if self._journal is not None:
-            with self._journal.open("ab") as stream:
-                stream.write(content[:20] + b"\n")
-        on_progress(EncodeProgress(percent=50.0, fps=24.0, speed=1.0, eta_s=1.0))
+        with self._journal.open("ab") as stream:
+            stream.write(content[:20] + b"\n")
         if self._fault == "broken":
             raise TranscodeError("the encoder of this machine is broken")
         if self._fault == "full":
@@ -76,15 +52,11 @@ class SleepingConverter(FfmpegConverter):
         if b"poison" in content:
             time.sleep(0.5)
             os.kill(os.getpid(), signal.SIGKILL)
-        run([self._sleep(source), str(self._seconds)], limits=ChildLimits(), stop=stop)
-        result = b"av1:" + content
-        target.write_bytes(result)
-        sha256 = hashlib.sha256(result).hexdigest()
-        return Conversion("transcode", 1.0, 24, 320, 180, "sleep", "", [], None, sha256, len(result))
+        run([self._program(source), str(self._seconds)], limits=ChildLimits(), stop=stop)
 
     @staticmethod
-    def _sleep(source: Path) -> Path:
-        """The encoder: a program whose path tells whose child it is."""
+    def _program(source: Path) -> Path:
+        """A program whose path tells whose child it is."""
         program = source.with_name("sleep")
         if not program.exists():
             program.symlink_to(shutil.which("sleep") or "/bin/sleep")
@@ -96,7 +68,7 @@ class SleepingProcessor(QueueProcessor):
 
     def _job_tools(self) -> JobTools:
         tools = super()._job_tools()
-        tools.converter = SleepingConverter()
+        tools.converter = FakeConverter()
         return tools
 
 
@@ -123,7 +95,8 @@ def worker_main(argv: list[str]) -> int:
     top = settings.paths.work_dir
     space = Workspace(top / "work", 0)
     space.prepare()
-    converter = SleepingConverter(parsed.seconds, parsed.fault, settings.paths.log_dir / f"{parsed.name}.encoded")
+    encoder = Encoder(parsed.seconds, parsed.fault, settings.paths.log_dir / f"{parsed.name}.encoded")
+    converter = FakeConverter(during=encoder)
     hub = hub_of(settings.hub.endpoint, settings.hub.token, top / "hub", clock)
     parts = JobTools(hub, converter, space, parsed.slots)
     node = WorkerNode(parsed.name, parts, settings.hub.endpoint, lambda handshake: (hub, converter))

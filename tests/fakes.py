@@ -1,13 +1,16 @@
-"""Small working stand-ins for what tests can't have: time that passes on demand, a hub in memory."""
+"""Small working stand-ins for what tests can't have: time on demand, a hub in memory, a converter that copies."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tools.core.errors import HubNotFound, HubRejected
+from tools.core.errors import HubNotFound, HubRejected, Stopped
 from tools.core.folder import RemoteFile
 from tools.hub.client import AddBlob, Head, Operation, Progress
+from tools.media.converter import Conversion, EncodeProgress, Held, unheld
 
 
 class FakeClock:
@@ -131,3 +134,82 @@ class MemoryHub:
             if found == commit:
                 return tree
         raise HubNotFound(f"no revision {commit}", status=404)
+
+
+class FakeConverter:
+    """Copies: a result is ``mark`` and the source's content, after ``seconds``. ``encoded`` are the contents in order.
+
+    ``troubles``: what to raise for a content, once for each entry; ``refused``: always. While ``hold`` is not set every
+    encode waits. ``during`` is called in each stage, with its name, the source and the wish to stop, before anything
+    else happens there; ``durable`` results are on the disk before they have their name.
+    """
+
+    def __init__(
+        self,
+        *,
+        mark: bytes = b"av1:",
+        seconds: float = 0.0,
+        durable: bool = False,
+        during: Callable[[str, Path, threading.Event], None] | None = None,
+    ) -> None:
+        self.troubles: dict[bytes, list[Exception]] = {}
+        self.refused: dict[bytes, BaseException] = {}
+        self.encoded: list[bytes] = []
+        self.hold = threading.Event()
+        self.hold.set()
+        self._mark, self._seconds, self._durable = mark, seconds, durable
+        self._during = during or (lambda stage, source, stop: None)
+
+    def prepare(self) -> str:
+        return "a fake"
+
+    def version(self) -> str:
+        return "0"
+
+    def convert(
+        self,
+        source: Path,
+        target: Path,
+        *,
+        on_progress: Callable[[EncodeProgress], None],
+        stop: threading.Event,
+        threads: int | None = None,
+        held: Held = unheld,
+    ) -> Conversion:
+        with held("encode"):
+            content = source.read_bytes()
+            if stop.is_set():
+                raise Stopped("stopped")
+            self.encoded.append(content)
+            on_progress(EncodeProgress(percent=50.0, fps=24.0, speed=1.0, eta_s=1.0))
+            self._during("encode", source, stop)
+            self._wait_for_release(stop)
+            self._fail(content)
+            result = self._mark + content
+            self._write(target, result)
+        with held("verify"):
+            self._during("verify", source, stop)
+        sha256 = hashlib.sha256(result).hexdigest()
+        return Conversion("transcode", 1.0, 24, 320, 180, "fake", "", [], None, sha256, len(result))
+
+    def _wait_for_release(self, stop: threading.Event) -> None:
+        if self._seconds and stop.wait(self._seconds):
+            raise Stopped("stopped")
+        while not self.hold.wait(0.01):
+            if stop.is_set():
+                raise Stopped("stopped")
+
+    def _fail(self, content: bytes) -> None:
+        if content in self.refused:
+            raise self.refused[content]
+        if self.troubles.get(content):
+            raise self.troubles[content].pop(0)
+
+    def _write(self, target: Path, result: bytes) -> None:
+        part = target.with_name("part.mkv")
+        with part.open("wb") as stream:
+            stream.write(result)
+            if self._durable:
+                stream.flush()
+                os.fsync(stream.fileno())
+        part.replace(target)

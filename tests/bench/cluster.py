@@ -15,9 +15,10 @@ from typing import Any
 
 from tests import cluster
 from tests.bench.measure import in_process
-from tests.bench.plant import EXTENSIONS, SleepingConverter
+from tests.bench.plant import EXTENSIONS
 from tests.bench.table import Row, at_least, at_most
 from tests.bench.workforce import NumberHub, Workforce
+from tests.fakes import FakeConverter
 from tools.cluster.executor import ClusterExecutor
 from tools.core.folder import RemoteFile, group_folders
 from tools.core.planning import VideoJob
@@ -131,7 +132,7 @@ def _engine(log_dir: Path, hub: NumberHub, queue: WorkQueue) -> Engine:
         EngineRules(run=run, check_interval=60.0, stable_time=600.0, aging_hours=24),
         queue,
         lambda folder: Journal(log_dir, folder),
-        JobTools(hub, SleepingConverter(), Workspace(log_dir / "work", 0), 1),
+        JobTools(hub, FakeConverter(), Workspace(log_dir / "work", 0), 1),
         SystemClock(),
         lambda: hub,
     )

@@ -18,8 +18,9 @@ from pathlib import Path
 
 from tests.bench.clips import different_copies, short_clip
 from tests.bench.measure import ROOT, serving
-from tests.bench.plant import Plant, SleepingConverter, SlowHub
+from tests.bench.plant import Plant, SlowHub
 from tests.bench.table import Row, at_least, at_most
+from tests.fakes import FakeConverter
 from tests.hub_server import TOKEN
 from tools.core.folder import Folder
 from tools.core.queue_item import new_item
@@ -62,7 +63,7 @@ def _rows(data: str, walls: list[float], slowest: list[float], sequential: float
 
 def _simulated() -> float:
     with tempfile.TemporaryDirectory() as top:
-        plant = Plant(Path(top), hub=SlowHub(_STAGE), converter=SleepingConverter(_STAGE))
+        plant = Plant(Path(top), hub=SlowHub(_STAGE), converter=FakeConverter(seconds=_STAGE))
         plant.put({f"A/ep {number:02}.mp4": b"%d" % number for number in range(_CLIPS)})
         return plant.run()
 

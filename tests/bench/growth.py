@@ -8,8 +8,9 @@ from pathlib import Path
 from statistics import median
 
 from tests.bench.measure import in_process
-from tests.bench.plant import Plant, SleepingConverter
+from tests.bench.plant import Plant
 from tests.bench.table import Row, at_most
+from tests.fakes import FakeConverter
 from tools.core.folder import Folder
 from tools.core.queue_item import claim, new_item, settle
 from tools.state.journal import Journal
@@ -30,7 +31,7 @@ def long_folder(folders: int, videos: int) -> float:
 def long_queue(others: int, over: bool, encode: float) -> float:
     """s a video for 30 folders of 30 videos of ``encode`` s each, beside so many items that are over, or that wait."""
     with tempfile.TemporaryDirectory() as top:
-        plant = Plant(Path(top), converter=SleepingConverter(encode))
+        plant = Plant(Path(top), converter=FakeConverter(seconds=encode))
         folders = [Folder(f"other {n}", f"{n:064x}", 99, 99, 10**12, None, False) for n in range(others)]
         waiting = [new_item(folder, time.time()) for folder in folders]
         more = [settle(claim(item, 1.7e9), 1.7e9) for item in waiting] if over else waiting

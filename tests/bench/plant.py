@@ -1,17 +1,15 @@
 """A processor with a hub in memory and an encoder that only takes time, to measure what is between the stages."""
 
-import hashlib
-import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.fakes import FakeClock, MemoryHub
+from tests.fakes import FakeClock, FakeConverter, MemoryHub
 from tools.core.folder import RemoteFile, group_folders
 from tools.core.queue_item import QueueItem, Status, new_item
 from tools.hub.client import Progress
-from tools.media.converter import Conversion, EncodeProgress, FfmpegConverter, Held, OutputOptions, unheld
+from tools.media.converter import Converter
 from tools.processor.engine import Engine, EngineRules
 from tools.processor.executor import LocalExecutor
 from tools.processor.item_run import RunRules
@@ -41,47 +39,13 @@ class SlowHub(MemoryHub):
         super().store_blob(repo, source, sha256, size, progress)
 
 
-class SleepingConverter(FfmpegConverter):
-    """Takes the source as it is, after ``seconds``; ``spans`` are the monotonic times of each."""
-
-    def __init__(self, seconds: float = 0.0) -> None:
-        super().__init__(OutputOptions())
-        self.seconds = seconds
-        self.spans: list[tuple[float, float]] = []
-
-    def prepare(self) -> str:
-        return "sleeping"
-
-    def convert(
-        self,
-        source: Path,
-        target: Path,
-        *,
-        on_progress: Callable[[EncodeProgress], None],
-        stop: threading.Event,
-        threads: int | None = None,
-        held: Held = unheld,
-    ) -> Conversion:
-        with held("encode"):
-            return self._convert(source, target, stop)
-
-    def _convert(self, source: Path, target: Path, stop: threading.Event) -> Conversion:
-        began = time.monotonic()
-        time.sleep(self.seconds)
-        content = source.read_bytes()
-        target.write_bytes(content)
-        self.spans.append((began, time.monotonic()))
-        sha256 = hashlib.sha256(content).hexdigest()
-        return Conversion("transcode", 1.0, 24, 320, 180, "none", "", [], None, sha256, len(content))
-
-
 @dataclass(slots=True)
 class Plant:
     """A processor's parts over a temporary folder."""
 
     top: Path
     hub: SlowHub = field(default_factory=SlowHub)
-    converter: FfmpegConverter = field(default_factory=SleepingConverter)
+    converter: Converter = field(default_factory=FakeConverter)
     slots: int = 1
     threads: int | None = None
     folders: list[str] = field(default_factory=list)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.world import Points, World
+from tests.faults.world import Crash, Points, World
 from tools.core.errors import EncoderStalled, ProbeError
 from tools.core.queue_item import Status
 
@@ -107,10 +107,10 @@ def test_crash_while_recovering_from_a_crash_loses_nothing(top: Path) -> None:
 def test_video_that_takes_the_machine_down_is_quarantined_after_the_last_attempt(top: Path, power: bool) -> None:
     world = World(top)
     world.hub.put("me/in", dict(FILES))
-    world.converter.deadly = {b"broken"}
+    world.converter.refused[b"broken"] = Crash("poison")
     for attempt in range(world.max_attempts):
         assert not world.live(Points(), power=power), "died in the midst of it"
-        assert world.converter.encoded[b"broken"] == attempt + 1
+        assert world.converter.encoded.count(b"broken") == attempt + 1
     assert world.live(Points())
     (poison,) = world.items()["A"].quarantined
     assert poison.path == "A/10.mp4" and "died 3 times" in poison.cause

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from config import Settings
-from tests.fakes import FakeClock
+from tests.fakes import FakeClock, FakeConverter
 from tests.hub_server import Fault, RunningHub, running_hub
-from tests.unit.test_engine import EXTENSIONS, CopyingConverter
+from tests.unit.test_engine import EXTENSIONS
 from tools.core.folder import group_folders
 from tools.core.queue_item import QueueItem, Status, new_item
 from tools.hub.modelscope_client import ModelScopeHub
@@ -46,7 +46,7 @@ class Site:
     top: Path
     hub: RunningHub
     token: str
-    converter: CopyingConverter = field(default_factory=CopyingConverter)
+    converter: FakeConverter = field(default_factory=FakeConverter)
     batch_size: int = 30
     max_attempts: int = 2
     tries: int = 3

@@ -8,7 +8,6 @@ it tries afterwards has any effect, and a power cut may take what was not fsynce
 import contextlib
 import hashlib
 import os
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,13 +17,12 @@ from typing import Any, cast
 import pytest
 
 from config import Settings
-from tests.fakes import FakeClock, MemoryHub
-from tools.core.errors import HubUnavailable, Stopped
+from tests.fakes import FakeClock, FakeConverter, MemoryHub
+from tools.core.errors import HubUnavailable
 from tools.core.folder import RemoteFile
 from tools.core.planning import VideoJob
 from tools.core.queue_item import QueueItem
 from tools.hub.client import AddBlob, HubClient, Operation
-from tools.media.converter import Conversion, EncodeProgress, FfmpegConverter, Held, OutputOptions, unheld
 from tools.modelscope_monitor import ModelScopeMonitor
 from tools.processor.engine import Engine, EngineRules
 from tools.processor.executor import LocalExecutor, _LocalContext
@@ -169,55 +167,6 @@ def _put_back(path: Path, content: bytes) -> None:
         path.write_bytes(content)
 
 
-class CopyingConverter(FfmpegConverter):
-    """Takes the source as it is. ``refused``, ``troubles``: what to raise for a content, always or once an entry;
-    ``deadly`` ones take the whole program down."""
-
-    def __init__(self) -> None:
-        super().__init__(OutputOptions())
-        self.refused: dict[bytes, Exception] = {}
-        self.troubles: dict[bytes, list[Exception]] = {}
-        self.deadly: set[bytes] = set()
-        self.encoded: Counter[bytes] = Counter()
-
-    def prepare(self) -> str:
-        return "copying"
-
-    def convert(
-        self,
-        source: Path,
-        target: Path,
-        *,
-        on_progress: Callable[[EncodeProgress], None],
-        stop: threading.Event,
-        threads: int | None = None,
-        held: Held = unheld,
-    ) -> Conversion:
-        with held("encode"):
-            return self._convert(source, target, stop)
-
-    def _convert(self, source: Path, target: Path, stop: threading.Event) -> Conversion:
-        content = source.read_bytes()
-        if stop.is_set():
-            raise Stopped("stopped")
-        self.encoded[content] += 1
-        if content in self.deadly:
-            raise Crash("poison")
-        if content in self.refused:
-            raise self.refused[content]
-        if self.troubles.get(content):
-            raise self.troubles[content].pop(0)
-        result = b"av1:" + content
-        part = target.with_name("part.mkv")
-        with part.open("wb") as stream:
-            stream.write(result)
-            stream.flush()
-            os.fsync(stream.fileno())
-        part.replace(target)
-        sha256 = hashlib.sha256(result).hexdigest()
-        return Conversion("transcode", 1.0, 24, 320, 180, "copy", "", [], None, sha256, len(result))
-
-
 class PassingHub:
     """A hub whose calls pass a point before and after. ``lost``: verbs whose next answer gets lost on the way."""
 
@@ -282,7 +231,7 @@ class World:
     max_attempts: int = 3
     aging_hours: float = 24
     clock: FakeClock = field(default_factory=FakeClock)
-    converter: CopyingConverter = field(default_factory=CopyingConverter)
+    converter: FakeConverter = field(default_factory=lambda: FakeConverter(durable=True))
     lost_answers: list[str] = field(default_factory=list)
     converted: dict[str, int] = field(default_factory=dict)
     hub: CountingHub = field(init=False)
@@ -341,7 +290,7 @@ class World:
 
     def encodes(self, sha256: str) -> int:
         """How often the source of this content was encoded."""
-        return sum(n for content, n in self.converter.encoded.items() if hashlib.sha256(content).hexdigest() == sha256)
+        return sum(hashlib.sha256(content).hexdigest() == sha256 for content in self.converter.encoded)
 
     def encoded_again(self) -> list[str]:
         """Contents that were encoded once more after their conversion was noted."""

@@ -10,13 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes import FakeClock, MemoryHub
+from tests.fakes import FakeClock, FakeConverter, MemoryHub
 from tools.core.errors import EncoderStalled, HubForbidden, HubUnavailable, NoEncoder, ProbeError, Stopped
 from tools.core.folder import group_folders
 from tools.core.queue_item import QueueItem, Status, cancel, new_item
 from tools.core.record import Published
 from tools.hub.client import Operation
-from tools.media.converter import Conversion, EncodeProgress, FfmpegConverter, Held, OutputOptions, unheld
 from tools.processor.engine import Engine, EngineRules
 from tools.processor.executor import LocalExecutor
 from tools.processor.item_run import RunRules
@@ -30,53 +29,13 @@ from tools.state.work_queue import WorkQueue
 EXTENSIONS = frozenset({"mp4", "mkv"})
 
 
-class CopyingConverter(FfmpegConverter):
-    """Takes the source as it is. ``troubles``: what to raise for a source's content, once for each entry."""
-
-    def __init__(self) -> None:
-        super().__init__(OutputOptions())
-        self.troubles: dict[bytes, list[Exception]] = {}
-        self.encoded: list[bytes] = []
-        self.hold = threading.Event()
-        self.hold.set()
-
-    def prepare(self) -> str:
-        return "copying"
-
-    def convert(
-        self,
-        source: Path,
-        target: Path,
-        *,
-        on_progress: Callable[[EncodeProgress], None],
-        stop: threading.Event,
-        threads: int | None = None,
-        held: Held = unheld,
-    ) -> Conversion:
-        with held("encode"):
-            return self._convert(source, target, stop)
-
-    def _convert(self, source: Path, target: Path, stop: threading.Event) -> Conversion:
-        content = source.read_bytes()
-        self.encoded.append(content)
-        while not self.hold.wait(0.01):
-            if stop.is_set():
-                raise Stopped("stopped")
-        if self.troubles.get(content):
-            raise self.troubles[content].pop(0)
-        result = b"av1:" + content
-        target.write_bytes(result)
-        sha256 = hashlib.sha256(result).hexdigest()
-        return Conversion("transcode", 1.0, 24, 320, 180, "copy", "", [], None, sha256, len(result))
-
-
 @dataclass(slots=True)
 class Site:
     """A processor's parts over temporary folders."""
 
     top: Path
     hub: MemoryHub
-    converter: CopyingConverter
+    converter: FakeConverter
     clock: SystemClock = field(default_factory=SystemClock)
     batch_size: int = 30
     max_attempts: int = 3
@@ -158,7 +117,7 @@ class Site:
 def site(tmp_path: Path) -> Site:
     hub = MemoryHub(FakeClock())
     hub.create_repo("me/out")
-    return Site(tmp_path, hub, CopyingConverter())
+    return Site(tmp_path, hub, FakeConverter())
 
 
 def lines(caplog: pytest.LogCaptureFixture, marker: str) -> list[str]:

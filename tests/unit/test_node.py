@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests import cluster
-from tests.fakes import MemoryHub
+from tests.fakes import FakeConverter, MemoryHub
 from tools.cluster.handshake import Handshake
 from tools.cluster.node import WorkerNode
 from tools.core.errors import HubForbidden
@@ -183,7 +183,7 @@ def test_token_that_the_hub_refuses_is_read_anew_at_the_next_greeting(tmp_path: 
 
     def make_tools(handshake: Handshake) -> Any:
         outfits.append(handshake)
-        return hubs.pop(0), cluster.NoConverter()
+        return hubs.pop(0), FakeConverter()
 
     made._outfit = make_tools
     for _ in range(3):

@@ -6,18 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes import MemoryHub
+from tests.fakes import FakeConverter, MemoryHub
 from tools.core.errors import EncoderStalled
 from tools.core.folder import RemoteFile
 from tools.core.planning import VideoJob
 from tools.hub.client import Progress
-from tools.media.converter import Conversion, FfmpegConverter, Held, OutputOptions
 from tools.stages.job_context import JobTools
 from tools.stages.video_job import Outcome, run_video_job
 from tools.stages.workspace import Workspace
 from tools.state.progress import JobProgress
-
-NOTHING = Conversion("transcode", 1.0, 24, 320, 180, "none", "", [], None, "0" * 64, 3)
 
 
 class CountingHub(MemoryHub):
@@ -45,24 +42,7 @@ class Port:
             self.stages.append(progress.stage)
 
 
-class StallsOnce(FfmpegConverter):
-    """Finds out what it was given; the first encode stalls."""
-
-    def __init__(self) -> None:
-        super().__init__(OutputOptions())
-        self.given: list[bytes] = []
-
-    def convert(self, source: Path, target: Path, *, held: Held, **others: object) -> Conversion:  # type: ignore[override]
-        with held("encode"):
-            self.given.append(source.read_bytes())
-            if len(self.given) == 1:
-                raise EncoderStalled("no progress")
-        with held("verify"):
-            target.write_bytes(b"mkv")
-        return NOTHING
-
-
-def worker_of(tmp_path: Path, hub: MemoryHub, converter: FfmpegConverter) -> JobTools:
+def worker_of(tmp_path: Path, hub: MemoryHub, converter: FakeConverter) -> JobTools:
     worker = JobTools(hub, converter, Workspace(tmp_path, 0), 1)
     worker.workspace.prepare()
     return worker
@@ -77,7 +57,8 @@ def job_of(hub: MemoryHub, commit: str, path: str) -> VideoJob:
 def test_download_of_an_attempt_that_failed_serves_again_unless_its_bytes_changed(
     tmp_path: Path, damaged: bool
 ) -> None:
-    hub, converter = CountingHub(), StallsOnce()
+    hub, converter = CountingHub(), FakeConverter()
+    converter.troubles[b"video"] = [EncoderStalled("no progress")]
     job = job_of(hub, hub.put("me/in", {"A/1.mp4": b"video"}), "A/1.mp4")
     hub.create_repo("me/out")
     worker = worker_of(tmp_path, hub, converter)
@@ -86,54 +67,43 @@ def test_download_of_an_attempt_that_failed_serves_again_unless_its_bytes_change
         worker.workspace.source_file(job).write_bytes(b"vide0")
     port = Port()
     assert run_video_job(job, worker, port).outcome is Outcome.STORED
-    assert converter.given == [b"video", b"video"]
+    assert converter.encoded == [b"video", b"video"]
     assert hub.downloads["A/1.mp4"] == (2 if damaged else 1)
     assert port.noted == ["encoding", "converted", "stored"]
     assert port.stages == [*(["download"] if damaged else []), "encode", "verify", "upload"]
 
 
-class VerifiesSlowly(FfmpegConverter):
-    """Its verification of a video ends when the next one is in the encoder; ``most`` counts each stage's company."""
+class SlowVerification:
+    """The verification of a video ends when the next one is in the encoder; ``most`` counts each stage's company."""
 
     def __init__(self) -> None:
-        super().__init__(OutputOptions())
         self.begun = {name: threading.Event() for name in "123"}
         self.inside: Counter[str] = Counter()
         self.most: Counter[str] = Counter()
         self.overlapped: list[bool] = []
 
-    def convert(self, source: Path, target: Path, *, held: Held, **others: object) -> Conversion:  # type: ignore[override]
+    def __call__(self, stage: str, source: Path, stop: threading.Event) -> None:
         name = source.read_text()
-        with held("encode"):
-            self._enter("encode")
-            self.begun[name].set()
-            self._leave("encode")
-        with held("verify"):
-            self._enter("verify")
-            following = self.begun.get(str(int(name) + 1))
-            self.overlapped.append(following is None or following.wait(20))
-            self._leave("verify")
-        target.write_bytes(b"mkv")
-        return NOTHING
-
-    def _enter(self, stage: str) -> None:
         self.inside[stage] += 1
         self.most[stage] = max(self.most[stage], self.inside[stage])
-
-    def _leave(self, stage: str) -> None:
+        if stage == "encode":
+            self.begun[name].set()
+        else:
+            following = self.begun.get(str(int(name) + 1))
+            self.overlapped.append(following is None or following.wait(20))
         self.inside[stage] -= 1
 
 
 def test_next_video_encodes_while_the_one_before_is_verified_each_stage_in_its_places(tmp_path: Path) -> None:
-    hub, converter = MemoryHub(), VerifiesSlowly()
+    hub, slowly = MemoryHub(), SlowVerification()
     commit = hub.put("me/in", {f"A/{name}.mp4": name.encode() for name in "123"})
     hub.create_repo("me/out")
-    worker = worker_of(tmp_path, hub, converter)
+    worker = worker_of(tmp_path, hub, FakeConverter(during=slowly))
     jobs = [(job_of(hub, commit, f"A/{name}.mp4"), Port(int(name))) for name in "123"]
     threads = [threading.Thread(target=run_video_job, args=(job, worker, port)) for job, port in jobs]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(60)
-    assert converter.overlapped == [True, True, True]
-    assert converter.most == {"encode": 1, "verify": 1}
+    assert slowly.overlapped == [True, True, True]
+    assert slowly.most == {"encode": 1, "verify": 1}
