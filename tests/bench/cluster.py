@@ -160,18 +160,18 @@ def simulation(workers: int, folders: int, videos: int, seconds: float) -> list[
     each = found["cpu"] / count
     return [
         at_least(
-            "one processor: videos a second",
+            "one processor: videos per second",
             f"{data}, {seconds:g} s each",
             [count / found["wall"]],
             needed,
             "/s",
             f"{count / found['wall']:.0f}/s; slots busy {100 * found['busy']:.0f} % of {found['wall']:.0f} s",
         ),
-        Row("one processor: CPU a video", data, 1, f"{1000 * each:.1f} ms"),
+        Row("one processor: CPU per video", data, 1, f"{1000 * each:.1f} ms"),
         Row("one processor: peak memory, with the simulated hub and workers", data, 1, f"{whole.peak / 1e6:.0f} MB"),
         at_most("one processor: CPU by reports alone", f"{workers} workers", [100 * share], 25, "% of a core"),
         at_most(
-            f"one processor: CPU at {_REAL:g} s a video",
+            f"one processor: CPU at {_REAL:g} s per video",
             f"{workers} workers, {needed:g} videos/s: of the two rows above",
             [100 * (share + needed * each)],
             25,

@@ -43,7 +43,9 @@ def run() -> list[Row]:
         at_most(
             "from the last commit to the queue, beyond the stable time", data, [max(late)], limit, "s", _shown(late)
         ),
-        at_most("the same from the end of the second that is told", data, [max(later)], _REQUEST, "s", _shown(later)),
+        at_most(
+            "the same from the end of the second that the hub reports", data, [max(later)], _REQUEST, "s", _shown(later)
+        ),
         at_least("the same: never earlier than the stable time", data, [min(late)], 0, "s"),
     ]
 

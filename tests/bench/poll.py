@@ -58,12 +58,12 @@ def run() -> list[Row]:
     with _hub(3000, 0.0) as hub:
         used = in_process(looks, hub, 8)
     quiet, pages = used.value["cpu"][2:], -(-(FILES + FOLDERS) // 3000)
-    rows.append(at_most("look without news: CPU", data, [1000 * s for s in quiet], 50, "ms"))
-    rows.append(at_most("look without news: requests", data, used.value["requests"][2:], 2, "requests"))
+    rows.append(at_most("poll without a new commit: CPU", data, [1000 * s for s in quiet], 50, "ms"))
+    rows.append(at_most("poll without a new commit: requests", data, used.value["requests"][2:], 2, "requests"))
     asked = used.value["requests"][0]
     shown = f"{asked} requests for {pages} pages of 3000"
-    rows.append(at_most("look after a commit: requests beside its pages", data, [asked - pages], 2, "", shown))
-    rows.append(at_most("look after a commit: peak memory of the monitor", data, [used.peak / 1e6], 150, "MB"))
+    rows.append(at_most("poll after a commit: requests beyond its pages", data, [asked - pages], 2, "", shown))
+    rows.append(at_most("poll after a commit: peak memory of the monitor", data, [used.peak / 1e6], 150, "MB"))
     with _hub(3000, _DELAY) as hub:
         large = [in_process(looks, hub, 0) for _ in range(_REPEATS)]
     with _hub(200, _DELAY) as hub:
@@ -72,7 +72,7 @@ def run() -> list[Row]:
     for ours, size, times in ((large, 3000, 20), (small, 200, 8)):
         took = [used.value["wall"][0] for used in ours]
         shown = f"{sdk.wall / median(took):.1f} × ({sdk.wall:.0f} : {median(took):.1f} s)"
-        what = f"look after a commit, 100 ms a request, pages of {size}: faster than list_repo_files"
+        what = f"poll after a commit, 100 ms per request, pages of {size}: faster than list_repo_files"
         rows.append(at_least(what, data, [sdk.wall / one for one in took], times, "×", shown))
     peaks = [used.peak for used in large]
     shown = f"{sdk.peak / median(peaks):.1f} × ({sdk.peak / 1e6:.0f} : {median(peaks) / 1e6:.0f} MB)"

@@ -98,5 +98,5 @@ def _status(log_dir: Path, path: Path) -> list[Row]:
     bare = f"{ours / reading:.1f} × ({1000 * ours:.0f} : {1000 * reading:.0f} ms)"
     return [
         at_most(what, "10,000 items", [ours / parsing], 3, "×", shown),
-        Row("the same, where its bytes are read and nobody parses them", "10,000 items", 1, bare),
+        Row("--status : an empty program that reads the file's bytes without parsing", "10,000 items", 1, bare),
     ]

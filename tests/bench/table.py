@@ -1,4 +1,4 @@
-"""What a bench measured, as rows of a Markdown table beside what is to be reached."""
+"""What a bench measured, as rows of a Markdown table beside its target."""
 
 import os
 import platform
@@ -49,7 +49,7 @@ def machine() -> str:
 
 def table(rows: Sequence[Row]) -> str:
     """The rows as Markdown."""
-    lines = ["| what | input | repeats | measured | to reach | reached |", "| --- | --- | --- | --- | --- | --- |"]
+    lines = ["| what | input | repeats | measured | target | met |", "| --- | --- | --- | --- | --- | --- |"]
     for row in rows:
         reached = {None: "–", True: "yes", False: "**no**"}[row.reached]
         lines.append(f"| {row.what} | {row.data} | {row.repeats} | {row.measured} | {row.target or '–'} | {reached} |")
