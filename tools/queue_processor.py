@@ -37,6 +37,7 @@ if TYPE_CHECKING:  # --status must not wait for what it does not use
     from tools.runtime.clock import SystemClock
     from tools.stages.job_context import JobContext, JobTools
     from tools.stages.video_job import JobResult
+    from tools.state.journal import Event
 
 log = logging.getLogger("animation.processor")
 _TURN = 0.5  # s that a turn waits for news at most
@@ -103,7 +104,7 @@ class QueueProcessor:
 
         log_dir, scheduler = self.settings.paths.log_dir, self.settings.cluster.scheduler
 
-        def note(job: "VideoJob", event: str, facts: dict[str, Any]) -> None:
+        def note(job: "VideoJob", event: "Event", facts: dict[str, Any]) -> None:
             Journal(log_dir, job.folder).note(event, job.source, **facts)
 
         if not scheduler:

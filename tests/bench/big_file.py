@@ -14,6 +14,8 @@ from pathlib import Path
 from tests.bench.measure import in_process, serving
 from tests.bench.table import Row, at_least, at_most
 from tests.hub_server import TOKEN
+from tests.jobs import mkv, record_of
+from tools.core.artifact import Artifact, ArtifactKind, VideoOutput
 from tools.core.folder import RemoteFile
 from tools.core.planning import VideoJob
 from tools.hub.modelscope_client import ModelScopeHub
@@ -44,7 +46,7 @@ class _LocalContext:
 
 
 def _job(size: int, sha256: str) -> VideoJob:
-    return VideoJob("1", 1, "A", "me/in", "master", RemoteFile("A/big.mp4", size, sha256), "me/out", "A/big.mkv")
+    return VideoJob("1", 1, "A", "me/in", "master", RemoteFile("A/big.mp4", size, sha256), mkv("A/big.mkv"))
 
 
 def _worker(endpoint: str, top: Path) -> JobTools:
@@ -61,7 +63,9 @@ def ours_down(endpoint: str, top: str, size: int, sha256: str) -> None:
 
 def ours_up(endpoint: str, top: str, size: int, sha256: str) -> None:
     """The store stage of a video job; its result is there already."""
-    store(_job(size, sha256), _worker(endpoint, Path(top)), _LocalContext(), {"size": size, "sha256": sha256})
+    job = _job(size, sha256)
+    output = VideoOutput(record_of(job.source), (Artifact(ArtifactKind.VIDEO, "me/out", "A/big.mkv", sha256, size),))
+    store(job, _worker(endpoint, Path(top)), _LocalContext(), output)
 
 
 def curl(*arguments: str) -> None:
@@ -75,7 +79,7 @@ def curl_down(endpoint: str, top: str, size: int, sha256: str) -> None:
 
 
 def curl_up(endpoint: str, top: str, size: int, sha256: str) -> None:
-    result = _worker(endpoint, Path(top)).workspace.result_file("A", _job(size, sha256).source)
+    result = _worker(endpoint, Path(top)).workspace.artifact_file("A", _job(size, sha256).source, ArtifactKind.VIDEO)
     curl("/dev/null", "-T", str(result), f"{endpoint}/api/v1/repos/datasets/me/out/blobs/{sha256}/{size}")
 
 
@@ -128,7 +132,7 @@ def _hub(file: tuple[Path, int, str], way: str, rate: float) -> Iterator[tuple[s
         source = top / "hub" / "datasets" / "me" / "in" / "A" / "big.mp4"
         source.parent.mkdir(parents=True)
         (top / "hub" / "datasets" / "me" / "out").mkdir()
-        result = Workspace(top / "work", 0).result_file("A", _job(size, sha256).source)
+        result = Workspace(top / "work", 0).artifact_file("A", _job(size, sha256).source, ArtifactKind.VIDEO)
         result.parent.mkdir(parents=True)
         (source if way == "download" else result).hardlink_to(path)
         with serving(

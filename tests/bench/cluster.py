@@ -19,6 +19,7 @@ from tests.bench.plant import EXTENSIONS
 from tests.bench.table import Row, at_least, at_most
 from tests.bench.workforce import NumberHub, Workforce
 from tests.fakes import FakeConverter
+from tests.jobs import mkv, output_of
 from tools.cluster.executor import ClusterExecutor
 from tools.core.folder import RemoteFile, group_folders
 from tools.core.planning import VideoJob
@@ -29,7 +30,7 @@ from tools.runtime.clock import SystemClock
 from tools.stages.job_context import JobContext, JobTools
 from tools.stages.video_job import JobResult, Outcome
 from tools.stages.workspace import Workspace
-from tools.state.journal import Journal
+from tools.state.journal import Event, Journal
 from tools.state.progress import ProgressFile
 from tools.state.work_queue import WorkQueue
 
@@ -40,7 +41,7 @@ _REAL = 60.0  # s that a video takes at the least on a real worker
 def job(number: int) -> VideoJob:
     folder = f"F{number // 50}"
     source = RemoteFile(f"{folder}/{number}.mp4", 1, "")
-    return VideoJob(f"id-{number}", 1, folder, "me/in", "c", source, "me/out", f"{folder}/{number}.mkv")
+    return VideoJob(f"id-{number}", 1, folder, "me/in", "c", source, mkv(f"{folder}/{number}.mkv"))
 
 
 def through_dask(workers: int, videos: int, seconds: float) -> float:
@@ -49,7 +50,7 @@ def through_dask(workers: int, videos: int, seconds: float) -> float:
     def work(one: VideoJob, tools: JobTools, port: JobContext) -> JobResult:
         with tools.encode.held(port):
             time.sleep(seconds)
-        return JobResult(one, Outcome.STORED, {"size": 1})
+        return JobResult(one, Outcome.STORED, output_of(one))
 
     done: list[str] = []
     news = threading.Event()
@@ -94,7 +95,7 @@ def simulated(workers: int, folders: int, videos: int, seconds: float, until: fl
                 view.put(new_item(folder, time.time()))
         engine = _engine(log_dir, hub, queue)
 
-        def note(one: VideoJob, event: str, facts: dict[str, Any]) -> None:
+        def note(one: VideoJob, event: Event, facts: dict[str, Any]) -> None:
             Journal(log_dir, one.folder).note(event, one.source, **facts)
 
         executor = ClusterExecutor(

@@ -14,8 +14,10 @@ from typing import Any
 
 from tools.cluster import node
 from tools.cluster.executor import Connection, OnReport, OnWorkerLost
+from tools.core.artifact import Artifact, VideoOutput
 from tools.core.folder import RemoteFile
 from tools.core.planning import VideoJob
+from tools.core.record import Record
 from tools.hub.client import AddBlob, Head, Operation, Progress
 from tools.stages.video_job import JobResult, Outcome
 from tools.stages.workspace import video_key
@@ -162,7 +164,7 @@ class Workforce:
         worker.held[video_key(job.folder, job.source)] = True
         self._report(worker)
         if not result.done():
-            result.set_result(JobResult(job, Outcome.STORED, record_of(job)))
+            result.set_result(JobResult(job, Outcome.STORED, output_of(job)))
 
     def _move(self, worker: _Worker, attempt_id: str, stage: str) -> None:
         job, _, result = worker.jobs[attempt_id]
@@ -185,15 +187,17 @@ class Workforce:
         self._heard({**said, "number": next(worker.number), "jobs": jobs, "held": dict(worker.held), "leaving": False})
 
 
-def record_of(job: VideoJob) -> dict[str, Any]:
+def output_of(job: VideoJob) -> VideoOutput:
     """As long as real ones are."""
-    return {
-        "file_name": job.output_path.rpartition("/")[2],
+    (video,) = job.targets
+    sha256, size = digest(video.path), job.source.size // 3
+    record: Record = {
+        "file_name": video.path.rpartition("/")[2],
         "source_path": job.source.path,
         "source_sha256": job.source.sha256,
         "source_size": job.source.size,
-        "sha256": digest(job.output_path),
-        "size": job.source.size // 3,
+        "sha256": sha256,
+        "size": size,
         "duration_s": 1440.0,
         "frames": 34560,
         "width": 1920,
@@ -206,3 +210,4 @@ def record_of(job: VideoJob) -> dict[str, Any]:
         "quality": None,
         "attempt_time": "2026-01-01T00:00:00",
     }
+    return VideoOutput(record, (Artifact(video.kind, video.repo, video.path, sha256, size),))

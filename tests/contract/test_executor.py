@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.jobs import mkv, output_of
 from tools.core.errors import Stopped
 from tools.core.folder import RemoteFile
 from tools.core.planning import VideoJob
@@ -17,6 +18,7 @@ from tools.processor.executor import Deliver, Executor, LocalExecutor, Note
 from tools.stages.job_context import JobContext, Slots
 from tools.stages.video_job import JobResult, Outcome
 from tools.stages.workspace import Workspace
+from tools.state.journal import Event
 from tools.state.progress import JobProgress
 
 
@@ -38,7 +40,7 @@ class Site:
 
 
 def job(name: str, folder: str = "A") -> VideoJob:
-    return VideoJob(f"id-{name}", 1, folder, "me/in", "c", RemoteFile(f"{folder}/{name}", 1, ""), "me/out", "x.mkv")
+    return VideoJob(f"id-{name}", 1, folder, "me/in", "c", RemoteFile(f"{folder}/{name}", 1, ""), mkv())
 
 
 @pytest.fixture(params=["local", "cluster"])
@@ -47,7 +49,7 @@ def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
 
     def run(one: VideoJob, port: JobContext) -> JobResult:
         with slots.held(port):
-            port.note("encoding")
+            port.note(Event.ENCODING)
             port.show(JobProgress(folder=one.folder, video=one.source.path, stage="encode", percent=50.0))
             made.ran.append(one.source.name)
             while not made.go.wait(0.005):
@@ -55,8 +57,8 @@ def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
                     raise_stopped()
         if one.source.name == "bug":
             raise ZeroDivisionError("a bug")
-        port.note("stored", record={})
-        return JobResult(one, Outcome.STORED, {})
+        port.note(Event.STORED, **output_of(one).as_json())
+        return JobResult(one, Outcome.STORED, output_of(one))
 
     def guarded(one: VideoJob, port: JobContext) -> JobResult:
         try:
@@ -167,7 +169,7 @@ def test_worker_that_runs_something_else_gets_no_work_and_is_named(
     asked = cluster.handshake()
     other = replace(asked, versions=replace(asked.versions, dask="1.0", distributed="1.0"))
     monkeypatch.setattr(cluster, "handshake", lambda: other)
-    one = cluster.node("old", tmp_path / "w", lambda job, parts, port: JobResult(job, Outcome.STORED, {}))
+    one = cluster.node("old", tmp_path / "w", lambda job, parts, port: JobResult(job, Outcome.STORED, output_of(job)))
     with cluster.running_cluster(tmp_path / "dask", [one]) as running:
         executor: Executor = cluster.executor(
             running, lambda result: None, lambda job, event, facts: None, tmp_path / "p"

@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 
 from config import Settings
 from tests.fakes import FakeClock, MemoryHub
+from tests.jobs import output_of, video_job
 from tools.core.errors import CorruptState
 from tools.core.folder import RemoteFile
 from tools.core.queue_item import QueueItem, Status, from_json, local_time, to_json
 from tools.modelscope_monitor import ModelScopeMonitor
 from tools.report.status import status_json, status_text
-from tools.state.journal import Journal, sweep
+from tools.state.journal import Event, Journal, sweep
 from tools.state.monitor_state import MonitorStateFile
 from tools.state.progress import PROGRESS_FILE, JobProgress, ProgressFile, WorkerState
 from tools.state.work_queue import Overview, WorkQueue
@@ -194,20 +195,19 @@ def test_monitor_state_of_the_generation_before_goes_on_counting(tmp_path: Path)
 
 
 SOURCE = RemoteFile("A/1.mp4", 3, "s")
-RECORD = {"source_path": "A/1.mp4", "source_sha256": "s", "source_size": 3, "sha256": "r", "size": 2}
 
 
 @pytest.mark.parametrize(
     "damage", [b"\x00\xff\x80", b"5", b"5,6", b"[]", b"null", b"[", b'{"event": "stored", "path": "A/1.mp4"']
 )
 def test_journal_with_a_line_that_makes_no_sense_keeps_the_others(tmp_path: Path, damage: bytes) -> None:
-    journal = Journal(tmp_path, "A")
-    journal.note("stored", SOURCE, record=RECORD)
+    journal, output = Journal(tmp_path, "A"), output_of(video_job(SOURCE, attempt_id="1"))
+    journal.note(Event.STORED, SOURCE, **output.as_json())
     with journal.path.open("ab") as stream:
         stream.write(damage)
-    journal.note("refused", SOURCE, cause="the line after a torn one counts")
+    journal.note(Event.REFUSED, SOURCE, cause="the line after a torn one counts")
     past = journal.history()["A/1.mp4", "s"]
-    assert past.stored == RECORD and past.refused == "the line after a torn one counts"
+    assert past.stored == output and past.refused == "the line after a torn one counts"
 
 
 def test_long_journal_with_torn_lines_is_read_whole(tmp_path: Path) -> None:
@@ -217,19 +217,19 @@ def test_long_journal_with_torn_lines_is_read_whole(tmp_path: Path) -> None:
     for damage, lines in damages.items():
         with journal.path.open("ab") as stream:
             stream.write(damage)
-        journal.note("failed", *[SOURCE] * lines, cause="c")
+        journal.note(Event.FAILED, *[SOURCE] * lines, cause="c")
     assert journal.history()["A/1.mp4", "s"].failures == sum(damages.values())
 
 
 def test_stored_record_that_says_too_little_is_as_if_it_were_not_there(tmp_path: Path) -> None:
     journal = Journal(tmp_path, "A")
-    journal.note("stored", SOURCE, record={"sha256": "r"})
+    journal.note(Event.STORED, SOURCE, record={"sha256": "r"})
     assert journal.history()["A/1.mp4", "s"].stored is None
 
 
 def test_journals_that_belong_to_nothing_are_swept(tmp_path: Path) -> None:
     for name in ("A", "B"):
-        Journal(tmp_path, name).note("encoding", SOURCE)
+        Journal(tmp_path, name).note(Event.ENCODING, SOURCE)
     sweep(tmp_path, ["B"])
     assert [path.name for path in (tmp_path / "journal").iterdir()] == [Journal(tmp_path, "B").path.name]
 

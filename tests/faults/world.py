@@ -32,7 +32,7 @@ from tools.runtime.clock import SystemClock
 from tools.stages.job_context import JobTools
 from tools.stages.video_job import run_video_job
 from tools.stages.workspace import Workspace
-from tools.state.journal import Journal
+from tools.state.journal import Event, Journal
 from tools.state.work_queue import WorkQueue
 
 EXTENSIONS = frozenset({"mp4", "mkv"})
@@ -283,7 +283,7 @@ class World:
         engine.start(executor)
         return engine
 
-    def _note(self, job: VideoJob, event: str, facts: dict[str, Any]) -> None:
+    def _note(self, job: VideoJob, event: Event, facts: dict[str, Any]) -> None:
         Journal(self.log_dir, job.folder).note(event, job.source, **facts)
         if event == "converted":
             self.converted.setdefault(job.source.sha256, self.encodes(job.source.sha256))

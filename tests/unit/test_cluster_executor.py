@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.jobs import mkv, output_of
 from tools.cluster import node
 from tools.cluster.executor import ClusterExecutor, Connection, JobUnknown, OnReport, OnWorkerLost, Timeouts, WorkerDied
 from tools.cluster.handshake import Handshake, Versions
@@ -137,11 +138,11 @@ class Bench:
 
 def job_of(name: str, folder: str = "A") -> VideoJob:
     source = RemoteFile(f"{folder}/{name}", 1, "")
-    return VideoJob(f"id-{folder}-{name}", 1, folder, "me/in", "c", source, "me/out", "x.mkv")
+    return VideoJob(f"id-{folder}-{name}", 1, folder, "me/in", "c", source, mkv())
 
 
 def stored(job: VideoJob) -> JobResult:
-    return JobResult(job, Outcome.STORED, {"size": 1})
+    return JobResult(job, Outcome.STORED, output_of(job))
 
 
 @pytest.fixture
@@ -185,7 +186,7 @@ def test_worker_is_told_to_end_what_is_done_elsewhere(bench: Bench) -> None:
     bench.join("a", "b")
     job = bench.run()
     other = "b" if bench.line.sent[job.attempt_id][1] == "a" else "a"
-    old = VideoJob("older", 1, "A", "me/in", "c", job.source, "me/out", "x.mkv")
+    old = VideoJob("older", 1, "A", "me/in", "c", job.source, mkv())
     bench.executor.sweep(["A"])
     bench.line.hear(other, old)
     bench.wait(lambda: ("withdraw", ["older"]) in bench.line.asked)
@@ -310,5 +311,5 @@ def test_report_of_something_else_on_the_line_changes_nothing(bench: Bench) -> N
 
 def test_job_is_names_and_small_values() -> None:
     path = "番剧/" + "长" * 60 + ".mp4"
-    job = VideoJob("x" * 12, 1, "番剧", "me/in", "c" * 40, RemoteFile(path, 10**12, "s" * 64), "me/out", path)
+    job = VideoJob("x" * 12, 1, "番剧", "me/in", "c" * 40, RemoteFile(path, 10**12, "s" * 64), mkv(path))
     assert len(pickle.dumps(job)) < 2000

@@ -23,7 +23,7 @@ from tools.runtime.clock import SystemClock
 from tools.stages.job_context import JobTools
 from tools.stages.video_job import run_video_job
 from tools.stages.workspace import Workspace
-from tools.state.journal import Journal
+from tools.state.journal import Event, Journal
 from tools.state.work_queue import WorkQueue
 
 EXTENSIONS = frozenset({"mp4", "mkv"})
@@ -291,7 +291,7 @@ def test_video_that_kills_the_program_each_time_is_quarantined(site: Site) -> No
     poison = next(f for f in site.hub.list_files("me/in", commit.commit_id) if f.name == "1.mp4")
     journal = Journal(site.top / "log", "A")
     for _ in range(3):
-        journal.note("encoding", poison)
+        journal.note(Event.ENCODING, poison)
     site.run()
     assert "died 3 times" in site.item("A").quarantined[0].cause
     assert site.converter.encoded == [b"2"]
@@ -305,7 +305,7 @@ def test_two_videos_at_their_last_try_after_deaths_are_never_encoded_at_the_same
     assert head is not None
     for file in site.hub.list_files("me/in", head.commit_id):
         for _ in range(0 if file.name == "2.mp4" else 2):
-            Journal(site.top / "log", file.folder).note("encoding", file)
+            Journal(site.top / "log", file.folder).note(Event.ENCODING, file)
     site.converter.hold.clear()
     turns = []
 

@@ -14,14 +14,16 @@ import pytest
 
 from tests import cluster
 from tests.fakes import FakeConverter, MemoryHub
+from tests.jobs import mkv, output_of
 from tools.cluster.handshake import Handshake
 from tools.cluster.node import WorkerNode
 from tools.core.errors import HubForbidden
 from tools.core.folder import RemoteFile
-from tools.core.planning import VideoJob
+from tools.core.planning import Stage, VideoJob
 from tools.stages.job_context import JobContext, JobTools
 from tools.stages.video_job import JobResult, Outcome
 from tools.stages.workspace import video_key
+from tools.state.journal import Event
 from tools.state.progress import JobProgress
 
 
@@ -33,7 +35,7 @@ class Site:
     go: threading.Event = field(default_factory=threading.Event)
     ran: list[str] = field(default_factory=list)
     said: list[dict[str, Any]] = field(default_factory=list)
-    stage: str = "encode"
+    stage: Stage = "encode"
 
     @contextlib.asynccontextmanager
     async def node(self) -> AsyncIterator[WorkerNode]:
@@ -49,12 +51,12 @@ class Site:
 
     def _run(self, job: VideoJob, tools: JobTools, port: JobContext) -> JobResult:
         self.ran.append(job.attempt_id)
-        port.note("encoding")
+        port.note(Event.ENCODING)
         port.show(JobProgress(folder=job.folder, video=job.source.path, stage=self.stage))
         while not self.go.wait(0.005):
             if port.stop.is_set():
                 return JobResult(job, Outcome.STOPPED)
-        return JobResult(job, Outcome.STORED, {"size": 1})
+        return JobResult(job, Outcome.STORED, output_of(job))
 
     def stages(self) -> dict[str, str]:
         """By attempt, as it said last."""
@@ -64,7 +66,7 @@ class Site:
 
 def attempt(number: int, name: str = "1") -> VideoJob:
     source = RemoteFile(f"A/{name}", 1, "")
-    return VideoJob(f"id-{number}", number, "A", "me/in", "c", source, "me/out", "x.mkv")
+    return VideoJob(f"id-{number}", number, "A", "me/in", "c", source, mkv())
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -150,7 +152,7 @@ async def test_what_is_under_way_is_not_deleted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("stage", ["encode", "verify", "download"])
 @in_loop
-async def test_stage_is_the_later_one_of_note_and_progress(tmp_path: Path, stage: str) -> None:
+async def test_stage_is_the_later_one_of_note_and_progress(tmp_path: Path, stage: Stage) -> None:
     site = Site(tmp_path, stage=stage)
     async with site.node() as node:
         work = asyncio.create_task(node.work(attempt(1)))
@@ -177,7 +179,7 @@ def test_token_that_the_hub_refuses_is_read_anew_at_the_next_greeting(tmp_path: 
         def whoami(self) -> str:
             raise HubForbidden("refused")
 
-    made = cluster.node("w", tmp_path, lambda job, parts, port: JobResult(job, Outcome.STORED, {}))
+    made = cluster.node("w", tmp_path, lambda job, parts, port: JobResult(job, Outcome.STORED, output_of(job)))
     hubs: list[Any] = [Refusing(), MemoryHub()]
     outfits = []
 

@@ -7,11 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.jobs import mkv, record_of
+from tools.core.artifact import ArtifactKind
 from tools.core.folder import RemoteFile
 from tools.core.planning import output_names, plan_folder
 from tools.core.queue_item import Quarantined
 from tools.core.record import Published
 
+REPOS = {ArtifactKind.VIDEO: "me/out"}
 VIDEOS = frozenset({"mp4", "mkv", "avi", "ts"})
 
 
@@ -109,23 +112,12 @@ def test_no_two_sources_ever_share_an_output_and_every_name_fits_a_disk(parts: l
         assert path.endswith(".mkv") and len(path.rpartition("/")[2].encode()) <= 255
 
 
-def record(source: RemoteFile, name: str, sha: str = "out", size: int = 5) -> dict[str, object]:
-    return {
-        "file_name": name,
-        "source_path": source.path,
-        "source_sha256": source.sha256,
-        "source_size": source.size,
-        "sha256": sha,
-        "size": size,
-    }
-
-
 def test_plan_does_only_what_is_neither_published_nor_refused() -> None:
     files = [remote(f"A/{n}.mp4") for n in range(1, 8)] + [remote("A/notes.txt")]
-    published = Published.parse("\n".join(json.dumps(record(files[n], f"{n + 1}.mkv")) for n in (0, 1, 2)).encode())
+    published = Published.parse("\n".join(json.dumps(record_of(files[n], f"{n + 1}.mkv")) for n in (0, 1, 2)).encode())
     existing = {"A/1.mkv": RemoteFile("A/1.mkv", 5, "out"), "A/3.mkv": RemoteFile("A/3.mkv", 5, "other")}
     refused = [Quarantined("A/4.mp4", "broken", "A/4.mp4"), Quarantined("A/5.mp4", "broken", "older content")]
-    plan = plan_folder(files, published, existing, refused, extensions=VIDEOS, batch_size=2)
+    plan = plan_folder(files, published, existing, refused, repos=REPOS, extensions=VIDEOS, batch_size=2)
     assert [source.path for source, _ in plan.done] == ["A/1.mp4"]
     assert [q.path for q in plan.quarantined] == ["A/4.mp4"]
     todo = [[video.source.path for video in batch] for batch in plan.batches]
@@ -135,10 +127,10 @@ def test_plan_does_only_what_is_neither_published_nor_refused() -> None:
 
 def test_changed_source_is_done_again() -> None:
     old, new = remote("A/1.mp4", "old"), remote("A/1.mp4", "new")
-    published = Published.parse(json.dumps(record(old, "1.mkv")).encode())
+    published = Published.parse(json.dumps(record_of(old, "1.mkv")).encode())
     existing = {"A/1.mkv": RemoteFile("A/1.mkv", 5, "out")}
-    plan = plan_folder([new], published, existing, [], extensions=VIDEOS, batch_size=30)
-    assert [video.output_path for batch in plan.batches for video in batch] == ["A/1.mkv"]
+    plan = plan_folder([new], published, existing, [], repos=REPOS, extensions=VIDEOS, batch_size=30)
+    assert [video.targets for batch in plan.batches for video in batch] == [mkv("A/1.mkv")]
 
 
 @pytest.mark.parametrize(
@@ -159,10 +151,10 @@ def test_changed_source_is_done_again() -> None:
 def test_done_is_what_is_published_of_this_content_and_still_there(
     case: str, source: tuple[str, int], there: tuple[str, int] | None, is_done: bool
 ) -> None:
-    published = Published.parse(json.dumps(record(RemoteFile("A/1.mp4", 7, "sha"), "1.mkv")).encode())
+    published = Published.parse(json.dumps(record_of(RemoteFile("A/1.mp4", 7, "sha"), "1.mkv")).encode())
     existing = {} if there is None else {"A/1.mkv": RemoteFile("A/1.mkv", there[1], there[0])}
     file = RemoteFile("A/1.mp4", source[1], source[0])
-    plan = plan_folder([file], published, existing, [], extensions=VIDEOS, batch_size=30)
+    plan = plan_folder([file], published, existing, [], repos=REPOS, extensions=VIDEOS, batch_size=30)
     assert [done for done, _ in plan.done] == [file] * is_done, case
     assert [video.source for batch in plan.batches for video in batch] == [file] * (not is_done), case
 
@@ -182,15 +174,17 @@ def test_video_refused_before_is_kept_from_work_only_for_the_same_content(
 ) -> None:
     before = [Quarantined("A/1.mp4", "broken", refused), Quarantined("A/gone.mp4", "broken", "sha")]
     file = RemoteFile("A/1.mp4", 7, sha256)
-    plan = plan_folder([file], Published.parse(None), {}, before, extensions=VIDEOS, batch_size=30)
+    plan = plan_folder([file], Published.parse(None), {}, before, repos=REPOS, extensions=VIDEOS, batch_size=30)
     assert plan.quarantined == tuple(before[:1]) * is_kept, case
     assert [video.source for batch in plan.batches for video in batch] == [file] * (not is_kept), case
 
 
 def test_batches_are_in_natural_order_of_videos_alone_and_carry_their_names() -> None:
     paths = ["A/10.mp4", "A/notes.txt", "A/2.TS", "A/\n.mp4", "A/1.mp4", "A/2.avi", "A/mp4"]
-    plan = plan_folder([remote(path) for path in paths], Published.parse(None), {}, [], extensions=VIDEOS, batch_size=3)
-    assert [[(video.source.path, video.output_path) for video in batch] for batch in plan.batches] == [
+    plan = plan_folder(
+        [remote(path) for path in paths], Published.parse(None), {}, [], repos=REPOS, extensions=VIDEOS, batch_size=3
+    )
+    assert [[(video.source.path, video.targets[0].path) for video in batch] for batch in plan.batches] == [
         [("A/1.mp4", "A/1.mkv"), ("A/2.avi", "A/2.avi.mkv"), ("A/2.TS", "A/2.TS.mkv")],
         [("A/10.mp4", "A/10.mkv")],
     ]

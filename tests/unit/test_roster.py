@@ -6,7 +6,9 @@ import pytest
 
 pytest.importorskip("distributed", reason="requirements-cluster.txt is not installed")
 
+from tests.jobs import mkv
 from tools.cluster.roster import SILENCE, Member, Roster, State, died, leftovers, unwanted
+from tools.core.errors import Trouble
 from tools.core.folder import RemoteFile
 from tools.core.planning import VideoJob
 from tools.stages.video_job import JobResult, Outcome
@@ -14,7 +16,7 @@ from tools.stages.workspace import item_key, video_key
 
 
 def job(name: str) -> VideoJob:
-    return VideoJob(f"id-{name}", 1, "A", "me/in", "c", RemoteFile(f"A/{name}", 1, ""), "me/out", "x.mkv")
+    return VideoJob(f"id-{name}", 1, "A", "me/in", "c", RemoteFile(f"A/{name}", 1, ""), mkv())
 
 
 def key(name: str) -> str:
@@ -45,7 +47,7 @@ def run_on(member: Member, name: str) -> VideoJob:
     return job(name)
 
 
-def result(name: str, outcome: Outcome, trouble: str = "") -> JobResult:
+def result(name: str, outcome: Outcome, trouble: Trouble | None = None) -> JobResult:
     return JobResult(job(name), outcome, cause=f"cause {name}", trouble=trouble)
 
 
@@ -96,25 +98,25 @@ def test_own_trouble_moves_the_video_and_three_times_in_a_row_leave_the_worker_o
     roster, (a, _) = with_members("a", "b")
     for number in range(3):
         assert a.state(0) is State.READY
-        assert roster.judge(a, result(str(number), Outcome.DEFERRED, "DiskFull"), 0).outcome is Outcome.STOPPED
+        assert roster.judge(a, result(str(number), Outcome.DEFERRED, Trouble.DISK_FULL), 0).outcome is Outcome.STOPPED
     assert a.state(1) is State.SUSPENDED and roster.shown(1)[0].cause == "cause 2"
     assert a.state(61) is State.READY or a.seen < 61 - SILENCE
     a.seen = 61
-    roster.judge(a, result("3", Outcome.DEFERRED, "DiskFull"), 61)
+    roster.judge(a, result("3", Outcome.DEFERRED, Trouble.DISK_FULL), 61)
     assert a.state(61 + 100) is not State.READY and a.suspended_until == 61 + 120, "one more, twice as long"
 
 
 def test_success_ends_a_streak() -> None:
     roster, (a, _) = with_members("a", "b")
     for outcome in (Outcome.DEFERRED, Outcome.DEFERRED, Outcome.STORED, Outcome.DEFERRED, Outcome.DEFERRED):
-        roster.judge(a, result("1", outcome, "NoEncoder"), 0)
+        roster.judge(a, result("1", outcome, Trouble.NO_ENCODER), 0)
     assert a.state(0) is State.READY
 
 
 def test_only_worker_is_believed_at_once() -> None:
     roster, (a,) = with_members("a")
     assert roster.judge(a, result("1", Outcome.REFUSED), 0).outcome is Outcome.REFUSED
-    assert roster.judge(a, result("1", Outcome.DEFERRED, "DiskFull"), 0).outcome is Outcome.DEFERRED
+    assert roster.judge(a, result("1", Outcome.DEFERRED, Trouble.DISK_FULL), 0).outcome is Outcome.DEFERRED
 
 
 def test_failure_needs_a_second_opinion_from_another_worker() -> None:
@@ -144,7 +146,7 @@ def test_silent_worker_gets_nothing_until_it_is_heard_of() -> None:
 def test_same_process_under_a_new_address_keeps_its_record() -> None:
     roster, (a, _) = with_members("a", "b")
     for number in range(3):
-        roster.judge(a, result(str(number), Outcome.DEFERRED, "DiskFull"), 0)
+        roster.judge(a, result(str(number), Outcome.DEFERRED, Trouble.DISK_FULL), 0)
     roster.clear()
     again = roster.report(said("a", 1, address="tcp://elsewhere"), 1.0, 1.0)
     assert again is not None and again.state(1) is State.SUSPENDED and len(roster.members()) == 2

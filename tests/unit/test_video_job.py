@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakes import FakeConverter, MemoryHub
+from tests.jobs import mkv
 from tools.core.errors import EncoderStalled
 from tools.core.folder import RemoteFile
 from tools.core.planning import VideoJob
@@ -50,7 +51,7 @@ def worker_of(tmp_path: Path, hub: MemoryHub, converter: FakeConverter) -> JobTo
 
 def job_of(hub: MemoryHub, commit: str, path: str) -> VideoJob:
     source = next(file for file in hub.list_files("me/in", commit) if file.path == path)
-    return VideoJob(f"id {path}", 1, "A", "me/in", commit, source, "me/out", path.replace(".mp4", ".mkv"))
+    return VideoJob(f"id {path}", 1, "A", "me/in", commit, source, mkv(path.replace(".mp4", ".mkv")))
 
 
 @pytest.mark.parametrize("damaged", [False, True])

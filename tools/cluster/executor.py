@@ -23,12 +23,14 @@ from typing import Any, Protocol
 from tools.cluster import node
 from tools.cluster.handshake import Handshake
 from tools.cluster.roster import SILENCE, Member, Roster, State, died, leftovers, progress_of, unwanted
-from tools.core.errors import PipelineError
+from tools.core.artifact import ArtifactKind
+from tools.core.errors import PipelineError, Trouble, trouble_of
 from tools.core.folder import RemoteFile
 from tools.core.planning import VideoJob
 from tools.processor.executor import Deliver, Note
-from tools.stages.video_job import JobResult, Outcome, unforeseen
+from tools.stages.video_job import JobResult, Outcome, unexpected
 from tools.stages.workspace import Workspace, item_key, video_key
+from tools.state.journal import Event
 from tools.state.progress import JobProgress, WorkerState
 
 log = logging.getLogger("animation.processor")
@@ -39,7 +41,12 @@ _CALL = 90.0  # s for a worker to answer; its first greeting tries its encoders
 _ASK_AGAIN = 60.0  # s before a worker that was refused is asked again
 _UNKNOWN = 30.0  # s after which a job that its worker does not name comes back to the queue
 _QUIET = 3.0  # s without a new job after which waiting jobs move to idle workers
-_NOTES = {Outcome.STORED: "stored", Outcome.FAILED: "failed", Outcome.REFUSED: "refused", Outcome.CRASHED: "crashed"}
+_NOTES = {
+    Outcome.STORED: Event.STORED,
+    Outcome.FAILED: Event.FAILED,
+    Outcome.REFUSED: Event.REFUSED,
+    Outcome.CRASHED: Event.CRASHED,
+}
 
 
 class WorkerDied(Exception):
@@ -184,7 +191,7 @@ class ClusterExecutor:
         with self._lock:
             return self._roster.shown(time.monotonic())
 
-    def result_file(self, folder: str, source: RemoteFile) -> Path | None:
+    def artifact_file(self, folder: str, source: RemoteFile, kind: ArtifactKind) -> Path | None:
         return None
 
     def forget(self, folder: str, source: RemoteFile | None = None) -> None:
@@ -378,7 +385,7 @@ class ClusterExecutor:
         elif state is State.SILENT:
             log.warning("worker %s is silent, its videos are done elsewhere", member.name)
         elif state is State.SUSPENDED:
-            level = logging.WARNING if member.trouble == "HubUnavailable" else logging.ERROR
+            level = logging.WARNING if member.trouble is Trouble.HUB_UNAVAILABLE else logging.ERROR
             log.log(level, "worker %s is suspended: repeated failures of its own: %s", member.name, member.cause)
 
     async def _greet(self, member: Member, handshake: Handshake) -> None:
@@ -426,17 +433,17 @@ class ClusterExecutor:
     async def _fetch(self, answer: Callable[[], Awaitable[object]], member: Member, job: VideoJob) -> None:
         try:
             found = await answer()
-            result = found if isinstance(found, JobResult) else unforeseen(job, TypeError("no result"))
+            result = found if isinstance(found, JobResult) else unexpected(job, TypeError("no result"))
         except WorkerDied:
             result = died(member, job, "died")
         except JobUnknown:
             result = JobResult(job, Outcome.STOPPED, cause="the scheduler does not know of it any more")
         except Exception as exc:
-            result = unforeseen(job, exc)
+            result = unexpected(job, exc)
         with self._lock:
             current = job.attempt_id in self._running
             if current:
-                if result.trouble != "WorkerLost":
+                if result.trouble is not Trouble.WORKER_LOST:
                     result = replace(result, job=job)
                     result = self._roster.judge(member, result, time.monotonic())
                 self._ended(job.attempt_id, result)
@@ -459,13 +466,13 @@ class ClusterExecutor:
     def _settle(self, result: JobResult) -> None:
         """Into the journal first, then to the queue: what the queue relies on must be on disk."""
         event = _NOTES.get(result.outcome)
-        facts = {"record": result.record} if result.outcome is Outcome.STORED else {"cause": result.cause}
+        facts = {"cause": result.cause} if result.output is None else result.output.as_json()
         if event is not None:
             try:
                 self._note(result.job, event, facts)
             except PipelineError as exc:
                 if result.outcome is Outcome.STORED:
-                    result = JobResult(result.job, Outcome.DEFERRED, cause=str(exc), trouble=type(exc).__name__)
+                    result = JobResult(result.job, Outcome.DEFERRED, cause=str(exc), trouble=trouble_of(exc))
         self._deliver(result)
         with self._lock:
             self._settling -= 1

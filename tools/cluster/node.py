@@ -16,14 +16,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tools.cluster.handshake import Handshake, objections, remarks, versions_here
-from tools.core.errors import HubForbidden, HubUnavailable, PipelineError
-from tools.core.planning import VideoJob
+from tools.core.errors import HubForbidden, HubUnavailable, PipelineError, Trouble
+from tools.core.planning import Stage, VideoJob
 from tools.hub.client import HubClient
 from tools.media.converter import Converter
 from tools.processor.executor import LocalExecutor
 from tools.stages.job_context import JobContext, JobTools
 from tools.stages.video_job import JobResult, Outcome, run_video_job
 from tools.stages.workspace import video_key
+from tools.state.journal import Event
 from tools.state.progress import JobProgress
 
 if TYPE_CHECKING:
@@ -34,7 +35,10 @@ TOPIC = "animation"
 """The Dask topic of what workers tell of themselves."""
 PLUGIN = "animation node"
 _EVERY = 1.0  # s between two reports
-_STAGES = {"encoding": "encode", "converted": "upload"}  # what a note says of where its video is
+_STAGES: dict[Event, Stage] = {
+    Event.ENCODING: "encode",
+    Event.CONVERTED: "upload",
+}  # what a note says of where its video is
 
 RunJob = Callable[[VideoJob, JobTools, JobContext], JobResult]
 
@@ -49,7 +53,7 @@ class _Going:
     began: VideoJob
     owner: VideoJob
     result: "asyncio.Future[JobResult]"
-    stage: str = ""
+    stage: Stage | None = None  # by its latest note
 
 
 class WorkerNode:
@@ -177,14 +181,14 @@ class WorkerNode:
 
     # --- called by the jobs' threads ---------------------------------------------------------------------------------
 
-    def _noted(self, job: VideoJob, event: str, facts: dict[str, Any]) -> None:
+    def _noted(self, job: VideoJob, event: Event, facts: dict[str, Any]) -> None:
         """Told at once: the processor must know who was in the encoder when a worker dies."""
         with self._lock:
-            self._going[video_key(job.folder, job.source)].stage = _STAGES.get(event, "")
+            self._going[video_key(job.folder, job.source)].stage = _STAGES.get(event)
         self._later(self.report)
 
     def _ended(self, result: JobResult) -> None:
-        if result.trouble == "HubForbidden" and self._handshake is not None:
+        if result.trouble is Trouble.HUB_FORBIDDEN and self._handshake is not None:
             with contextlib.suppress(PipelineError):  # a token that was put into .env meanwhile counts
                 self._tools.hub, _ = self._outfit(self._handshake)
         with self._lock:

@@ -7,9 +7,10 @@ it says replaces what it said before, and a report that comes late (an older num
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Any
+from typing import Any, cast
 
-from tools.core.planning import VideoJob
+from tools.core.errors import Trouble
+from tools.core.planning import STAGES, Stage, VideoJob
 from tools.stages.video_job import JobResult, Outcome
 from tools.stages.workspace import video_key
 from tools.state.progress import JobProgress, WorkerState
@@ -57,7 +58,7 @@ class Member:
     suspensions: int = 0
     suspended_until: float = 0.0  # monotonic s
     cause: str = ""  # of its latest failure
-    trouble: str = ""
+    trouble: Trouble | None = None
 
     @property
     def places(self) -> int:
@@ -215,7 +216,7 @@ class Roster:
         member.cause, member.trouble = result.cause, result.trouble
         if member.streak < _STREAK or now < member.suspended_until:
             return
-        if result.trouble == "HubUnavailable":
+        if result.trouble is Trouble.HUB_UNAVAILABLE:
             member.suspended_until = now + _NO_HUB
         else:
             member.suspended_until = now + min(_LONGEST_SUSPENSION, _SUSPENSION * 2.0**member.suspensions)
@@ -234,7 +235,7 @@ def died(member: Member, job: VideoJob, how: str) -> JobResult:
     """The result of a job whose worker is no more: a crash of the video only where it was in the encoder."""
     encoding = member.stage_of(job.attempt_id) in {"encode", "verify"} and not member.leaving
     cause = f"worker {member.name} {how}" + (" while it encoded this" if encoding else "")
-    return JobResult(job, Outcome.CRASHED if encoding else Outcome.STOPPED, cause=cause, trouble="WorkerLost")
+    return JobResult(job, Outcome.CRASHED if encoding else Outcome.STOPPED, cause=cause, trouble=Trouble.WORKER_LOST)
 
 
 def unwanted(member: Member, elsewhere: Collection[str], live: Collection[str]) -> list[str]:
@@ -250,7 +251,7 @@ def leftovers(member: Member, forgotten: Collection[str], live: Collection[str])
 
 
 def _moved(result: JobResult) -> JobResult:
-    return replace(result, outcome=Outcome.STOPPED, record=None)
+    return replace(result, outcome=Outcome.STOPPED, output=None)
 
 
 def _shown(member: Member, now: float) -> WorkerState:
@@ -273,13 +274,13 @@ def _shown(member: Member, now: float) -> WorkerState:
 def progress_of(member: Member, job: VideoJob) -> JobProgress | None:
     """What the worker said last of a job of ours."""
     said = member.jobs.get(job.attempt_id)
-    if not said or not said.get("stage"):
+    if not said or said.get("stage") not in STAGES:
         return None
     numbers = {name: said.get(name) for name in ("percent", "fps", "speed", "eta_s")}
     return JobProgress(
         folder=job.folder,
         video=job.source.path,
-        stage=str(said["stage"]),
+        stage=cast(Stage, said["stage"]),
         attempt=job.attempt,
         worker=member.name,
         **numbers,

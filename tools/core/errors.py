@@ -1,14 +1,41 @@
-"""The exception tree. Facts are attributes; the message is one line that says what happened and what to do.
+"""The exception tree, and the troubles that end a video job. Facts are attributes; the message is one line that says
+what happened and what to do.
 
-``retryable`` on the class tells the two retry loops (the hub wrapper and the queue) whether the same call may
-succeed later without anybody's help.
+::
+
+    PipelineError                expected and reported in one line
+    ├─ HubError
+    │  ├─ HubUnavailable *       network, 5xx, 429, an answer that is no JSON
+    │  ├─ HubRejected            other 4xx, or ``Success: false``
+    │  │  ├─ HubForbidden        401, 403
+    │  │  └─ HubNotFound         404
+    │  ├─ BlobsLost *            a commit refused whose blobs the hub may have dropped
+    │  └─ IntegrityError *       size or sha256 of a transfer differs
+    ├─ MediaError
+    │  ├─ ProbeError             the file is no video that can be read
+    │  ├─ TranscodeError         ffmpeg failed on a file
+    │  │  └─ EncoderStalled *    no progress for the stall limit
+    │  ├─ VerifyError            the output differs from what was planned
+    │  └─ NoEncoder              this machine can't convert anything
+    ├─ StateError
+    │  ├─ CorruptState           a state file can't be understood
+    │  ├─ IllegalTransition      a queue item can't make this move
+    │  └─ AlreadyRunning         another process holds the lock
+    ├─ WorkspaceError            the work folder can't be used
+    │  └─ DiskFull *
+    ├─ Stopped *                 asked to stop; nothing failed
+    └─ FolderChanged             (processor.item_run) the folder is not what was queued
+
+    * retryable: the same call may succeed later without anybody's help. The two retry loops (the wrapper around the
+      hub, and the queue) read it from the class.
 """
 
 from collections.abc import Sequence
+from enum import Enum
 
 
 class PipelineError(Exception):
-    """Anything foreseeable that this program reports in one line."""
+    """Anything expected that this program reports in one line."""
 
     retryable: bool = False
 
@@ -30,13 +57,11 @@ class HubUnavailable(HubError):
         may_have_happened: bool = False,
         status: int | None = None,
     ) -> None:
-        """``retry_after`` in s as the server asked; ``may_have_happened``: the request was sent, its answer lost;
-        ``status`` of the answer, None without one. ``given_up``: it was tried as often as makes sense already."""
         super().__init__(message)
-        self.retry_after = retry_after
-        self.may_have_happened = may_have_happened
-        self.status = status
-        self.given_up = False
+        self.retry_after = retry_after  # s, as the server asked
+        self.may_have_happened = may_have_happened  # the request was sent, its answer lost
+        self.status = status  # HTTP status of the answer; None without one
+        self.given_up = False  # it was tried as often as makes sense already
 
 
 class HubRejected(HubError):
@@ -76,7 +101,7 @@ class ProbeError(MediaError):
 
 
 class TranscodeError(MediaError):
-    """ffmpeg failed on a file, after ``pictures`` of it were encoded."""
+    """ffmpeg failed on a file."""
 
     def __init__(
         self,
@@ -88,10 +113,10 @@ class TranscodeError(MediaError):
         pictures: int = 0,
     ) -> None:
         super().__init__(message)
-        self.pictures = pictures
+        self.pictures = pictures  # encoded before it failed
         self.argv = tuple(argv)
-        self.status = status
-        self.stderr = stderr
+        self.status = status  # exit status; negative: the signal that ended it
+        self.stderr = stderr  # its last lines
 
 
 class EncoderStalled(TranscodeError):
@@ -105,11 +130,11 @@ class NoEncoder(MediaError):
 
 
 class VerifyError(MediaError):
-    """The output differs from what was planned; ``differences`` lists how."""
+    """The output differs from what was planned."""
 
     def __init__(self, message: str, *, differences: Sequence[str] = ()) -> None:
         super().__init__(message)
-        self.differences = tuple(differences)
+        self.differences = tuple(differences)  # one line each
 
 
 class StateError(PipelineError):
@@ -138,13 +163,65 @@ class DiskFull(WorkspaceError):
     retryable = True
 
     def __init__(self, message: str, *, needed: int = 0, free: int = 0) -> None:
-        """``needed`` and ``free`` in bytes."""
         super().__init__(message)
-        self.needed = needed
-        self.free = free
+        self.needed = needed  # bytes
+        self.free = free  # bytes
 
 
 class Stopped(PipelineError):
     """The program was asked to stop while this was under way; nothing failed."""
 
     retryable = True
+
+
+class Trouble(str, Enum):
+    """What ended an attempt at a video other than success; a plain value, also in JSON and on its way from a worker.
+
+    Grouped by whom it speaks of as far as the error alone tells.
+    """
+
+    # the hub, or the way to it
+    HUB_UNAVAILABLE = "hub_unavailable"
+    # the account: a person must act
+    HUB_FORBIDDEN = "hub_forbidden"
+    # the account or the file: to a stranger, and to a token that expired, a private dataset does not exist
+    HUB_NOT_FOUND = "hub_not_found"
+    # unknown: the hub understood and refused
+    HUB_REJECTED = "hub_rejected"
+    # this machine
+    DISK_FULL = "disk_full"
+    WORKSPACE = "workspace"
+    NO_ENCODER = "no_encoder"
+    WORKER_LOST = "worker_lost"
+    # this video
+    MEDIA = "media"
+    # unknown: passes by itself, or did not
+    TRANSIENT = "transient"
+    PERMANENT = "permanent"
+    UNEXPECTED = "unexpected"
+    # nobody: the program was asked to stop
+    STOPPED = "stopped"
+
+
+_TROUBLES: tuple[tuple[type[PipelineError], Trouble], ...] = (
+    (Stopped, Trouble.STOPPED),
+    (HubUnavailable, Trouble.HUB_UNAVAILABLE),
+    (HubForbidden, Trouble.HUB_FORBIDDEN),
+    (HubNotFound, Trouble.HUB_NOT_FOUND),
+    (HubRejected, Trouble.HUB_REJECTED),
+    (DiskFull, Trouble.DISK_FULL),
+    (WorkspaceError, Trouble.WORKSPACE),
+    (NoEncoder, Trouble.NO_ENCODER),
+)
+
+
+def trouble_of(exc: BaseException) -> Trouble:
+    """What an exception that ended an attempt is."""
+    if not isinstance(exc, PipelineError):
+        return Trouble.UNEXPECTED
+    for kind, trouble in _TROUBLES:
+        if isinstance(exc, kind):
+            return trouble
+    if exc.retryable:
+        return Trouble.TRANSIENT
+    return Trouble.MEDIA if isinstance(exc, MediaError) else Trouble.PERMANENT

@@ -1,50 +1,57 @@
-"""(folder, what is published) → output names, batches and video jobs."""
+"""(folder, what is published) → output names, targets, batches and video jobs.
+
+The one place that decides which files a source becomes, and where: see ``tools.core.artifact``.
+"""
 
 import hashlib
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import Literal, get_args
 
+from tools.core.artifact import ArtifactKind, Target
 from tools.core.folder import RemoteFile, is_safe_path, is_video
 from tools.core.queue_item import Quarantined
 from tools.core.record import Published, Record, natural_order
 
+_VIDEO = ArtifactKind.VIDEO.extension
 _LONGEST_NAME = 255  # bytes of UTF-8 that one part of a path may have on the file systems that will hold it
+
+
+Stage = Literal["download", "encode", "verify", "upload"]
+"""The stages of a video job, in this order; also as ``progress.json`` shows them."""
+STAGES: tuple[str, ...] = get_args(Stage)
 
 
 @dataclass(frozen=True, slots=True)
 class VideoJob:
-    """One source video through download, convert, verify, store: names and small values, no bytes.
+    """One source video through download, convert, verify, store: names and small values, no bytes."""
 
-    ``attempt_id`` is new for every try, so that a late result of an older one can be told; ``attempt`` counts from 1.
-    """
-
-    attempt_id: str
-    attempt: int
-    folder: str
+    attempt_id: str  # new for every try, so that a late result of an older one can be told
+    attempt: int  # from 1
+    folder: str  # its queue item
     input_repo: str
-    revision: str
+    revision: str  # commit of the input repo
     source: RemoteFile
-    output_repo: str
-    output_path: str
+    targets: tuple[Target, ...]  # what it is to become
 
 
 @dataclass(frozen=True, slots=True)
 class Video:
-    """A source and the path in the output repo that it becomes."""
+    """A source and what it is to become."""
 
     source: RemoteFile
-    output_path: str
+    targets: tuple[Target, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class FolderPlan:
-    """``batches`` of what is to do, in natural name order; ``done`` with its published record; ``quarantined`` kept."""
+    """What there is to do for a folder, and what not any more."""
 
-    batches: tuple[tuple[Video, ...], ...]
-    done: tuple[tuple[RemoteFile, Record], ...]
-    quarantined: tuple[Quarantined, ...]
+    batches: tuple[tuple[Video, ...], ...]  # left to do, in natural name order
+    done: tuple[tuple[RemoteFile, Record], ...]  # with the published record
+    quarantined: tuple[Quarantined, ...]  # refused before, and unchanged since
 
 
 def plan_folder(
@@ -53,12 +60,14 @@ def plan_folder(
     existing: Mapping[str, RemoteFile],
     quarantined: Iterable[Quarantined],
     *,
+    repos: Mapping[ArtifactKind, str],
     extensions: frozenset[str],
     batch_size: int,
 ) -> FolderPlan:
     """What is left to do for the files directly in one folder.
 
-    ``existing``: the output folder's files by path. Done is what ``metadata.jsonl`` has with the same source content
+    ``existing``: the output folder's files by path. ``repos``: the kinds of files that are wanted, and the output repo
+    of each. Done is what ``metadata.jsonl`` has with the same source content
     and what is still there with the sha256 recorded. A video refused before is not tried again unless it changed.
     """
     videos = sorted((f for f in files if is_video(f.name, extensions) and is_safe_path(f.path)), key=natural_order)
@@ -74,9 +83,15 @@ def plan_folder(
         elif (video.path, video.sha256) in refused:
             kept.append(refused[video.path, video.sha256])
         else:
-            todo.append(Video(video, names[video.path]))
+            todo.append(Video(video, targets_of(names[video.path], repos)))
     batches = tuple(tuple(todo[start : start + batch_size]) for start in range(0, len(todo), batch_size))
     return FolderPlan(batches, tuple(done), tuple(kept))
+
+
+def targets_of(output_path: str, repos: Mapping[ArtifactKind, str]) -> tuple[Target, ...]:
+    """The files that a source becomes; ``output_path`` of its MKV, beside which the others have the same name."""
+    stem = output_path.removesuffix(_VIDEO)
+    return tuple(Target(kind, repo, stem + kind.extension) for kind, repo in repos.items())
 
 
 def _is_there(folder: str, record: Record, existing: Mapping[str, RemoteFile]) -> bool:
@@ -85,9 +100,9 @@ def _is_there(folder: str, record: Record, existing: Mapping[str, RemoteFile]) -
 
 
 def output_names(sources: Sequence[str], published: Mapping[str, str]) -> dict[str, str]:
-    """The path in the output repo of each source path of one folder.
+    """The path in the output repo of the MKV of each source path of one folder.
 
-    ``A/ep 01.mp4`` → ``A/ep 01.mkv``. Where several would meet in one name (also where only a case-insensitive disk
+    ``A/ep 01.mp4`` → ``A/ep 01.mkv``. If several would meet in one name (also if only a case-insensitive disk
     thinks so) each keeps its extension: ``ep 01.mp4.mkv``. A source that was published keeps the name it has.
     """
     kept = {source: published[source] for source in sources if source in published}
@@ -116,10 +131,10 @@ def _named(source: str, level: int) -> str:
     path = PurePosixPath(source)
     stem = path.stem if level == 0 else path.name
     digest = "~" + hashlib.sha256(_bytes(source)).hexdigest()[:8]
-    tail = digest if level == _LAST or len(_bytes(stem)) > _LONGEST_NAME - len(".mkv") else ""
-    while len(_bytes(stem + tail)) > _LONGEST_NAME - len(".mkv"):
+    tail = digest if level == _LAST or len(_bytes(stem)) > _LONGEST_NAME - len(_VIDEO) else ""
+    while len(_bytes(stem + tail)) > _LONGEST_NAME - len(_VIDEO):
         stem = stem[:-1]
-    return str(path.with_name(stem + tail + ".mkv"))
+    return str(path.with_name(stem + tail + _VIDEO))
 
 
 def _bytes(name: str) -> bytes:

@@ -6,14 +6,39 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, TypedDict, cast
 
 from tools.core.folder import RemoteFile, is_safe_path
 
 METADATA = "metadata.jsonl"
 
-Record = Mapping[str, Any]
-"""One line of ``metadata.jsonl``."""
+
+class _Named(TypedDict):
+    file_name: str  # of the MKV, in the folder that holds the ``metadata.jsonl``
+    source_path: str  # in the input repo, whole
+
+
+class Record(_Named, total=False):
+    """One line of ``metadata.jsonl``: where a published video comes from and how it was made.
+
+    Provenance for readers, and the durable proof of what is done. Lines of an older version may lack a field, and what
+    they have beyond these is kept.
+    """
+
+    source_sha256: str  # hex
+    source_size: int  # bytes
+    sha256: str  # hex, of the MKV
+    size: int  # bytes, of the MKV
+    duration_s: float  # s
+    frames: int  # pictures of the first video stream
+    width: int  # pixels
+    height: int  # pixels
+    encoder: str  # what encoded the pictures
+    settings: str  # of the encoder, as it was called
+    streams: list[dict[str, Any]]  # one entry per source stream: what became of it
+    quality: Mapping[str, Any] | None  # measured against the source; None if it was not measured
+    attempt_time: str  # local ISO 8601 with offset, s: when the conversion began
+    warnings: list[str]  # one line for each thing dropped or damaged; absent if there was none
 
 
 class Published:
@@ -28,7 +53,7 @@ class Published:
 
     @classmethod
     def parse(cls, content: bytes | None) -> "Published":
-        """From the file's bytes, or None where there is no file."""
+        """From the file's bytes, or None without a file."""
         records: dict[str, Record] = {}
         foreign: list[str] = []
         for line in (content or b"").decode("utf-8", "surrogateescape").split("\n"):
@@ -37,7 +62,7 @@ class Published:
             except ValueError:
                 entry = line
             if isinstance(entry, dict) and all(isinstance(entry.get(k), str) for k in ("source_path", "file_name")):
-                records[entry["source_path"]] = entry
+                records[entry["source_path"]] = cast(Record, entry)
             elif entry is not None:
                 foreign.append(line)
         return cls(records, foreign)
@@ -51,7 +76,7 @@ class Published:
         }
 
     def record_of(self, source: RemoteFile) -> Record | None:
-        """The record made of exactly this source content; by size where the hub does not tell its sha256."""
+        """The record made of exactly this source content; by size if the hub does not tell its sha256."""
         record = self._records.get(source.path)
         if record is None:
             return None
@@ -63,7 +88,7 @@ class Published:
         """These records added, each in the place of an older one of its source."""
         new = {str(record["source_path"]): record for record in records}
         kept = {source: line for source, line in self._lines.items() if source not in new}
-        return Published({**self._records, **new}, self.foreign, kept)
+        return Published(self._records | new, self.foreign, kept)
 
     def encode(self) -> bytes:
         """The file: foreign lines first, then the records by natural order of their source."""

@@ -23,6 +23,7 @@ from tools.core.errors import (
     PipelineError,
     StateError,
     Stopped,
+    Trouble,
 )
 from tools.core.queue_item import QueueItem, Status, claim, give_back, is_due, rank, settle, with_sane_times
 from tools.hub.client import HubClient
@@ -35,7 +36,7 @@ from tools.runtime import logs
 from tools.runtime.clock import Clock
 from tools.stages.job_context import JobTools
 from tools.stages.video_job import JobResult, Outcome
-from tools.state.journal import Journal, sweep
+from tools.state.journal import Event, Journal, sweep
 from tools.state.work_queue import QueueView, WorkQueue
 
 log = logging.getLogger("animation.processor")
@@ -211,7 +212,7 @@ class Engine:
             log.info("a late result of an older attempt is dropped: %s", logs.fields(video=result.job.source.path))
             return
         about = logs.fields(video=result.job.source.path, attempt=result.job.attempt, cause=result.cause or None)
-        if result.trouble != "DiskFull":
+        if result.trouble is not Trouble.DISK_FULL:
             self._no_room.pop((run.item.folder, result.job.source.path), None)
         if result.outcome is Outcome.STORED:
             self._pause.worked("transfer", result.job.source.path)
@@ -228,19 +229,19 @@ class Engine:
 
     def _deferred(self, run: ItemRun, result: JobResult) -> None:
         self.progress_is_stale = True
-        if result.trouble in {"HubUnavailable", "HubForbidden", "HubNotFound"}:
+        if result.trouble in {Trouble.HUB_UNAVAILABLE, Trouble.HUB_FORBIDDEN, Trouble.HUB_NOT_FOUND}:
             self._pause.suspect(
                 Suspect(
                     kind="transfer",
                     about=result.job.source.path,
                     cause=result.cause,
-                    needs_person=result.trouble == "HubForbidden",
+                    needs_person=result.trouble is Trouble.HUB_FORBIDDEN,
                     blame=partial(self._blame, run, result),
-                    is_certain=result.trouble == "HubNotFound",
+                    is_certain=result.trouble is Trouble.HUB_NOT_FOUND,
                 )
             )
             return
-        if result.trouble != "DiskFull":
+        if result.trouble is not Trouble.DISK_FULL:
             self._pause.machine(result.cause)
             return
         if not self._no_room:
@@ -254,7 +255,7 @@ class Engine:
         about = logs.fields(video=source.path, attempt=result.job.attempt, cause=result.cause)
         log.warning("failed for now, tried again later: %s", about)
         with contextlib.suppress(PipelineError):  # a full disk may refuse even this note
-            run.journal.note("failed", source, cause=result.cause)
+            run.journal.note(Event.FAILED, source, cause=result.cause)
         run.blame(source, result.cause, self._clock.monotonic())
 
     def _answered(self, answer: Answer) -> None:
@@ -402,22 +403,17 @@ class Engine:
     def _publish_ready(self, now: float) -> None:
         for run in self._runs.values():
             for batch in run.batches_ready(now) if not run.is_cancelled else ():
-                if batch.records():
+                if batch.outputs():
                     batch.is_publishing = True
                     self._hub_thread.do("publish", (run, batch), partial(self._commit, run, batch))
                 else:
                     self._batch_over(run, batch, None, "")
 
     def _commit(self, run: ItemRun, batch: Batch) -> str:
-        sources = {source.path: source for source in batch.sources()}
-        folder = run.item.folder
-        return publish(
-            self._tools.hub,
-            run.output,
-            batch.records(),
-            lambda record: self._jobs.result_file(folder, sources[str(record["source_path"])]),
-            f"Add {len(batch.records())} AV1 videos of {folder}",
-        )
+        folder, outputs = run.item.folder, batch.outputs()
+        file_of = partial(self._jobs.artifact_file, folder)
+        message = f"Add {len(outputs)} AV1 videos of {folder}"
+        return publish(self._tools.hub, run.output_folders, outputs, file_of, message)
 
     def _published(self, answer: Answer) -> None:
         run, batch = answer.about
@@ -455,7 +451,7 @@ class Engine:
             folder=run.item.folder,
             batch=f"{batch.number}/{len(run.batches)}",
             videos=len(batch.tasks),
-            published=len(batch.records()),
+            published=len(batch.outputs()),
             quarantined=len(refused),
             bytes_in=batch.bytes_in(),
             bytes_out=batch.bytes_out(),
@@ -468,7 +464,7 @@ class Engine:
             log.error("%s %s", logs.BATCH_FAILED, facts)
         else:
             log.info("%s %s", logs.BATCH_DONE, facts)
-        run.journal.note("committed", *batch.published(), commit=commit)
+        run.journal.note(Event.COMMITTED, *batch.outputs(), commit=commit)
         for source in batch.sources():
             self._jobs.forget(run.item.folder, source)
         if not run.is_over:  # else it is settled in this turn, and one write does for both

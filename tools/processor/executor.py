@@ -12,18 +12,20 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from tools.core.artifact import ArtifactKind
 from tools.core.folder import RemoteFile
 from tools.core.planning import VideoJob
 from tools.stages.job_context import JobContext
-from tools.stages.video_job import JobResult, unforeseen
+from tools.stages.video_job import JobResult, unexpected
 from tools.stages.workspace import Workspace
+from tools.state.journal import Event
 from tools.state.progress import JobProgress, WorkerState
 
 log = logging.getLogger("animation.executor")
 
 Run = Callable[[VideoJob, JobContext], JobResult]
 Deliver = Callable[[JobResult], None]
-Note = Callable[[VideoJob, str, dict[str, Any]], None]
+Note = Callable[[VideoJob, Event, dict[str, Any]], None]
 
 
 class Executor(Protocol):
@@ -60,8 +62,8 @@ class Executor(Protocol):
         """The workers of a cluster, by name; nothing where jobs run in this process."""
         ...
 
-    def result_file(self, folder: str, source: RemoteFile) -> Path | None:
-        """The local file of a result, which need not exist; None where it is on another machine."""
+    def artifact_file(self, folder: str, source: RemoteFile, kind: ArtifactKind) -> Path | None:
+        """The local file of what a source became, which need not exist; None if it is on another machine."""
         ...
 
     def forget(self, folder: str, source: RemoteFile | None = None) -> None:
@@ -87,7 +89,7 @@ class _LocalContext:
         self._job = job
         self._note = note
 
-    def note(self, event: str, **facts: Any) -> None:
+    def note(self, event: Event, **facts: Any) -> None:
         self._note(self._job, event, facts)
 
     def show(self, progress: JobProgress) -> None:
@@ -124,7 +126,7 @@ class LocalExecutor:
         except Exception as exc:
             # The boundary of a thread: without it a bug would lose the video without a word.
             log.exception("the job for %s failed in a way that nobody foresaw", job.source.path)
-            result = unforeseen(job, exc)
+            result = unexpected(job, exc)
         with self._changed:
             self._running.pop(job.attempt_id, None)
             self._changed.notify_all()
@@ -166,8 +168,8 @@ class LocalExecutor:
     def workers(self) -> Sequence[WorkerState]:
         return ()
 
-    def result_file(self, folder: str, source: RemoteFile) -> Path | None:
-        return self._workspace.result_file(folder, source)
+    def artifact_file(self, folder: str, source: RemoteFile, kind: ArtifactKind) -> Path | None:
+        return self._workspace.artifact_file(folder, source, kind)
 
     def forget(self, folder: str, source: RemoteFile | None = None) -> None:
         if source is None:

@@ -7,81 +7,86 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
 
+from tools.core.artifact import ArtifactKind, VideoOutput
 from tools.core.errors import PipelineError
 from tools.core.folder import Folder, RemoteFile, group_folders
 from tools.core.planning import FolderPlan, Video, VideoJob, plan_folder
 from tools.core.queue_item import Quarantined, QueueItem
+from tools.core.record import Record
 from tools.core.retry import next_attempt
 from tools.hub.client import HubClient
 from tools.processor.publish import OutputFolder
 from tools.stages.video_job import JobResult, Outcome
-from tools.state.journal import Journal, VideoHistory
-
-Record = Mapping[str, Any]
+from tools.state.journal import Event, Journal, VideoHistory
 
 
 class FolderChanged(PipelineError):
-    """The folder is not what was queued; ``folder`` as it is now, None when it is gone."""
+    """The folder is not what was queued."""
 
     def __init__(self, folder: Folder | None) -> None:
         said = "the folder changed since it was queued" if folder else "the folder is gone from the hub"
         super().__init__(said if folder is None or folder.video_count else "the folder holds no video any more")
-        self.folder = folder
+        self.folder = folder  # as it is now; None when it is gone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRules:
-    """Plain settings of a run. ``retry_interval`` in s."""
+    """Plain settings of a run."""
 
     input_repo: str
-    output_repo: str
-    extensions: frozenset[str]
-    marker: str
-    batch_size: int
-    max_attempts: int
-    retry_interval: float
+    output_repo: str  # of the MKVs and of ``metadata.jsonl``
+    other_repos: Mapping[ArtifactKind, str] = field(default_factory=dict)  # what else is wanted of a video, and where
+    extensions: frozenset[str]  # of what is converted; lower case, without the dot
+    marker: str  # name of the file whose presence makes a folder complete at once; "" = none
+    batch_size: int  # videos per commit
+    max_attempts: int  # at a video, and at a commit
+    retry_interval: float  # s
+
+    @property
+    def repos(self) -> dict[ArtifactKind, str]:
+        """The kinds of files that a video becomes, and the repo of each."""
+        return {ArtifactKind.VIDEO: self.output_repo, **self.other_repos}
 
 
 @dataclass(slots=True)
 class _Task:
-    """One video of the plan. Exactly one of: waiting, ``running`` (attempt id), ``record``, ``refused``."""
+    """One video of the plan. It waits, or is running, or has its output, or is refused."""
 
     video: Video
-    failures: int = 0
-    crashes: int = 0
-    not_before: float = 0.0
-    running: str | None = None
-    record: Record | None = None
+    failures: int = 0  # attempts so far that failed
+    crashes: int = 0  # in a row, while it was being encoded
+    not_before: float = 0.0  # monotonic s
+    running: str | None = None  # attempt id
+    output: VideoOutput | None = None  # stored, ready to be committed
     refused: Quarantined | None = None
 
     @property
     def is_settled(self) -> bool:
-        return self.record is not None or self.refused is not None
+        return self.output is not None or self.refused is not None
 
 
 @dataclass(slots=True)
 class Batch:
-    """Videos of one commit. ``began`` monotonic s of the first job, ``failures`` of its publication so far."""
+    """Videos of one commit."""
 
-    number: int
+    number: int  # from 1
     tasks: list[_Task]
-    began: float | None = None
-    failures: int = 0
-    not_before: float = 0.0
-    is_over: bool = False
+    began: float | None = None  # monotonic s of its first job
+    failures: int = 0  # of its publication so far
+    not_before: float = 0.0  # monotonic s, of the next try to publish it
+    is_over: bool = False  # published, or nothing of it can be
     is_publishing: bool = False
 
     def sources(self) -> list[RemoteFile]:
         return [task.video.source for task in self.tasks]
 
-    def published(self) -> list[RemoteFile]:
-        """The sources of what has a record."""
-        return [task.video.source for task in self.tasks if task.record is not None]
+    def outputs(self) -> dict[RemoteFile, VideoOutput]:
+        """What is to be committed, or was."""
+        return {task.video.source: task.output for task in self.tasks if task.output is not None}
 
     def records(self) -> list[Record]:
-        return [task.record for task in self.tasks if task.record is not None]
+        return [task.output.record for task in self.tasks if task.output is not None]
 
     def refused(self) -> list[Quarantined]:
         return [task.refused for task in self.tasks if task.refused is not None]
@@ -101,14 +106,14 @@ class ItemRun:
     plan: FolderPlan
     journal: Journal
     rules: RunRules
-    revision: str
-    fingerprint: str
-    output: OutputFolder
+    revision: str  # commit of the input repo that was planned from
+    fingerprint: str  # of the folder at that commit
+    output_folders: tuple[OutputFolder, ...]  # to be committed to in this order
     batches: list[Batch] = field(default_factory=list)
     is_cancelled: bool = False
-    _tasks: dict[str, _Task] = field(default_factory=dict)
-    _over: int = 0
-    _isolated: str | None = None  # attempt id
+    _tasks: dict[str, _Task] = field(default_factory=dict)  # by source path; filled at first use
+    _over: int = 0  # so many batches, from the first on, are over
+    _isolated: str | None = None  # attempt id of the video at its last try after deaths
 
     def _unfinished(self) -> Iterator[Batch]:
         """The batches from the first one on that is not over: a long folder's finished ones are not looked at again."""
@@ -157,8 +162,7 @@ class ItemRun:
             input_repo=self.rules.input_repo,
             revision=self.revision,
             source=task.video.source,
-            output_repo=self.rules.output_repo,
-            output_path=task.video.output_path,
+            targets=task.video.targets,
         )
 
     def accept(self, result: JobResult, now: float) -> bool:
@@ -173,7 +177,7 @@ class ItemRun:
         elif result.outcome is not Outcome.STOPPED:
             task.crashes = 0
         if result.outcome is Outcome.STORED:
-            task.record = result.record
+            task.output = result.output
         elif result.outcome is Outcome.REFUSED:
             self._refuse(task, result.cause)
         elif result.outcome is Outcome.FAILED:
@@ -219,7 +223,7 @@ class ItemRun:
         ]
 
     def split_what_waits(self) -> bool:
-        """Let batches that can't go on for now publish what they have; whether any could.
+        """Let batches that can't continue for now publish what they have; whether any could.
 
         Their local results go with the commit, which is what makes room on a disk too small for a whole batch.
         """
@@ -245,16 +249,16 @@ class ItemRun:
     def refuse_batch(self, batch: Batch, cause: str) -> None:
         """The hub won't have the commit: its videos count as quarantined, so that in = out + quarantined."""
         for task in batch.tasks:
-            if task.record is not None:
-                task.record = None
+            if task.output is not None:
+                task.output = None
                 self._refuse(task, cause)
 
     def put_back(self, batch: Batch) -> None:
         """The hub lost blobs that can't be sent from here: the videos are done again, by whoever has their results."""
         for task in batch.tasks:
-            if task.record is not None:
-                self.journal.note("lost", task.video.source)
-                task.record = None
+            if task.output is not None:
+                self.journal.note(Event.LOST, task.video.source)
+                task.output = None
 
     @property
     def is_over(self) -> bool:
@@ -283,7 +287,7 @@ class ItemRun:
 def open_item(item: QueueItem, hub: HubClient, journal: Journal, rules: RunRules, now: float) -> ItemRun:
     """List the folder again, see what is published, and plan the rest. Raises FolderChanged, HubError.
 
-    ``now`` monotonic s: what failed, or died with the program, before is not tried again at once.
+    ``now`` monotonic s: what failed, or died with the program, before is not retried at once.
     An item without a hash (a person wrote it into the queue) takes the folder as it is.
     """
     head = hub.head(rules.input_repo)
@@ -291,17 +295,21 @@ def open_item(item: QueueItem, hub: HubClient, journal: Journal, rules: RunRules
     now_there = group_folders(files, rules.extensions, rules.marker).get(item.folder)
     if head is None or now_there is None or item.hash not in {"", now_there.fingerprint}:
         raise FolderChanged(now_there)
-    output = OutputFolder(rules.output_repo, item.folder)
-    output.refresh(hub)
+    main = OutputFolder(rules.output_repo, item.folder)
+    main.refresh(hub)
     plan = plan_folder(
         files,
-        output.published,
-        output.files,
+        main.published,
+        main.files,
         item.quarantined,
+        repos=rules.repos,
         extensions=rules.extensions,
         batch_size=rules.batch_size,
     )
-    run = ItemRun(item, plan, journal, rules, head.commit_id, now_there.fingerprint, output)
+    others = sorted(set(rules.other_repos.values()) - {rules.output_repo})
+    # The metadata last: what they show as done must be done everywhere.
+    folders = (*(OutputFolder(repo, item.folder, keeps_metadata=False) for repo in others), main)
+    run = ItemRun(item, plan, journal, rules, head.commit_id, now_there.fingerprint, folders)
     history = journal.history()
     for number, videos in enumerate(plan.batches, 1):
         run.batches.append(Batch(number, [_task(video, history, rules, now) for video in videos]))
@@ -321,10 +329,8 @@ def _task(video: Video, history: Mapping[tuple[str, str], VideoHistory], rules: 
         cause = f"{past.last_cause} (tried {past.failures} times)"
     if cause is None and (tries := max(past.failures, past.crashes)):
         task.not_before = now + (next_attempt(tries, rules.max_attempts, rules.retry_interval) or 0.0)
-    if past.stored is not None:
-        name = video.output_path.rpartition("/")[2]
-        task.record = {**past.stored, "file_name": name}
-    elif cause is not None:
+    task.output = past.stored and past.stored.at(video.targets)
+    if task.output is None and cause is not None:
         task.refused = Quarantined(video.source.path, cause, video.source.sha256)
     return task
 

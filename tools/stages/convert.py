@@ -1,65 +1,79 @@
-"""Local source → verified MKV and its metadata record, kept so that a crash never has it encoded again."""
+"""Local source → verified MKV and whatever else it is to become, noted so that no crash has it encoded again."""
 
 import contextlib
 import json
+import threading
 from collections.abc import Iterator
 from datetime import datetime
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Literal
 
-from tools.core.planning import VideoJob
+from tools.core.artifact import Artifact, ArtifactKind, Target, VideoOutput
+from tools.core.planning import Stage, VideoJob
+from tools.core.record import Record
 from tools.media.converter import Conversion, EncodeProgress
 from tools.runtime.files import replace_durably, sha256_of
 from tools.stages.job_context import JobContext, JobTools
+from tools.state.journal import Event
 from tools.state.progress import JobProgress
 
-Record = dict[str, Any]
 
-
-def convert(job: VideoJob, tools: JobTools, context: JobContext, source: Path, source_sha256: str) -> Record:
-    """Convert into the workspace's result file and remove the source; returns the result's record.
+def convert(job: VideoJob, tools: JobTools, context: JobContext, source: Path, source_sha256: str) -> VideoOutput:
+    """Convert into the workspace's result files and remove the source; returns what it became.
 
     Waits for a place to encode in, and for one to verify in: the next video encodes while this one is verified.
     Raises MediaError, DiskFull, Stopped.
     """
     began = datetime.now().astimezone().isoformat(timespec="seconds")
-    target = tools.workspace.result_file(job.folder, job.source)
     conversion = tools.converter.convert(
         source,
-        target,
+        tools.workspace.artifact_file(job.folder, job.source, ArtifactKind.VIDEO),
         on_progress=partial(_show, job, context, "encode"),
         stop=context.stop,
         threads=tools.threads,
         held=partial(_held, job, tools, context),
     )
-    record = make_record(job, conversion, source_sha256, began)
+    artifacts = [_artifact(job, tools, target, conversion, context.stop) for target in job.targets]
+    output = VideoOutput(make_record(job, conversion, source_sha256, began), tuple(artifacts))
     source.unlink(missing_ok=True)  # before the note, so that a disk which just filled has room for it
-    replace_durably(_note_of(target), json.dumps(record, ensure_ascii=False).encode())
-    return record
+    note = json.dumps(output.as_json(), ensure_ascii=False).encode()
+    replace_durably(tools.workspace.note_file(job.folder, job.source), note)
+    return output
 
 
-def converted_before(job: VideoJob, tools: JobTools, context: JobContext) -> Record | None:
-    """The record of a result that an earlier attempt left whole in the workspace; None where there is none.
+def _artifact(
+    job: VideoJob, tools: JobTools, target: Target, conversion: Conversion, stop: threading.Event
+) -> Artifact:
+    if target.kind is ArtifactKind.VIDEO:
+        return Artifact(target.kind, target.repo, target.path, conversion.sha256, conversion.size)
+    file = tools.workspace.artifact_file(job.folder, job.source, target.kind)
+    return Artifact(target.kind, target.repo, target.path, sha256_of(file, stop), file.stat().st_size)
+
+
+def converted_before(job: VideoJob, tools: JobTools, context: JobContext) -> VideoOutput | None:
+    """What an earlier attempt left whole in the workspace; None if there is none, or less than is wanted now.
 
     Raises Stopped.
     """
-    target = tools.workspace.result_file(job.folder, job.source)
     try:
-        record = json.loads(_note_of(target).read_bytes())
-        same_size = isinstance(record, dict) and target.stat().st_size == record["size"]
-        if same_size and sha256_of(target, context.stop) == record["sha256"]:
-            # The same content may have been planned under another name before the crash.
-            return {**record, "file_name": PurePosixPath(job.output_path).name}
-    except (OSError, ValueError, KeyError):
+        noted = json.loads(tools.workspace.note_file(job.folder, job.source).read_bytes())
+        # An older version noted the record alone.
+        output = VideoOutput.of_json(noted if "record" in noted else {"record": noted})
+        for artifact in output.artifacts:
+            file = tools.workspace.artifact_file(job.folder, job.source, artifact.kind)
+            if file.stat().st_size != artifact.size or sha256_of(file, context.stop) != artifact.sha256:
+                return None
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    return None
+    return output.at(job.targets)  # the names planned before the crash may have been others
 
 
 def make_record(job: VideoJob, conversion: Conversion, source_sha256: str, began: str) -> Record:
-    """One line of ``metadata.jsonl``; ``attempt_time`` is when this attempt's conversion began."""
+    """One line of ``metadata.jsonl``; ``began`` is when this attempt's conversion did."""
+    video = next(target for target in job.targets if target.kind is ArtifactKind.VIDEO)
     record: Record = {
-        "file_name": PurePosixPath(job.output_path).name,
+        "file_name": PurePosixPath(video.path).name,
         "source_path": job.source.path,
         "source_sha256": source_sha256,
         "source_size": job.source.size,
@@ -80,20 +94,16 @@ def make_record(job: VideoJob, conversion: Conversion, source_sha256: str, began
     return record
 
 
-def _note_of(result: Path) -> Path:
-    return result.with_name("converted.json")
-
-
 @contextlib.contextmanager
-def _held(job: VideoJob, tools: JobTools, context: JobContext, stage: str) -> Iterator[None]:
+def _held(job: VideoJob, tools: JobTools, context: JobContext, stage: Literal["encode", "verify"]) -> Iterator[None]:
     with (tools.encode if stage == "encode" else tools.verify).held(context):
         if stage == "encode":
-            context.note("encoding")  # from here on a crash counts against this video
+            context.note(Event.ENCODING)  # from here on a crash counts against this video
         _show(job, context, stage, EncodeProgress(percent=0.0, fps=None, speed=None, eta_s=None))
         yield
 
 
-def _show(job: VideoJob, context: JobContext, stage: str, progress: EncodeProgress) -> None:
+def _show(job: VideoJob, context: JobContext, stage: Stage, progress: EncodeProgress) -> None:
     context.show(
         JobProgress(
             folder=job.folder,

@@ -10,7 +10,7 @@ from tools.stages.job_context import JobContext, JobTools, TransferMeter
 def download(job: VideoJob, tools: JobTools, context: JobContext) -> tuple[Path, str]:
     """The source on local disk and its sha256 (hex). Raises HubError, Stopped.
 
-    A partial earlier download is resumed; a whole one, which an attempt that ended in mid-encode left, serves again.
+    A partial earlier download is resumed; a whole one, left by an attempt that ended during the encode, is used again.
     """
     target = tools.workspace.source_file(job)
     if _is_here(job, target, context):

@@ -8,28 +8,29 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from tools.core.errors import Stopped
-from tools.core.planning import VideoJob
+from tools.core.planning import Stage, VideoJob
 from tools.hub.client import HubClient
 from tools.media.converter import Converter
 from tools.stages.workspace import Workspace
+from tools.state.journal import Event
 from tools.state.progress import JobProgress
 
-_PATIENCE = 0.2  # s between two looks at the wish to stop while waiting for a slot
+_POLL = 0.2  # s between checks of ``stop`` while waiting for a slot, and between reports of a transfer
 
 
 @dataclass(slots=True)
 class JobTools:
-    """The parts of one worker process. ``hub`` may be replaced while jobs run (a new token).
+    """What the jobs of one process work with.
 
     The slots of each stage are what overlaps stages: while one video encodes, the next downloads, the one before is
-    verified and the one before that uploads. ``threads``: cores for one encode, None = the encoder's own choice.
+    verified and the one before that uploads.
     """
 
-    hub: HubClient
+    hub: HubClient  # may be replaced while jobs run (a new token)
     converter: Converter
     workspace: Workspace
-    slots: int
-    threads: int | None = None
+    slots: int  # jobs at a time in each stage
+    threads: int | None = None  # cores for one encode; None = the encoder's own choice
     download: "Slots" = field(init=False)
     encode: "Slots" = field(init=False)
     verify: "Slots" = field(init=False)
@@ -43,12 +44,12 @@ class JobTools:
 
 
 class JobContext(Protocol):
-    """From a job back to the processor, wherever it runs. ``order``: smaller goes first where jobs wait."""
+    """From a job back to the processor, wherever it runs."""
 
-    stop: threading.Event
-    order: int
+    stop: threading.Event  # set: the job is to end
+    order: int  # of jobs that wait for a slot, the smallest goes first
 
-    def note(self, event: str, **facts: Any) -> None:
+    def note(self, event: Event, **facts: Any) -> None:
         """Write an event to the item's journal."""
         ...
 
@@ -72,7 +73,7 @@ class Slots:
             self._waiting.append(context.order)
             try:
                 while not context.stop.is_set() and not (self._free and min(self._waiting) == context.order):
-                    self._changed.wait(_PATIENCE)
+                    self._changed.wait(_POLL)
             finally:
                 self._waiting.remove(context.order)
                 self._changed.notify_all()
@@ -90,7 +91,7 @@ class Slots:
 class TransferMeter:
     """Bytes moved → percent, speed in bytes/s, ETA; raises Stopped out of the transfer when asked to end."""
 
-    def __init__(self, job: VideoJob, stage: str, total: int, context: JobContext) -> None:
+    def __init__(self, job: VideoJob, stage: Stage, total: int, context: JobContext) -> None:
         self._job, self._stage, self._total, self._context = job, stage, total, context
         self._moved = 0
         self._began = time.monotonic()
@@ -102,7 +103,7 @@ class TransferMeter:
             raise Stopped(f"stopped during {self._stage}")
         self._moved += moved
         now = time.monotonic()
-        if now - self._shown >= _PATIENCE:
+        if now - self._shown >= _POLL:
             self._show(now)
 
     def _show(self, now: float) -> None:

@@ -1,14 +1,13 @@
-"""Verified MKV → blob on the hub, invisible until its batch is committed."""
+"""Artifacts on local disk → blobs on the hub, each in its repo, invisible until their batch is committed."""
 
-from collections.abc import Mapping
-from typing import Any
-
+from tools.core.artifact import VideoOutput
 from tools.core.planning import VideoJob
 from tools.stages.job_context import JobContext, JobTools, TransferMeter
 
 
-def store(job: VideoJob, tools: JobTools, context: JobContext, record: Mapping[str, Any]) -> None:
-    """Send the result's content; nothing is sent when the hub has it. Raises HubError."""
-    result = tools.workspace.result_file(job.folder, job.source)
-    meter = TransferMeter(job, "upload", record["size"], context)
-    tools.hub.store_blob(job.output_repo, result, record["sha256"], record["size"], meter)
+def store(job: VideoJob, tools: JobTools, context: JobContext, output: VideoOutput) -> None:
+    """Send each artifact's content; nothing is sent when the hub has it. Raises HubError, Stopped."""
+    meter = TransferMeter(job, "upload", sum(artifact.size for artifact in output.artifacts), context)
+    for artifact in output.artifacts:
+        file = tools.workspace.artifact_file(job.folder, job.source, artifact.kind)
+        tools.hub.store_blob(artifact.repo, file, artifact.sha256, artifact.size, meter)

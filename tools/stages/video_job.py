@@ -1,7 +1,7 @@
 """One video through its stages, from wherever an earlier attempt stopped.
 
 ``remote → downloaded → converted → stored``: each stage leaves what the next needs on disk or on the hub, so a restart
-goes on behind the last one that ended. Runs in a worker (a thread here, a Dask worker elsewhere) and publishes nothing.
+resumes after the last one that ended. Runs in a worker (a thread here, a Dask worker elsewhere) and publishes nothing.
 """
 
 import contextlib
@@ -9,22 +9,15 @@ import logging
 from dataclasses import dataclass
 from enum import Enum
 
-from tools.core.errors import (
-    DiskFull,
-    HubForbidden,
-    HubNotFound,
-    HubUnavailable,
-    NoEncoder,
-    PipelineError,
-    Stopped,
-    WorkspaceError,
-)
+from tools.core.artifact import VideoOutput
+from tools.core.errors import DiskFull, PipelineError, Trouble, WorkspaceError, trouble_of
 from tools.core.planning import VideoJob
 from tools.runtime.files import is_disk_full
-from tools.stages.convert import Record, convert, converted_before
+from tools.stages.convert import convert, converted_before
 from tools.stages.download import download
 from tools.stages.job_context import JobContext, JobTools
 from tools.stages.store import store
+from tools.state.journal import Event
 
 log = logging.getLogger("animation.job")
 _RESULT_SHARE = 1.25  # of the source's size, reserved for the result; AV1 is smaller but for tiny or remuxed files
@@ -32,77 +25,86 @@ _SLACK = 16 << 20  # bytes
 
 
 class Outcome(Enum):
-    STORED = "stored"  # converted, verified, its blob on the hub
+    STORED = "stored"  # converted, verified, its blobs on the hub
     REFUSED = "refused"  # can never work: to be quarantined
     FAILED = "failed"  # may work another time: counts as a try
     DEFERRED = "deferred"  # the machine or the hub can't now: waits, counts as nothing
-    STOPPED = "stopped"  # asked to end, or moved: may begin again at once
-    CRASHED = "crashed"  # its worker died in mid-encode: may begin again, MAX_ATTEMPTS times in a row
+    STOPPED = "stopped"  # asked to end, or moved elsewhere: may be resubmitted at once
+    CRASHED = "crashed"  # its worker died during the encode: may begin again, MAX_ATTEMPTS times in a row
 
 
 @dataclass(frozen=True, slots=True)
 class JobResult:
-    """How an attempt ended. ``record`` when STORED; ``cause`` one line otherwise; ``trouble`` the exception's name."""
+    """How an attempt ended."""
 
     job: VideoJob
     outcome: Outcome
-    record: Record | None = None
-    cause: str = ""
-    trouble: str = ""
+    output: VideoOutput | None = None  # what it became, if STORED
+    cause: str = ""  # one line, if not
+    trouble: Trouble | None = None  # what kind of cause, as far as an exception told
 
 
 def run_video_job(job: VideoJob, tools: JobTools, context: JobContext) -> JobResult:
-    """Run the stages; every foreseeable end is a result, so nothing is raised but what nobody foresaw."""
+    """Run the stages; every expected end is a result, so whatever is raised is a bug."""
     try:
-        record = _stages(job, tools, context)
+        output = _stages(job, tools, context)
     except PipelineError as exc:
-        outcome = outcome_of(exc)
-        event = outcome.value if outcome in {Outcome.FAILED, Outcome.REFUSED} else "released"
+        trouble = trouble_of(exc)
+        outcome = OUTCOMES[trouble]
         with contextlib.suppress(PipelineError):  # a full disk may refuse even this note; the result counts anyway
-            context.note(event, cause=str(exc))
-        return JobResult(job, outcome, cause=str(exc), trouble=type(exc).__name__)
-    return JobResult(job, Outcome.STORED, record)
+            context.note(_EVENTS.get(outcome, Event.RELEASED), cause=str(exc))
+        return JobResult(job, outcome, cause=str(exc), trouble=trouble)
+    return JobResult(job, Outcome.STORED, output)
 
 
-def outcome_of(exc: PipelineError) -> Outcome:
-    """What an error means for its video."""
-    if isinstance(exc, Stopped):
-        return Outcome.STOPPED
-    # To a stranger, and to a token that expired, a private dataset does not exist.
-    if isinstance(exc, DiskFull | HubUnavailable | HubForbidden | HubNotFound | NoEncoder | WorkspaceError):
-        return Outcome.DEFERRED
-    if exc.retryable:
-        return Outcome.FAILED
-    return Outcome.REFUSED
+OUTCOMES = {
+    Trouble.HUB_UNAVAILABLE: Outcome.DEFERRED,
+    Trouble.HUB_FORBIDDEN: Outcome.DEFERRED,
+    Trouble.HUB_NOT_FOUND: Outcome.DEFERRED,
+    Trouble.HUB_REJECTED: Outcome.REFUSED,
+    Trouble.DISK_FULL: Outcome.DEFERRED,
+    Trouble.WORKSPACE: Outcome.DEFERRED,
+    Trouble.NO_ENCODER: Outcome.DEFERRED,
+    Trouble.MEDIA: Outcome.REFUSED,
+    Trouble.TRANSIENT: Outcome.FAILED,
+    Trouble.PERMANENT: Outcome.REFUSED,
+    Trouble.UNEXPECTED: Outcome.FAILED,
+    Trouble.STOPPED: Outcome.STOPPED,
+}
+"""What a trouble that a job met means for its video."""
+
+_EVENTS = {Outcome.FAILED: Event.FAILED, Outcome.REFUSED: Event.REFUSED}
 
 
-def _stages(job: VideoJob, tools: JobTools, context: JobContext) -> Record:
+def _stages(job: VideoJob, tools: JobTools, context: JobContext) -> VideoOutput:
     try:
-        record = converted_before(job, tools, context)
-        if record is None:
-            record = _make(job, tools, context)
+        output = converted_before(job, tools, context)
+        if output is None:
+            output = _make(job, tools, context)
         with tools.store.held(context):
-            store(job, tools, context, record)
-        context.note("stored", record=record)
-        return record
+            store(job, tools, context, output)
+        context.note(Event.STORED, **output.as_json())
+        return output
     except OSError as exc:
         if is_disk_full(exc):
             raise DiskFull(f"no space left in {tools.workspace.root}: make room") from exc
         raise WorkspaceError(f"can't work in {tools.workspace.root}: {exc}") from exc
 
 
-def _make(job: VideoJob, tools: JobTools, context: JobContext) -> Record:
+def _make(job: VideoJob, tools: JobTools, context: JobContext) -> VideoOutput:
     folder = tools.workspace.video_folder(job)
     with tools.workspace.reserved(folder, int(job.source.size * (1 + _RESULT_SHARE)) + _SLACK):
         with tools.download.held(context):
             source, sha256 = download(job, tools, context)
-        record = convert(job, tools, context, source, sha256)
-        context.note("converted", result_sha256=record["sha256"], size=record["size"])
+        output = convert(job, tools, context, source, sha256)
+        record = output.record
+        context.note(Event.CONVERTED, result_sha256=record["sha256"], size=record["size"])
         for warning in record.get("warnings", ()):
             log.warning("%s: %s", job.source.path, warning)
-        return record
+        return output
 
 
-def unforeseen(job: VideoJob, exc: BaseException) -> JobResult:
-    """The result for an exception that is a bug: counts as a try, so that it can't go round for ever."""
-    return JobResult(job, Outcome.FAILED, cause=f"unforeseen {type(exc).__name__}: {exc}", trouble=type(exc).__name__)
+def unexpected(job: VideoJob, exc: BaseException) -> JobResult:
+    """The result for an exception that is a bug: counts as an attempt, so that it is not repeated for ever."""
+    cause = f"unexpected {type(exc).__name__}: {exc}"
+    return JobResult(job, Outcome.FAILED, cause=cause, trouble=Trouble.UNEXPECTED)

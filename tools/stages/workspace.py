@@ -1,4 +1,4 @@
-"""``WORK_DIR``: one folder a video on local disk, space reserved in bytes, swept of what no item needs.
+"""``WORK_DIR``: one folder per video on local disk, space reserved in bytes, swept of what no item needs.
 
 Local names are digests, so nothing of a hub's path reaches the disk. What a crash leaves in a video's folder (a partial
 download, a converted file) is found again under the same name by the next attempt.
@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
+from tools.core.artifact import ArtifactKind
 from tools.core.errors import DiskFull, WorkspaceError
 from tools.core.folder import RemoteFile
 from tools.core.planning import VideoJob
@@ -19,6 +20,7 @@ from tools.core.planning import VideoJob
 _VIDEOS = "videos"
 HUB_CACHE = "hub_cache"
 """The folder for what the hub's client keeps on disk."""
+_NOTE = "converted.json"
 _KEY = r"[0-9a-f]{20}(/[0-9a-f]{20})?"
 
 
@@ -50,9 +52,13 @@ class Workspace:
         plain = extension if extension[1:].isascii() and extension[1:].isalnum() else ""
         return self.video_folder(job) / f"source{plain}"
 
-    def result_file(self, folder: str, source: RemoteFile) -> Path:
-        """Where the verified MKV of a source goes; its folder need not exist."""
-        return self._video_folder(folder, source) / "result.mkv"
+    def artifact_file(self, folder: str, source: RemoteFile, kind: ArtifactKind) -> Path:
+        """Where what a source becomes goes; its folder need not exist."""
+        return self._video_folder(folder, source) / f"result{kind.extension}"
+
+    def note_file(self, folder: str, source: RemoteFile) -> Path:
+        """Where it is noted that all artifacts of a source are whole (see ``VideoOutput.as_json``)."""
+        return self._video_folder(folder, source) / _NOTE
 
     @contextlib.contextmanager
     def reserved(self, folder: Path, needed: int) -> Iterator[None]:
@@ -89,7 +95,7 @@ class Workspace:
             shutil.rmtree(self.root / _VIDEOS / key, ignore_errors=True)
 
     def sweep(self, keep: Iterable[str]) -> None:
-        """Delete what belongs to none of these queue folders: the rest of another life."""
+        """Delete what belongs to none of these queue folders: what an earlier run left."""
         keep = list(keep)
         if not keep:
             self.clear()
@@ -101,7 +107,7 @@ class Workspace:
                     shutil.rmtree(found, ignore_errors=True)
 
     def rest(self) -> None:
-        """Nothing is under way: leave nothing behind, but for what items that wait will go on from."""
+        """Nothing is under way: leave nothing behind, except what waiting items will resume from."""
         videos = self.root / _VIDEOS
         if not videos.is_dir() or not any(videos.iterdir()):
             self.clear()
@@ -112,9 +118,9 @@ class Workspace:
             shutil.rmtree(self.root / name, ignore_errors=True)
 
     def held(self) -> dict[str, bool]:
-        """Keys (see ``video_key``) of the videos that have something here, and whether that is a whole result."""
+        """Keys (see ``video_key``) of the videos that have something here, and whether they are converted."""
         found = (self.root / _VIDEOS).glob("*/*")
-        return {f"{path.parent.name}/{path.name}": (path / "result.mkv").exists() for path in found}
+        return {f"{path.parent.name}/{path.name}": (path / _NOTE).exists() for path in found}
 
     def _video_folder(self, folder: str, source: RemoteFile) -> Path:
         return self.root / _VIDEOS / video_key(folder, source)

@@ -2,9 +2,11 @@
 
 Each line is one event of one video, keyed by source path and source sha256, fsynced before anything relies on it::
 
-    {"event": "encoding" | "converted" | "stored" | "failed" | "refused" | "released" | "committed" |
-              "crashed" (a worker of a cluster died while it encoded the video) | "lost" (the blob, on the hub),
-     "path", "sha256", "time", …}
+    {"event": see ``Event``, "path", "sha256", "time": epoch s, …}
+
+"stored" carries what the source became, ready to be committed (see ``VideoOutput.as_json``)::
+
+    {"event": "stored", …, "record": {…}, "artifacts": [{"kind", "repo", "path", "sha256", "size"}]}
 
 A torn last line (a crash while writing) is as if it were not there. The file goes when its item is settled.
 """
@@ -19,26 +21,38 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from tools.core.artifact import VideoOutput
 from tools.core.folder import RemoteFile
 from tools.runtime.files import sync_folder, write_failure
 
 _AT_ONCE = 1000  # lines parsed together
-_NEEDED = {"source_path", "source_sha256", "source_size", "sha256", "size"}  # of a record, to be committed
+
+
+class Event(str, Enum):
+    ENCODING = "encoding"  # it is in the encoder: if nothing follows, the program died meanwhile
+    CONVERTED = "converted"  # its verified result is on the local disk
+    STORED = "stored"  # its blobs are on the hub
+    FAILED = "failed"  # an attempt failed, another one may work; with the "cause"
+    REFUSED = "refused"  # it can never work; with the "cause"
+    RELEASED = "released"  # an attempt ended without counting as one
+    COMMITTED = "committed"  # its batch is over
+    CRASHED = "crashed"  # a worker of a cluster died while it encoded the video
+    LOST = "lost"  # the hub lost its blobs, and they can't be sent again from here
 
 
 @dataclass(slots=True)
 class VideoHistory:
-    """What the journal knows of one source content. ``stored``: the record of its blob, ready to be committed;
-    ``refused``: why it can never work; ``failures`` that may pass; ``crashes`` in a row while it was being encoded."""
+    """What the journal knows of one source content."""
 
-    stored: dict[str, Any] | None = None
-    refused: str | None = None
-    failures: int = 0
-    crashes: int = 0
-    last_cause: str = ""
+    stored: VideoOutput | None = None  # its blobs are on the hub, ready to be committed
+    refused: str | None = None  # why it can never work
+    failures: int = 0  # that may pass
+    crashes: int = 0  # in a row, while it was being encoded
+    last_cause: str = ""  # of its latest failure
 
 
 class Journal:
@@ -48,10 +62,10 @@ class Journal:
         self.path = log_dir / "journal" / _name_of(folder)
         self._lock = threading.Lock()
 
-    def note(self, event: str, *sources: RemoteFile, **facts: Any) -> None:
+    def note(self, event: Event, *sources: RemoteFile, **facts: Any) -> None:
         """Append one event of each source, durably and in one write. Raises DiskFull or StateError."""
         now = round(time.time(), 3)
-        entries = [{"event": event, "path": s.path, "sha256": s.sha256, "time": now, **facts} for s in sources]
+        entries = [{"event": event.value, "path": s.path, "sha256": s.sha256, "time": now, **facts} for s in sources]
         if not entries:
             return
         lines = "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries)
@@ -98,7 +112,7 @@ class Journal:
 
 
 def _entries(content: bytes) -> Iterator[Any]:
-    """What the lines say; one torn by a crash is left out, what it said was not relied upon yet."""
+    """What the lines say; one torn by a crash is skipped: nothing relied on it yet."""
     lines = [line for line in content.split(b"\n") if line]
     for start in range(0, len(lines), _AT_ONCE):
         block = lines[start : start + _AT_ONCE]
@@ -128,19 +142,16 @@ def sweep(log_dir: Path, keep: Iterable[str]) -> None:
 
 def _apply(video: VideoHistory, entry: Mapping[str, Any]) -> None:
     event = entry["event"]
-    if event in {"encoding", "crashed"}:
+    if event in {Event.ENCODING, Event.CRASHED}:
         video.crashes += 1  # stands until the encode is heard of again
     else:
         video.crashes = 0
-    if event == "stored":
-        record = dict(entry["record"])
-        if not record.keys() >= _NEEDED:
-            raise KeyError("a record that says too little to be committed")
-        video.stored = record
-    elif event == "failed":
+    if event == Event.STORED:
+        video.stored = VideoOutput.of_json(entry)
+    elif event == Event.FAILED:
         video.failures += 1
         video.last_cause = str(entry.get("cause", ""))
-    elif event == "refused":
+    elif event == Event.REFUSED:
         video.refused = str(entry.get("cause", ""))
-    elif event == "lost":
+    elif event == Event.LOST:
         video.stored = None

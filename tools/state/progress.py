@@ -13,39 +13,41 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # --status must not wait for what it does not use
+    from tools.core.planning import Stage
 
 PROGRESS_FILE = "progress.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobProgress:
-    """One video under way. ``speed`` in times real time for an encode, in bytes/s for a transfer; ``eta_s`` in s."""
+    """One video under way."""
 
     folder: str
-    video: str
-    stage: str
+    video: str  # source path
+    stage: "Stage"
     percent: float | None = None
-    fps: float | None = None
-    speed: float | None = None
-    eta_s: float | None = None
-    attempt: int = 1
-    worker: str | None = None
+    fps: float | None = None  # pictures per second, of an encode
+    speed: float | None = None  # an encode: times real time; a transfer: bytes/s
+    eta_s: float | None = None  # s
+    attempt: int = 1  # from 1
+    worker: str | None = None  # its name; None on this machine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerState:
-    """One worker of a cluster. ``state`` ready | left out | silent | refused, ``cause`` why it is not ready;
-    ``encoding`` its videos in the encoder, ``fps`` of all of them; ``last_seen`` epoch s, by our clock."""
+    """One worker of a cluster."""
 
     name: str
     address: str
-    slots: int
-    state: str
-    cause: str | None = None
-    encoding: tuple[str, ...] = ()
-    fps: float | None = None
-    last_seen: float = 0.0
+    slots: int  # encodes at a time
+    state: str  # see ``tools.cluster.roster.State``
+    cause: str | None = None  # why it is not ready
+    encoding: tuple[str, ...] = ()  # its videos in the encoder
+    fps: float | None = None  # of all of them together
+    last_seen: float = 0.0  # epoch s, by our clock
 
 
 class ProgressFile:
@@ -69,7 +71,7 @@ class ProgressFile:
         temporary.replace(self._path)
 
     def read(self) -> dict[str, Any]:
-        """The content, without what makes no sense in it; an empty one where there is no readable file."""
+        """The content, without what makes no sense in it; an empty one if there is no readable file."""
         try:
             content = json.loads(self._path.read_bytes())
         except (OSError, ValueError, RecursionError):

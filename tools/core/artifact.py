@@ -1,0 +1,106 @@
+"""What becomes of a source: its record, and its artifacts, each a file in an output repo.
+
+A source may yield several files, in several repos. ``tools.core.planning`` fixes the targets; a job makes and stores an
+artifact for each; the processor commits each artifact in its repo. Nobody else knows how many there are.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import PurePosixPath
+from typing import Any, cast
+
+from tools.core.record import Record
+
+
+class ArtifactKind(str, Enum):
+    """What a file is to its source; at most one file of a kind per source."""
+
+    VIDEO = "video"  # the MKV, which the record describes
+
+    @property
+    def extension(self) -> str:
+        """Of its files, in the repo and on local disk."""
+        return EXTENSIONS[self]
+
+
+EXTENSIONS = {ArtifactKind.VIDEO: ".mkv"}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An artifact as it is planned."""
+
+    kind: ArtifactKind
+    repo: str
+    path: str  # in the repo; in the folder that has the source's folder's name
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A file that was made, by its content and its place."""
+
+    kind: ArtifactKind
+    repo: str  # "" in what an older version noted: the repo of its target
+    path: str  # in the repo
+    sha256: str  # hex
+    size: int  # bytes
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "kind": self.kind.value,
+            "repo": self.repo,
+            "path": self.path,
+            "sha256": self.sha256,
+            "size": self.size,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class VideoOutput:
+    """What a source became: its line of ``metadata.jsonl``, and the artifacts to be committed with it."""
+
+    record: Record
+    artifacts: tuple[Artifact, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """``{"record": {…}, "artifacts": [{"kind", "repo", "path", "sha256", "size"}]}``"""
+        return {"record": self.record, "artifacts": [artifact.as_json() for artifact in self.artifacts]}
+
+    @classmethod
+    def of_json(cls, values: Mapping[str, Any]) -> "VideoOutput":
+        """From what ``as_json`` gave. Without ``artifacts`` an older version wrote it: there was the video alone.
+
+        Raises KeyError, TypeError or ValueError for what says too little to be committed.
+        """
+        record = dict(values["record"])
+        if not record.keys() >= _NEEDED:
+            raise KeyError("a record that says too little to be committed")
+        if "artifacts" in values:
+            artifacts = tuple(_artifact(entry) for entry in values["artifacts"])
+        else:
+            name = str(record.get("file_name", ""))
+            artifacts = (Artifact(ArtifactKind.VIDEO, "", name, str(record["sha256"]), int(record["size"])),)
+        return cls(cast(Record, record), artifacts)
+
+    def at(self, targets: Sequence[Target]) -> "VideoOutput | None":
+        """The same content in the places planned now, which may have changed since; None if a target lacks its file."""
+        made = {artifact.kind: artifact for artifact in self.artifacts}
+        if any(target.kind not in made for target in targets):
+            return None
+        artifacts = [(target, made[target.kind]) for target in targets]
+        record = self.record
+        for target, _ in artifacts:
+            if target.kind is ArtifactKind.VIDEO:
+                record = cast(Record, {**record, "file_name": PurePosixPath(target.path).name})
+        placed = (Artifact(one.kind, target.repo, target.path, one.sha256, one.size) for target, one in artifacts)
+        return VideoOutput(record, tuple(placed))
+
+
+_NEEDED = {"source_path", "source_sha256", "source_size", "sha256", "size"}
+
+
+def _artifact(entry: Mapping[str, Any]) -> Artifact:
+    return Artifact(
+        ArtifactKind(entry["kind"]), str(entry["repo"]), str(entry["path"]), str(entry["sha256"]), int(entry["size"])
+    )
