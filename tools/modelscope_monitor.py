@@ -22,6 +22,7 @@ from dataclasses import dataclass
 import config
 from tools.core.errors import (
     CorruptState,
+    HubError,
     HubForbidden,
     HubNotFound,
     HubRejected,
@@ -32,13 +33,14 @@ from tools.core.errors import (
 from tools.core.folder import Folder, group_folders
 from tools.core.queue_item import QueueItem, Status, entry_for
 from tools.core.stability import (
-    HubClock,
+    Answer,
     Poll,
     Snapshot,
-    agree,
+    Timeline,
+    first_poll,
     is_stable,
+    next_poll,
     observe,
-    observe_answer,
     seconds_until_stable,
 )
 from tools.hub.client import Head, HubClient
@@ -50,24 +52,25 @@ from tools.state.monitor_state import MonitorState, MonitorStateFile
 from tools.state.work_queue import QueueView, WorkQueue
 
 log = logging.getLogger("animation.monitor")
-_RELIST = 6 * 3600.0  # s; a whole listing this often even when the head does not move
+_HUB = "hub"  # kind of what is over once the hub answers
+_RELIST = 6 * 3600.0  # s; a whole listing this often even if the head does not move
 _SHORTEST_WAIT = 0.2  # s
 _OFF_BEAT = (
-    0.382  # s that a look comes early: looks at odd fractions of a second tell the hub's clock, see observe_answer()
+    0.382  # seconds a poll is early: polls at odd fractions of a second tell the hub's clock, see core/stability
 )
-_ROUNDING = 0.001  # s that a look comes later than a folder is stable, lest it comes a breath too early
+_ROUNDING = 0.001  # seconds a poll is later than a folder is stable, lest it be a breath too early
 
 
 @dataclass(frozen=True, slots=True)
-class _Passed:
-    """What a look went through: each stable one of ``folders`` is in ``queue`` or settled, ``waiting`` are the rest."""
+class _Judged:
+    """What a poll judged, so that the next one may judge only what can have changed since."""
 
     folders: dict[str, Snapshot]
-    queue: QueueView
-    waiting: list[Snapshot]
+    queue: QueueView  # holds each stable one of ``folders``, unless it is settled
+    waiting: list[Snapshot]  # the rest of ``folders``
 
-    def judged(self, folders: dict[str, Snapshot], queue: QueueView | None) -> bool:
-        """Whether these very objects: both are made anew when a listing or another program changes them."""
+    def is_of(self, folders: dict[str, Snapshot], queue: QueueView | None) -> bool:
+        """Whether of these very objects: a listing, or another program's write, makes new ones."""
         return folders is self.folders and queue is self.queue
 
 
@@ -87,10 +90,8 @@ class ModelScopeMonitor:
         self._files: MonitorStateFile | None = None
         self._queue: WorkQueue | None = None
         self._state: MonitorState | None = None
-        self._last: Poll | None = None  # the last look of this life that went well
-        self._steady_ahead = 0.0  # s by which the steady scale is ahead of the monotonic clock, once there is a look
-        self._hub_clock: HubClock | None = None
-        self._passed: _Passed | None = None
+        self._timeline: Timeline | None = None  # of this process's last poll that succeeded
+        self._judged: _Judged | None = None
         self._said = Once()
         if settings is not None and "MONITOR_INTERVAL" in settings.given:
             self.monitor_interval = settings.monitor.interval
@@ -104,7 +105,7 @@ class ModelScopeMonitor:
         return self._settings
 
     def run(self) -> int:
-        """Poll, wait, look again, until asked to stop; returns the exit status."""
+        """Poll and wait until asked to stop; returns the exit status."""
         log.info(
             "watching %s",
             logs.fields(
@@ -121,55 +122,56 @@ class ModelScopeMonitor:
         return 0
 
     def turn(self) -> float:
-        """One look whatever happens; returns the seconds to wait until the next one."""
+        """One poll whatever happens; returns the seconds to wait until the next one."""
         try:
             self.check()
         except Stopped:
             return 0.0
         except PipelineError as exc:
-            self._report(self._looked_into(exc))
+            self._report(self._explained(exc))
         except Exception:
-            log.exception("the look at %s failed; the next one is in its turn", self.settings.hub.input_repo)
+            repo = self.settings.hub.input_repo
+            log.exception("poll of %s failed unexpectedly; polling again after the interval", repo)
         else:
-            if self._said.over():
+            if self._said.over(_HUB):
                 log.info("hub reachable again")
+            if self._said.over():
+                log.info("resumed")
             return self._until_next()
         return self.monitor_interval
 
     def check(self) -> list[str]:
-        """One look at the hub: lists what changed, queues what is stable; returns the folders that it queued.
+        """Poll the hub once: list what changed, queue what is stable; returns the folders that it queued.
 
-        Raises HubError and StateError; then nothing is forgotten and the next look starts from the same state.
+        Raises HubError and StateError; then nothing is forgotten and the next poll starts from the same state.
         """
         files = self._files = self._files or MonitorStateFile(self.settings.paths.log_dir)
         queue = self._queue = self._queue or WorkQueue(self.settings.paths.log_dir)
         state = self._loaded(files)
-        asked = self._clock.monotonic()
-        head = self._connected().head(self.settings.hub.input_repo)
-        look = self._look(state, head, asked)
-        now = look.now
-        moved = state.head != (head.commit_id if head else None)
-        listing = moved or not 0 <= now - state.listed < _RELIST
-        snapshots = self._listed(state, head, look) if listing else state.folders
+        timeline, head = self._asked_for_head(state)
+        poll, commit = timeline.poll, head.commit_id if head else None
+        is_listed = state.head != commit or not 0 <= poll.now - state.listed < _RELIST
+        snapshots = self._listed(state, commit, poll) if is_listed else state.folders
+        settled = {n: value for n, value in state.settled.items() if n in snapshots} if is_listed else state.settled
         fresh = MonitorState(
             folders=snapshots,
-            settled={n: value for n, value in state.settled.items() if n in snapshots} if listing else state.settled,
-            last_check=now,
-            steady=look.answered,
+            settled=settled,
+            last_check=poll.now,
+            steady=poll.answered,
             server_time=head.server_time if head else None,
-            head=head.commit_id if head else None,
-            listed=now if listing else state.listed,
+            head=commit,
+            listed=poll.now if is_listed else state.listed,
             repo=self.settings.hub.input_repo,
         )
-        queued = self._enqueue(queue, fresh, look)
+        queued = self._enqueue(queue, fresh, poll)
         files.save(fresh)
-        self._state, self._last = fresh, look
+        self._state, self._timeline = fresh, timeline
         return queued
 
     def _loaded(self, files: MonitorStateFile) -> MonitorState:
         state = self._state or files.load()
         if state.repo not in {"", self.settings.hub.input_repo}:
-            log.info("INPUT_REPO changed, starting anew %s", logs.fields(before=state.repo))
+            log.info("INPUT_REPO changed, starting over %s", logs.fields(before=state.repo))
             return MonitorState()
         return state
 
@@ -178,48 +180,31 @@ class ModelScopeMonitor:
             self._hub = make_hub(self.settings, self._clock)
         return self._hub
 
-    def _look(self, state: MonitorState, head: Head | None, asked: float) -> Poll:
-        """The look whose question was ``asked`` (monotonic s) and has just been answered by ``head``."""
-        now, answered = self._clock.time(), self._clock.monotonic()
-        hub_time = head.server_time if head else None
-        self._hub_clock = None if hub_time is None else observe_answer(self._hub_clock, hub_time, asked, answered)
-        hub_now = self._hub_clock.now() if self._hub_clock else None
-        window: float | None
-        if self._last is not None:
-            window = max(0.0, answered + self._steady_ahead - self._last.asked)
-        elif state.last_check is None:
-            window = None
-            self._steady_ahead = state.steady - answered
-        else:
-            # Over a restart no monotonic clock tells; two wall clocks must agree on what certainly passed. Where they
-            # do not, the hub's may have been set: a commit then counts as older than it is.
-            gaps = [now - state.last_check]
-            if hub_time is not None and state.server_time is not None:
-                hub_gap = hub_time - state.server_time
-                hub_now = hub_now if agree(gaps[0], hub_gap) else None
-                gaps.append(hub_gap - 1.0)
-            window = max(0.0, min(gaps))
-            self._steady_ahead = state.steady + window - answered
-        return Poll(
-            now=now,
-            hub_now=hub_now,
-            asked=asked + self._steady_ahead,
-            answered=answered + self._steady_ahead,
-            window=window,
+    def _asked_for_head(self, state: MonitorState) -> tuple[Timeline, Head | None]:
+        asked = self._clock.monotonic()
+        head = self._connected().head(self.settings.hub.input_repo)
+        answer = Answer(
+            now=self._clock.time(),
+            asked=asked,
+            answered=self._clock.monotonic(),
+            hub_time=head.server_time if head else None,
             committed_at=head.committed_at if head else None,
         )
+        if self._timeline is not None:
+            return next_poll(self._timeline, answer), head
+        return first_poll(answer, state.last_check, state.steady, state.server_time), head
 
-    def _listed(self, state: MonitorState, head: Head | None, look: Poll) -> dict[str, Snapshot]:
+    def _listed(self, state: MonitorState, commit: str | None, poll: Poll) -> dict[str, Snapshot]:
         folders: dict[str, Folder] = {}
-        if head is not None:
-            files = self._connected().list_files(self.settings.hub.input_repo, head.commit_id)
+        if commit is not None:
+            files = self._connected().list_files(self.settings.hub.input_repo, commit)
             settings = self.settings.monitor
             known = {name: snapshot.folder for name, snapshot in state.folders.items()}
-            unsafe = _LeftOut()
-            folders = group_folders(files, settings.video_extensions, settings.complete_marker, known, unsafe.note)
-            unsafe.tell()
-        snapshots = {name: observe(state.folders.get(name), folder, look) for name, folder in folders.items()}
-        self._tell_changes(state, snapshots, look.answered)
+            skipped = _SkippedPaths()
+            folders = group_folders(files, settings.video_extensions, settings.complete_marker, known, skipped.note)
+            skipped.tell()
+        snapshots = {name: observe(state.folders.get(name), folder, poll) for name, folder in folders.items()}
+        self._tell_changes(state, snapshots, poll.answered)
         return snapshots
 
     def _tell_changes(self, state: MonitorState, snapshots: dict[str, Snapshot], steady: float) -> None:
@@ -241,29 +226,29 @@ class ModelScopeMonitor:
         for name in state.folders.keys() - snapshots.keys():
             log.info("folder is gone from the hub %s", logs.fields(folder=name))
 
-    def _enqueue(self, queue: WorkQueue, state: MonitorState, look: Poll) -> list[str]:
+    def _enqueue(self, queue: WorkQueue, state: MonitorState, poll: Poll) -> list[str]:
         known: QueueView | None
         try:
             known = queue.read()
         except CorruptState:
             known = None  # the transaction restores it
-        # Where neither folders nor queue are news, only those that waited at the last look can have become ready.
-        as_before = self._passed if self._passed and self._passed.judged(state.folders, known) else None
+        # If neither folders nor queue are new, only those that waited at the last poll can have become ready.
+        as_before = self._judged if self._judged and self._judged.is_of(state.folders, known) else None
         if known is not None and as_before is None:
             _note_settled(state, known.items())
         ready, waiting = [], []
         for snapshot in as_before.waiting if as_before else state.folders.values():
-            if is_stable(snapshot, look.asked, self.min_folder_stable_time):
+            if is_stable(snapshot, poll.asked, self.min_folder_stable_time):
                 ready.append(snapshot.folder)
             else:
                 waiting.append(snapshot)
         queued: list[QueueItem] = []
-        if known is None or any(True for _ in _missing(known, state, ready, look.now)):
+        if known is None or any(True for _ in _missing(known, state, ready, poll.now)):
             with queue.transaction() as known:
-                for entry in _missing(known, state, ready, look.now):
+                for entry in _missing(known, state, ready, poll.now):
                     known.put(entry)
                     queued.append(entry)
-        self._passed = _Passed(state.folders, known, waiting)
+        self._judged = _Judged(state.folders, known, waiting)
         for entry in queued:
             log.info(
                 "queued %s",
@@ -279,30 +264,31 @@ class ModelScopeMonitor:
 
     def _until_next(self) -> float:
         """Not later than the moment at which the first folder becomes stable."""
-        passed, look = self._passed, self._last
-        assert passed is not None and look is not None
+        judged, timeline = self._judged, self._timeline
+        assert judged is not None and timeline is not None
+        asked = timeline.poll.asked
         waits = [
-            seconds_until_stable(snapshot, look.asked, self.min_folder_stable_time)
-            for snapshot in passed.waiting
+            seconds_until_stable(snapshot, asked, self.min_folder_stable_time)
+            for snapshot in judged.waiting
             if snapshot.folder.video_count
         ]
-        since = self._clock.monotonic() + self._steady_ahead - look.asked
+        since = self._clock.monotonic() + timeline.ahead - asked
         interval = self.monitor_interval - min(_OFF_BEAT, self.monitor_interval / 10)
         return max(_SHORTEST_WAIT, min([interval, *(wait - since + _ROUNDING for wait in waits)]))
 
     def _report(self, exc: PipelineError) -> None:
         """Log a problem once; log it as ERROR when somebody must act."""
-        # What the hub says may change from one time to the next; for the reader it is the same trouble.
-        trouble = type(exc).__name__ if isinstance(exc, HubUnavailable | HubForbidden) else str(exc)
-        if self._said.is_news(trouble):
+        # What the hub says may change from one time to the next; for the reader it is the same problem.
+        problem = type(exc).__name__ if isinstance(exc, HubUnavailable | HubForbidden) else str(exc)
+        if self._said.is_news(problem, _HUB if isinstance(exc, HubError) else ""):
             if isinstance(exc, HubUnavailable):
-                log.warning("the hub can't be asked for now, trying again: %s", exc)
+                log.warning("hub unavailable, retrying: %s", exc)
             else:
-                log.error("can't go on until this is mended: %s", exc)
+                log.error("needs attention: %s", exc)
 
-    def _looked_into(self, exc: PipelineError) -> PipelineError:
-        """The error to tell. A token that a person has put into ``.env`` or logged in with meanwhile counts from the
-        next look on; where none is accepted, that is why a private dataset does not exist."""
+    def _explained(self, exc: PipelineError) -> PipelineError:
+        """The error to report. A token that somebody has put into ``.env``, or logged in with, meanwhile is used from
+        the next poll on; if none is accepted, that is why a private dataset does not exist."""
         if not isinstance(exc, HubRejected) or (isinstance(exc, HubNotFound) and not self.settings.hub.token):
             return exc
         try:
@@ -310,12 +296,12 @@ class ModelScopeMonitor:
         except HubForbidden as refused:
             return refused
         except PipelineError:
-            pass  # it is told about at the next look, if it lasts
+            pass  # the next poll reports it, if it lasts
         return exc
 
 
-class _LeftOut:
-    """Paths of a listing that are left out since they could do harm; one line tells of all."""
+class _SkippedPaths:
+    """Paths of a listing that are skipped since they could do harm; one line reports all of them."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -328,14 +314,14 @@ class _LeftOut:
     def tell(self) -> None:
         if self._count:
             log.warning(
-                "paths that no disk can hold are left out, rename them on the hub: count=%d first=%r",
+                "skipped paths that are not valid file names; rename them on the hub: count=%d first=%r",
                 self._count,
                 self._first,
             )
 
 
 def _missing(queue: QueueView, state: MonitorState, ready: Iterable[Folder], now: float) -> Iterator[QueueItem]:
-    """What the queue should hold and does not. A settled folder that somebody took out of it stays out."""
+    """What the queue should hold and does not. A settled folder that somebody removed from it stays out."""
     for folder in ready:
         item = queue.get(folder.name)
         if folder.video_count and (item or state.settled.get(folder.name) != folder.fingerprint):
@@ -356,7 +342,7 @@ def main(argv: list[str] | None = None) -> int:
         prog="modelscope_monitor.py", description="Queue folders whose upload has finished."
     )
     parser.add_argument("--once", action="store_true", help="poll the hub once, then exit")
-    parser.add_argument("--queue", action="store_true", help="show what waits in the queue, and exit")
+    parser.add_argument("--queue", action="store_true", help="show the pending items in order, then exit")
     config.add_flags(parser, "hub", "monitor", "paths")
     return run_program(parser, argv, _run)
 

@@ -89,7 +89,7 @@ def test_names_that_no_disk_can_hold_are_told_and_keep_nothing_back(
     }
     assert {path for path in world.published() if path.endswith(".mkv")} == {"A/1.mkv", "A/1.mp4/x.mkv"}
     assert b"bad" not in world.converter.encoded
-    told = [r for r in caplog.records if "left out" in r.getMessage()]
+    told = [r for r in caplog.records if "skipped paths" in r.getMessage()]
     assert [r.levelname for r in told] == ["WARNING"] and f"count={len(bad) + 3}" in told[0].getMessage()
     assert world.leftovers() == [] and not (tmp_path / "up.mp4").exists()
 

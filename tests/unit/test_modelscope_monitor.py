@@ -298,4 +298,4 @@ def test_paths_that_could_do_harm_are_told_and_left_out(
     clock.pass_time(5000)
     assert monitor(tmp_path, hub, clock).check() == ["A"]
     assert WorkQueue(tmp_path).read().items()[0].file_count == 1
-    assert any("left out" in record.getMessage() for record in caplog.records)
+    assert any("skipped paths" in record.getMessage() for record in caplog.records)

@@ -108,7 +108,7 @@ class JsonFile:
         log.error("%s was damaged (%s), see %s; the one before it is in use again", self.path, damage, aside.name)
         return restored
 
-    def start_anew(self) -> None:
+    def start_over(self) -> None:
         """Set a file that can't be understood aside, and forget the one before it; only under ``locked``."""
         self.previous.unlink(missing_ok=True)
         with contextlib.suppress(FileNotFoundError):

@@ -4,7 +4,8 @@
 
     {"folders": {NAME: {"hash", "last_check_time", "file_count", "total_size", "last_modified",
                         "video_count", "has_marker", "quiet_from", "settled"}},
-     "last_check": ISO, "last_check_epoch": s, "steady": s, "server_time": s, "head": commit id, "listed": epoch s}
+     "last_check": ISO, "last_check_epoch": s, "steady": s, "server_time": s, "head": commit id, "listed": epoch s,
+     "repo": "OWNER/NAME"}
 
 ``last_check_time`` epoch s at which this hash was first seen; it is known unchanged for ``steady`` - ``quiet_from`` s;
 ``settled`` the hash whose queue item is completed or failed. All of it can be found again from the hub, at the cost of
@@ -31,36 +32,34 @@ STATE_FILE = "monitor_state.json"
 
 @dataclass(slots=True)
 class MonitorState:
-    """``last_check``, ``listed`` epoch s by this machine (of the last look; of the last whole listing), ``server_time``
-    by the hub; ``steady`` s that had certainly passed, over all lives, when the last look was answered; ``head`` the
-    commit of the last listing."""
+    """What the monitor remembers; all but ``repo`` as of its last poll that succeeded."""
 
     folders: dict[str, Snapshot] = field(default_factory=dict)
-    settled: dict[str, str] = field(default_factory=dict)
-    last_check: float | None = None
-    steady: float = 0.0
-    server_time: float | None = None
-    head: str | None = None
-    listed: float = 0.0
-    repo: str = ""
+    settled: dict[str, str] = field(default_factory=dict)  # by folder: the fingerprint whose item completed or failed
+    last_check: float | None = None  # epoch s by this machine; None: there was no poll
+    steady: float = 0.0  # s that had certainly passed, over all processes, when the poll was answered
+    server_time: float | None = None  # epoch s by the hub
+    head: str | None = None  # commit id of the last listing; None: the repo had no commits
+    listed: float = 0.0  # epoch s by this machine of the last whole listing
+    repo: str = ""  # whose folders these are
 
 
 class MonitorStateFile:
-    """Loads and saves the state; one writer, the monitor. A folder's line is encoded again only when it changed."""
+    """Loads and saves the state; one writer, the monitor. A folder's line is encoded again only if it changed."""
 
     def __init__(self, log_dir: Path) -> None:
         self._file = JsonFile(log_dir / STATE_FILE)
         self._lines: dict[str, tuple[Snapshot, str | None, bytes]] = {}
 
     def load(self) -> MonitorState:
-        """The state as saved, or a new one. A damaged file is set aside; its forerunner serves, or nothing does."""
+        """The state as saved, or a new one. A damaged file is set aside; the version before it is used, if any."""
         with self._file.locked():
             try:
                 return self._file.read_or_restore(_from_json) or MonitorState()
             except CorruptState as exc:
                 # Unlike the queue nothing here is beyond finding again.
-                self._file.start_anew()
-                log.error("starting anew, folders are found again after their stable time: %s", exc)
+                self._file.start_over()
+                log.error("starting over, folders are found again after their stable time: %s", exc)
                 return MonitorState()
 
     def save(self, state: MonitorState) -> None:
@@ -79,7 +78,7 @@ class MonitorStateFile:
 
 
 def _encoded(state: MonitorState, lines: list[bytes]) -> bytes:
-    """The whole file, one line a folder."""
+    """The whole file, one line per folder."""
     when = None if state.last_check is None else datetime.fromtimestamp(state.last_check).isoformat(timespec="seconds")
     rest = {
         "last_check": when,
@@ -112,17 +111,17 @@ def _entry(snapshot: Snapshot, settled: str | None) -> dict[str, Any]:
 
 def _from_json(content: Any) -> MonitorState:
     try:
-        steady = _number(content.get("steady") or 0.0)
+        steady = _finite(content.get("steady") or 0.0)
         folders = {str(name): _snapshot(str(name), entry, steady) for name, entry in content["folders"].items()}
         settled = {str(n): str(e["settled"]) for n, e in content["folders"].items() if e.get("settled")}
         return MonitorState(
             folders=folders,
             settled=settled,
-            last_check=_maybe(content.get("last_check_epoch")),
+            last_check=_finite_or_none(content.get("last_check_epoch")),
             steady=steady,
-            server_time=_maybe(content.get("server_time")),
+            server_time=_finite_or_none(content.get("server_time")),
             head=content.get("head"),
-            listed=_number(content.get("listed") or 0.0),
+            listed=_finite(content.get("listed") or 0.0),
             repo=str(content.get("repo") or ""),
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as exc:
@@ -136,17 +135,17 @@ def _snapshot(name: str, entry: Mapping[str, Any], steady: float) -> Snapshot:
         file_count=int(entry["file_count"]),
         video_count=int(entry.get("video_count") or 0),
         total_size=int(entry["total_size"]),
-        last_modified=_maybe(entry.get("last_modified")),
+        last_modified=_finite_or_none(entry.get("last_modified")),
         has_marker=bool(entry.get("has_marker")),
     )
-    return Snapshot(folder, _number(entry["last_check_time"]), min(steady, _number(entry.get("quiet_from", steady))))
+    return Snapshot(folder, _finite(entry["last_check_time"]), min(steady, _finite(entry.get("quiet_from", steady))))
 
 
-def _maybe(value: Any) -> float | None:
-    return None if value is None else _number(value)
+def _finite_or_none(value: Any) -> float | None:
+    return None if value is None else _finite(value)
 
 
-def _number(value: Any) -> float:
+def _finite(value: Any) -> float:
     """Raises ValueError for what JSON lets through but no calculation survives: NaN makes every folder stable."""
     number = float(value)
     if not math.isfinite(number):
