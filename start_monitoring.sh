@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Sets up what is missing, then runs the monitor and the processor in the tmux session "animation_monitor".
-# 安装所缺组件, 然后在 tmux 会话 animation_monitor 中运行监控与处理程序。
+# 安装所缺组件，然后在 tmux 会话 animation_monitor 中运行监控与处理程序。
 #   bash start_monitoring.sh [--demo] [--setup-only] [--foreground]
 set -euo pipefail
 
@@ -101,7 +101,7 @@ set_demo() {
   export INPUT_REPO=demo/animation OUTPUT_REPO=demo/animation-av1
   export MONITOR_INTERVAL=${MONITOR_INTERVAL:-5} MIN_FOLDER_STABLE_TIME=${MIN_FOLDER_STABLE_TIME:-10}
   export CHECK_INTERVAL=${CHECK_INTERVAL:-3} PRESET=${PRESET:-10} MIN_FREE_SPACE_GB=${MIN_FREE_SPACE_GB:-1}
-  say "DEMO: an embedded hub on this machine, no account, nothing leaves it. 演示模式: 使用本机内置 hub, 无需账号。"
+  say "DEMO: an embedded hub on this machine, no account, nothing leaves it. 演示模式：使用本机内置 hub，无需账号。"
   "$venv/bin/python3" tools/demo.py
   port=$("$venv/bin/python3" tools/demo.py --free-port)
   export MODELSCOPE_ENDPOINT=http://127.0.0.1:$port
@@ -121,7 +121,7 @@ wait_for_hub() {
 
 demo_hints() {
   say ""
-  say "The first result is there within about two minutes. 约两分钟内出现第一个结果:"
+  say "The first result is there within about two minutes. 约两分钟内出现第一个结果："
   say "  results 结果          ls -R $HUB_DIR/datasets/$OUTPUT_REPO"
   say "  add your own 自行添加  copy a folder of videos to $HUB_DIR/datasets/$INPUT_REPO/"
   say "  real use 正式使用      put MODELSCOPE_API_TOKEN, INPUT_REPO, OUTPUT_REPO into .env (see README.md), end this session, start again"
@@ -234,7 +234,7 @@ run_foreground() {
     "${command[@]}" &
     pids+=($!)
   done
-  say "Running in the foreground; Ctrl-C ends all. 前台运行中, Ctrl-C 结束。"
+  say "Running in the foreground; Ctrl-C ends all. 前台运行中，Ctrl-C 结束。"
   wait -n "${pids[@]}" || status=$?
   stop_all
   wait "${pids[@]}" || true
@@ -271,7 +271,7 @@ if [ "$foreground" = no ] && command -v tmux >/dev/null && tmux_ has-session -t 
   exit 0
 fi
 if [ "$demo" = no ] && ! has_token; then
-  say "No token found (MODELSCOPE_API_TOKEN, .env, modelscope login): starting the demo. 未找到令牌, 启动演示。"
+  say "No token found (MODELSCOPE_API_TOKEN, .env, modelscope login): starting the demo. 未找到令牌，启动演示。"
   demo=yes
 fi
 [ "$demo" = no ] || set_demo

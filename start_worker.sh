@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes this machine a worker of a cluster (docs/cluster.md), or its scheduler; sets up what is missing first.
-# 让本机成为集群的工作机或调度器, 并先安装所缺组件。
+# 让本机成为集群的工作机或调度器，并先安装所缺组件。
 #   bash start_worker.sh --scheduler tcp://ADDRESS:8786 [flags of tools/worker.py]
 #   bash start_worker.sh --scheduler-only [flags of tools/scheduler.py]
 #   bash start_worker.sh --setup-only

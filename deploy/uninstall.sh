@@ -87,4 +87,4 @@ if [ -z "$stage" ] && [ -n "$user" ]; then
   give_back
   remove_user
 fi
-say "Removed; videos, log and queue stay. 已卸载, 视频、日志和队列保留。"
+say "Removed; videos, log and queue stay. 已卸载，视频、日志和队列保留。"
