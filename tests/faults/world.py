@@ -18,6 +18,7 @@ import pytest
 
 from config import Settings
 from tests.fakes import FakeClock, FakeConverter, MemoryHub
+from tools.core.artifact import ArtifactKind
 from tools.core.errors import HubUnavailable
 from tools.core.folder import RemoteFile
 from tools.core.planning import VideoJob
@@ -230,6 +231,7 @@ class World:
     batch_size: int = 2
     max_attempts: int = 3
     aging_hours: float = 24
+    other_repos: dict[ArtifactKind, str] = field(default_factory=dict)
     clock: FakeClock = field(default_factory=FakeClock)
     converter: FakeConverter = field(default_factory=lambda: FakeConverter(durable=True))
     lost_answers: list[str] = field(default_factory=list)
@@ -239,7 +241,8 @@ class World:
     def __post_init__(self) -> None:
         self.hub = CountingHub(self.clock)
         self.hub.create_repo("me/in")
-        self.hub.create_repo("me/out")
+        for repo in ("me/out", *self.other_repos.values()):
+            self.hub.create_repo(repo)
 
     @property
     def log_dir(self) -> Path:
@@ -258,6 +261,7 @@ class World:
         run = RunRules(
             input_repo="me/in",
             output_repo="me/out",
+            other_repos=self.other_repos,
             extensions=EXTENSIONS,
             marker="",
             batch_size=self.batch_size,
@@ -322,12 +326,12 @@ class World:
             return False
         pytest.fail(f"not settled: {[(i.folder, i.status, i.not_before) for i in self.items().values()]}")
 
-    def published(self) -> dict[str, bytes]:
-        head = self.hub.head("me/out")
+    def published(self, repo: str = "me/out") -> dict[str, bytes]:
+        head = self.hub.head(repo)
         if head is None:
             return {}
-        files = self.hub.list_files("me/out", head.commit_id)
-        return {file.path: self.hub.read_file("me/out", head.commit_id, file.path) or b"" for file in files}
+        files = self.hub.list_files(repo, head.commit_id)
+        return {file.path: self.hub.read_file(repo, head.commit_id, file.path) or b"" for file in files}
 
     def leftovers(self) -> list[str]:
         """What should not be there once all is settled."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import logging
 import pickle
 import threading
@@ -16,6 +17,7 @@ from tests.jobs import mkv, output_of
 from tools.cluster import node
 from tools.cluster.executor import ClusterExecutor, Connection, JobUnknown, OnReport, OnWorkerLost, Timeouts, WorkerDied
 from tools.cluster.handshake import Handshake, Versions
+from tools.core.artifact import Artifact, ArtifactKind, VideoOutput
 from tools.core.errors import DiskFull
 from tools.core.folder import RemoteFile
 from tools.core.planning import VideoJob
@@ -99,6 +101,7 @@ class Bench:
         self.line = ScriptedLine()
         self.results: list[JobResult] = []
         self.notes: list[str] = []
+        self.facts: list[dict[str, Any]] = []
         self.full = False
 
         class Quick(ClusterExecutor):
@@ -112,6 +115,7 @@ class Bench:
         if self.full:
             raise DiskFull("no room for the journal")
         self.notes.append(event)
+        self.facts.append(facts)
 
     def wait(self, condition: Callable[[], object], seconds: float = 5.0) -> None:
         deadline = time.monotonic() + seconds
@@ -151,6 +155,17 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path, caplog: pytest.LogCapt
     made = Bench(tmp_path, silence=getattr(request, "param", 20.0))
     yield made
     made.executor.close(0.1)
+
+
+def test_journal_hears_of_every_artifact_of_a_result_wherever_it_is_stored(bench: Bench) -> None:
+    bench.join("a")
+    job = bench.run()
+    second = Artifact(ArtifactKind.VIDEO, "me/elsewhere", "A/y", "s", 7)
+    output = VideoOutput(output_of(job).record, (*output_of(job).artifacts, second))
+    bench.line.answer(job, JobResult(job, Outcome.STORED, output))
+    bench.wait(lambda: bench.results)
+    assert bench.notes == ["stored"] and VideoOutput.of_json(json.loads(json.dumps(bench.facts[0]))) == output
+    assert bench.results[0].output == output
 
 
 def test_wish_to_end_that_overtakes_its_job_is_repeated_until_it_ends(bench: Bench) -> None:

@@ -22,3 +22,10 @@ def test_metadata_keeps_lines_it_can_not_read_and_replaces_a_record_of_the_same_
     again = published.with_records([{**first, "sha256": "newer"}])
     lines = again.encode().decode().splitlines()
     assert lines[:2] == ["not json", '{"other": 1}'] and json.loads(lines[2])["sha256"] == "newer" and len(lines) == 3
+
+
+def test_record_of_an_older_version_keeps_what_it_has_beyond_and_misses_nothing() -> None:
+    old = b'{"source_path": "A/1.mp4", "file_name": "1.mkv", "source_size": 1, "made_by": "v0"}\n'
+    published = Published.parse(old)
+    assert published.encode() == old and published.with_records([record_of(remote("A/2.mp4"))]).encode().startswith(old)
+    assert published.record_of(RemoteFile("A/1.mp4", 1, "")) is not None

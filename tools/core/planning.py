@@ -17,6 +17,7 @@ from tools.core.record import Published, Record, natural_order
 
 _VIDEO = ArtifactKind.VIDEO.extension
 _LONGEST_NAME = 255  # bytes of UTF-8 that one part of a path may have on the file systems that will hold it
+_LONGEST_STEM = _LONGEST_NAME - max(len(kind.extension) for kind in ArtifactKind)  # each kind adds its own to it
 
 
 Stage = Literal["download", "encode", "verify", "upload"]
@@ -131,8 +132,8 @@ def _named(source: str, level: int) -> str:
     path = PurePosixPath(source)
     stem = path.stem if level == 0 else path.name
     digest = "~" + hashlib.sha256(_bytes(source)).hexdigest()[:8]
-    tail = digest if level == _LAST or len(_bytes(stem)) > _LONGEST_NAME - len(_VIDEO) else ""
-    while len(_bytes(stem + tail)) > _LONGEST_NAME - len(_VIDEO):
+    tail = digest if level == _LAST or len(_bytes(stem)) > _LONGEST_STEM else ""
+    while len(_bytes(stem + tail)) > _LONGEST_STEM:
         stem = stem[:-1]
     return str(path.with_name(stem + tail + _VIDEO))
 
