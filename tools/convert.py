@@ -22,7 +22,7 @@ import config
 from tools.core.errors import PipelineError, Stopped
 from tools.core.planning import output_names
 from tools.media.converter import Conversion, EncodeProgress, FfmpegConverter
-from tools.media.encoding import Plan
+from tools.media.plan import Plan
 from tools.report.status import human_size, human_time
 from tools.runtime.clock import stop_on_signals
 from tools.startup import encode_options, read_settings, run_program

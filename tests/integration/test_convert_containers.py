@@ -7,8 +7,9 @@ import pytest
 
 from tests.conversion import convert
 from tests.media import beep, facts_of, flash, flash_before_beep, make, streams_of
-from tools.media.encoding import OutputOptions, encode_command, make_plan
+from tools.media.encoding import OutputOptions, encode_command
 from tools.media.ffmpeg import choose
+from tools.media.plan import make_plan
 from tools.media.probe import probe
 
 X264 = ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p"]

@@ -3,8 +3,8 @@
 from array import array
 
 from tools.media.census import frames
-from tools.media.encoding import Plan, StreamPlan
-from tools.media.probe import Facts, Stream
+from tools.media.facts import Facts, Stream
+from tools.media.plan import Plan, StreamPlan
 
 
 def video(times: list[float], codec: str = "h264", blanks: int = 0) -> Stream:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.programs import ROOT, children_working_in
-from tools.core.errors import EncoderStalled, Stopped
-from tools.runtime.child import ChildLimits, ChildOutgrew, ChildTimeout, run
+from tools.core.errors import Stopped
+from tools.runtime.child import ChildLimits, ChildOutgrew, ChildStalled, ChildTimeout, run
 
 PYTHON = [sys.executable, "-c"]
 
@@ -21,19 +21,38 @@ def test_status_lines_and_the_end_of_standard_error_come_back() -> None:
     code = "import sys; print('a'); print('b'); sys.stderr.write('x\\n' * 500 + 'last\\n'); sys.exit(3)"
     ended = run([*PYTHON, code], limits=ChildLimits(timeout=20), on_line=seen.append)
     assert (ended.status, seen) == (3, ["a", "b"])
-    assert ended.stderr.endswith("last") and len(ended.stderr.splitlines()) < 100
+    assert ended.stderr == "x … repeated 500 times\nlast"
+
+
+def test_every_line_of_standard_error_passes_whole_and_what_is_kept_has_the_first_and_the_last() -> None:
+    seen: list[str] = []
+    word = "''.join(chr(97 + n // 26 ** p % 26) for p in range(3))"
+    code = (
+        f"import sys; [print({word}, file=sys.stderr) for n in range(1000)]; print('y' * 9000 + 'end', file=sys.stderr)"
+    )
+    ended = run([*PYTHON, code], limits=ChildLimits(timeout=20), on_complaint=seen.append)
+    assert len(seen) == 1001 and seen[0] == "aaa" and seen[-1] == "y" * 9000 + "end"
+    kept = ended.stderr.splitlines()
+    assert kept[0] == "aaa" and kept[-1].endswith("yend") and len(kept) < 100
+
+
+def test_stalled_child_s_last_words_are_kept() -> None:
+    code = "import sys, time; print('stuck', file=sys.stderr, flush=True); time.sleep(60)"
+    with pytest.raises(ChildStalled) as caught:
+        run([*PYTHON, code], limits=ChildLimits(stall=0.7))
+    assert caught.value.stderr == "stuck"
 
 
 def test_child_without_progress_is_ended_by_the_stall_limit() -> None:
     began = time.monotonic()
-    with pytest.raises(EncoderStalled):
+    with pytest.raises(ChildStalled):
         run(["sleep", "60"], limits=ChildLimits(stall=0.5))
     assert time.monotonic() - began < 10
 
 
 def test_child_that_only_burns_cpu_is_given_more_time_and_then_ended() -> None:
     began = time.monotonic()
-    with pytest.raises(EncoderStalled):
+    with pytest.raises(ChildStalled):
         run([sys.executable, "-c", "while True: pass"], limits=ChildLimits(stall=0.5))
     assert time.monotonic() - began > 1.5
 

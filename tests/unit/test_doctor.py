@@ -17,7 +17,8 @@ import pytest
 
 import config
 from tests.hub_server import RunningHub, running_hub
-from tools.media.ffmpeg import Trial
+from tools.media.choice import Trial
+from tools.media.encoders import Encoder
 from tools.report import checks
 from tools.report.checks import Finding
 
@@ -34,8 +35,10 @@ def _header(seconds: float) -> str:
     return format_datetime(datetime.fromtimestamp(seconds, timezone.utc), usegmt=True)
 
 
-def _trial(encoder: str, works: bool, reason: str = "") -> Trial:
-    return Trial(Path("/usr/bin/ffmpeg"), "9.0", encoder, works, reason)
+def _trial(encoder: str, works: bool, reason: str = "", svt: tuple[int, ...] = (4, 2, 0)) -> Trial:
+    ffmpeg = Path("/usr/bin/ffmpeg")
+    usable = Encoder(name=encoder, ffmpeg=ffmpeg, svt_version=svt) if works else None
+    return Trial(ffmpeg, "9.0", encoder, works, reason, usable)
 
 
 @pytest.mark.parametrize(("version", "ok"), [((3, 9, 18), False), ((3, 10, 0), True), ((3, 14, 1), True)])
@@ -72,10 +75,17 @@ def test_clock_of_a_hub_that_does_not_tell_is_not_judged(header: str | None) -> 
 
 def test_one_working_encoder_is_enough_and_the_others_have_their_reason() -> None:
     trials = [_trial("av1_nvenc", False, "no such card"), _trial("libsvtav1", True)]
-    assert checks.judge_trials(trials).ok
+    finding = checks.judge_trials(trials)
+    used = "OK       encoder      libsvtav1 SVT-AV1 4.2.0 of ffmpeg 9.0 (/usr/bin/ffmpeg)"
+    assert str(finding) == f"{used}; not used: av1_nvenc: no such card"
     lines = checks.trial_lines(trials)
     assert lines[0].endswith("no: no such card")
-    assert lines[1].endswith("works")
+    assert lines[1].endswith("works (libsvtav1 SVT-AV1 4.2.0)")
+
+
+def test_much_older_encoder_is_a_warning_and_no_problem() -> None:
+    finding = checks.judge_trials([_trial("libsvtav1", True, svt=(1, 4, 1))])
+    assert finding.ok and str(finding).startswith("WARNING  encoder ") and "older than the bundled" in finding.advice
 
 
 def test_no_working_encoder_is_a_problem() -> None:

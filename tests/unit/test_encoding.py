@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from tools.core.errors import ProbeError
-from tools.media.encoding import Encoder, OutputOptions, encoder_arguments, make_plan
-from tools.media.probe import Facts, Stream
+from tools.media.encoders import Encoder
+from tools.media.encoding import OutputOptions, encoder_arguments
+from tools.media.facts import Facts, Stream
+from tools.media.plan import make_plan
 
 
 def facts(*streams: Stream, container: str = "mov") -> Facts:

@@ -15,9 +15,12 @@ import tools.media.probe
 from tests.media import make, picture
 from tools.core.errors import MediaError, ProbeError
 from tools.media.census import census, check_source, frames
-from tools.media.encoding import Encoder, OutputOptions, cover_command, encode_command, make_plan, settings_text
+from tools.media.encoders import Encoder
+from tools.media.encoding import OutputOptions, cover_command, encode_command, settings_text
+from tools.media.facts import Facts
 from tools.media.ffprobe_json import cleaned
-from tools.media.probe import FORMATS, MAX_STREAMS, Facts, check_streams, probe, streams_of
+from tools.media.plan import make_plan
+from tools.media.probe import FORMATS, MAX_STREAMS, check_streams, probe, streams_of
 
 ODD = [
     "",

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from tools.core.errors import VerifyError
-from tools.media.encoding import Plan, StreamPlan, colour_range, is_rgb, kept_flags
-from tools.media.probe import Facts, Stream
+from tools.media.facts import Facts, Stream, StreamKind
+from tools.media.plan import Plan, StreamPlan, colour_range, is_rgb, kept_flags
 
 SYNC = 0.040  # s; a viewer notices more
 _ROUNDING = 0.002  # s; Matroska keeps milliseconds, and the source may have done so too
@@ -98,7 +98,8 @@ def gaps(times: list[float], longest: float) -> list[tuple[float, float]]:
 def census(plan: Plan, made: Facts) -> list[str]:
     """Streams, tags, flags, attachments, chapters, colours, sizes: what the plan does not explain."""
     differences = []
-    for kind in ("video", "audio", "subtitle"):
+    kinds: tuple[StreamKind, ...] = ("video", "audio", "subtitle")
+    for kind in kinds:
         wanted, found = plan.kept(kind), made.of(kind)
         if len(wanted) != len(found):
             differences.append(f"{len(wanted)} {kind} streams were planned, {len(found)} are there")

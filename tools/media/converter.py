@@ -1,6 +1,7 @@
 """Source file → verified Matroska file with AV1, and the report that goes into ``metadata.jsonl``."""
 
 import contextlib
+import logging
 import os
 import shutil
 import threading
@@ -13,19 +14,15 @@ from typing import Any, Protocol
 from tools.core.errors import NoEncoder, TranscodeError
 from tools.media import ffmpeg
 from tools.media.census import check_source
-from tools.media.encoding import (
-    Encoder,
-    MachineOptions,
-    OutputOptions,
-    Plan,
-    cover_command,
-    encode_command,
-    make_plan,
-    settings_text,
-)
+from tools.media.choice import warning_about
+from tools.media.complaints import Complaints
+from tools.media.encoders import Encoder
+from tools.media.encoding import MachineOptions, OutputOptions, cover_command, encode_command, settings_text
+from tools.media.facts import Facts
 from tools.media.ffmpeg import MediaPrograms
-from tools.media.probe import Facts, probe
-from tools.media.transcode import EncodeProgress, OnProgress, part_of, transcode
+from tools.media.plan import Plan, PlanAction, make_plan
+from tools.media.probe import probe
+from tools.media.transcode import EncodeProgress, OnProgress, failure, part_of, transcode
 from tools.media.verify import Checking, verify
 from tools.runtime.child import ChildLimits, ChildOutgrew, run
 from tools.runtime.files import sha256_of, sync_file
@@ -42,6 +39,7 @@ __all__ = [
 ]
 Held = Callable[[str], AbstractContextManager[None]]
 """What a conversion enters for as long as its stage ``encode`` or ``verify`` lasts: a place among others."""
+log = logging.getLogger("animation.media")
 _COVER_TIMEOUT = 60.0  # s
 _FEWER = (2, 1)  # cores, after an encode with more outgrew the memory limit
 
@@ -53,21 +51,20 @@ def unheld(stage: str) -> AbstractContextManager[None]:
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """A verified result. ``action`` transcode | remux | copy; ``sha256``/``size`` of the target; ``streams`` one entry
-    a source stream with what became of it; ``warnings`` one line for each thing dropped or damaged."""
+    """A verified result."""
 
-    action: str
-    duration_s: float
+    action: PlanAction
+    duration_s: float  # s
     frames: int
-    width: int
+    width: int  # pixels
     height: int
-    encoder: str
-    settings: str
-    streams: list[dict[str, Any]]
+    encoder: str  # its name and version, "" if nothing was encoded
+    settings: str  # the encoder's own arguments, "" if nothing was encoded
+    streams: list[dict[str, Any]]  # one entry per source stream, with what became of it
     quality: Mapping[str, Any] | None
-    sha256: str
-    size: int
-    warnings: tuple[str, ...] = field(default=())
+    sha256: str  # of the target
+    size: int  # bytes, of the target
+    warnings: tuple[str, ...] = field(default=())  # one line for each thing dropped or damaged
 
     def as_record(self) -> dict[str, Any]:
         """JSON-able."""
@@ -115,8 +112,7 @@ class FfmpegConverter:
     def prepare(self) -> str:
         """Choose the programs by trial encodes (once)."""
         programs = self._chosen()
-        best = programs.encoders[0]
-        return f"{best.label} of {best.ffmpeg}, ffprobe {programs.ffprobe}"
+        return f"{programs.chosen}, ffprobe {programs.ffprobe}{programs.not_used}"
 
     def version(self) -> str:
         return ffmpeg.version_of(self._chosen().ffmpeg)
@@ -167,6 +163,8 @@ class FfmpegConverter:
         with self._lock:
             if self._programs is None:
                 self._programs = ffmpeg.choose(self.output, self.machine.ffmpeg)
+                if warning := warning_about(self._programs.encoders[0]):
+                    log.warning(warning)
             return self._programs
 
     def _make(
@@ -236,9 +234,11 @@ def _covers(plan: Plan, encoder: Encoder, source: Path, part: Path, stop: thread
             path = part.with_name(f"{part.name}.cover{number}")
             paths.append(path)
             command = cover_command(encoder, source, kept.source, path)
-            ended = run(command, limits=ChildLimits(timeout=_COVER_TIMEOUT), stop=stop)
+            said = Complaints()
+            ended = run(command, limits=ChildLimits(timeout=_COVER_TIMEOUT), stop=stop, on_complaint=said.line)
             if ended.status != 0 or not path.exists():
-                raise TranscodeError(f"cover art of stream {kept.source.index} can't be read", stderr=ended.stderr)
+                what = f"cover art of stream {kept.source.index} can't be read: ffmpeg"
+                raise failure(what, command, ended, said)
         yield paths
     finally:
         for path in paths:

@@ -12,33 +12,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tools.core.errors import EncoderStalled, NoEncoder, PipelineError
-from tools.media.encoding import Encoder, OutputOptions, encoder_arguments
+from tools.core.errors import NoEncoder, PipelineError
+from tools.media.choice import Trial, chosen, not_used, ranked
+from tools.media.complaints import Complaints
+from tools.media.encoders import BY_NAME, ENCODERS, Encoder, EncoderType
+from tools.media.encoding import OutputOptions, encoder_arguments
 from tools.runtime.child import ChildLimits, run
 
-PREFERENCE = ("av1_nvenc", "av1_qsv", "av1_vaapi", "libsvtav1", "libaom-av1")
 _TRIAL_TIME = 60.0  # s; a trial takes well under one
 _INSTALL = "install one (Debian, Ubuntu: apt install ffmpeg), or give its path as FFMPEG"
-
-
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """One encoder of one ffmpeg: whether it works here, or why not."""
-
-    ffmpeg: Path
-    version: str
-    encoder: str
-    works: bool
-    reason: str
-    usable: Encoder | None = None
+# SVT-AV1 shall say its version, whatever the environment asks of it. Source: its svt_log.c, SVT_LOG_INFO.
+_TALKATIVE = {"SVT_LOG": "3"}
 
 
 @dataclass(frozen=True, slots=True)
 class MediaPrograms:
-    """The programs in use. ``encoders``: all that work, best first; a file that one fails on goes to the next."""
+    """The programs in use."""
 
     ffprobe: Path
-    encoders: tuple[Encoder, ...]
+    encoders: tuple[Encoder, ...]  # all that work, best first; a file that one fails on goes to the next
+    chosen: str = ""  # which is used, for people
+    not_used: str = ""  # why not the others, for people
 
     @property
     def ffmpeg(self) -> Path:
@@ -79,20 +73,20 @@ def try_encoders(options: OutputOptions, wanted_ffmpeg: str = "auto") -> list[Tr
     trials = []
     for ffmpeg in find_ffmpegs(wanted_ffmpeg):
         version, crops = version_of(ffmpeg), _crops(ffmpeg)
-        wanted = PREFERENCE if options.encoder == "auto" else (options.encoder,)
-        trials += [_try(ffmpeg, version, crops, name, options) for name in wanted]
+        wanted = ENCODERS if options.encoder == "auto" else (BY_NAME[options.encoder],)
+        trials += [_try(ffmpeg, version, crops, entry, options) for entry in wanted]
     return trials
 
 
 def choose(options: OutputOptions, wanted_ffmpeg: str = "auto") -> MediaPrograms:
     """The programs to use. Raises NoEncoder, which lists what was tried."""
     trials = try_encoders(options, wanted_ffmpeg)
-    working = [trial.usable for trial in trials if trial.usable is not None]
+    working = ranked(trials)
     if not working:
-        tried = "; ".join(f"{trial.encoder} of {trial.ffmpeg}: {trial.reason}" for trial in trials)
+        tried = "; ".join(f"{trial.encoder} of {trial.program}: {trial.reason}" for trial in trials)
         raise NoEncoder(f"no AV1 encoder works here ({tried}): {_INSTALL}")
-    working.sort(key=lambda encoder: (PREFERENCE.index(encoder.name), [-part for part in encoder.svt_version]))
-    return MediaPrograms(find_ffprobe([encoder.ffmpeg for encoder in working]), tuple(working))
+    ffprobe = find_ffprobe([encoder.ffmpeg for encoder in working])
+    return MediaPrograms(ffprobe, tuple(working), chosen(trials), not_used(trials))
 
 
 def version_of(ffmpeg: Path) -> str:
@@ -102,8 +96,8 @@ def version_of(ffmpeg: Path) -> str:
         run([ffmpeg, "-hide_banner", "-version"], limits=ChildLimits(timeout=_TRIAL_TIME), on_line=lines.append)
     except (OSError, PipelineError) as exc:
         return f"can't be run: {exc}"
-    match = re.match(r"ffmpeg version (\S+)", lines[0]) if lines else None
-    return match.group(1) if match else "unknown"
+    found = (re.match(r"ffmpeg version (\S+)", line) for line in lines)
+    return next((match.group(1) for match in found if match), "unknown")
 
 
 def _crops(ffmpeg: Path) -> bool:
@@ -116,46 +110,54 @@ def _crops(ffmpeg: Path) -> bool:
         return False
 
 
-def _try(ffmpeg: Path, version: str, crops: bool, name: str, options: OutputOptions) -> Trial:
+class _Answer:
+    """What a trial says, each line looked at: a thread's warnings may come by the hundred in between."""
+
+    def __init__(self) -> None:
+        self.complaints = Complaints()
+        self.svt_version: tuple[int, ...] = ()
+        self.refused = False  # an option; builds that lack one only complain, and encode without it
+
+    def line(self, line: str) -> None:
+        self.complaints.line(line)
+        self.refused = self.refused or "Error parsing option" in line
+        if match := _SVT_BANNER.search(line):
+            self.svt_version = tuple(int(part) for part in match.group(1).split("."))
+
+
+_SVT_BANNER = re.compile(r"SVT-AV1\S* Encoder Lib v(\d+(?:\.\d+)*)")  # forks put their name behind SVT-AV1
+
+
+def _try(ffmpeg: Path, version: str, crops: bool, entry: EncoderType, options: OutputOptions) -> Trial:
     """A few frames with the options of a real run; for SVT-AV1 first with the parameters that older builds lack."""
     reason = ""
-    for modern in (True, False) if name == "libsvtav1" else (True,):
-        encoder = Encoder(name=name, ffmpeg=ffmpeg, modern=modern, crops=crops)
-        works, output = _trial_run(encoder, options)
-        if works:
-            encoder = replace(encoder, svt_version=_svt_version(output))
-            return Trial(ffmpeg, version, name, True, "works", encoder)
-        reason = reason or _last_line(output)
-    return Trial(ffmpeg, version, name, False, reason)
+    for modern in entry.generations:
+        answer = _Answer()
+        encoder = Encoder(name=entry.name, ffmpeg=ffmpeg, modern=modern, crops=crops)
+        failed = _trial_run(encoder, options, answer)
+        if not failed and _is_certain(entry, modern, answer):
+            return Trial(ffmpeg, version, entry.name, True, "works", replace(encoder, svt_version=answer.svt_version))
+        reason = reason or failed
+    return Trial(ffmpeg, version, entry.name, False, reason or "refuses its options")
 
 
-def _trial_run(encoder: Encoder, options: OutputOptions) -> tuple[bool, str]:
+def _is_certain(entry: EncoderType, modern: bool, answer: _Answer) -> bool:
+    """Whether the options were taken. That nothing was said against them counts only if something was heard at all."""
+    if answer.refused:
+        return False
+    return bool(answer.svt_version) or not (modern and entry.modern_first)
+
+
+def _trial_run(encoder: Encoder, options: OutputOptions, answer: _Answer) -> str:
+    """Why it failed, "" if it did not."""
     before, arguments = encoder_arguments(encoder, options, source=None, threads=None, stream=0)
     picture = ["-f", "lavfi", "-i", "testsrc2=size=640x360:rate=24:duration=0.5"]
-    command: list[str | Path] = [
-        encoder.ffmpeg,
-        "-hide_banner",
-        "-v",
-        "warning",
-        "-nostdin",
-        *before,
-        *picture,
-        "-frames:v",
-        "8" if encoder.is_hardware else "2",
-    ]
+    command: list[str | Path] = [encoder.ffmpeg, "-hide_banner", "-v", "warning", "-nostdin", *before, *picture]
+    command += ["-frames:v", str(encoder.type.trial_frames), *arguments, "-f", "null", "-"]
     try:
-        ended = run([*command, *arguments, "-f", "null", "-"], limits=ChildLimits(timeout=_TRIAL_TIME))
-    except (OSError, PipelineError, EncoderStalled) as exc:
-        return False, str(exc)
-    # Older builds only complain about a parameter that they lack, and encode without it.
-    return ended.status == 0 and "Error parsing option" not in ended.stderr, ended.stderr
-
-
-def _svt_version(output: str) -> tuple[int, ...]:
-    match = re.search(r"SVT-AV1 Encoder Lib v(\d+(?:\.\d+)*)", output)
-    return tuple(int(part) for part in match.group(1).split(".")) if match else ()
-
-
-def _last_line(output: str) -> str:
-    lines = [line for line in output.splitlines() if line.strip() and "Svt[" not in line]
-    return lines[0][:200] if lines else "failed without a word"
+        ended = run(command, limits=ChildLimits(timeout=_TRIAL_TIME), on_complaint=answer.line, env=_TALKATIVE)
+    except (OSError, PipelineError) as exc:
+        return str(exc)
+    if ended.status == 0:
+        return ""
+    return answer.complaints.cause()[:200] or f"ended with status {ended.status} without a word"

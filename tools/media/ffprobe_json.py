@@ -57,22 +57,22 @@ def _value(name: str, value: object, depth: int) -> Any:
     if name in _LISTS:
         return [_object(one, depth + 1) for one in value if isinstance(one, Mapping)] if isinstance(value, list) else []
     if name in _WHOLE or name in _NUMBERS:
-        number = _number(value)
-        return number if number is None or name in _NUMBERS else int(number) if number >= 0 else None
+        found = number(value)
+        return found if found is None or name in _NUMBERS else int(found) if found >= 0 else None
     if name in _FRACTIONS:
         return _fraction(value, _FRACTIONS[name])
     if isinstance(value, str):
         return _text(value)
-    return value if isinstance(value, bool | int | float) and _number(value) is not None else None
+    return value if isinstance(value, bool | int | float) and number(value) is not None else None
 
 
-def _number(value: object) -> float | None:
-    """A finite number of sane size, also where it is written as text."""
+def number(value: object) -> float | None:
+    """A finite number of sane size, also if it is written as text; None for anything else."""
     try:
-        number = float(value) if isinstance(value, int | float | str) else math.nan
+        found = float(value) if isinstance(value, int | float | str) else math.nan
     except (ValueError, OverflowError):
         return None
-    return number if abs(number) <= _LARGEST else None
+    return found if abs(found) <= _LARGEST else None
 
 
 def _fraction(value: object, mark: str) -> str | None:

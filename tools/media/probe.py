@@ -7,16 +7,16 @@ demuxers of real video containers may open the file, by ``file:``.
 import json
 import re
 import threading
-from array import array
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tools.core.errors import ProbeError
+from tools.media.complaints import Complaints
 from tools.media.container import share_there, sniff
-from tools.media.ffprobe_json import cleaned
-from tools.runtime.child import ChildLimits, ChildOutgrew, ChildTimeout, Ended, run
+from tools.media.facts import Facts, Stream, StreamKind
+from tools.media.ffprobe_json import cleaned, number
+from tools.runtime.child import ChildLimits, ChildOutgrew, ChildTimeout, run
 
 # Source: ffmpeg -demuxers; names that a build lacks do no harm.
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,asf,flv,rm,mpegts,mpeg,mpegvideo,ogg,ivf,mxf"
@@ -33,108 +33,6 @@ _GAP = 0.25  # s between two packets of one audio stream that is more than its o
 _HDR_TRANSFERS = frozenset({"smpte2084", "arib-std-b67"})
 
 
-@dataclass(slots=True)
-class Stream:
-    """One stream, its packets counted. ``kind`` video | audio | subtitle | attachment | data | cover.
-
-    ``discarded`` packets (before an edit list's start) are not among ``packets``; ``bytes`` is their payload, ``cues``
-    those with more in them than an empty text, ``blanks`` those of a video that only say "as before". ``begin``/``end``
-    in s, None without timestamps; ``times`` those of each picture or subtitle (``ends`` its end), ``key_begin`` of the
-    first keyframe, ``lead`` packets before it; ``gaps`` of an audio stream (from, to); ``hdr`` the side data of the
-    first picture by type, where it has HDR; ``is_foreign``: ffprobe does not know the codec, so that facts are missing.
-    """
-
-    index: int
-    kind: str
-    codec: str
-    facts: Mapping[str, Any]
-    packets: int = 0
-    discarded: int = 0
-    bytes: int = 0
-    cues: int = 0
-    blanks: int = 0
-    begin: float | None = None
-    end: float | None = None
-    has_times: bool = True
-    key_begin: float | None = None
-    lead: int = 0
-    times: "array[float]" = field(default_factory=lambda: array("d"))
-    ends: "array[float]" = field(default_factory=lambda: array("d"))
-    gaps: list[tuple[float, float]] = field(default_factory=list)
-    hdr: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    is_foreign: bool = False
-
-    @property
-    def tags(self) -> Mapping[str, str]:
-        return {str(k): str(v) for k, v in (self.facts.get("tags") or {}).items()}
-
-    def tag(self, name: str) -> str:
-        """A tag's value in any case of its name, "" without it."""
-        return _tag(self.tags, name)
-
-    @property
-    def flags(self) -> frozenset[str]:
-        """Names of the dispositions that are set."""
-        return frozenset(name for name, value in (self.facts.get("disposition") or {}).items() if value)
-
-    @property
-    def rate(self) -> float:
-        """Frames a second on average, 0 where unknown."""
-        return self._rate("avg_frame_rate") or self._rate("r_frame_rate")
-
-    @property
-    def fastest_rate(self) -> float:
-        """The higher of the average rate and the one that all timestamps are multiples of."""
-        return max(self._rate("avg_frame_rate"), self._rate("r_frame_rate"))
-
-    def _rate(self, name: str) -> float:
-        above, _, below = str(self.facts.get(name) or "0/0").partition("/")
-        return (_number(above) or 0.0) / (_number(below) or 1.0)
-
-    @property
-    def rotation(self) -> int:
-        """Degrees that a player turns the pictures by."""
-        entries = self.facts.get("side_data_list") or ()
-        return next((int(_number(e.get("rotation")) or 0) for e in entries if "rotation" in e), 0)
-
-    def side_data(self, kind: str) -> bool:
-        """Whether a side data entry of this type is there."""
-        return any(entry.get("side_data_type") == kind for entry in self.facts.get("side_data_list") or ())
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """A probed file. ``container`` by its first bytes, ``format`` by ffprobe; ``duration`` s by its header, None where
-    it has none; ``share_there`` the percentage of the announced bytes that is in the file, None where none are;
-    ``complaints`` of the demuxer."""
-
-    format: str
-    streams: tuple[Stream, ...]
-    chapters: tuple[Mapping[str, Any], ...]
-    tags: Mapping[str, str]
-    duration: float | None
-    size: int
-    container: str = ""
-    share_there: float | None = None
-    complaints: str = ""
-
-    def tag(self, name: str) -> str:
-        """A tag of the file in any case of its name, "" without it."""
-        return _tag(self.tags, name)
-
-    def of(self, kind: str) -> list[Stream]:
-        return [stream for stream in self.streams if stream.kind == kind]
-
-    @property
-    def end(self) -> float:
-        """End of the last picture or sound, s."""
-        return max((s.end for s in self.streams if s.end is not None and s.kind in {"video", "audio"}), default=0.0)
-
-    @property
-    def begin(self) -> float:
-        return min((s.begin for s in self.streams if s.begin is not None and s.kind != "subtitle"), default=0.0)
-
-
 def probe(path: Path, ffprobe: Path, stop: threading.Event | None = None, *, ffmpeg: Path | None = None) -> Facts:
     """Everything about a file, its packets counted. Raises ProbeError for what can't be read or passes the limits.
 
@@ -146,7 +44,7 @@ def probe(path: Path, ffprobe: Path, stop: threading.Event | None = None, *, ffm
         path, ffprobe, ChildLimits(timeout=_TIMEOUT_BASE + _TIMEOUT_PER_GB * size / 1e9, rss=_MAX_RSS), stop
     )
     reader = _Reader()
-    about = asking.run(["-show_format", "-show_streams", "-show_chapters", "-of", "json"], reader)
+    status, said = asking.run(["-show_format", "-show_streams", "-show_chapters", "-of", "json"], reader)
     content = reader.content()
     streams = streams_of(content)
     if ffmpeg is not None:
@@ -154,9 +52,9 @@ def probe(path: Path, ffprobe: Path, stop: threading.Event | None = None, *, ffm
     check_streams(streams)
     counter = _PacketCounter({stream.index: stream for stream in streams})
     shown = "packet=stream_index,pts_time,dts_time,duration_time,size,flags"
-    counted = asking.run(["-show_entries", shown, "-of", "compact=p=0"], counter)
-    if about.status != 0:
-        raise ProbeError(f"can't be read as a video: {_short(about.stderr)}")
+    _, complaints = asking.run(["-show_entries", shown, "-of", "compact=p=0"], counter)
+    if status != 0:
+        raise ProbeError(f"can't be read as a video: {said.verdict()[-200:] or 'no stream was found'}")
     _check_extent(streams, counter)
     for stream in streams:
         if stream.kind == "video" and stream.facts.get("color_transfer") in _HDR_TRANSFERS:
@@ -167,11 +65,11 @@ def probe(path: Path, ffprobe: Path, stop: threading.Event | None = None, *, ffm
         streams=tuple(streams),
         chapters=tuple(content.get("chapters") or ()),
         tags={str(k): str(v) for k, v in (header.get("tags") or {}).items()},
-        duration=None if _is_endless(streams) else _number(header.get("duration")),
+        duration=None if _is_endless(streams) else number(header.get("duration")),
         size=size,
         container=container,
         share_there=share_there(path, container),
-        complaints=counted.stderr,
+        complaints=complaints.cause(),
     )
 
 
@@ -181,12 +79,17 @@ class _Asking:
     def __init__(self, path: Path, ffprobe: Path, limits: ChildLimits, stop: threading.Event | None) -> None:
         self._path, self._ffprobe, self._limits, self._stop = path, ffprobe, limits, stop
 
-    def run(self, arguments: Sequence[str], reader: "_Reader | _PacketCounter") -> Ended:
+    def run(self, arguments: Sequence[str], reader: "_Reader | _PacketCounter") -> tuple[int, Complaints]:
+        """Exit status, and what was complained about; the answer goes to ``reader``."""
+        complaints = Complaints()
         command: list[str | Path] = [self._ffprobe, "-v", "error", *SAFE_INPUT, *arguments, "-i", f"file:{self._path}"]
         try:
-            return run(command, limits=self._limits, stop=self._stop, on_line=reader.line)
+            ended = run(
+                command, limits=self._limits, stop=self._stop, on_line=reader.line, on_complaint=complaints.line
+            )
         except (ChildTimeout, ChildOutgrew) as exc:
             raise ProbeError(f"reading it {exc}") from exc
+        return ended.status, complaints
 
     def first_picture(self, index: int) -> Mapping[str, Mapping[str, Any]]:
         """Side data of the first picture of a stream, by type."""
@@ -198,14 +101,18 @@ class _Asking:
 
     def codecs(self, ffmpeg: Path) -> dict[int, tuple[str, str]]:
         """Kind and codec of each stream as ffmpeg's own report at opening names them, by index."""
-        said: list[str] = []
+        found: dict[int, tuple[str, str]] = {}
+
+        def look(line: str) -> None:
+            if match := _STREAM_LINE.match(line):
+                found[int(match[1])] = (match[2].lower(), match[3])
+
         command: list[str | Path] = [ffmpeg, "-hide_banner", "-nostdin", *SAFE_INPUT, "-i", f"file:{self._path}"]
         try:
-            run(command, limits=self._limits, stop=self._stop, on_complaint=said.append)
+            run(command, limits=self._limits, stop=self._stop, on_complaint=look)
         except (ChildTimeout, ChildOutgrew) as exc:
             raise ProbeError(f"reading it {exc}") from exc
-        found = [match for line in said if (match := _STREAM_LINE.match(line))]
-        return {int(match[1]): (match[2].lower(), match[3]) for match in found}
+        return found
 
 
 # Source: ffmpeg's av_dump_format: ``Stream #0:1[0x2](und): Audio: pcm_s24le (ipcm / …), …``.
@@ -271,19 +178,17 @@ class _PacketCounter:
         if "D" in values.get("flags", ""):
             stream.discarded += 1
             return
-        size = int(_number(values.get("size")) or 0)
+        size = int(number(values.get("size")) or 0)
         stream.packets += 1
         stream.bytes += size
         stream.cues += size > _EMPTY_TEXT
         stream.blanks += size <= _NO_PICTURE
-        pts = _number(values.get("pts_time"))
+        pts = number(values.get("pts_time"))
         if pts is None:
             stream.has_times = False
-            pts = _number(values.get("dts_time"))
+            pts = number(values.get("dts_time"))
         if pts is not None:
-            self._place(
-                stream, pts, pts + (_number(values.get("duration_time")) or 0.0), "K" in values.get("flags", "")
-            )
+            self._place(stream, pts, pts + (number(values.get("duration_time")) or 0.0), "K" in values.get("flags", ""))
 
     @staticmethod
     def _place(stream: Stream, pts: float, end: float, is_key: bool) -> None:
@@ -310,13 +215,23 @@ def streams_of(content: Mapping[str, Any]) -> list[Stream]:
     """The streams of a cleaned answer, their packets not counted yet."""
     streams = []
     for facts in content.get("streams", ()):
-        kind = str(facts.get("codec_type") or "data")
-        if kind == "video" and facts.get("disposition", {}).get("attached_pic"):
-            kind = "cover"
-        if kind not in {"video", "audio", "subtitle", "attachment", "cover"}:
-            kind = "data"
-        streams.append(Stream(facts["index"], kind, str(facts.get("codec_name") or "unknown"), facts))
+        codec = str(facts.get("codec_name") or "unknown")
+        streams.append(Stream(facts["index"], _kind(facts), codec, facts))
     return streams
+
+
+_KINDS: Mapping[object, StreamKind] = {
+    "video": "video",
+    "audio": "audio",
+    "subtitle": "subtitle",
+    "attachment": "attachment",
+}
+
+
+def _kind(facts: Mapping[str, Any]) -> StreamKind:
+    kind = _KINDS.get(facts.get("codec_type"), "data")
+    is_picture = kind == "video" and facts.get("disposition", {}).get("attached_pic")
+    return "cover" if is_picture else kind
 
 
 def check_streams(streams: list[Stream]) -> None:
@@ -332,7 +247,7 @@ def check_streams(streams: list[Stream]) -> None:
         pixels = int(stream.facts.get("width") or 0) * int(stream.facts.get("height") or 0)
         if not 0 < pixels <= MAX_PIXELS:
             raise ProbeError(f"pictures of {stream.facts.get('width')}x{stream.facts.get('height')} can't be encoded")
-    attached = sum(int(_number(s.facts.get("extradata_size")) or 0) for s in streams if s.kind == "attachment")
+    attached = sum(int(number(s.facts.get("extradata_size")) or 0) for s in streams if s.kind == "attachment")
     if attached > MAX_ATTACHED:
         raise ProbeError(f"{attached / 1e6:.0f} MB of attachments, more than {MAX_ATTACHED / 1e6:.0f} MB")
 
@@ -348,20 +263,3 @@ def _check_extent(streams: list[Stream], counter: _PacketCounter) -> None:
             lasts = stream.end - stream.begin
             if lasts > MAX_SECONDS:
                 raise ProbeError(f"lasts {lasts / 3600:.0f} h, more than {MAX_SECONDS / 3600:.0f} h")
-
-
-def _tag(tags: Mapping[str, str], name: str) -> str:
-    return next((value for key, value in tags.items() if key.lower() == name), "")
-
-
-def _number(text: Any) -> float | None:
-    try:
-        value = float(text)
-    except (TypeError, ValueError):
-        return None
-    return value if abs(value) < 1e12 else None
-
-
-def _short(stderr: str) -> str:
-    lines = [line for line in stderr.splitlines() if line.strip()]
-    return lines[-1][-200:] if lines else "no stream was found"

@@ -1,32 +1,40 @@
-"""One ffmpeg run under supervision: progress, stall, memory, and what its complaints mean."""
+"""One ffmpeg run under supervision: progress, stall, memory, and what is left in the log when it fails."""
 
 import hashlib
+import logging
 import os
 import re
+import shlex
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
+from typing import TypeVar
 
-from tools.core.errors import DiskFull, TranscodeError
-from tools.runtime.child import ChildLimits, run
+from tools.core.errors import DiskFull, EncoderStalled, TranscodeError
+from tools.media.complaints import Complaints
+from tools.media.ffprobe_json import number
+from tools.runtime.child import ChildLimits, ChildStalled, Ended, run
+from tools.runtime.logs import fields, masked
 
-_NO_SPACE = "No space left on device"
+log = logging.getLogger("animation.media")
+_LONGEST_CAUSE, _LONGEST_STDERR = 300, 4000  # characters
 _SMOOTHING = 30.0  # s over which the rate behind the ETA is taken
 
 
 @dataclass(frozen=True, slots=True)
 class EncodeProgress:
-    """``percent`` of the duration, ``fps`` frames/s, ``speed`` times real time, ``eta_s`` s; None where unknown."""
+    """How far an encode is; None if unknown."""
 
-    percent: float | None
-    fps: float | None
-    speed: float | None
-    eta_s: float | None
+    percent: float | None  # of the duration
+    fps: float | None  # frames/s
+    speed: float | None  # times real time
+    eta_s: float | None  # s
 
 
+_Error = TypeVar("_Error", TranscodeError, EncoderStalled, DiskFull)
 OnProgress = Callable[[EncodeProgress], None]
 
 
@@ -44,26 +52,68 @@ def transcode(
     Raises TranscodeError, EncoderStalled, ChildOutgrew, DiskFull, Stopped. Status 0 proves nothing yet: see ``verify``.
     """
     reader = ProgressReader(duration, on_progress)
-    damage = _Damage()
-    ended = run(
-        argv,
-        limits=ChildLimits(stall=stall_timeout, rss=max_rss),
-        stop=stop,
-        on_line=reader.line,
-        on_complaint=damage.line,
-        env=_QUIET,
-    )
-    if ended.status != 0:
-        if _NO_SPACE in ended.stderr:
-            raise DiskFull("no space left for the encode: make room in WORK_DIR")
-        raise TranscodeError(
-            f"ffmpeg ended with status {ended.status}: {_cause(ended.stderr)}",
-            argv=[str(part) for part in argv],
-            status=ended.status,
-            stderr=ended.stderr,
-            pictures=reader.pictures,
+    damage, complaints = _Damage(), Complaints()
+
+    def complain(line: str) -> None:
+        damage.line(line)
+        complaints.line(line)
+
+    try:
+        ended = run(
+            argv,
+            limits=ChildLimits(stall=stall_timeout, rss=max_rss),
+            stop=stop,
+            on_line=reader.line,
+            on_complaint=complain,
+            env=_QUIET,
         )
+    except ChildStalled as exc:
+        command = [str(part) for part in argv]
+        raise _logged(EncoderStalled(str(exc), argv=command, stderr=exc.stderr, pictures=reader.pictures)) from exc
+    if ended.status != 0:
+        raise failure("ffmpeg", argv, ended, complaints, pictures=reader.pictures)
     return damage.pictures
+
+
+def failure(
+    what: str, argv: Sequence[str | PathLike[str]], ended: Ended, complaints: Complaints, pictures: int = 0
+) -> TranscodeError | DiskFull:
+    """The error for a run of ffmpeg that ended badly, by what it said; logged. ``what`` begins its message."""
+    cause = complaints.cause()[:_LONGEST_CAUSE] or "it said nothing"
+    error = TranscodeError(
+        f"{what} ended with status {ended.status}: {cause}",
+        argv=[str(part) for part in argv],
+        status=ended.status,
+        stderr=ended.stderr,
+        pictures=pictures,
+    )
+    if not complaints.no_space:
+        return _logged(error)
+    full = DiskFull("no space left for the encode: make room in WORK_DIR")
+    full.__cause__ = error  # which has the command
+    return _logged(full)
+
+
+def failed_command(exc: BaseException | None) -> tuple[str, str] | None:
+    """(command as a shell would take it, what it said) of the ffmpeg run behind an error; None if none is."""
+    if isinstance(exc, DiskFull):
+        exc = exc.__cause__
+    if not isinstance(exc, TranscodeError) or not exc.argv:
+        return None
+    return masked(shlex.join(exc.argv)), _cut(masked(exc.stderr))
+
+
+def _cut(text: str) -> str:
+    half = _LONGEST_STDERR // 2
+    return text if len(text) <= _LONGEST_STDERR else f"{text[:half]}\n…\n{text[-half:]}"
+
+
+def _logged(error: _Error) -> _Error:
+    """The error itself, after its command and what that said are in the log."""
+    command, stderr = failed_command(error) or ("", "")
+    log.warning("ffmpeg failed: %s %s", error, fields(stderr=" | ".join(stderr.splitlines())))
+    log.debug("the command of the ffmpeg that failed: %s", command)
+    return error
 
 
 _QUIET = {"SVT_LOG": "1"}  # SVT-AV1 prints its banner to standard error whatever -v says
@@ -83,15 +133,6 @@ class _Damage:
     @property
     def pictures(self) -> int:
         return max(self._gave_up, self._filled_in, self._broken)
-
-
-def _cause(stderr: str) -> str:
-    """The most telling of the last lines."""
-    lines = [line.strip() for line in stderr.splitlines() if line.strip() and "Conversion failed" not in line]
-    telling = [line for line in lines if re.search(r"error|invalid|fail|not|unable|maximum", line, re.IGNORECASE)]
-    # The first one is the cause, the later ones its consequences.
-    own = [line for line in telling if not re.search(r"^\[(in|out|vost|aost|fc|vf|af)#|^Error (while|init|open)", line)]
-    return (own or telling or lines[-1:] or ["it said nothing"])[0][:300]
 
 
 class ProgressReader:
@@ -116,7 +157,7 @@ class ProgressReader:
         if name.strip() != "progress":
             return False
         block, self._block = self._block, {}
-        frame, seconds = int(_number(block.get("frame")) or 0), (_number(block.get("out_time_us")) or 0.0) / 1e6
+        frame, seconds = int(number(block.get("frame")) or 0), (number(block.get("out_time_us")) or 0.0) / 1e6
         moved = (frame, seconds) != self._position or value.strip() == "end"
         self._position = (frame, seconds)
         self._on_progress(self._progress(block, seconds))
@@ -131,14 +172,7 @@ class ProgressReader:
             first = self._marks[0]
             if now > first[0] and seconds > first[1]:
                 eta = max(0.0, self._duration - seconds) * (now - first[0]) / (seconds - first[1])
-        return EncodeProgress(percent, _number(block.get("fps")), _number(block.get("speed", "").rstrip("x")), eta)
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        return float(text or "")
-    except ValueError:
-        return None
+        return EncodeProgress(percent, number(block.get("fps")), number(block.get("speed", "").rstrip("x")), eta)
 
 
 def part_of(target: Path) -> Path:

@@ -8,13 +8,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.core.errors import VerifyError
+from tools.core.errors import EncoderStalled, VerifyError
 from tools.media.census import census, frames, tolerated
-from tools.media.encoding import Encoder, Plan, StreamPlan
-from tools.media.probe import SAFE_INPUT, Facts, Stream, probe
-from tools.runtime.child import ChildLimits, ChildOutgrew, ChildTimeout, run
+from tools.media.complaints import Complaints
+from tools.media.encoders import Encoder
+from tools.media.facts import Facts, Stream, StreamKind
+from tools.media.plan import Plan, StreamPlan
+from tools.media.probe import SAFE_INPUT, probe
+from tools.runtime.child import ChildLimits, ChildOutgrew, ChildStalled, ChildTimeout, run
 
-_MOST_COMPLAINTS = 10_000  # lines kept
 _TIMEOUT_BASE, _TIMEOUT_PER_GB = 60.0, 120.0  # s; reading a file whole takes its time
 _NOT_OF_A_DECODER = "non monotonically increasing dts to muxer"  # packets of the source that overlap
 _FEW_COMPLAINTS = 4  # lines; about one packet cut in the middle
@@ -24,14 +26,14 @@ _BYTE_FOR_BYTE = frozenset({"matroska", "webm", "mov", "flv", "asf"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checking:
-    """What the checks run with. ``stall_timeout`` s, ``max_rss`` bytes, ``min_percent`` of the frames."""
+    """What the checks run with."""
 
-    encoder: Encoder
+    encoder: Encoder  # whose ffmpeg decodes
     ffprobe: Path
     stop: threading.Event
-    min_percent: float
-    stall_timeout: float
-    max_rss: int
+    min_percent: float  # of the frames that must decode
+    stall_timeout: float  # s
+    max_rss: int  # bytes
 
 
 def verify(plan: Plan, source: Path, output: Path, broken: int, checking: Checking) -> tuple[Facts, list[str]]:
@@ -46,9 +48,9 @@ def verify(plan: Plan, source: Path, output: Path, broken: int, checking: Checki
     if not differences:
         differences += _changed_on_the_way(plan, source, output, made, checking)
     complaints = _decode(output, ["0:V", "0:a?"], checking)
-    if complaints:
-        excused = _source_is_to_blame(plan, source, len(complaints), checking)
-        (warnings if excused else differences).append(f"it does not decode in full: {complaints[-1][:200]}")
+    if complaints.count:
+        excused = _source_is_to_blame(plan, source, complaints.count, checking)
+        (warnings if excused else differences).append(f"it does not decode in full: {complaints.cause()[:200]}")
     pictures = max(1, plan.main_video.packets)
     if broken > tolerated(pictures, checking.min_percent):
         differences.append(f"damaged source: {broken} of {pictures} pictures do not decode")
@@ -66,7 +68,8 @@ def _changed_on_the_way(plan: Plan, source: Path, output: Path, made: Facts, che
     if plan.action == "copy":
         return []
     pairs: list[tuple[StreamPlan, Stream]] = []
-    for kind in ("video", "audio", "subtitle"):
+    kinds: tuple[StreamKind, ...] = ("video", "audio", "subtitle")
+    for kind in kinds:
         both = zip(plan.kept(kind), made.of(kind), strict=True)
         pairs += [(want, have) for want, have in both if not want.source.discarded]
     exact = plan.facts.container in _BYTE_FOR_BYTE
@@ -85,52 +88,48 @@ def _changed_on_the_way(plan: Plan, source: Path, output: Path, made: Facts, che
 
 
 def _checksums(path: Path, indexes: list[int], codec: str, checking: Checking) -> list[str]:
-    """One for each stream, over the payload of all its packets."""
+    """One per stream, over the payload of all its packets."""
     found: list[str] = []
     maps = [part for index in indexes for part in ("-map", f"0:{index}")]
     limits = ChildLimits(timeout=_TIMEOUT_BASE + _TIMEOUT_PER_GB * path.stat().st_size / 1e9, rss=checking.max_rss)
-    _ffmpeg(path, [*maps, "-c", codec, "-f", "streamhash", "-hash", "md5", "-"], found.append, [], checking, limits)
+    _ffmpeg(path, [*maps, "-c", codec, "-f", "streamhash", "-hash", "md5", "-"], found.append, checking, limits)
     by_stream = dict(line.split(",", 1) for line in found if "," in line)
     return [by_stream.get(str(number), "") for number in range(len(indexes))]
 
 
-def _decode(path: Path, streams: list[str], checking: Checking) -> list[str]:
+def _decode(path: Path, streams: list[str], checking: Checking) -> Complaints:
     """Every picture and sample of these streams once through the decoders; what they complain about."""
     maps = [part for stream in streams for part in ("-map", stream)]
-    said: list[str] = []
     tail = [*maps, "-progress", "pipe:1", "-stats_period", "1", "-f", "null", "-"]
     limits = ChildLimits(stall=checking.stall_timeout, rss=checking.max_rss)
-    _ffmpeg(path, tail, lambda line: line.startswith("out_time_us="), said, checking, limits)
-    return said
+    return _ffmpeg(path, tail, lambda line: line.startswith("out_time_us="), checking, limits)
 
 
 def _ffmpeg(
     path: Path,
     arguments: list[str],
     on_line: Callable[[str], bool | None],
-    said: list[str],
     checking: Checking,
     limits: ChildLimits,
-) -> None:
-    """One run over a file; what it complains about is added to ``said``."""
+) -> Complaints:
+    """One run over a file; what it complains about."""
     head: list[str | Path] = [checking.encoder.ffmpeg, "-hide_banner", "-nostdin", "-v", "repeat+error", *SAFE_INPUT]
-
-    def complain(line: str) -> None:
-        if line.strip() and _NOT_OF_A_DECODER not in line and len(said) < _MOST_COMPLAINTS:
-            said.append(line)
-
+    complaints = Complaints(ignored=_NOT_OF_A_DECODER)
     try:
         ended = run(
             [*head, "-i", f"file:{path}", *arguments],
             limits=limits,
             stop=checking.stop,
             on_line=on_line,
-            on_complaint=complain,
+            on_complaint=complaints.line,
         )
+    except ChildStalled as exc:
+        raise EncoderStalled(f"reading the result made {exc}", stderr=exc.stderr) from exc
     except (ChildOutgrew, ChildTimeout) as exc:
         raise VerifyError(f"reading it {exc}", differences=[str(exc)]) from exc
-    if ended.status != 0 and not said:
-        said.append(f"the decoder ended with status {ended.status}")
+    if ended.status != 0 and not complaints.count:
+        complaints.line(f"the decoder ended with status {ended.status}")
+    return complaints
 
 
 def _source_is_to_blame(plan: Plan, source: Path, complaints: int, checking: Checking) -> bool:
@@ -139,4 +138,4 @@ def _source_is_to_blame(plan: Plan, source: Path, complaints: int, checking: Che
     packets = sum(stream.packets for stream in copied)
     if not copied or complaints > max(_FEW_COMPLAINTS, packets // 100):
         return False
-    return len(_decode(source, [f"0:{stream.index}" for stream in copied], checking)) >= complaints
+    return _decode(source, [f"0:{stream.index}" for stream in copied], checking).count >= complaints

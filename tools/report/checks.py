@@ -18,7 +18,8 @@ from pathlib import Path
 
 from tools.core.errors import HubError, HubNotFound, NoEncoder, PipelineError
 from tools.hub.client import HubClient
-from tools.media.ffmpeg import Trial, find_ffmpegs, find_ffprobe
+from tools.media.choice import Trial, chosen, not_used, ranked, warning_about
+from tools.media.ffmpeg import find_ffmpegs, find_ffprobe
 
 SET_UP = "run `bash start_monitoring.sh --setup-only`"
 _SHOWN = 5  # workers that are named
@@ -27,15 +28,15 @@ _SKEW = 300.0  # s; signed addresses of object stores commonly allow 15 minutes
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line: what was looked at, whether it is as it must be, what was seen, and (for a problem) what to do."""
+    """One line: what was looked at, whether it is as it must be, what was seen, and what to do (if it is not)."""
 
     subject: str
     ok: bool
     seen: str
-    advice: str = ""
+    advice: str = ""  # of a problem; of what is OK, it makes a warning
 
     def __str__(self) -> str:
-        state = "OK" if self.ok else "PROBLEM"
+        state = "PROBLEM" if not self.ok else "WARNING" if self.advice else "OK"
         return f"{state:<8} {self.subject:<12} {self.seen}{self.advice and ' -> ' + self.advice}"
 
 
@@ -82,12 +83,12 @@ def check_ffprobe(setting: str) -> Finding:
 
 
 def judge_trials(trials: Sequence[Trial]) -> Finding:
-    """Whether one of the encoders that were tried can be used."""
-    working = [trial.encoder for trial in trials if trial.works]
+    """Which of the encoders that were tried is used, and why not the others; with advice if it is an old one."""
+    working = ranked(trials)
     if not working:
         advice = "install a newer ffmpeg, or set ENCODER=auto"
         return Finding("encoder", False, f"none of the {len(trials)} AV1 encoders works here", advice)
-    return Finding("encoder", True, f"usable: {', '.join(dict.fromkeys(working))}")
+    return Finding("encoder", True, chosen(trials) + not_used(trials), warning_about(working[0]))
 
 
 def trial_lines(trials: Sequence[Trial]) -> list[str]:
@@ -96,7 +97,7 @@ def trial_lines(trials: Sequence[Trial]) -> list[str]:
     for trial in trials:
         made_by = f" ({trial.usable.label})" if trial.usable is not None else ""
         result = f"works{made_by}" if trial.works else f"no: {trial.reason}"
-        rows.append(f"{'':<21} {trial.encoder:<11} {trial.ffmpeg} {trial.version}: {result}"[:300])
+        rows.append(f"{'':<21} {trial.encoder:<11} {trial.program}: {result}"[:300])
     return rows
 
 

@@ -1,7 +1,10 @@
-"""argv → exit status, end of standard error, progress lines. The child never outlives us and never hangs for ever.
+"""argv → exit status, progress lines, complaints. The child never outlives us and never hangs for ever.
 
 It runs in its own session without a terminal, without our secrets in its environment, tied to our life by the kernel,
 and is ended as a group: SIGTERM, then SIGKILL.
+
+What is looked for in its standard error is looked for in every line as it passes (``on_complaint``). What is kept of
+it (``Ended.stderr``) is for people: a program that says much can push anything out of it.
 """
 
 import contextlib
@@ -11,17 +14,18 @@ import subprocess
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from tools.core.errors import EncoderStalled, PipelineError, Stopped
+from tools.core.errors import PipelineError, Stopped
+from tools.runtime.folded import Folded
 
 _TIED = Path(__file__).with_name("tied.py")
-_TAIL_LINES, _LINE = 60, 600  # of standard error: lines kept, characters a line
-_POLL = 0.1  # s between two looks at the child
+_FIRST_LINES, _LAST_LINES = 20, 40  # of standard error: different lines kept of its beginning and its end
+_LONGEST_LINE = 1 << 16  # bytes; what is longer passes in parts
+_POLL = 0.1  # s between two checks of the child
 _GRACE = 3.0  # s between SIGTERM and SIGKILL
 _BUSY_LIMITS = 4  # a child that burns CPU without progress is given this many stall limits
 _SECRETS = ("MODELSCOPE", "HUB_TOKEN", "NOTIFY_URLS")
@@ -39,21 +43,29 @@ class ChildTimeout(PipelineError):
     """The child did not end in time."""
 
 
+class ChildStalled(PipelineError):
+    """The child made no progress for the stall limit; ``stderr`` as in ``Ended``."""
+
+    def __init__(self, message: str, stderr: str) -> None:
+        super().__init__(message)
+        self.stderr = stderr
+
+
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a child ended: its exit status, and the last lines of its standard error."""
+    """How a child ended."""
 
-    status: int
-    stderr: str
+    status: int  # exit status; below 0 the signal that ended it
+    stderr: str  # standard error for people: repeated lines folded, the first and the last of the others
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChildLimits:
-    """``timeout`` and ``stall`` in s (None = none), ``rss`` in bytes (0 = none)."""
+    """What a child may take until it is ended."""
 
-    timeout: float | None = None
-    stall: float | None = None
-    rss: int = 0
+    timeout: float | None = None  # s for the whole run, None = no limit
+    stall: float | None = None  # s without progress, None = no limit
+    rss: int = 0  # bytes of memory, 0 = no limit
 
 
 def run(
@@ -65,11 +77,11 @@ def run(
     on_complaint: Callable[[str], None] = lambda line: None,
     env: Mapping[str, str] | None = None,
 ) -> Ended:
-    """Run to the end. ``on_line`` gets each line of standard output and returns True where it means progress;
-    ``on_complaint`` gets each line of standard error.
+    """Run to the end. ``on_line`` gets each line of standard output and returns True if it means progress;
+    ``on_complaint`` gets each line of standard error. Both are called in threads of their own.
 
-    Raises Stopped, EncoderStalled, ChildTimeout, ChildOutgrew after the child's whole group is gone, and OSError
-    when the program can't be started.
+    Raises Stopped, ChildStalled, ChildTimeout, ChildOutgrew after the child's whole group is gone, and OSError
+    if the program can't be started.
     """
     process = subprocess.Popen(
         [sys.executable, "-I", "-S", _TIED, str(os.getpid()), *argv],
@@ -88,7 +100,7 @@ def run(
     finally:
         _end(process)
         watch.join()
-    return Ended(process.returncode, watch.tail())
+    return Ended(process.returncode, watch.stderr())
 
 
 def _harmless(environ: Mapping[str, str]) -> dict[str, str]:
@@ -111,7 +123,7 @@ class _Watch:
         self._on_complaint = on_complaint
         self._began = self._moved = time.monotonic()
         self._cpu_then = 0.0
-        self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
+        self._stderr = Folded(_FIRST_LINES, _LAST_LINES)
         assert process.stdout is not None and process.stderr is not None
         self._threads = [
             threading.Thread(target=self._read_stdout, args=(process.stdout,), daemon=True),
@@ -126,9 +138,9 @@ class _Watch:
                 self._moved = time.monotonic()
 
     def _read_stderr(self, pipe: IO[bytes]) -> None:
-        while line := pipe.readline(_LINE):
+        while line := pipe.readline(_LONGEST_LINE):
             text = line.decode("utf-8", "replace").rstrip()
-            self._tail.append(text)
+            self._stderr.add(text)
             self._on_complaint(text)
 
     def is_over(self) -> bool:
@@ -147,12 +159,12 @@ class _Watch:
             quiet = now - self._moved
             cpu = _cpu_seconds(self._process.pid)
             if cpu - self._cpu_then < 0.01 * limits.stall or quiet > _BUSY_LIMITS * limits.stall:
-                raise EncoderStalled(f"no progress for {quiet:.0f} s", stderr=self.tail())
+                raise ChildStalled(f"no progress for {quiet:.0f} s", self.stderr())
         elif limits.stall is not None and now - self._moved < 2 * _POLL:
             self._cpu_then = _cpu_seconds(self._process.pid)
 
-    def tail(self) -> str:
-        return "\n".join(self._tail)
+    def stderr(self) -> str:
+        return self._stderr.text()
 
     def join(self) -> None:
         for thread in self._threads:
