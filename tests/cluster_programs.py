@@ -22,6 +22,7 @@ from tools.core.errors import DiskFull, TranscodeError
 from tools.hub.client import HubClient
 from tools.hub.modelscope_client import ModelScopeHub
 from tools.hub.retrying import RetryingHub
+from tools.media.converter import Converter
 from tools.queue_processor import QueueProcessor
 from tools.runtime import logs
 from tools.runtime.child import ChildLimits, run
@@ -66,10 +67,8 @@ class Encoder:
 class SleepingProcessor(QueueProcessor):
     """The processor, but for its encoder, which has nothing to do in a cluster but to be there."""
 
-    def _job_tools(self) -> JobTools:
-        tools = super()._job_tools()
-        tools.converter = FakeConverter()
-        return tools
+    def converter(self) -> Converter:
+        return FakeConverter()
 
 
 def hub_of(endpoint: str, token: str | None, folder: Path, clock: SystemClock) -> HubClient:

@@ -19,7 +19,7 @@ import json
 import logging
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import config
 from tools.core.errors import IllegalTransition, PipelineError, StateError
@@ -29,15 +29,14 @@ from tools.state.progress import ProgressFile
 from tools.state.work_queue import WorkQueue
 
 if TYPE_CHECKING:  # --status must not wait for what it does not use
-    from tools.core.planning import VideoJob
     from tools.hub.client import HubClient
+    from tools.media.converter import Converter
+    from tools.processor.build import Processor
     from tools.processor.engine import Engine
-    from tools.processor.executor import Executor
+    from tools.processor.executor import Deliver, Executor, Note
     from tools.report.bars import Bars
     from tools.runtime.clock import SystemClock
-    from tools.stages.job_context import JobContext, JobTools
-    from tools.stages.video_job import JobResult
-    from tools.state.journal import Event
+    from tools.stages.job_context import JobTools
 
 log = logging.getLogger("animation.processor")
 _TURN = 0.5  # s that a turn waits for news at most
@@ -73,12 +72,9 @@ class QueueProcessor:
         from tools.runtime.clock import SystemClock
 
         clock = self._clock = self._clock or SystemClock()
-        tools = self._job_tools()
-        log_dir = self.settings.paths.log_dir
-        engine = self._engine(tools, clock)
-        executor = self._executor(tools, engine)
-        engine.start(executor)
-        progress, bars = ProgressFile(log_dir), Bars()
+        built = self.build(clock)
+        engine, executor = built.engine, built.executor
+        progress, bars = ProgressFile(self.settings.paths.log_dir), Bars()
         shown = 0.0
         try:
             while not clock.stopping:
@@ -97,35 +93,6 @@ class QueueProcessor:
             bars.close()
             self._show(engine, executor, progress, bars)
             log.info("stopped")
-
-    def _executor(self, tools: "JobTools", engine: "Engine") -> "Executor":
-        """This machine's slots, or the workers of the cluster that is set."""
-        from tools.state.journal import Journal
-
-        log_dir, scheduler = self.settings.paths.log_dir, self.settings.cluster.scheduler
-
-        def note(job: "VideoJob", event: "Event", facts: dict[str, Any]) -> None:
-            Journal(log_dir, job.folder).note(event, job.source, **facts)
-
-        if not scheduler:
-            from tools.processor.executor import LocalExecutor
-            from tools.stages.video_job import run_video_job
-
-            def run(job: "VideoJob", context: "JobContext") -> "JobResult":
-                return run_video_job(job, tools, context)
-
-            return LocalExecutor(run, self.max_concurrent, engine.deliver, note, tools.workspace)
-
-        from tools.cluster import dask_transport
-        from tools.cluster.executor import ClusterExecutor
-        from tools.startup import certificates, handshake_of
-
-        dask_transport.configure()
-        connect_cluster = partial(
-            dask_transport.connect, scheduler, dask_transport.security(certificates(self.settings))
-        )
-        handshake = partial(handshake_of, self.settings, tools.converter)
-        return ClusterExecutor(scheduler, connect_cluster, handshake, engine.deliver, note, tools.workspace)
 
     def _turn(self, engine: "Engine") -> None:
         """One turn whatever happens; what stops it is said once and waited for."""
@@ -155,51 +122,58 @@ class QueueProcessor:
         except OSError as exc:
             log.warning("progress.json can't be written: %s", exc.strerror)
 
-    def _job_tools(self) -> "JobTools":
-        from tools.media.converter import FfmpegConverter
-        from tools.stages.job_context import JobTools
-        from tools.stages.workspace import Workspace
-        from tools.startup import cores_for_each, encode_options, make_hub
-
-        assert self._clock is not None
-        space = Workspace(self.settings.paths.work_dir, int(self.settings.processor.min_free_space_gb * 1e9))
-        hub = make_hub(self.settings, self._clock)
-        slots = self.max_concurrent
-        return JobTools(hub, FfmpegConverter(*encode_options(self.settings)), space, slots, cores_for_each(slots))
-
-    def _engine(self, tools: "JobTools", clock: "SystemClock") -> "Engine":
-        from tools.processor.engine import Engine, EngineRules
-        from tools.processor.item_run import RunRules
-        from tools.state.journal import Journal
+    def build(self, clock: "SystemClock") -> "Processor":
+        """The parts of this processor, as the settings want them. Nothing is opened or asked yet."""
+        from tools.processor.build import ProcessorOptions, build
+        from tools.startup import cores_for_each, make_hub
 
         settings = self.settings
-        run = RunRules(
+        options = ProcessorOptions(
             input_repo=settings.hub.input_repo,
             output_repo=settings.hub.output_repo,
+            log_dir=settings.paths.log_dir,
+            work_dir=settings.paths.work_dir,
+            check_interval=float(self.check_interval),
+            stable_time=settings.monitor.min_folder_stable_time,
             extensions=settings.monitor.video_extensions,
             marker=settings.monitor.complete_marker,
             batch_size=settings.processor.batch_size,
             max_attempts=settings.processor.max_attempts,
-            retry_interval=float(self.check_interval),
-        )
-        rules = EngineRules(
-            run=run,
-            check_interval=float(self.check_interval),
-            stable_time=settings.monitor.min_folder_stable_time,
             aging_hours=settings.processor.aging_hours,
+            min_free_space=int(settings.processor.min_free_space_gb * 1e9),
+            slots=self.max_concurrent,
+            threads=cores_for_each(self.max_concurrent),
         )
-        log_dir = settings.paths.log_dir
-        return Engine(
-            rules,
-            WorkQueue(log_dir),
-            lambda folder: Journal(log_dir, folder),
-            tools,
+        return build(
+            options,
+            make_hub(settings, clock),
+            self.converter(),
             clock,
-            lambda: _connect(settings, tools, clock),
+            connect=partial(_connect, settings, clock),
+            make_executor=partial(_cluster_executor, settings) if settings.cluster.scheduler else None,
         )
 
+    def converter(self) -> "Converter":
+        """What converts here, or is compared with what converts on the workers of a cluster."""
+        from tools.media.converter import FfmpegConverter
+        from tools.startup import encode_options
 
-def _connect(settings: config.Settings, tools: "JobTools", clock: "SystemClock") -> "HubClient":
+        return FfmpegConverter(*encode_options(self.settings))
+
+
+def _cluster_executor(settings: config.Settings, tools: "JobTools", deliver: "Deliver", note: "Note") -> "Executor":
+    from tools.cluster import dask_transport
+    from tools.cluster.executor import ClusterExecutor
+    from tools.startup import certificates, handshake_of
+
+    dask_transport.configure()
+    scheduler = settings.cluster.scheduler
+    connect_cluster = partial(dask_transport.connect, scheduler, dask_transport.security(certificates(settings)))
+    handshake = partial(handshake_of, settings, tools.converter)
+    return ClusterExecutor(scheduler, connect_cluster, handshake, deliver, note, tools.workspace)
+
+
+def _connect(settings: config.Settings, clock: "SystemClock", tools: "JobTools") -> "HubClient":
     """Everything that work needs, checked: token, datasets, disk, encoder. Raises what a person must mend.
 
     The token is read again each time, so one that was put into ``.env`` meanwhile counts.

@@ -24,13 +24,12 @@ from tools.cluster.executor import ClusterExecutor
 from tools.core.folder import RemoteFile, group_folders
 from tools.core.planning import VideoJob
 from tools.core.queue_item import Status, new_item
-from tools.processor.engine import Engine, EngineRules
-from tools.processor.item_run import RunRules
+from tools.processor.build import ProcessorOptions, build
+from tools.processor.engine import Engine
+from tools.processor.executor import Deliver, Executor, Note
 from tools.runtime.clock import SystemClock
 from tools.stages.job_context import JobContext, JobTools
 from tools.stages.video_job import JobResult, Outcome
-from tools.stages.workspace import Workspace
-from tools.state.journal import Event, Journal
 from tools.state.progress import ProgressFile
 from tools.state.work_queue import WorkQueue
 
@@ -93,15 +92,7 @@ def simulated(workers: int, folders: int, videos: int, seconds: float, until: fl
         with queue.transaction() as view:
             for folder in group_folders(hub.list_files("me/in", ""), EXTENSIONS).values():
                 view.put(new_item(folder, time.time()))
-        engine = _engine(log_dir, hub, queue)
-
-        def note(one: VideoJob, event: Event, facts: dict[str, Any]) -> None:
-            Journal(log_dir, one.folder).note(event, one.source, **facts)
-
-        executor = ClusterExecutor(
-            "sim", force.connect, cluster.handshake, engine.deliver, note, Workspace(Path(name), 0)
-        )
-        engine.start(executor)
+        engine, executor = _processor(log_dir, hub, force)
         progress, shown = ProgressFile(log_dir), 0.0
         while executor.free() < 4 * workers:
             time.sleep(0.01)
@@ -119,24 +110,22 @@ def simulated(workers: int, folders: int, videos: int, seconds: float, until: fl
     return {"wall": took, "cpu": used, "busy": busy / workers / took, "published": published}
 
 
-def _engine(log_dir: Path, hub: NumberHub, queue: WorkQueue) -> Engine:
-    run = RunRules(
+def _processor(log_dir: Path, hub: NumberHub, force: Workforce) -> tuple[Engine, Executor]:
+    options = ProcessorOptions(
         input_repo="me/in",
         output_repo="me/out",
+        log_dir=log_dir,
+        work_dir=log_dir / "work",
+        check_interval=60.0,
+        stable_time=600.0,
         extensions=EXTENSIONS,
-        marker="",
-        batch_size=30,
-        max_attempts=3,
-        retry_interval=60.0,
     )
-    return Engine(
-        EngineRules(run=run, check_interval=60.0, stable_time=600.0, aging_hours=24),
-        queue,
-        lambda folder: Journal(log_dir, folder),
-        JobTools(hub, FakeConverter(), Workspace(log_dir / "work", 0), 1),
-        SystemClock(),
-        lambda: hub,
-    )
+
+    def executor(tools: JobTools, deliver: Deliver, note: Note) -> Executor:
+        return ClusterExecutor("sim", force.connect, cluster.handshake, deliver, note, tools.workspace)
+
+    made = build(options, hub, FakeConverter(), SystemClock(), make_executor=executor)
+    return made.engine, made.executor
 
 
 def run() -> list[Row]:

@@ -10,14 +10,8 @@ from tools.core.folder import RemoteFile, group_folders
 from tools.core.queue_item import QueueItem, Status, new_item
 from tools.hub.client import Progress
 from tools.media.converter import Converter
-from tools.processor.engine import Engine, EngineRules
-from tools.processor.executor import LocalExecutor
-from tools.processor.item_run import RunRules
+from tools.processor.build import ProcessorOptions, build
 from tools.runtime.clock import SystemClock
-from tools.stages.job_context import JobTools
-from tools.stages.video_job import run_video_job
-from tools.stages.workspace import Workspace
-from tools.state.journal import Journal
 from tools.state.work_queue import WorkQueue
 
 EXTENSIONS = frozenset({"mp4"})
@@ -68,35 +62,19 @@ class Plant:
     def run(self) -> float:
         """Work until every folder put is over; returns the seconds that it took, without the start, which reads all
         that waits."""
-        log_dir = self.top / "log"
-        worker = JobTools(self.hub, self.converter, Workspace(self.top / "work", 0), self.slots, self.threads)
-        worker.workspace.prepare()
-        run = RunRules(
+        work = self.queue()
+        options = ProcessorOptions(
             input_repo="me/in",
             output_repo="me/out",
+            log_dir=self.top / "log",
+            work_dir=self.top / "work",
+            check_interval=1.0,
+            stable_time=1.0,
             extensions=EXTENSIONS,
-            marker="",
-            batch_size=30,
-            max_attempts=3,
-            retry_interval=1.0,
+            slots=self.slots,
+            threads=self.threads,
         )
-        work = self.queue()
-        engine = Engine(
-            EngineRules(run=run, check_interval=1.0, stable_time=1.0, aging_hours=24),
-            work,
-            lambda folder: Journal(log_dir, folder),
-            worker,
-            SystemClock(),
-            lambda: self.hub,
-        )
-        executor = LocalExecutor(
-            lambda job, port: run_video_job(job, worker, port),
-            self.slots,
-            engine.deliver,
-            lambda job, event, facts: Journal(log_dir, job.folder).note(event, job.source, **facts),
-            worker.workspace,
-        )
-        engine.start(executor)
+        engine = build(options, self.hub, self.converter, SystemClock()).engine
         engine.turn(0.0)
         began = time.monotonic()
         while not self._is_over(work):

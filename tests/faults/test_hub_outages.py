@@ -20,14 +20,10 @@ from tools.core.queue_item import QueueItem, Status, new_item
 from tools.hub.modelscope_client import ModelScopeHub
 from tools.hub.retrying import Backoff, RetryingHub
 from tools.modelscope_monitor import ModelScopeMonitor
-from tools.processor.engine import Engine, EngineRules
-from tools.processor.executor import LocalExecutor
-from tools.processor.item_run import RunRules
+from tools.processor.build import ProcessorOptions, build
+from tools.processor.engine import Engine
 from tools.runtime.clock import Clock, SystemClock
 from tools.stages.job_context import JobTools
-from tools.stages.video_job import run_video_job
-from tools.stages.workspace import Workspace
-from tools.state.journal import Journal
 from tools.state.work_queue import WorkQueue
 
 COMMIT = "/commit/master"
@@ -59,7 +55,8 @@ class Site:
         )
         return RetryingHub(real, clock, attempts=self.tries, base=0.02, still_under_way=0.1)
 
-    def connect(self) -> RetryingHub:
+    def connect(self, tools: JobTools) -> RetryingHub:
+        tools.workspace.prepare()
         client = self.client()
         client.whoami()
         if not client.repo_exists("me/out"):
@@ -89,33 +86,18 @@ class Site:
 
     def run(self, until: Callable[[Engine], bool] = Engine.is_idle, seconds: float = 25) -> Engine:
         log_dir = self.top / "log"
-        worker = JobTools(self.client(), self.converter, Workspace(self.top / "work", 0), slots=1)
-        worker.workspace.prepare()
-        run = RunRules(
+        options = ProcessorOptions(
             input_repo="me/in",
             output_repo="me/out",
+            log_dir=log_dir,
+            work_dir=self.top / "work",
+            check_interval=0.02,
+            stable_time=0.1,
             extensions=EXTENSIONS,
-            marker="",
             batch_size=self.batch_size,
             max_attempts=self.max_attempts,
-            retry_interval=0.02,
         )
-        engine = Engine(
-            EngineRules(run=run, check_interval=0.02, stable_time=0.1, aging_hours=24),
-            WorkQueue(log_dir),
-            lambda folder: Journal(log_dir, folder),
-            worker,
-            SystemClock(),
-            self.connect,
-        )
-        executor = LocalExecutor(
-            lambda job, port: run_video_job(job, worker, port),
-            1,
-            engine.deliver,
-            lambda job, event, facts: Journal(log_dir, job.folder).note(event, job.source, **facts),
-            worker.workspace,
-        )
-        engine.start(executor)
+        engine = build(options, self.client(), self.converter, SystemClock(), connect=self.connect).engine
         deadline = time.monotonic() + seconds
         while not until(engine):
             assert time.monotonic() < deadline, (engine.paused, WorkQueue(log_dir).read().items())
@@ -287,7 +269,7 @@ def test_commit_limit_of_the_hub_is_kept_and_every_batch_is_one_commit(
 
 
 def test_hub_that_wants_to_be_left_alone_for_long_is_left_alone(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tools.hub.retrying._LONGEST_WISH", 0.5)
+    monkeypatch.setattr("tools.hub.retrying._LONGEST_RETRY_AFTER", 0.5)
     site.put("A", "1.mp4")
     site.hub.faults.append(Fault(COMMIT, "status:429", times=1, retry_after=2))
     began = time.monotonic()

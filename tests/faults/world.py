@@ -25,15 +25,12 @@ from tools.core.planning import VideoJob
 from tools.core.queue_item import QueueItem
 from tools.hub.client import AddBlob, HubClient, Operation
 from tools.modelscope_monitor import ModelScopeMonitor
-from tools.processor.engine import Engine, EngineRules
-from tools.processor.executor import LocalExecutor, _LocalContext
+from tools.processor.build import ProcessorOptions, build, local_executor
+from tools.processor.engine import Engine
+from tools.processor.executor import Deliver, LocalExecutor, Note, _LocalContext
 from tools.processor.hub_thread import HubThread, answer_to
-from tools.processor.item_run import RunRules
-from tools.runtime.clock import SystemClock
 from tools.stages.job_context import JobTools
-from tools.stages.video_job import run_video_job
-from tools.stages.workspace import Workspace
-from tools.state.journal import Event, Journal
+from tools.state.journal import Event
 from tools.state.work_queue import WorkQueue
 
 EXTENSIONS = frozenset({"mp4", "mkv"})
@@ -207,7 +204,7 @@ class CountingHub(MemoryHub):
         return made
 
 
-class InlineClerk(HubThread):
+class InlineHubThread(HubThread):
     """Answers before it returns."""
 
     def do(self, task: str, about: Any, call: Callable[[], Any]) -> None:
@@ -257,40 +254,36 @@ class World:
         return ModelScopeMonitor(settings, hub=hub, clock=self.clock)
 
     def engine(self, hub: HubClient) -> Engine:
-        worker = JobTools(hub, self.converter, Workspace(self.top / "work", 0), 1)
-        run = RunRules(
+        options = ProcessorOptions(
             input_repo="me/in",
             output_repo="me/out",
             other_repos=self.other_repos,
+            log_dir=self.log_dir,
+            work_dir=self.top / "work",
+            check_interval=CHECK,
+            stable_time=STABLE,
             extensions=EXTENSIONS,
-            marker="",
             batch_size=self.batch_size,
             max_attempts=self.max_attempts,
-            retry_interval=CHECK,
+            aging_hours=self.aging_hours,
         )
-        rules = EngineRules(run=run, check_interval=CHECK, stable_time=STABLE, aging_hours=self.aging_hours)
-
-        def connect() -> HubClient:
-            worker.workspace.prepare()
-            return hub
-
-        clock = cast(SystemClock, self.clock)
-        engine = Engine(rules, WorkQueue(self.log_dir), lambda f: Journal(self.log_dir, f), worker, clock, connect)
-        engine._hub_thread = InlineClerk(engine._inbox)
-        executor = InlineExecutor(
-            lambda job, port: run_video_job(job, worker, port),
-            1,
-            engine.deliver,
-            self._note,
-            worker.workspace,
+        made = build(
+            options,
+            hub,
+            self.converter,
+            self.clock,
+            make_executor=self._executor,
+            make_hub_thread=InlineHubThread,
         )
-        engine.start(executor)
-        return engine
+        return made.engine
 
-    def _note(self, job: VideoJob, event: Event, facts: dict[str, Any]) -> None:
-        Journal(self.log_dir, job.folder).note(event, job.source, **facts)
-        if event == "converted":
-            self.converted.setdefault(job.source.sha256, self.encodes(job.source.sha256))
+    def _executor(self, tools: JobTools, deliver: Deliver, note: Note) -> LocalExecutor:
+        def noted(job: VideoJob, event: Event, facts: dict[str, Any]) -> None:
+            note(job, event, facts)
+            if event is Event.CONVERTED:
+                self.converted.setdefault(job.source.sha256, self.encodes(job.source.sha256))
+
+        return local_executor(tools, deliver, noted, InlineExecutor)
 
     def encodes(self, sha256: str) -> int:
         """How often the source of this content was encoded."""

@@ -16,13 +16,10 @@ from tools.core.folder import group_folders
 from tools.core.queue_item import QueueItem, Status, cancel, new_item
 from tools.core.record import Published
 from tools.hub.client import Operation
-from tools.processor.engine import Engine, EngineRules
-from tools.processor.executor import LocalExecutor
-from tools.processor.item_run import RunRules
+from tools.processor.build import ProcessorOptions, build
+from tools.processor.engine import Engine
 from tools.runtime.clock import SystemClock
 from tools.stages.job_context import JobTools
-from tools.stages.video_job import run_video_job
-from tools.stages.workspace import Workspace
 from tools.state.journal import Event, Journal
 from tools.state.work_queue import WorkQueue
 
@@ -59,45 +56,31 @@ class Site:
             for number, name in enumerate(folders):
                 view.put(new_item(grouped[name], time.time() + number))
 
-    def engine(self) -> tuple[Engine, LocalExecutor]:
-        log_dir = self.top / "log"
-        worker = JobTools(self.hub, self.converter, Workspace(self.top / "work", self.min_free), self.slots)
-        worker.workspace.prepare()
-        run = RunRules(
+    def engine(self) -> Engine:
+        options = ProcessorOptions(
             input_repo="me/in",
             output_repo="me/out",
+            log_dir=self.top / "log",
+            work_dir=self.top / "work",
+            check_interval=0.05,
+            stable_time=0.1,
             extensions=EXTENSIONS,
-            marker="",
             batch_size=self.batch_size,
             max_attempts=self.max_attempts,
-            retry_interval=0.05,
+            min_free_space=self.min_free,
+            slots=self.slots,
         )
 
-        def connect() -> MemoryHub:
+        def connect(tools: JobTools) -> MemoryHub:
             if self.connected:
                 raise self.connected.pop(0)
+            tools.workspace.prepare()
             return self.hub
 
-        engine = Engine(
-            EngineRules(run=run, check_interval=0.05, stable_time=0.1, aging_hours=24),
-            self.queue(),
-            lambda folder: Journal(log_dir, folder),
-            worker,
-            self.clock,
-            connect,
-        )
-        executor = LocalExecutor(
-            lambda job, port: run_video_job(job, worker, port),
-            self.slots,
-            engine.deliver,
-            lambda job, event, facts: Journal(log_dir, job.folder).note(event, job.source, **facts),
-            worker.workspace,
-        )
-        engine.start(executor)
-        return engine, executor
+        return build(options, self.hub, self.converter, self.clock, connect=connect).engine
 
     def run(self, until: Callable[[Engine], bool] = Engine.is_idle) -> Engine:
-        engine, _ = self.engine()
+        engine = self.engine()
         deadline = time.monotonic() + 20
         while not until(engine):
             assert time.monotonic() < deadline, [(i.folder, i.status, i.error) for i in self.queue().read().items()]
@@ -218,7 +201,7 @@ def test_crash_between_conversion_and_upload_encodes_nothing_again(site: Site, m
 
     with monkeypatch.context() as patch:
         patch.setattr(site.hub, "store_blob", die)
-        engine, _ = site.engine()
+        engine = site.engine()
         while not reached.is_set():
             engine.turn(0.01)
     site.run()
@@ -235,7 +218,7 @@ def test_crash_after_the_conversion_encodes_nothing_again(site: Site, monkeypatc
 
     with monkeypatch.context() as patch:
         patch.setattr(site.hub, "commit", die)
-        engine, _ = site.engine()
+        engine = site.engine()
         while not stored.is_set():
             engine.turn(0.01)
         # No close: the queue still says processing, as after kill -9.
@@ -257,7 +240,7 @@ def test_crash_after_the_commit_commits_nothing_again(site: Site, monkeypatch: p
 
     with monkeypatch.context() as patch:
         patch.setattr(site.hub, "commit", lost)
-        engine, _ = site.engine()
+        engine = site.engine()
         while not done.is_set():
             engine.turn(0.01)
     site.run()

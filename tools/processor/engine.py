@@ -64,37 +64,29 @@ class Engine:
         tools: JobTools,
         clock: Clock,
         connect: Callable[[], HubClient],
+        *,
+        executor: Executor,
+        inbox: Inbox,
+        hub_thread: HubThread,
     ) -> None:
+        """``executor`` and ``hub_thread`` answer through ``inbox``. Nothing is touched before the first turn."""
         self._rules = rules
         self._queue = work
         self._journal_of = journal_of
         self._tools = tools
         self._clock = clock
         self._connect = connect
-        self._executor: Executor | None = None
+        self._jobs = executor
         self._runs: dict[str, ItemRun] = {}
         self._opening: QueueItem | None = None
-        self._inbox: Inbox = queue.SimpleQueue()
-        self._hub_thread = HubThread(self._inbox)
+        self._inbox = inbox
+        self._hub_thread = hub_thread
         self._next_look = 0.0
         self._pause = Pause(rules.check_interval, clock)
         self._no_room: dict[tuple[str, str], str] = {}  # folder, source path → what it waits for
         self._recovered = False
         self.any_failed = False
         self.progress_is_stale = True
-
-    def start(self, executor: Executor) -> None:
-        """Take the executor, whose results come to ``deliver``. Nothing is read or written before the first turn."""
-        self._executor = executor
-
-    def deliver(self, result: JobResult) -> None:
-        """Called by the executor, from any thread."""
-        self._inbox.put(result)
-
-    @property
-    def _jobs(self) -> Executor:
-        assert self._executor is not None, "start comes first"
-        return self._executor
 
     @property
     def paused(self) -> str | None:
@@ -138,7 +130,7 @@ class Engine:
 
     def close(self, timeout: float) -> None:
         """End the jobs and give every item back as pending."""
-        if self._executor is not None and not self._executor.close(timeout):
+        if not self._jobs.close(timeout):
             log.info("some transfers did not end in time; they end with the program")
         given = [*self._runs, *([self._opening.folder] if self._opening else [])]
         try:

@@ -1,0 +1,137 @@
+"""The one wiring: plain values, a hub, a converter and a clock → an engine and its executor.
+
+The program, the tests and the benches all come through here, so what is tested and measured is what runs.
+"""
+
+import queue
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tools.core.artifact import ArtifactKind
+from tools.core.planning import VideoJob
+from tools.hub.client import HubClient
+from tools.media.converter import Converter
+from tools.processor.engine import Engine, EngineRules
+from tools.processor.executor import Deliver, Executor, LocalExecutor, Note
+from tools.processor.hub_thread import HubThread, Inbox
+from tools.processor.item_run import RunRules
+from tools.runtime.clock import Clock
+from tools.stages.job_context import JobContext, JobTools
+from tools.stages.video_job import JobResult, run_video_job
+from tools.stages.workspace import Workspace
+from tools.state.journal import Event, Journal
+from tools.state.work_queue import WorkQueue
+
+Connect = Callable[[JobTools], HubClient]
+"""Checks all that work needs; returns the hub to use from then on, or raises what is wrong (PipelineError)."""
+MakeExecutor = Callable[[JobTools, Deliver, Note], Executor]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessorOptions:
+    """The plain values of a processor; all but the repositories, the folders and the times have the defaults of
+    the settings."""
+
+    input_repo: str
+    output_repo: str
+    log_dir: Path  # the queue and the journals
+    work_dir: Path  # sources and results on their way
+    check_interval: float  # s between two checks of the queue, and before the first retry
+    stable_time: float  # s that a folder which changed after it was queued stays out of work
+    extensions: frozenset[str]
+    other_repos: Mapping[ArtifactKind, str] = field(default_factory=dict)  # of further outputs, by kind of artifact
+    marker: str = ""
+    batch_size: int = 30
+    max_attempts: int = 3
+    aging_hours: float = 24.0
+    min_free_space: int = 0  # bytes
+    slots: int = 1
+    threads: int | None = None  # cores for each encode; None = the encoder's own choice
+
+    def rules(self) -> EngineRules:
+        """Those for the engine."""
+        run = RunRules(
+            input_repo=self.input_repo,
+            output_repo=self.output_repo,
+            other_repos=self.other_repos,
+            extensions=self.extensions,
+            marker=self.marker,
+            batch_size=self.batch_size,
+            max_attempts=self.max_attempts,
+            retry_interval=self.check_interval,
+        )
+        return EngineRules(
+            run=run,
+            check_interval=self.check_interval,
+            stable_time=self.stable_time,
+            aging_hours=self.aging_hours,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Processor:
+    """What ``build`` made."""
+
+    engine: Engine
+    executor: Executor
+    tools: JobTools
+
+
+def build(
+    options: ProcessorOptions,
+    hub: HubClient,
+    converter: Converter,
+    clock: Clock,
+    *,
+    connect: Connect | None = None,
+    make_executor: MakeExecutor | None = None,
+    make_hub_thread: Callable[[Inbox], HubThread] = HubThread,
+) -> Processor:
+    """A processor over the queue of ``options.log_dir``. Nothing is read, written or asked before its first turn.
+
+    Without ``connect`` the hub is taken as it is; without ``make_executor`` jobs run in the slots of this machine.
+    """
+    space = Workspace(options.work_dir, options.min_free_space)
+    tools = JobTools(hub, converter, space, options.slots, options.threads)
+    inbox: Inbox = queue.SimpleQueue()
+    executor = (make_executor or local_executor)(tools, inbox.put, journal_note(options.log_dir))
+    engine = Engine(
+        options.rules(),
+        WorkQueue(options.log_dir),
+        partial(Journal, options.log_dir),
+        tools,
+        clock,
+        partial(connect or _take_as_it_is, tools),
+        executor=executor,
+        inbox=inbox,
+        hub_thread=make_hub_thread(inbox),
+    )
+    return Processor(engine, executor, tools)
+
+
+def local_executor(
+    tools: JobTools, deliver: Deliver, note: Note, kind: type[LocalExecutor] = LocalExecutor
+) -> LocalExecutor:
+    """The slots of this machine."""
+
+    def run(job: VideoJob, context: JobContext) -> JobResult:
+        return run_video_job(job, tools, context)
+
+    return kind(run, tools.slots, deliver, note, tools.workspace)
+
+
+def journal_note(log_dir: Path) -> Note:
+    """Writes what a job notes to its item's journal."""
+
+    def note(job: VideoJob, event: Event, facts: dict[str, Any]) -> None:
+        Journal(log_dir, job.folder).note(event, job.source, **facts)
+
+    return note
+
+
+def _take_as_it_is(tools: JobTools) -> HubClient:
+    tools.workspace.prepare()
+    return tools.hub
