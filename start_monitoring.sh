@@ -9,7 +9,7 @@ cd "$root"
 session=${TMUX_SESSION:-animation_monitor}
 venv=$root/.venv
 
-# What the programs may be told by the environment. Nothing else of the caller's reaches a tmux window.
+# What the environment may set for the programs. Nothing else of the caller's environment reaches a tmux window.
 settings=(
   MODELSCOPE_ENDPOINT MODELSCOPE_API_TOKEN MODELSCOPE_HOME INPUT_REPO OUTPUT_REPO MONITOR_INTERVAL
   MIN_FOLDER_STABLE_TIME VIDEO_EXTENSIONS COMPLETE_MARKER CHECK_INTERVAL MAX_CONCURRENT BATCH_SIZE MAX_ATTEMPTS
@@ -28,7 +28,7 @@ usage() {
   say "usage: bash start_monitoring.sh [--demo] [--setup-only] [--foreground]"
   say "  --demo        run on an embedded hub with a small demo dataset; no account needed 无需账号的演示"
   say "  --setup-only  install what is missing, then exit 只安装"
-  say "  --foreground  run without tmux; Ctrl-C ends all 前台运行"
+  say "  --foreground  run without tmux; Ctrl-C stops everything 前台运行"
 }
 
 # --- set-up -----------------------------------------------------------------------------------------------------------
@@ -44,7 +44,7 @@ install_packages() {
   command -v apt-get >/dev/null || fail "please install: $* (this system has no apt), then run this again 请先安装"
   say "installing 正在安装: $*"
   "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -qq >/dev/null ||
-    say "the package lists can't be renewed; trying with the old ones"
+    say "the package lists can't be updated; trying with the old ones"
   "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null ||
     fail "apt could not install: $*; install by hand, then run this again 请手动安装"
 }
@@ -63,7 +63,7 @@ need_programs() {
 need_venv() {
   if ! "$venv/bin/python3" -c 'import pip' 2>/dev/null; then
     say "making .venv 正在创建虚拟环境"
-    rm -rf "$venv" # what an interrupted run left is of no use
+    rm -rf "$venv" # an interrupted run may have left a broken one
     python3 -m venv "$venv" || fail "python3 -m venv failed: install python3-venv, then run this again"
   fi
   local wanted
@@ -107,7 +107,7 @@ set_demo() {
   export MODELSCOPE_ENDPOINT=http://127.0.0.1:$port
 }
 
-# The hub makes its token at its first start; writes need it.
+# The hub makes its token, which writes need, at its first start.
 wait_for_hub() {
   local tries=100
   until (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do
@@ -121,10 +121,10 @@ wait_for_hub() {
 
 demo_hints() {
   say ""
-  say "The first result is there within about two minutes. 约两分钟内出现第一个结果："
+  say "The first result appears within about two minutes. 约两分钟内出现第一个结果："
   say "  results 结果          ls -R $HUB_DIR/datasets/$OUTPUT_REPO"
   say "  add your own 自行添加  copy a folder of videos to $HUB_DIR/datasets/$INPUT_REPO/"
-  say "  real use 正式使用      put MODELSCOPE_API_TOKEN, INPUT_REPO, OUTPUT_REPO into .env (see README.md), end this session, start again"
+  say "  real use 正式使用      put MODELSCOPE_API_TOKEN, INPUT_REPO, OUTPUT_REPO into .env (see README.md), stop this session, start again"
 }
 
 # --- running ----------------------------------------------------------------------------------------------------------
@@ -145,7 +145,7 @@ program() {
 }
 
 # Inside a window: settings come through a pipe that only we can open, so the token is in no argument and no file, and a
-# tmux server that runs since last month with another environment does not matter.
+# tmux server that was started long ago with another environment does not matter.
 run_window() {
   local name=$1 pipe=$2 pair status=0
   unset "${settings[@]}"
@@ -175,7 +175,7 @@ open_window() {
   if tmux_ has-session -t "=$session" 2>/dev/null; then
     tmux_ new-window -d -t "=$session:" -n "$name" "$line"
   else
-    # A server that starts here would keep our environment; the token reaches the programs by the pipe alone.
+    # A server that starts here would keep our environment; the token reaches the programs only through the pipe.
     TMUX_CLEAN=1 tmux_ new-session -d -s "$session" -n "$name" -x 200 -y 50 "$line"
     # A user's base-index may be 1; the monitor is window 0 all the same.
     tmux_ move-window -s "=$session:$name" -t "=$session:0" 2>/dev/null || true
@@ -199,7 +199,7 @@ commands() {
 run_tmux() {
   command -v tmux >/dev/null || fail "tmux is missing: install it, or use --foreground 请安装 tmux 或使用 --foreground"
   if [ "$demo" = yes ]; then
-    # The monitor is window 0, so it comes first; it waits for the hub by itself, its token must be there though.
+    # The monitor is window 0, so it comes first. It waits for the hub by itself, but its token must exist.
     HUB_TOKEN=${HUB_TOKEN:-$("$venv/bin/python3" tools/demo.py --token)}
     export HUB_TOKEN MODELSCOPE_API_TOKEN=$HUB_TOKEN
   fi
@@ -221,7 +221,7 @@ run_foreground() {
     kill -TERM "${pids[@]}" 2>/dev/null || true
   }
   trap stop_all INT TERM HUP
-  set -m # a process group each: Ctrl-C reaches this shell alone, which asks each program once; a second signal kills
+  set -m # a process group each: Ctrl-C reaches this shell alone, which asks each program once to stop; a second signal kills
   if [ "$demo" = yes ]; then
     program hub "$port"
     "${command[@]}" &
@@ -234,7 +234,7 @@ run_foreground() {
     "${command[@]}" &
     pids+=($!)
   done
-  say "Running in the foreground; Ctrl-C ends all. 前台运行中，Ctrl-C 结束。"
+  say "Running in the foreground; Ctrl-C stops everything. 前台运行中，Ctrl-C 结束。"
   wait -n "${pids[@]}" || status=$?
   stop_all
   wait "${pids[@]}" || true
@@ -266,7 +266,7 @@ if [ "$setup_only" = yes ]; then
   exit 0
 fi
 if [ "$foreground" = no ] && command -v tmux >/dev/null && tmux_ has-session -t "=$session" 2>/dev/null; then
-  say "Session $session runs already. 会话已在运行。"
+  say "Session $session is already running. 会话已在运行。"
   commands
   exit 0
 fi

@@ -1,6 +1,6 @@
-"""The doctor: looks at everything that the monitor and the processor need, one line each, and says what to do.
+"""The doctor: checks everything that the monitor and the processor need, one line each, and says what to do.
 
-Changes nothing, never shows the token, and ends whatever hangs. Exit status 1 when there is a problem.
+Changes nothing, never shows the token, and gives up what hangs. Exit status 1 if there is a problem.
 """
 
 import os.path
@@ -28,7 +28,7 @@ from tools.report import checks
 from tools.report.checks import Finding
 from tools.startup import certificates, encode_options, need_cluster_packages, read_settings, run_program
 
-_LIMIT = 20.0  # s for one question to the hub; the SDK repeats what fails
+_LIMIT = 20.0  # s for one request to the hub; the SDK repeats what fails
 _ANSWER = 8.0  # s for the hub to say anything at all
 
 
@@ -69,7 +69,7 @@ def _media(settings: config.Settings) -> Iterator[Finding]:
         output, machine = encode_options(settings)
         trials = try_encoders(output, machine.ffmpeg)
     except NoEncoder:
-        return  # no ffmpeg at all: said above
+        return  # no ffmpeg at all: reported above
     yield checks.judge_trials(trials)
     print("\n".join(checks.trial_lines(trials)), flush=True)
 

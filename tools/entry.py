@@ -1,6 +1,6 @@
 """How a program gets under the project's ``.venv``: the first thing that it does, before it imports any package.
 
-The standard library alone, and little of that: a program that goes on elsewhere imports it all over again.
+The standard library alone, and little of that: a program that is replaced by another Python imports it all again.
 """
 
 import os.path
@@ -12,12 +12,12 @@ _ENTERED = "ANIMATION_VENV"
 
 
 def enter_venv(module: str) -> None:
-    """Go on under the project's ``.venv`` where that is needed. A program calls it with its ``__name__`` before it
+    """Continue under the project's ``.venv`` if that is needed. A program calls it with its ``__name__`` before it
     imports any package.
 
-    Run as a file: always under the ``.venv`` where there is one. Imported (``python3 -c 'from tools.… import main'``):
-    only where this Python lacks the packages. Where nothing has them: one line, exit status 1. When the process is
-    replaced it keeps its arguments, terminal and process id.
+    Run as a file: always under the ``.venv``, if there is one. Imported (``python3 -c 'from tools.… import main'``):
+    only if this Python lacks the packages. If nothing has them: one line, exit status 1. The process is replaced; it
+    keeps its arguments, terminal and process id.
     """
     if module == "__main__" or _are_packages_missing():
         _replace_process()

@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 
 import config
 from tools.report import health
-from tools.report.health import HealthLimits, Holder, Level, Trouble
+from tools.report.health import HealthLimits, Holder, Level, Problem
 from tools.startup import run_program
 
 _UNKNOWN = 3  # as Nagios has it for a check that was called wrongly
@@ -68,56 +68,56 @@ def _parser() -> argparse.ArgumentParser:
         parser.add_argument(f"--{name}", type=kind, default=str(value), help=f"{help} [{variable}, {default}]")
 
     add("log-dir", str, paths.log_dir, "where the state files are")
-    add("work-dir", str, paths.work_dir, "where videos under way are")
+    add("work-dir", str, paths.work_dir, "where the videos in progress are")
     add(
         "monitor-age",
         float,
         limits.monitor_age,
-        "s since the last look at the hub that are critical",
+        "seconds since the last answered poll of the hub above which it is critical",
     )
-    add("processor-age", float, limits.processor_age, "s without a sign of life that are critical")
-    add("failed", int, limits.failed, "failed items that are a warning; 0 = never")
+    add("processor-age", float, limits.processor_age, "seconds without a sign of life above which it is critical")
+    add("failed", int, limits.failed, "failed items from which on it warns; 0 = never")
     add("disk-warning", float, limits.disk_warning, "GB free below which it warns")
     add("disk-critical", float, limits.disk_critical, "GB free below which it is critical")
-    parser.add_argument("--quiet", action="store_true", help="print nothing while all is well (for cron)")
+    parser.add_argument("--quiet", action="store_true", help="print nothing if all is well (for cron)")
     return parser
 
 
 def _check(log_dir: Path, work_dir: Path, limits: HealthLimits, now: float) -> tuple[Level, str]:
-    troubles: list[Trouble] = []
-    state = _read(log_dir / "monitor_state.json", dict, troubles)
-    progress = _read(log_dir / "progress.json", dict, troubles)
-    queue = _read(log_dir / "processing_queue.json", list, troubles)
-    monitor_age, processor_age = _age(now, _last_check(state)), _age(now, _number(progress, "updated"))
-    troubles += health.judge_program("monitor", _holder(log_dir, "monitor"), monitor_age, limits.monitor_age, "looked")
-    troubles += health.judge_program(
+    problems: list[Problem] = []
+    state = _read(log_dir / "monitor_state.json", dict, problems)
+    progress = _read(log_dir / "progress.json", dict, problems)
+    queue = _read(log_dir / "processing_queue.json", list, problems)
+    monitor_age, processor_age = _age(now, _last_check(state)), _age(now, _number_of(progress, "updated"))
+    problems += health.judge_program("monitor", _holder(log_dir, "monitor"), monitor_age, limits.monitor_age, "polled")
+    problems += health.judge_program(
         "processor", _holder(log_dir, "processor"), processor_age, limits.processor_age, "wrote"
     )
-    troubles += health.judge_pause(progress or {})
+    problems += health.judge_pause(progress or {})
     counts = health.count_items(queue or [])
-    troubles += health.judge_queue(counts, limits.failed)
+    problems += health.judge_queue(counts, limits.failed)
     free = _free(log_dir, work_dir)
-    troubles += health.judge_disk(free, limits)
+    problems += health.judge_disk(free, limits)
     calm = f"{counts['pending']} pending, {counts['processing']} processing, {counts['completed']} completed"
     numbers = {name: str(counts[name]) for name in ("pending", "processing", "completed", "failed")}
     numbers |= {"monitor_age": _seconds(monitor_age), "processor_age": _seconds(processor_age)}
     numbers |= {"free": f"{min(free.values(), default=0.0):.1f}GB"}
-    return health.line(troubles, calm, numbers)
+    return health.line(problems, calm, numbers)
 
 
-def _read(path: Path, kind: type, troubles: list[Trouble]) -> Any:
-    """The content; None where the file is missing, or can't be read, which is noted."""
+def _read(path: Path, kind: type, problems: list[Problem]) -> Any:
+    """The content; None if the file is missing, or can't be read, which is reported."""
     try:
         content = json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
     except OSError as exc:
-        troubles.append(Trouble(Level.CRITICAL, f"{path.name} can't be read: {exc.strerror}"))
+        problems.append(Problem(Level.CRITICAL, f"{path.name} can't be read: {exc.strerror}"))
         return None
     except (ValueError, RecursionError):
         content = None
     if not isinstance(content, kind):
-        troubles.append(Trouble(Level.CRITICAL, f"{path.name} is damaged"))
+        problems.append(Problem(Level.CRITICAL, f"{path.name} is damaged"))
         return None
     return content
 
@@ -144,8 +144,8 @@ def _holder(log_dir: Path, program: str) -> Holder:
 
 
 def _last_check(state: Any) -> float | None:
-    """Epoch s of the monitor's last look that was answered."""
-    exact = _number(state, "last_check_epoch")
+    """Epoch s of the monitor's last poll that was answered."""
+    exact = _number_of(state, "last_check_epoch")
     if exact is not None or not isinstance(state, dict):
         return exact
     try:
@@ -154,7 +154,7 @@ def _last_check(state: Any) -> float | None:
         return None
 
 
-def _number(content: Any, key: str) -> float | None:
+def _number_of(content: Any, key: str) -> float | None:
     value = content.get(key) if isinstance(content, dict) else None
     if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) < 1e12:
         return None

@@ -22,7 +22,7 @@ from tools.core.errors import PipelineError
 from tools.runtime.clock import stop_on_signals
 from tools.startup import port, read_settings, run_program
 
-_STOP_WITHIN = 5.0  # s for answers under way
+_STOP_WITHIN = 5.0  # s for requests in progress
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="local_hub.py", description="A ModelScope-compatible hub over plain folders.")
     parser.add_argument("--root", help="folder of the hub (default: HUB_DIR)")
     parser.add_argument("--port", type=port, default=8020, help="port, 0 = any free one (default 8020)")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: this machine alone)")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
     return run_program(parser, argv, _run)
 
 
@@ -57,9 +57,9 @@ def _serve(root: Path, host: str, port: int) -> int:
     token, where = read_token(root)
     listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     port = listening.getsockname()[1]
-    print(f"hub at http://{host}:{port} over {root}; the token that writes need: {where}", flush=True)
+    print(f"hub at http://{host}:{port} over {root}; token for writing: {where}", flush=True)
     if host not in _LOOPBACK:
-        print("whoever reaches this address can read the public datasets; the traffic is not encrypted", flush=True)
+        print("anyone who can connect can read the public datasets; the traffic is not encrypted", flush=True)
     settings = uvicorn.Config(
         create_app(store, token),
         http=TimeoutProtocol,

@@ -67,7 +67,7 @@ def _say(parser: argparse.ArgumentParser, text: str, status: int) -> int:
 
 
 class _ShowVersion(argparse.Action):
-    """As argparse's own, but for one that is not read before somebody asks."""
+    """As argparse's own, but the version is not read unless it is asked for."""
 
     def __init__(self, option_strings: list[str], dest: str, help: str | None = None) -> None:
         super().__init__(option_strings, argparse.SUPPRESS, nargs=0, default=argparse.SUPPRESS, help=help)
@@ -109,7 +109,7 @@ def _read_dotenv(path: Path) -> dict[str, str | None]:
 def port(text: str) -> int:
     """The number of a port, for argparse."""
     if not re.fullmatch(r"[0-9]{1,5}", text) or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port: give a whole number from 0 to 65535")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port: give a whole number from 0 to 65535")
     return int(text)
 
 
@@ -128,12 +128,12 @@ def encode_options(settings: Settings) -> "tuple[OutputOptions, MachineOptions]"
 
 
 def cores_for_each(slots: int) -> int | None:
-    """The cores that each of so many encodes at the same time is to use; None = one encode, which may have them all."""
+    """How many cores each of ``slots`` concurrent encodes should use; None = a single encode, which may use all."""
     return None if slots == 1 else max(1, -(-len(os.sched_getaffinity(0)) // slots))
 
 
 def need_cluster_packages() -> None:
-    """Raises PipelineError, which says what to do, where Dask is not installed."""
+    """Raises PipelineError, which says what to do, if Dask is not installed."""
     if not (importlib.util.find_spec("distributed") and importlib.util.find_spec("dask")):
         raise PipelineError(
             "a cluster needs Dask, which is not installed: run `bash start_worker.sh --setup-only` once"
@@ -141,7 +141,7 @@ def need_cluster_packages() -> None:
 
 
 def certificates(settings: Settings) -> "Certificates | None":
-    """The PEM files of a cluster that is secured by TLS; None for one that is not."""
+    """The PEM files of a cluster with TLS; None for one without."""
     from tools.cluster.dask_transport import Certificates
 
     cluster = settings.cluster
@@ -159,9 +159,12 @@ def handshake_of(settings: Settings, converter: "Converter") -> "Handshake":
 
 
 def connect(settings: Settings, clock: "Clock") -> "tuple[HubClient, str]":
-    """The hub with the first token that it accepts, and whose token that is: of the settings, of ``.env`` as it is now,
-    of the saved login. Nobody can change the environment of a program that runs, so the token there is not the last
-    word. Raises HubForbidden where the hub accepts none, HubUnavailable."""
+    """The hub with the first token that it accepts, and the user whose token that is.
+
+    Tried are the settings' token, the one in ``.env`` as it is now, and the saved login: the environment of a program
+    that runs can't be changed, so a new token must be found elsewhere. Raises HubForbidden if the hub accepts none of
+    them, and HubUnavailable.
+    """
     refused: HubForbidden | None = None
     for token in dict.fromkeys(_tokens(settings)):
         hub = make_hub(with_token(settings, token), clock)
@@ -181,13 +184,13 @@ def _tokens(settings: Settings) -> list[str | None]:
         bare = {name: value for name, value in os.environ.items() if name == "ANIMATION_DOTENV"}
         written = read_settings(argparse.Namespace(), bare)
     except ConfigError:
-        fresh = written = settings  # somebody is just writing it
+        fresh = written = settings  # it is being edited
     found = [fresh.hub.token, settings.hub.token, written.hub.token, saved_token()]
     return [token for token in found if token] or [None]
 
 
 def make_hub(settings: Settings, clock: "Clock") -> "HubClient":
-    """The hub of these settings, behind the wrapper that retries. Asks nothing yet."""
+    """The hub of these settings, behind the wrapper that retries. Sends nothing yet."""
     from tools.hub.modelscope_client import ModelScopeHub
     from tools.hub.retrying import Backoff, RetryingHub
     from tools.stages.workspace import HUB_CACHE
@@ -197,6 +200,6 @@ def make_hub(settings: Settings, clock: "Clock") -> "HubClient":
         settings.hub.token,
         cache_dir=settings.paths.work_dir / HUB_CACHE,
         stall_timeout=settings.processor.stall_timeout,
-        again=Backoff(clock).again,
+        retry=Backoff(clock).retry,
     )
     return RetryingHub(hub, clock)

@@ -49,11 +49,11 @@ class Site:
 
     def client(self) -> RetryingHub:
         clock = SystemClock()
-        again = Backoff(clock, attempts=self.tries, base=0.02).again
+        retry = Backoff(clock, attempts=self.tries, base=0.02).retry
         real = ModelScopeHub(
-            self.hub.endpoint, self.token, cache_dir=self.top / "cache", stall_timeout=3.0, again=again
+            self.hub.endpoint, self.token, cache_dir=self.top / "cache", stall_timeout=3.0, retry=retry
         )
-        return RetryingHub(real, clock, attempts=self.tries, base=0.02, still_under_way=0.1)
+        return RetryingHub(real, clock, attempts=self.tries, base=0.02, late_commit=0.1)
 
     def connect(self, tools: JobTools) -> RetryingHub:
         tools.workspace.prepare()
@@ -383,6 +383,6 @@ def environment(site: Site) -> dict[str, str]:
 
 def watch(site: Site, clock: Clock) -> ModelScopeMonitor:
     real = ModelScopeHub(
-        site.hub.endpoint, site.token, cache_dir=site.top / "cache", stall_timeout=3.0, again=Backoff(clock).again
+        site.hub.endpoint, site.token, cache_dir=site.top / "cache", stall_timeout=3.0, retry=Backoff(clock).retry
     )
     return ModelScopeMonitor(Settings.load(environment(site)), hub=RetryingHub(real, clock), clock=clock)

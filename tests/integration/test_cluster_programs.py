@@ -61,9 +61,9 @@ def bare(top: Path) -> str:
         ("worker.py", ["--scheduler", "10.0.0.5"], "CLUSTER='10.0.0.5'"),
         ("worker.py", ["--scheduler", "tcp://10.0.0.5:99999"], "CLUSTER='tcp://10.0.0.5:99999'"),
         ("worker.py", ["--scheduler", "tls://10.0.0.5:8786"], "CLUSTER_TLS_CA"),
-        ("worker.py", ["--port", "99999"], "is no port"),
+        ("worker.py", ["--port", "99999"], "is not a port"),
         ("worker.py", ["--host", "10.0.0.5:8786"], "CLUSTER_HOST='10.0.0.5:8786'"),
-        ("scheduler.py", ["--port", "many"], "is no port"),
+        ("scheduler.py", ["--port", "many"], "is not a port"),
     ],
 )
 def test_wrong_usage_is_status_2_and_says_what_is_wanted(

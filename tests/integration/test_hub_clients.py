@@ -22,8 +22,8 @@ COMMIT = f"/api/v1/repos/datasets/{REPO}/commit/master"
 
 
 class Impatient(TimeoutProtocol):
-    head_time = 0.6
-    idle_time = 0.9
+    head_timeout = 0.6
+    idle_timeout = 0.9
 
 
 @pytest.fixture(scope="module")

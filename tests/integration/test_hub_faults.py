@@ -43,14 +43,14 @@ def clock() -> FakeClock:
 
 @pytest.fixture
 def hub(server: RunningHub, clock: FakeClock, tmp_path: Path) -> RetryingHub:
-    return RetryingHub(client(server, tmp_path, clock), clock, still_under_way=1.0)
+    return RetryingHub(client(server, tmp_path, clock), clock, late_commit=1.0)
 
 
 def client(server: RunningHub, tmp_path: Path, clock: Clock) -> ModelScopeHub:
     """As the programs make it, with a short stall limit."""
     cache = tmp_path / "cache"
     return ModelScopeHub(
-        server.endpoint, server.token, cache_dir=cache, stall_timeout=STALL, again=Backoff(clock).again
+        server.endpoint, server.token, cache_dir=cache, stall_timeout=STALL, retry=Backoff(clock).retry
     )
 
 
@@ -185,7 +185,7 @@ def test_commit_that_comes_to_pass_after_we_stopped_waiting_is_found_and_not_sen
     server: RunningHub, tmp_path: Path
 ) -> None:
     clock = SystemClock()
-    hub = RetryingHub(client(server, tmp_path, clock), clock, base=0.1, still_under_way=8.0)
+    hub = RetryingHub(client(server, tmp_path, clock), clock, base=0.1, late_commit=8.0)
     server.faults.append(Fault("/commit/master", "late:1.5"))
     commit = hub.commit(REPO, [AddBytes("番剧/metadata.jsonl", b"{}\n")], "once")
     assert server.asked("POST /api/v1/repos/datasets/me/shows/commit") == 1

@@ -95,7 +95,7 @@ def test_hub_down_at_the_start_is_no_error_and_heals_by_itself(hub: RunningHub, 
     process = start_program("modelscope_monitor.py", env=env)
     try:
         deadline = time.monotonic() + 20
-        while not (tmp_path / "log/processing.log").exists() or "asked again" not in log_of(tmp_path):
+        while not (tmp_path / "log/processing.log").exists() or "retrying hub request" not in log_of(tmp_path):
             assert time.monotonic() < deadline
             time.sleep(0.1)
     finally:

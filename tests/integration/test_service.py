@@ -74,7 +74,7 @@ def test_check_of_programs_that_run_die_and_end(hub: RunningHub, tmp_path: Path)
         running["modelscope_monitor"].send_signal(signal.SIGCONT)
         running["modelscope_monitor"].terminate()
         assert running["modelscope_monitor"].wait(10) == 0
-        assert "monitor does not run" in check(log_dir)[1]
+        assert "monitor is not running" in check(log_dir)[1]
     finally:
         for process in running.values():
             process.kill()

@@ -118,7 +118,7 @@ def test_programs_get_the_callers_settings_whatever_the_tmux_server_was_started_
     assert _command_lines_with(TOKEN) == []
     again = _script(environ)
     assert again.returncode == 0
-    assert "runs already" in again.stdout
+    assert "is already running" in again.stdout
     assert tmux("list-windows", "-t", "=tested").count("\n") == 2
     tmux("kill-session", "-t", "=tested")
     _eventually(lambda: log.read_text(encoding="utf-8").count(" stopped") == 2, "both programs end in order")

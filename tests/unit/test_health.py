@@ -8,7 +8,7 @@ from tools.report.health import (
     HealthLimits,
     Holder,
     Level,
-    Trouble,
+    Problem,
     count_items,
     judge_disk,
     judge_pause,
@@ -31,12 +31,12 @@ ALIVE = Holder(True, True)
         (ALIVE, -101.0, "in the future"),
         (ALIVE, None, "yet"),
         (Holder(True, False), 0.0, "died"),
-        (Holder(False), 0.0, "does not run"),
+        (Holder(False), 0.0, "is not running"),
         (Holder(True, None), 101.0, "stalled"),
     ],
 )
 def test_program_is_critical_when_gone_or_silent(holder: Holder, age: float | None, said: str | None) -> None:
-    found = judge_program("monitor", holder, age, 100.0, "looked")
+    found = judge_program("monitor", holder, age, 100.0, "polled")
     if said is None:
         assert found == []
     else:
@@ -45,7 +45,7 @@ def test_program_is_critical_when_gone_or_silent(holder: Holder, age: float | No
 
 def test_pause_is_a_warning_with_its_reason() -> None:
     assert judge_pause({"paused": None}) == [] and judge_pause({}) == []
-    assert judge_pause({"paused": "token refused"}) == [Trouble(Level.WARNING, "processor paused: token refused")]
+    assert judge_pause({"paused": "token refused"}) == [Problem(Level.WARNING, "processor paused: token refused")]
 
 
 def test_cancelled_items_are_no_failures_and_odd_entries_are_told() -> None:
@@ -81,7 +81,7 @@ def test_low_disk(free: float, level: Level | None) -> None:
 
 
 def test_worst_comes_first_on_one_line_and_numbers_stay_apart() -> None:
-    troubles = [Trouble(Level.WARNING, "one\nname | x=1"), Trouble(Level.CRITICAL, "two")]
+    troubles = [Problem(Level.WARNING, "one\nname | x=1"), Problem(Level.CRITICAL, "two")]
     level, text = line(troubles, "calm", {"failed": "1", "free": "2.0GB"})
     assert (level, text) == (Level.CRITICAL, "CRITICAL - two; one name / x=1 | failed=1 free=2.0GB")
     assert line([], "all is well", {"failed": "0"}) == (Level.OK, "OK - all is well | failed=0")

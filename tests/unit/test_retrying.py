@@ -18,7 +18,7 @@ def waits(backoff: Backoff, clock: FakeClock, exc: Exception) -> list[float]:
         raise exc
 
     with pytest.raises(type(exc)):
-        backoff.again("do", fail)
+        backoff.retry("do", fail)
     return clock.slept.copy()
 
 
@@ -66,7 +66,7 @@ def test_what_was_given_up_inside_is_not_tried_again_outside() -> None:
 
     inner, outer = Backoff(clock), Backoff(clock)
     with pytest.raises(HubUnavailable):
-        outer.again("list", lambda: inner.again("page", page))
+        outer.retry("list", lambda: inner.retry("page", page))
     assert calls == 6
 
 
@@ -74,5 +74,5 @@ def test_stop_during_a_wait_ends_it() -> None:
     clock = FakeClock()
     clock.stopping = True
     with pytest.raises(Stopped):
-        Backoff(clock).again("do", lambda: (_ for _ in ()).throw(HubUnavailable("down")))
+        Backoff(clock).retry("do", lambda: (_ for _ in ()).throw(HubUnavailable("down")))
     assert len(clock.slept) == 1

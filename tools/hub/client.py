@@ -12,13 +12,13 @@ from typing import Protocol
 from tools.core.folder import RemoteFile
 
 Progress = Callable[[int], None]
-"""Called with the bytes moved since the last call; negative when a transfer starts again."""
+"""Called with the bytes moved since the last call; negative if a transfer starts again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
     """The newest commit of a repo. Times in epoch s: ``committed_at`` (whole seconds) and ``server_time``, both by
-    the hub's own clock; None where the hub does not tell."""
+    the hub's own clock; None if the hub does not tell."""
 
     commit_id: str
     committed_at: float | None
@@ -67,7 +67,7 @@ class HubClient(Protocol):
     def list_files(self, repo: str, commit: str) -> Iterator[RemoteFile]:
         """All files at a commit (full id), streamed page by page, each path once.
 
-        Raises HubUnavailable where the listing broke off or came up short; what was yielded until then is worthless.
+        Raises HubUnavailable if the listing broke off or came up short; what was yielded until then is worthless.
         """
         ...
 
@@ -76,14 +76,14 @@ class HubClient(Protocol):
         ...
 
     def read_file(self, repo: str, commit: str, path: str) -> bytes | None:
-        """A small file's content; None where it does not exist."""
+        """A small file's content; None if it does not exist."""
         ...
 
     def download(self, repo: str, commit: str, file: RemoteFile, target: Path, progress: Progress) -> str:
         """Fetch a file to ``target``; returns its sha256 (hex).
 
         A partial earlier download beside ``target`` is resumed. ``target`` appears only whole: size always checked,
-        sha256 where the listing knows it (IntegrityError).
+        sha256 if the listing knows it (IntegrityError).
         """
         ...
 
@@ -96,6 +96,6 @@ class HubClient(Protocol):
     def commit(self, repo: str, operations: Sequence[Operation], message: str) -> str:
         """Make all operations visible in one commit; returns its id.
 
-        Raises HubUnavailable(may_have_happened=True) where the answer was lost: read back before sending again.
+        Raises HubUnavailable(may_have_happened=True) if the answer was lost: read back before sending again.
         """
         ...

@@ -23,11 +23,11 @@ import urllib3
 from tools.core.errors import HubError, HubForbidden, HubNotFound, HubRejected, HubUnavailable
 from tools.core.folder import RemoteFile
 from tools.hub.client import Head
-from tools.hub.retrying import Again, once
+from tools.hub.retrying import Retry, no_retry
 from tools.runtime import logs
 
 _BRANCH = "master"
-_PAGE_SIZES = (3000, 1000, 200)  # the largest that a server really gives is found by asking, and kept
+_PAGE_SIZES = (3000, 1000, 200)  # the largest that a server really gives is found by trying, and kept
 _AHEAD, _MOST_AHEAD = 4, 16  # pages fetched at the same time: of the largest size; of small ones
 _TIMEOUT = (15.0, 60.0)  # s to connect, s without a byte
 _SLOWEST = 4096  # bytes/s on average below which an answer counts as stalled
@@ -47,13 +47,13 @@ class _Answer:
 class Listing:
     """Reads of one hub; threads may share it."""
 
-    def __init__(self, endpoint: str, token: str, stall_timeout: float, again: Again = once) -> None:
-        """``again`` tries single pages of a listing more than once."""
+    def __init__(self, endpoint: str, token: str, stall_timeout: float, retry: Retry = no_retry) -> None:
+        """``retry`` makes the requests for single pages of a listing."""
         self._base = f"{endpoint}/api/v1/datasets"
         self._token = token
         self._stall = stall_timeout
         self._timeout = (min(_TIMEOUT[0], stall_timeout), min(_TIMEOUT[1], stall_timeout))
-        self._again = again
+        self._retry = retry
         self._sessions = threading.local()
         self._page_size = 0  # 0: not found out yet
 
@@ -65,15 +65,15 @@ class Listing:
             return None
         newest = commits[0] if isinstance(commits, list) and isinstance(commits[0], dict) else {}
         if not newest.get("Id"):
-            raise HubUnavailable(f"the hub names no commit of {repo}, though it says that there are some")
-        return Head(str(newest["Id"]), _number(newest.get("CommittedDate")), server_time(answer.headers))
+            raise HubUnavailable(f"the hub lists commits of {repo} without an id")
+        return Head(str(newest["Id"]), _epoch(newest.get("CommittedDate")), server_time(answer.headers))
 
     def files(self, repo: str, commit: str) -> Iterator[RemoteFile]:
         """Every file at a commit, page by page; a few pages are fetched ahead."""
         return self._pages(repo, {"Revision": commit, "Recursive": "True"})
 
     def folder(self, repo: str, commit: str, folder: str) -> Iterator[RemoteFile]:
-        """The files directly in a folder; nothing where it does not exist."""
+        """The files directly in a folder; nothing if it does not exist."""
         try:
             for file in self._pages(repo, {"Revision": commit, "Recursive": "False", "Root": folder}):
                 if file.folder == folder:
@@ -82,7 +82,7 @@ class Listing:
             return
 
     def content(self, repo: str, commit: str, path: str) -> bytes | None:
-        """A small file; None where it does not exist."""
+        """A small file; None if it does not exist."""
         try:
             return self._get(f"{repo}/repo", {"Revision": commit, "FilePath": path}, _LARGEST_TEXT).content
         except HubNotFound:
@@ -120,20 +120,20 @@ class Listing:
                 self._page_size = size if got >= size else self._page_size
                 return page, size
             if total is None:
-                break  # nobody can tell whether it is all; the next page will
+                break  # whether that is all, only the next page tells
             given = got
-        # A size that was kept and is not honoured any more is found out anew the next time.
+        # A size that was kept and is not honoured any more is found out again the next time.
         self._page_size = given if not self._page_size else 0
         return page, max(1, got)
 
     def _page(self, repo: str, query: dict[str, Any], number: int, size: int) -> dict[str, Any]:
-        return self._again("list_page", partial(self._ask_page, repo, query, number, size))
+        return self._retry("list_page", partial(self._ask_page, repo, query, number, size))
 
     def _ask_page(self, repo: str, query: dict[str, Any], number: int, size: int) -> dict[str, Any]:
         try:
             return _content(self._get(f"{repo}/repo/tree", {**query, "PageNumber": number, "PageSize": size}))
         except HubForbidden as exc:
-            if number > 1 and exc.status == 403:  # the first page was allowed: it is known to stumble like this
+            if number > 1 and exc.status == 403:  # the first page was allowed: a known transient failure
                 raise HubUnavailable(f"page {number} of the listing of {repo}: {exc}", status=403) from exc
             raise
 
@@ -154,9 +154,9 @@ class Listing:
         while piece := answer.raw.read1(_PIECE, decode_content=True):
             body += piece
             if len(body) > most:
-                raise HubRejected(f"{path}: more than {most} bytes, too many to be read into memory")
+                raise HubRejected(f"{path}: more than {most} bytes, too large to read into memory")
             if time.monotonic() - began > self._stall + len(body) / _SLOWEST:
-                raise HubUnavailable(f"{path}: the answer trickles, {len(body)} bytes in {self._stall:.0f} s")
+                raise HubUnavailable(f"{path}: the answer is too slow, {len(body)} bytes in {self._stall:.0f} s")
         return bytes(body)
 
     def _session(self) -> requests.Session:
@@ -184,7 +184,7 @@ def refusal(status: int, path: str, headers: Mapping[str, str]) -> HubError:
 
 
 def retry_after_of(headers: Mapping[str, str]) -> float | None:
-    """Seconds that the server asks to be left alone, None where it asks for nothing.
+    """Seconds until the server wants to be asked again; None if it does not say.
 
     Source: RFC 9110 §10.2.3: seconds, or a date, which counts by the server's own clock.
     """
@@ -202,20 +202,20 @@ def _content(answer: _Answer) -> dict[str, Any]:
     try:
         content = json.loads(answer.content)
     except (ValueError, RecursionError):
-        raise HubUnavailable("the hub answered with something else than JSON") from None
+        raise HubUnavailable("the hub's answer is not JSON") from None
     if not isinstance(content, dict):
-        raise HubUnavailable("the hub answered with something else than a JSON object")
+        raise HubUnavailable("the hub's answer is not a JSON object")
     code = str(content.get("Code") or 200)
     if content.get("Success") is not False and code == "200":
         return content
-    text = f"the hub says that it did not succeed: {logs.masked(str(content.get('Message')))[:200]}"
+    text = f"the hub reports a failure: {logs.masked(str(content.get('Message')))[:200]}"
     if code in {"401", "403"}:
         raise HubForbidden(f"{text}; check MODELSCOPE_API_TOKEN and its rights", status=int(code))
     raise HubNotFound(text, status=404) if code == "404" else HubUnavailable(text)
 
 
 def _part(content: Mapping[str, Any], name: str, kind: type) -> Any:
-    """A part of an answer, empty where it is missing or something else than announced."""
+    """A part of an answer, empty if it is missing or of another kind."""
     found = content.get(name)
     return found if isinstance(found, kind) else kind()
 
@@ -230,7 +230,7 @@ def _total(content: dict[str, Any]) -> int | None:
 
 
 class _Paths:
-    """Which paths came already: 8 bytes of hash each, since a million paths are large, and a set of them is, too."""
+    """Which paths came already: 8 bytes of hash each, since a set of a million paths is large."""
 
     def __init__(self) -> None:
         self._buckets = [bytearray() for _ in range(4096)]
@@ -269,7 +269,7 @@ def _new_files(entries: list[dict[str, Any]], seen: _Paths, repo: str) -> Iterat
                 path,
                 size if isinstance(size, int) and size >= 0 else 0,
                 str(entry.get("Sha256") or ""),
-                _number(entry.get("CommittedDate")),
+                _epoch(entry.get("CommittedDate")),
             )
     if entries and len(seen) == before:
         raise HubUnavailable(f"the listing of {repo} repeats itself")
@@ -283,7 +283,8 @@ def server_time(headers: Mapping[str, str]) -> float | None:
         return None
 
 
-def _number(value: Any) -> float | None:
+def _epoch(value: Any) -> float | None:
+    """Epoch s of a commit; None for what is no time."""
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):

@@ -1,8 +1,8 @@
 """The ModelScope hub over its official SDK; the only module that knows the SDK and its private parts.
 
 The SDK does what it does well (who am I, download with resume). Listings go over plain HTTP, pinned to a commit and
-streamed, since the SDK's cut off silently on a bad page; blobs and commits over its ``legacy`` calls, since its upload
-functions create missing repos in public and make a commit a file.
+streamed, since the SDK's stop silently at a bad page; blobs and commits over its ``legacy`` calls, since its upload
+functions create missing repos in public and make one commit per file.
 """
 
 import base64
@@ -30,7 +30,7 @@ from tools.core.errors import (
 from tools.core.folder import RemoteFile, is_safe_path
 from tools.hub.client import AddBlob, Head, Operation, Progress
 from tools.hub.listing import Listing, retry_after_of
-from tools.hub.retrying import Again, once
+from tools.hub.retrying import Retry, no_retry
 from tools.runtime import logs
 from tools.runtime.files import sha256_of
 
@@ -45,10 +45,10 @@ _LOW_SPEED_WINDOW = 60.0  # s within which a download must move 1 kB/s on averag
 
 
 class ModelScopeHub:
-    """One hub for one token. The constructor asks and imports nothing; threads may share it.
+    """One hub for one token. The constructor sends and imports nothing; threads may share it.
 
     ``token`` None = the login that ``modelscope login`` saved. ``cache_dir`` holds the SDK's locks and caches;
-    ``again`` tries single pages of a listing more than once, all else is tried once.
+    ``retry`` makes the requests for single pages of a listing, all else is attempted once.
     """
 
     def __init__(
@@ -58,25 +58,25 @@ class ModelScopeHub:
         *,
         cache_dir: Path,
         stall_timeout: float = 300.0,
-        again: Again = once,
+        retry: Retry = no_retry,
     ) -> None:
         logs.keep_secret(token)
         self._endpoint = endpoint.rstrip("/")
         self._token = token
         self._cache_dir = cache_dir
         self._stall = stall_timeout
-        self._page_again = again
-        self._making = threading.Lock()
+        self._retry_page = retry
+        self._sdk_lock = threading.Lock()
 
     @cached_property
     def _sdk(self) -> Any:
         """The SDK's entry point."""
-        with self._making:
+        with self._sdk_lock:
             os.environ.setdefault("MODELSCOPE_DOWNLOAD_INTRA_CLOUD", "false")
             from modelscope_hub import HubApi
             from modelscope_hub.config import HubConfig
 
-            _tame(self._stall)
+            _configure_sdk(self._stall)
             sdk = HubApi(HubConfig(endpoint=self._endpoint, cache_dir=self._cache_dir, token=self._token))
             sdk.legacy._timeout = (_CONNECT_TIMEOUT, self._stall)
             sdk.openapi._max_retries = 1
@@ -84,7 +84,7 @@ class ModelScopeHub:
 
     @cached_property
     def _listing(self) -> Listing:
-        return Listing(self._endpoint, self._secret, self._stall, self._page_again)
+        return Listing(self._endpoint, self._secret, self._stall, self._retry_page)
 
     @property
     def _secret(self) -> str:
@@ -98,18 +98,18 @@ class ModelScopeHub:
     def whoami(self) -> str:
         if not self._secret:
             raise HubForbidden("no token: set MODELSCOPE_API_TOKEN (in .env), or run `modelscope login`", status=401)
-        with self._asking("ask who the token belongs to"):
+        with self._request("verify the token"):
             return str(self._sdk.whoami().username)
 
     def repo_exists(self, repo: str) -> bool:
-        with self._asking(f"look for {repo}"):
+        with self._request(f"check whether {repo} exists"):
             return bool(self._sdk.repo_exists(repo, _DATASET))
 
     def create_repo(self, repo: str) -> None:
         owner, name = repo.split("/")
         body = {"Owner": owner, "Name": name, "Visibility": _PRIVATE, "License": "other"}
         try:
-            with self._asking(f"create {repo}"):
+            with self._request(f"create {repo}"):
                 self._sdk.legacy.create_repo(_DATASET, body)
         except HubRejected as exc:
             if exc.status != 409:
@@ -129,12 +129,12 @@ class ModelScopeHub:
 
     def download(self, repo: str, commit: str, file: RemoteFile, target: Path, progress: Progress) -> str:
         if not is_safe_path(file.path):
-            raise HubRejected(f"{file.path!r} is no path that a disk can hold: rename it on the hub")
+            raise HubRejected(f"{file.path!r} is not a valid file name: rename it on the hub")
         cancel = threading.Event()
         ended: list[PipelineError] = []
         # The SDK writes below a folder by the path on the hub; a path of 4 kB or odd names must not decide ours.
         staging = target.parent / "download"
-        with self._errors(f"download {file.path}", ended):
+        with self._translating(f"download {file.path}", ended):
             fetched = self._sdk.downloader.download_file(
                 repo,
                 _DATASET,
@@ -147,7 +147,7 @@ class ModelScopeHub:
                 progress_callbacks=[_callback(progress, cancel, ended)],
                 _cancel_event=cancel,
             )
-        # Where the listing knows the sha256 the SDK has compared it, while the bytes came in: no second pass for that.
+        # If the listing knows the sha256, the SDK has compared it while the bytes came in: no second pass for that.
         sha256 = _checked(Path(fetched), file)
         Path(fetched).replace(target)
         _remove_empty(Path(fetched).parent, staging)
@@ -158,7 +158,7 @@ class ModelScopeHub:
             self._store(repo, stream, sha256, size, progress)
 
     def _store(self, repo: str, stream: IO[bytes], sha256: str, size: int, progress: Progress) -> None:
-        with self._asking(f"store a blob in {repo}"):
+        with self._request(f"store a blob in {repo}"):
             urls = self._sdk.legacy.validate_blobs(repo, _DATASET, [{"oid": sha256, "size": size}])
         url = urls.get(sha256)
         if url is None:
@@ -166,13 +166,13 @@ class ModelScopeHub:
             return
         body = _Upload(stream, size, progress)
         timeouts = (_CONNECT_TIMEOUT, self._stall)
-        with self._errors(f"send a blob to {repo}", body.ended):
+        with self._translating(f"send a blob to {repo}", body.ended):
             self._sdk.legacy.upload_blob(url, body, size, timeout=timeouts)
 
     def commit(self, repo: str, operations: Sequence[Operation], message: str) -> str:
         actions = [_action(self._as_blob(repo, operation)) for operation in operations]
         try:
-            with self._asking(f"commit to {repo}"):
+            with self._request(f"commit to {repo}"):
                 answer = self._sdk.legacy.create_commit(repo, _DATASET, actions, message)
         except HubUnavailable as exc:
             # Below 500 the hub says itself that it did nothing.
@@ -192,13 +192,13 @@ class ModelScopeHub:
         return AddBlob(operation.path, sha256, size)
 
     @contextlib.contextmanager
-    def _asking(self, doing: str) -> Iterator[None]:
-        """Calls with an answer of a few lines: tried once, and read whole within the stall limit."""
+    def _request(self, doing: str) -> Iterator[None]:
+        """Calls with an answer of a few lines: attempted once, and read whole within the stall limit."""
         sdk = self._sdk
         from modelscope_hub._download_control import _DownloadControl
 
         with (
-            self._errors(doing),
+            self._translating(doing),
             _DownloadControl(total_timeout=_CONNECT_TIMEOUT + self._stall) as control,
             sdk.legacy.read_context(control),
             sdk.openapi.read_context(control),
@@ -206,8 +206,8 @@ class ModelScopeHub:
             yield
 
     @contextlib.contextmanager
-    def _errors(self, doing: str, ended: list[PipelineError] | None = None) -> Iterator[None]:
-        """The SDK's exceptions as ours; an error of our own (a stop) that ``ended`` it goes first."""
+    def _translating(self, doing: str, ended: list[PipelineError] | None = None) -> Iterator[None]:
+        """Raise the SDK's exceptions as ours; an error of our own (a stop) that ``ended`` the call goes first."""
         import requests
         from modelscope_hub import _download_control as control
         from modelscope_hub import errors as sdk
@@ -229,12 +229,12 @@ class ModelScopeHub:
 
         if isinstance(exc, sdk.NetworkError | requests.ConnectionError):
             late = isinstance(exc, sdk.RequestTimeoutError)
-            how = "does not answer in time" if late else "can't be reached, or broke off"
+            how = "does not answer in time" if late else "can't be reached, or closed the connection"
             return HubUnavailable(f"can't {doing}: the hub at {self._endpoint} {how}")
         text = f"can't {doing}: {_plain(exc)}"
         status = getattr(exc, "status_code", None)
         if isinstance(exc, sdk.AuthenticationError | sdk.PermissionDeniedError) or status in {401, 403}:
-            if _was_redirected(exc):  # a signed link to the storage, which has run out: the next try gets a new one
+            if _was_redirected(exc):  # a signed link to the storage, which has expired: the next attempt gets a new one
                 return HubUnavailable(f"{text} (by the storage behind the hub)", status=status)
             return HubForbidden(f"{text}; check MODELSCOPE_API_TOKEN and its rights", status=status or 401)
         if isinstance(exc, sdk.FileIntegrityError):
@@ -244,12 +244,12 @@ class ModelScopeHub:
         if isinstance(exc, sdk.AlreadyExistsError):
             return HubRejected(text, status=409)
         if _CONFLICT.search(str(exc)) or isinstance(exc, sdk.RateLimitError) or status in {408, 425, 429}:
-            return HubUnavailable(text, retry_after=_wish(exc), status=status)
+            return HubUnavailable(text, retry_after=_retry_after(exc), status=status)
         if isinstance(exc, sdk.APIError) and status is not None and 400 <= status < 500:
             return HubRejected(text, status=status)
         if isinstance(exc, sdk.InvalidParameter):
             return HubRejected(text, status=status or 400)
-        return HubUnavailable(text, retry_after=_wish(exc), status=status)
+        return HubUnavailable(text, retry_after=_retry_after(exc), status=status)
 
 
 def saved_token() -> str | None:
@@ -264,8 +264,8 @@ def saved_token() -> str | None:
     return saved
 
 
-def _tame(stall: float) -> None:
-    """The SDK without its own retries, limits and bars. As attributes: its environment is read at first import."""
+def _configure_sdk(stall: float) -> None:
+    """Turn off the SDK's own retries, limits and bars. As attributes: its environment is read at first import."""
     from modelscope_hub import _download, _legacy_api
     from tqdm import tqdm
 
@@ -280,7 +280,7 @@ def _tame(stall: float) -> None:
         (_legacy_api, "DOWNLOAD_TIMEOUT", stall),
     ]
     for module, name, value in settings:
-        getattr(module, name)  # AttributeError where another SDK calls it by another name
+        getattr(module, name)  # AttributeError if another version of the SDK names it otherwise
         setattr(module, name, value)
     logging.getLogger("modelscope_hub").setLevel(logging.CRITICAL)
 
@@ -302,8 +302,8 @@ def _was_redirected(exc: Exception) -> bool:
     return bool(getattr(getattr(exc, "response", None), "history", None))
 
 
-def _wish(exc: Exception) -> float | None:
-    """Seconds that the server asks to be left alone."""
+def _retry_after(exc: Exception) -> float | None:
+    """Seconds until the server wants to be asked again; None if it does not say."""
     headers = getattr(getattr(exc, "response", None), "headers", None)
     return getattr(exc, "retry_after", None) if headers is None else retry_after_of(headers)
 
@@ -339,7 +339,7 @@ def _callback(progress: Progress, cancel: threading.Event, ended: list[PipelineE
 
 
 class _Upload:
-    """A file that tells how much of it was read. ``requests`` needs ``read`` and a length."""
+    """A file that reports how much of it was read. ``requests`` needs ``read`` and a length."""
 
     def __init__(self, stream: IO[bytes], size: int, progress: Progress) -> None:
         self._stream = stream
@@ -361,7 +361,7 @@ class _Upload:
 
 
 def _checked(path: Path, file: RemoteFile) -> str:
-    """sha256 of a fetched file. Raises IntegrityError, the file gone, where its size is not as listed."""
+    """sha256 of a fetched file. Raises IntegrityError, the file deleted, if its size is not as listed."""
     if path.stat().st_size != file.size:
         path.unlink()
         raise IntegrityError(f"{file.path} came with another size than the {file.size} bytes listed")

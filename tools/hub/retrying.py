@@ -1,6 +1,6 @@
-"""The one place that asks the hub again: jittered exponential backoff, the server's own wishes honoured.
+"""The one place that retries requests to the hub: jittered exponential backoff, a server's ``Retry-After`` honoured.
 
-A commit whose answer was lost is looked for before it is sent again, so no batch is committed twice.
+A commit whose answer was lost is looked up before it is sent again, so no batch is committed twice.
 """
 
 import hashlib
@@ -18,26 +18,24 @@ from tools.runtime.clock import Clock
 log = logging.getLogger("animation.hub")
 T = TypeVar("T")
 _INTEGRITY_TRIES = 3
-_LONGEST_RETRY_AFTER = (
-    1800.0  # s that a server's Retry-After is waited for here; whoever asks for more is left alone instead
-)
-_STILL_UNDER_WAY = 30.0  # s after a lost answer within which the hub may yet make the commit
+_LONGEST_RETRY_AFTER = 1800.0  # s; a server that asks for more is not waited for here: the call is given up
+_LATE_COMMIT = 30.0  # s after a lost answer within which the hub may yet make the commit
 
 
-class Again(Protocol):
-    """Makes a call until it succeeds or that is of no use."""
+class Retry(Protocol):
+    """Makes a call until it succeeds, or until another attempt is of no use."""
 
     def __call__(self, verb: str, call: Callable[[], T]) -> T: ...
 
 
-def once(verb: str, call: Callable[[], T]) -> T:
-    """Nothing is tried again."""
+def no_retry(verb: str, call: Callable[[], T]) -> T:
+    """One attempt."""
     return call()
 
 
 class Backoff:
-    """Asks again after errors that may pass. ``attempts`` in all; waits ``base``·2ⁿ s up to ``cap``, each halved at
-    random, or what the server asks for where that is longer."""
+    """Retries after transient errors, ``attempts`` in all. Waits ``base``·2ⁿ s up to ``cap``, each shortened by up to
+    half at random, or as long as the server asks for if that is longer."""
 
     def __init__(
         self,
@@ -54,7 +52,7 @@ class Backoff:
         self._cap = cap
         self._random = random
 
-    def again(self, verb: str, call: Callable[[], T]) -> T:
+    def retry(self, verb: str, call: Callable[[], T]) -> T:
         """The call's value. Raises its last error, marked as given up, and Stopped when a stop ends the wait."""
         for attempt in range(1, self._attempts + 1):
             try:
@@ -65,9 +63,9 @@ class Backoff:
                     if isinstance(exc, HubUnavailable):
                         exc.given_up = True
                     raise
-                log.warning("the hub is asked again: verb=%s try=%d wait_s=%.1f cause=%s", verb, attempt + 1, wait, exc)
+                log.warning("retrying hub request: verb=%s try=%d wait_s=%.1f cause=%s", verb, attempt + 1, wait, exc)
                 if self._clock.sleep(wait):
-                    raise Stopped(f"stopped while waiting to {verb} again") from exc
+                    raise Stopped(f"stopped while waiting to retry {verb}") from exc
         raise AssertionError("unreachable")
 
     def _next_wait(self, exc: HubError, attempt: int) -> float | None:
@@ -82,7 +80,7 @@ class Backoff:
 
 
 class RetryingHub:
-    """A hub client around another, each verb with a ``Backoff``. ``still_under_way`` s: see ``commit``."""
+    """A hub client around another, each verb with a ``Backoff``. ``late_commit`` s: see ``commit``."""
 
     def __init__(
         self,
@@ -93,36 +91,36 @@ class RetryingHub:
         base: float = 1.0,
         cap: float = 60.0,
         random: Callable[[], float] = _random.random,
-        still_under_way: float = _STILL_UNDER_WAY,
+        late_commit: float = _LATE_COMMIT,
     ) -> None:
         self._hub = hub
         self._clock = clock
-        self._again = Backoff(clock, attempts=attempts, base=base, cap=cap, random=random).again
+        self._retry = Backoff(clock, attempts=attempts, base=base, cap=cap, random=random).retry
         self._base = base
-        self._still_under_way = still_under_way
+        self._late_commit = late_commit
 
     def whoami(self) -> str:
-        return self._again("whoami", self._hub.whoami)
+        return self._retry("whoami", self._hub.whoami)
 
     def repo_exists(self, repo: str) -> bool:
-        return self._again("repo_exists", lambda: self._hub.repo_exists(repo))
+        return self._retry("repo_exists", lambda: self._hub.repo_exists(repo))
 
     def create_repo(self, repo: str) -> None:
-        self._again("create_repo", lambda: self._hub.create_repo(repo))
+        self._retry("create_repo", lambda: self._hub.create_repo(repo))
 
     def head(self, repo: str) -> Head | None:
-        return self._again("head", lambda: self._hub.head(repo))
+        return self._retry("head", lambda: self._hub.head(repo))
 
     def list_files(self, repo: str, commit: str) -> Iterator[RemoteFile]:
-        """Single pages are tried again inside the client; a listing that broke after its first file is the caller's."""
-        files = self._again("list_files", lambda: _begun(self._hub.list_files(repo, commit)))
+        """Single pages are retried inside the client; a listing that broke off after its first file is the caller's."""
+        files = self._retry("list_files", lambda: _first_fetched(self._hub.list_files(repo, commit)))
         return iter(files)
 
     def list_folder(self, repo: str, commit: str, folder: str) -> list[RemoteFile]:
-        return self._again("list_folder", lambda: self._hub.list_folder(repo, commit, folder))
+        return self._retry("list_folder", lambda: self._hub.list_folder(repo, commit, folder))
 
     def read_file(self, repo: str, commit: str, path: str) -> bytes | None:
-        return self._again("read_file", lambda: self._hub.read_file(repo, commit, path))
+        return self._retry("read_file", lambda: self._hub.read_file(repo, commit, path))
 
     def download(self, repo: str, commit: str, file: RemoteFile, target: Path, progress: Progress) -> str:
         return self._transfer("download", progress, lambda p: self._hub.download(repo, commit, file, target, p))
@@ -131,7 +129,7 @@ class RetryingHub:
         self._transfer("store_blob", progress, lambda p: self._hub.store_blob(repo, source, sha256, size, p))
 
     def _transfer(self, verb: str, progress: Progress, transfer: Callable[[Progress], T]) -> T:
-        """A transfer that counts what it moved anew with each try."""
+        """A transfer whose progress starts from nothing with each attempt."""
 
         def send() -> T:
             moved = 0
@@ -147,15 +145,16 @@ class RetryingHub:
                 progress(-moved)
                 raise
 
-        return self._again(verb, send)
+        return self._retry(verb, send)
 
     def commit(self, repo: str, operations: Sequence[Operation], message: str) -> str:
-        """A commit whose answer was lost may come to pass a while later: it is waited for before it is sent again."""
+        """A commit whose answer was lost may be made up to ``late_commit`` s later: that is awaited before it is sent
+        again."""
         doubtful = False
 
         def send() -> str:
             nonlocal doubtful
-            if doubtful and (found := self._appears(repo, operations)):
+            if doubtful and (found := self._awaited(repo, operations)):
                 return found
             doubtful = False
             try:
@@ -164,20 +163,20 @@ class RetryingHub:
                 doubtful = exc.may_have_happened
                 raise
 
-        return self._again("commit", send)
+        return self._retry("commit", send)
 
-    def _appears(self, repo: str, operations: Sequence[Operation]) -> str | None:
-        """The commit, as soon as it is there; None when it can't be under way any more."""
+    def _awaited(self, repo: str, operations: Sequence[Operation]) -> str | None:
+        """The commit, as soon as it is there; None once the hub can't be making it any more."""
         waited, wait = 0.0, self._base
-        while not (found := self._found(repo, operations)) and waited < self._still_under_way:
-            wait = min(2 * wait, self._still_under_way - waited)
+        while not (found := self._found(repo, operations)) and waited < self._late_commit:
+            wait = min(2 * wait, self._late_commit - waited)
             if self._clock.sleep(wait):
-                raise Stopped("stopped while a commit may be under way")
+                raise Stopped("stopped while a commit may be in progress")
             waited += wait
         return found
 
     def _found(self, repo: str, operations: Sequence[Operation]) -> str | None:
-        """The head commit where everything of a commit with a lost answer is there already."""
+        """The head commit, if it shows everything of the commit whose answer was lost."""
         head = self._hub.head(repo)
         if head is None:
             return None
@@ -189,8 +188,8 @@ class RetryingHub:
         return head.commit_id if same else None
 
 
-def _begun(files: Iterator[RemoteFile]) -> Iterator[RemoteFile]:
-    """The same stream, its first file fetched already: what fails until then can be tried again."""
+def _first_fetched(files: Iterator[RemoteFile]) -> Iterator[RemoteFile]:
+    """The same stream, its first file fetched already: what fails until then can be retried."""
     try:
         first = next(files)
     except StopIteration:

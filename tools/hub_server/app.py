@@ -28,7 +28,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tools.core.errors import HubNotFound, HubRejected
 from tools.hub_server.store import Commit, Entry, HubStore, Repo
 
-_MOST_ACTIONS = 2000  # a commit; as the live hub
+_MOST_ACTIONS = 2000  # per commit; as the live hub
 _MOST_JSON = 64 << 20  # bytes of a request's body that is no blob
 _MOST_LOGIN = 64 << 10  # bytes of a body that a stranger may send
 _PIECE = 1 << 20  # bytes written at once
@@ -38,7 +38,7 @@ _Listing = list[tuple[str, Entry | None]]
 
 
 class _Hub:
-    """The store, the token and what one listing after the other needs again."""
+    """The store, the token, and the listings asked for last: each is asked for page by page."""
 
     def __init__(self, store: HubStore, token: str, max_page_size: int) -> None:
         self.store = store
@@ -124,15 +124,15 @@ def create_app(store: HubStore, token: str, *, max_page_size: int = 3000) -> Sta
         route("/api/v1/repos/datasets/{owner}/{name}/blobs/{oid}/{size}", _blob, "PUT"),
         route("/api/v1/repos/datasets/{owner}/{name}/commit/{branch}", _commit, "POST"),
     ]
-    handlers = {HubRejected: _refused, HTTPException: _http_refused, ClientDisconnect: _gone}
-    app = Starlette(routes=routes, exception_handlers=handlers, middleware=[Middleware(_Dated)])
+    handlers = {HubRejected: _refused, HTTPException: _http_refused, ClientDisconnect: _disconnected}
+    app = Starlette(routes=routes, exception_handlers=handlers, middleware=[Middleware(_DateHeader)])
     app.state.hub = hub
     return app
 
 
-class _Dated:
+class _DateHeader:
     """Gives each answer the time at which it is made: readers take the hub's clock from it, and compare that with the
-    times of commits. A server's own header is made anew only once a second (uvicorn: ``date_header=False``)."""
+    times of commits. A server's own header is renewed only once per second (uvicorn: ``date_header=False``)."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -150,27 +150,27 @@ class _Dated:
 # --- answers ---------------------------------------------------------------------------------------------------------
 
 
-def _good(data: Any, **root: Any) -> JSONResponse:
+def _success(data: Any, **root: Any) -> JSONResponse:
     return JSONResponse({"Code": 200, "Data": data, "Message": "success", "Success": True, **root})
 
 
-def _bad(status: int, message: str, code: int | None = None) -> JSONResponse:
+def _failure(status: int, message: str, code: int | None = None) -> JSONResponse:
     said = {"Code": code or status, "Message": message, "Success": False, "Data": None, "message": message}
     return JSONResponse(said, status_code=status)
 
 
 async def _refused(_request: Request, exc: Exception) -> Response:
     status = getattr(exc, "status", None) or 400
-    return _bad(400, str(exc), _EXISTS) if status == 409 else _bad(status, str(exc))
+    return _failure(400, str(exc), _EXISTS) if status == 409 else _failure(status, str(exc))
 
 
 async def _http_refused(_request: Request, exc: Exception) -> Response:
     assert isinstance(exc, HTTPException)
-    return _bad(exc.status_code, str(exc.detail))
+    return _failure(exc.status_code, str(exc.detail))
 
 
-async def _gone(_request: Request, _exc: Exception) -> Response:
-    return Response(status_code=400)  # nobody is there to read it
+async def _disconnected(_request: Request, _exc: Exception) -> Response:
+    return Response(status_code=400)  # which nobody reads
 
 
 async def _json(request: Request, most: int = _MOST_JSON) -> dict[str, Any]:
@@ -183,9 +183,9 @@ async def _json(request: Request, most: int = _MOST_JSON) -> dict[str, Any]:
     try:
         content = json.loads(bytes(body) or b"{}")
     except (ValueError, RecursionError) as exc:
-        raise HubRejected("the body is no JSON", status=400) from exc
+        raise HubRejected("the body is not JSON", status=400) from exc
     if not isinstance(content, dict):
-        raise HubRejected("the body is no JSON object", status=400)
+        raise HubRejected("the body is not a JSON object", status=400)
     return content
 
 
@@ -196,8 +196,8 @@ async def _login(hub: _Hub, request: Request) -> Response:
     content = await _json(request, _MOST_LOGIN)
     given = str(content.get("AccessToken") or "").encode("utf-8", "replace")
     if not hmac.compare_digest(given, hub.token.encode()):
-        return _bad(400, "the token is wrong", 10010103009)
-    answer = _good({"AccessToken": hub.token, "Username": _USER, "Email": f"{_USER}@localhost"})
+        return _failure(400, "the token is wrong", 10010103009)
+    answer = _success({"AccessToken": hub.token, "Username": _USER, "Email": f"{_USER}@localhost"})
     answer.set_cookie("m_session_id", hub.token, httponly=True, max_age=30 * 24 * 3600)
     return answer
 
@@ -211,7 +211,7 @@ async def _me(hub: _Hub, request: Request) -> Response:
 
 
 async def _region(_hub: _Hub, _request: Request) -> Response:
-    return _good({"InternalRegionQueryAddress": ""})
+    return _success({"InternalRegionQueryAddress": ""})
 
 
 async def _create(hub: _Hub, request: Request) -> Response:
@@ -222,7 +222,7 @@ async def _create(hub: _Hub, request: Request) -> Response:
     if visibility not in {"1", "3", "5"}:
         raise HubRejected(f"Visibility {visibility!r} is none of 1, 3, 5", status=400)
     await run_in_threadpool(hub.store.create, name, int(visibility))
-    return _good({"Id": 1, "Owner": str(form.get("Owner")), "Name": str(form.get("Name"))})
+    return _success({"Id": 1, "Owner": str(form.get("Owner")), "Name": str(form.get("Name"))})
 
 
 async def _info(hub: _Hub, request: Request) -> Response:
@@ -234,24 +234,24 @@ async def _info(hub: _Hub, request: Request) -> Response:
         about = {"id": repo.name, "private": repo.is_private, "last_modified": newest, "created_at": created}
         return JSONResponse({"success": True, "data": about, "request_id": ""})
     facts = {"Id": 1, "Owner": owner, "Name": name, "Visibility": repo.visibility, "Type": "dataset"}
-    return _good({**facts, "LastUpdatedTime": newest, "GmtCreate": created})
+    return _success({**facts, "LastUpdatedTime": newest, "GmtCreate": created})
 
 
 # --- reads -----------------------------------------------------------------------------------------------------------
 
 
-def _number(request: Request, name: str, default: int, most: int) -> int:
+def _positive(request: Request, name: str, default: int, most: int) -> int:
     text = request.query_params.get(name, "")
     if not text:
         return default
     if not text.isascii() or not text.isdigit() or len(text) > 9 or int(text) < 1:
-        raise HubRejected(f"{name}={text[:20]!r} is no number from 1", status=400)
+        raise HubRejected(f"{name}={text[:20]!r} is not a number from 1", status=400)
     return min(int(text), most)
 
 
 async def _tree(hub: _Hub, request: Request) -> Response:
-    page = _number(request, "PageNumber", 1, 10**9)
-    size = _number(request, "PageSize", 100, hub.max_page_size)
+    page = _positive(request, "PageNumber", 1, 10**9)
+    size = _positive(request, "PageSize", 100, hub.max_page_size)
     return await run_in_threadpool(_tree_page, hub, request, page, size)
 
 
@@ -262,15 +262,19 @@ def _tree_page(hub: _Hub, request: Request, page: int, size: int) -> Response:
     root = query.get("Root", "").strip("/")
     recursive = query.get("Recursive", "False").lower() == "true"
     listing = hub.listing(repo, commit, root, recursive)
-    shown = [_shown(path, entry) for path, entry in listing[(page - 1) * size : page * size]]
+    shown = [_tree_entry(path, entry) for path, entry in listing[(page - 1) * size : page * size]]
     newest = next((one for one in reversed(repo.commits) if one.id == commit), None)
-    return _good(
-        {"Files": shown, "TotalCount": len(listing), "LatestCommitter": None if newest is None else _about(newest)},
+    return _success(
+        {
+            "Files": shown,
+            "TotalCount": len(listing),
+            "LatestCommitter": None if newest is None else _commit_entry(newest),
+        },
         TotalCount=len(listing),
     )
 
 
-def _shown(path: str, entry: Entry | None) -> dict[str, Any]:
+def _tree_entry(path: str, entry: Entry | None) -> dict[str, Any]:
     name = path.rpartition("/")[2]
     if entry is None:
         return {"Path": path, "Name": name, "Type": "tree", "Size": 0, "Sha256": "", "Mode": "40000"}
@@ -288,7 +292,7 @@ def _shown(path: str, entry: Entry | None) -> dict[str, Any]:
     }
 
 
-def _about(commit: Commit) -> dict[str, Any]:
+def _commit_entry(commit: Commit) -> dict[str, Any]:
     when = int(commit.time)
     return {
         "Id": commit.id,
@@ -306,17 +310,17 @@ def _about(commit: Commit) -> dict[str, Any]:
 
 async def _commits(hub: _Hub, request: Request) -> Response:
     repo = await run_in_threadpool(hub.repo_of, request)
-    page, size = _number(request, "PageNumber", 1, 10**9), _number(request, "PageSize", 20, 100)
+    page, size = _positive(request, "PageNumber", 1, 10**9), _positive(request, "PageSize", 20, 100)
     newest_first = repo.commits[::-1]
-    shown = [_about(commit) for commit in newest_first[(page - 1) * size : page * size]]
-    return _good({"Commit": shown, "TotalCount": len(newest_first)}, TotalCount=len(newest_first))
+    shown = [_commit_entry(commit) for commit in newest_first[(page - 1) * size : page * size]]
+    return _success({"Commit": shown, "TotalCount": len(newest_first)}, TotalCount=len(newest_first))
 
 
 async def _revisions(hub: _Hub, request: Request) -> Response:
     repo = await run_in_threadpool(hub.repo_of, request)
     newest = int(repo.commits[-1].time) if repo.commits else int(time.time())
     branches = [{"Revision": "master", "CreatedAt": newest}]
-    return _good({"RevisionMap": {"Branches": branches, "Tags": []}})
+    return _success({"RevisionMap": {"Branches": branches, "Tags": []}})
 
 
 async def _file(hub: _Hub, request: Request) -> Response:
@@ -352,7 +356,7 @@ async def _batch(hub: _Hub, request: Request) -> Response:
         if not hub.store.has_blob(oid, size):
             href = str(request.base_url).rstrip("/") + f"/api/v1/repos/datasets/{repo.name}/blobs/{oid}/{size}"
             missing.append({"oid": oid, "size": size, "actions": {"upload": {"href": href}}})
-    return _good({"objects": missing})
+    return _success({"objects": missing})
 
 
 async def _blob(hub: _Hub, request: Request) -> Response:
@@ -380,7 +384,7 @@ async def _blob(hub: _Hub, request: Request) -> Response:
         await run_in_threadpool(hub.store.add_blob, received, oid)
     finally:
         received.unlink(missing_ok=True)
-    return _good(None)
+    return _success(None)
 
 
 def _write_piece(stream: Any, digest: Any, piece: bytes) -> None:
@@ -408,7 +412,7 @@ async def _commit(hub: _Hub, request: Request) -> Response:
         changes = {action["path"]: _change(hub, action) for action in actions}
         return hub.store.commit(repo, changes, message, _USER)
 
-    return _good({"oid": await run_in_threadpool(work)})
+    return _success({"oid": await run_in_threadpool(work)})
 
 
 def _change(hub: _Hub, action: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -424,7 +428,7 @@ def _change(hub: _Hub, action: Mapping[str, Any]) -> dict[str, Any] | None:
     try:
         content = base64.b64decode(text, validate=True) if action.get("encoding") == "base64" else text.encode()
     except (binascii.Error, ValueError) as exc:
-        raise HubRejected("inline content is no base64", status=400) from exc
+        raise HubRejected("inline content is not base64", status=400) from exc
     oid = hashlib.sha256(content).hexdigest()
     if not hub.store.has_blob(oid, len(content)):
         received = hub.store.incoming()

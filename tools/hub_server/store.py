@@ -1,15 +1,15 @@
-"""The embedded hub's disk: plain folders that people can see and copy into, blobs stored once, commits for ever.
+"""The embedded hub's disk: plain folders that people see and copy files into, blobs stored once, commits kept for ever.
 
 ::
 
     ROOT/datasets/OWNER/NAME/…            the files, as the newest commit has them
     ROOT/.hub/blobs/ab/abcd…              content by sha256, hard links of the files above
-    ROOT/.hub/repos/OWNER/NAME/commits.jsonl   one line a commit: {"id", "time", "message", "author", "changes": {PATH:
-                                          {"sha256", "size", "stat": [size, mtime_ns, inode]} or null}}
+    ROOT/.hub/repos/OWNER/NAME/commits.jsonl  one line per commit: {"id", "time", "message", "author", "changes":
+                                          {PATH: {"sha256", "size", "stat": [size, mtime_ns, inode]} or null}}
     ROOT/.hub/repos/OWNER/NAME/repo.json  {"visibility", "created"}
 
 The commit's line is the commit: it is appended and fsynced before the visible files are put in place, and a start (or
-the next look) puts in place what a crash left out. Files that a person copies in become a commit at the next look.
+the next scan) puts in place what a crash left undone. Files that a person copies in become a commit at the next scan.
 """
 
 import hashlib
@@ -31,44 +31,44 @@ from tools.runtime.files import replace_durably, sha256_of, sync_file, sync_fold
 _SETTLED = 1.0  # s without a change after which a copied-in file is taken to be whole
 _SCAN_EVERY = 0.5  # s
 _PUBLIC, _PRIVATE = 5, 1
-_CHUNK = 1 << 20
 
 Stat = tuple[int, int, int]
+"""Size in bytes, modification time in ns, inode."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One file at some commit. ``stat`` of the visible file when it was taken; ``commit`` that last touched it."""
+    """One file at some commit."""
 
     sha256: str
-    size: int
-    stat: Stat
-    commit: str
-    time: float
+    size: int  # bytes
+    stat: Stat  # of the visible file when it was read
+    commit: str  # id of the commit that changed it last
+    time: float  # epoch s of that commit
 
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """``time`` epoch s."""
+    """One commit, as its line in ``commits.jsonl`` has it."""
 
     id: str
-    time: float
+    time: float  # epoch s
     message: str
     author: str
-    changes: Mapping[str, Mapping[str, Any] | None]
+    changes: Mapping[str, Mapping[str, Any] | None]  # by path; None: deleted
 
 
 @dataclass(slots=True)
 class Repo:
     """One dataset, loaded: its commits, and the tree of the newest one. ``lock`` guards all of it."""
 
-    name: str
-    files: Path
-    about: Path
+    name: str  # OWNER/NAME
+    files: Path  # the visible folder
+    about: Path  # the folder of its commits
     commits: list[Commit] = field(default_factory=list)
     tree: dict[str, Entry] = field(default_factory=dict)
     visibility: int = _PUBLIC
-    scanned: float = 0.0
+    scanned: float = 0.0  # monotonic s of the last scan
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     @property
@@ -99,7 +99,7 @@ class HubStore:
         return sorted(f"{path.parent.name}/{path.name}" for path in found if path.is_dir())
 
     def repo(self, name: str) -> Repo:
-        """A dataset, looked at afresh. Raises HubNotFound."""
+        """A dataset, its files scanned for changes. Raises HubNotFound."""
         files = self.root / "datasets" / name
         if not is_safe_path(name) or name.count("/") != 1 or not files.is_dir():
             raise HubNotFound(f"no dataset {name}", status=404)
@@ -107,14 +107,14 @@ class HubStore:
             repo = self._repos.get(name)
             if repo is None:
                 repo = self._repos[name] = self._load(name)
-        self._look(repo)
+        self._commit_disk_changes(repo)
         return repo
 
     def create(self, name: str, visibility: int) -> None:
-        """A new, empty dataset. Raises HubRejected (409) where there is one."""
+        """A new, empty dataset. Raises HubRejected (409) if it exists."""
         owner, _, short = name.partition("/")
         if not is_safe_path(name) or name.count("/") != 1 or owner.startswith(".") or short.startswith("."):
-            raise HubRejected(f"{name!r} is no name for a dataset: owner/name", status=400)
+            raise HubRejected(f"{name!r} is not a name for a dataset: owner/name", status=400)
         files = self.root / "datasets" / name
         about = self.root / ".hub" / "repos" / name
         with self._lock:
@@ -132,7 +132,7 @@ class HubStore:
         try:
             repo.visibility = int(json.loads((repo.about / "repo.json").read_bytes())["visibility"])
         except (OSError, ValueError, KeyError):
-            repo.visibility = _PUBLIC  # a folder that somebody made by hand
+            repo.visibility = _PUBLIC  # a folder made by hand
         log = repo.about / "commits.jsonl"
         if log.exists():
             whole = 0
@@ -141,7 +141,7 @@ class HubStore:
                     try:
                         commit = _commit(json.loads(line))
                     except (ValueError, KeyError, TypeError):
-                        break  # torn by a crash: it never was a commit
+                        break  # torn by a crash: it never became a commit
                     whole += len(line)
                     repo.commits.append(commit)
                     _apply(repo.tree, commit)
@@ -151,8 +151,8 @@ class HubStore:
 
     # --- files that people copy in -------------------------------------------------------------------------------
 
-    def _look(self, repo: Repo) -> None:
-        """Commit what changed on disk without us; files still being written wait for a later look."""
+    def _commit_disk_changes(self, repo: Repo) -> None:
+        """Commit what changed on disk without us; files still being written wait for a later scan."""
         with repo.lock:
             now = time.monotonic()
             if now - repo.scanned < _SCAN_EVERY:
@@ -167,7 +167,7 @@ class HubStore:
                     continue
                 if entry is not None and entry.stat[2] == stat[2]:
                     self._drop_edited(entry, stat)
-                change = self._take(repo.files / path, stat)
+                change = self._stored(repo.files / path, stat)
                 if change is not None and (entry is None or entry.sha256 != change["sha256"]):
                     changes[path] = change
                 elif change is not None and entry is not None:
@@ -177,13 +177,13 @@ class HubStore:
                 self._append(repo, changes, "Files changed on disk", "disk")
             repo.scanned = time.monotonic()
 
-    def _take(self, path: Path, stat: Stat) -> dict[str, Any] | None:
-        """Hash a visible file and keep its content as a blob; None when it changed meanwhile."""
+    def _stored(self, path: Path, stat: Stat) -> dict[str, Any] | None:
+        """Hash a visible file and keep its content as a blob; None if it changed meanwhile."""
         try:
             sha256 = sha256_of(path)
             if _stat(path) != stat:
                 return None
-            self._keep(path, sha256)
+            self._link_as_blob(path, sha256)
         except OSError:
             return None
         return {"sha256": sha256, "size": stat[0], "stat": list(stat)}
@@ -194,8 +194,8 @@ class HubStore:
         if blob.exists() and _stat(blob)[2] == stat[2]:
             blob.unlink()
 
-    def _keep(self, path: Path, sha256: str) -> None:
-        """A second name for the content."""
+    def _link_as_blob(self, path: Path, sha256: str) -> None:
+        """Give the content a second name, among the blobs."""
         blob = self.blob_path(sha256)
         if blob.exists() and blob.stat().st_size == path.stat().st_size:
             return
@@ -228,7 +228,7 @@ class HubStore:
         sync_folder(blob.parent)
 
     def content_of(self, repo: Repo, commit: str, path: str) -> tuple[Path, Entry]:
-        """Where a file's content lies, as some commit has it. Raises HubNotFound where it is not there or gone."""
+        """Where a file's content lies, as some commit has it. Raises HubNotFound if there is none, or it is gone."""
         entry = self.tree_at(repo, commit).get(path)
         if entry is None:
             raise HubNotFound(f"no file {path} at {commit[:8]}", status=404)
@@ -272,7 +272,7 @@ class HubStore:
         with repo.lock:
             for path, change in changes.items():
                 if not is_safe_path(path) or path.split("/")[0] in {".git", ".hub"}:
-                    raise HubRejected(f"{path!r} is no path for a file", status=400)
+                    raise HubRejected(f"{path!r} is not a path for a file", status=400)
                 if change is not None and not self.has_blob(change["sha256"], change["size"]):
                     raise HubRejected(f"no blob {change['sha256']} of {change['size']} bytes is stored", status=400)
             _refuse_files_as_folders(repo, changes)
@@ -371,7 +371,7 @@ def _refuse_files_as_folders(repo: Repo, changes: Mapping[str, Any]) -> None:
 
 
 def _scan(top: Path) -> Iterator[tuple[str, Stat]]:
-    """(path, stat) of every plain file; links and hidden temporary files of our own are left out."""
+    """(path, stat) of every plain file; links and our own temporary files are skipped."""
     pending = [(top, "")]
     while pending:
         folder, prefix = pending.pop()

@@ -1,4 +1,4 @@
-"""Progress bars on a terminal: one a job under way, none in a file or a pipe."""
+"""Progress bars on a terminal, one per running job; none in a file or a pipe."""
 
 import sys
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ class Bars:
         self._is_terminal = sys.stderr.isatty()
 
     def show(self, jobs: Sequence[JobProgress]) -> None:
-        """Bring the bars to what runs now."""
+        """Make the bars show what runs now."""
         if not self._is_terminal:
             return
         wanted = {(job.video, job.stage): job for job in jobs}

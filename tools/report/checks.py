@@ -1,6 +1,6 @@
-"""What the doctor looks at: each check asks one thing of this machine or of the hub and says in one line how it is.
+"""The doctor's checks: each checks one thing of this machine or of the hub and reports it in one line.
 
-Takes plain values, changes nothing that stays, and ends: whatever asks another machine is given up after a limit.
+Takes plain values, changes nothing that stays, and ends: a question to another machine is given up after a limit.
 """
 
 import asyncio
@@ -28,12 +28,12 @@ _SKEW = 300.0  # s; signed addresses of object stores commonly allow 15 minutes
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line: what was looked at, whether it is as it must be, what was seen, and what to do (if it is not)."""
+    """What one check found: one line."""
 
-    subject: str
+    subject: str  # what was checked
     ok: bool
     seen: str
-    advice: str = ""  # of a problem; of what is OK, it makes a warning
+    advice: str = ""  # what to do about a problem; makes a warning of what is OK
 
     def __str__(self) -> str:
         state = "PROBLEM" if not self.ok else "WARNING" if self.advice else "OK"
@@ -53,7 +53,7 @@ def check_packages(requirements: Path) -> Finding:
     missing = [name for name in names if not _is_installed(name)]
     if missing:
         return Finding("packages", False, "missing: " + ", ".join(missing), SET_UP)
-    return Finding("packages", True, f"all {len(names)} of {requirements.name} are there")
+    return Finding("packages", True, f"all {len(names)} of {requirements.name} are installed")
 
 
 def _is_installed(name: str) -> bool:
@@ -102,16 +102,16 @@ def trial_lines(trials: Sequence[Trial]) -> list[str]:
 
 
 def check_space(folder: Path, floor_gb: float) -> Finding:
-    """Free space where videos under way are kept, against MIN_FREE_SPACE_GB."""
+    """Free space for the videos in progress, against MIN_FREE_SPACE_GB."""
     free = shutil.disk_usage(_existing(folder)).free / 1e9
-    seen = f"{free:.1f} GB free at {folder}, {floor_gb:g} GB stay free always"
+    seen = f"{free:.1f} GB free at {folder}, {floor_gb:g} GB always stay free"
     if free <= floor_gb:
         return Finding("disk", False, seen, "free some space, move WORK_DIR, or lower MIN_FREE_SPACE_GB")
     return Finding("disk", True, seen)
 
 
 def check_writable(name: str, folder: Path) -> Finding:
-    """Whether files can be made in a folder, or the folder itself can be made."""
+    """Whether files can be created in a folder, or the folder itself can be."""
     place = _existing(folder)
     try:
         with tempfile.TemporaryFile(dir=place):
@@ -119,7 +119,7 @@ def check_writable(name: str, folder: Path) -> Finding:
     except OSError as exc:
         advice = f"give this user the right to write there, or set another {name}"
         return Finding(name, False, f"can't write to {place}: {exc.strerror}", advice)
-    return Finding(name, True, f"{folder} can be written")
+    return Finding(name, True, f"{folder} is writable")
 
 
 def _existing(folder: Path) -> Path:
@@ -128,7 +128,7 @@ def _existing(folder: Path) -> Path:
 
 
 def check_endpoint(endpoint: str, limit: float) -> tuple[Finding, Finding | None]:
-    """Whether the hub answers at all within ``limit`` s, and how its clock stands to ours (None: it does not tell)."""
+    """Whether the hub answers at all within ``limit`` s, and how far its clock is from ours (None: unknown)."""
     import requests
 
     try:
@@ -139,12 +139,12 @@ def check_endpoint(endpoint: str, limit: float) -> tuple[Finding, Finding | None
         return Finding("endpoint", False, f"{endpoint} does not answer ({type(exc).__name__})", advice), None
     if status >= 500:
         seen = f"{endpoint} answers with status {status}"
-        return Finding("endpoint", False, seen, "the hub itself has a trouble: wait, nothing is lost"), None
+        return Finding("endpoint", False, seen, "the hub itself has a problem: wait, no work is lost"), None
     return Finding("endpoint", True, f"{endpoint} answers"), judge_clock(date, time.time())
 
 
 def judge_clock(date: str | None, now: float) -> Finding | None:
-    """Our clock against an answer's Date header; None where there is no such header that can be read."""
+    """Our clock against an answer's Date header; None if there is no such header, or it can't be read."""
     try:
         skew = now - parsedate_to_datetime(date or "").timestamp()
     except ValueError:
@@ -159,7 +159,7 @@ def check_token(hub: HubClient) -> Finding:
     try:
         return Finding("token", True, f"belongs to {hub.whoami()}")
     except HubError as exc:
-        return Finding("token", False, str(exc), "README.md, real use, tells where to get one")
+        return Finding("token", False, str(exc), "see README.md, Real use, for where to get one")
 
 
 def check_input(hub: HubClient, repo: str) -> Finding:
@@ -186,15 +186,15 @@ def check_scheduler(address: str, ask: Callable[[], Sequence[str]]) -> list[Find
     try:
         workers = ask()
     except (OSError, PipelineError, RuntimeError, asyncio.TimeoutError) as exc:
-        advice = "start it there (`bash start_worker.sh --scheduler-only`), or mend CLUSTER and its certificates"
+        advice = "start it there (`bash start_worker.sh --scheduler-only`), or fix CLUSTER and its certificates"
         why = (str(exc).splitlines() or [""])[0] or type(exc).__name__
         return [Finding("scheduler", False, f"{address} can't be used: {why}", advice)]
     found = [Finding("scheduler", True, f"{address} answers")]
     if not workers:
-        advice = f"on each machine that is to help: `bash start_worker.sh --scheduler {address}`"
-        return [*found, Finding("workers", False, "none is there", advice)]
+        advice = f"on each machine that should help: `bash start_worker.sh --scheduler {address}`"
+        return [*found, Finding("workers", False, "none is connected", advice)]
     shown = ", ".join(workers[:_SHOWN]) + (", …" if len(workers) > _SHOWN else "")
-    return [*found, Finding("workers", True, f"{len(workers)}: {shown}; `queue_processor.py --status` tells of each")]
+    return [*found, Finding("workers", True, f"{len(workers)}: {shown}; `queue_processor.py --status` lists them")]
 
 
 def within(limit: float, check: Callable[[], Finding], subject: str) -> Finding:
@@ -207,7 +207,7 @@ def within(limit: float, check: Callable[[], Finding], subject: str) -> Finding:
         except (PipelineError, OSError, ValueError) as exc:
             found.append(Finding(subject, False, f"can't be checked: {exc}", "see the lines above"))
 
-    # A daemon: a call that hangs for ever must not keep the program from ending.
+    # A daemon: a call that hangs must not keep the program from ending.
     asking = threading.Thread(target=ask, daemon=True)
     asking.start()
     asking.join(limit)

@@ -1,6 +1,6 @@
 """Whether the two programs work, judged by what their state files say. Standard library alone, no effect.
 
-Plain values go in, one ``Trouble`` a fact that is not as it must be comes out, and at last one line for Nagios or cron.
+Plain values go in, one ``Problem`` for each thing that is wrong comes out, and at last one line for Nagios or cron.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,51 +21,51 @@ class Level(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthLimits:
-    """Ages in s, sizes in GB; ``failed`` items make a warning."""
+    """From where on something is a problem."""
 
-    monitor_age: float = 1800
-    processor_age: float = 180
-    failed: int = 1
-    disk_warning: float = 10
-    disk_critical: float = 1
+    monitor_age: float = 1800  # s since the last poll that was answered: critical
+    processor_age: float = 180  # s since progress.json was written: critical
+    failed: int = 1  # items that failed: a warning; 0 = never
+    disk_warning: float = 10  # GB free
+    disk_critical: float = 1  # GB free
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class Problem:
     level: Level
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """What ``.PROGRAM.pid`` tells. ``alive`` None: it can't be known from here (another machine, a damaged file)."""
+    """What ``.PROGRAM.pid`` tells of the process that holds the program's lock."""
 
     exists: bool
-    alive: bool | None = None
+    alive: bool | None = None  # None: can't be known from here (another machine, a damaged file)
 
 
-def judge_program(name: str, holder: Holder, age: float | None, limit: float, done: str) -> list[Trouble]:
+def judge_program(name: str, holder: Holder, age: float | None, limit: float, done: str) -> list[Problem]:
     """``age`` s since the program's last sign of life, None without one; ``done`` what that sign was."""
     if not holder.exists:
-        return [Trouble(Level.CRITICAL, f"{name} does not run")]
+        return [Problem(Level.CRITICAL, f"{name} is not running")]
     if holder.alive is False:
-        return [Trouble(Level.CRITICAL, f"{name} died")]
+        return [Problem(Level.CRITICAL, f"{name} died")]
     if age is None:
-        return [Trouble(Level.CRITICAL, f"{name} has not {done} yet")]
+        return [Problem(Level.CRITICAL, f"{name} has not {done} yet")]
     if not -limit <= age <= limit:
         when = f"{shown_age(age)} ago" if age > 0 else f"{shown_age(-age)} in the future"
-        return [Trouble(Level.CRITICAL, f"{name} stalled, it last {done} {when}")]
+        return [Problem(Level.CRITICAL, f"{name} stalled, it last {done} {when}")]
     return []
 
 
-def judge_pause(progress: Mapping[str, Any]) -> list[Trouble]:
-    """A pause needs a person, or the hub: the reason is the processor's own."""
+def judge_pause(progress: Mapping[str, Any]) -> list[Problem]:
+    """A pause needs a person, or the hub; the reason is the processor's own."""
     reason = progress.get("paused")
-    return [Trouble(Level.WARNING, f"processor paused: {reason}")] if reason else []
+    return [Problem(Level.WARNING, f"processor paused: {reason}")] if reason else []
 
 
 def count_items(entries: Sequence[Any]) -> dict[str, int]:
-    """Entries of the queue by status; cancelled ones and those that can't be understood by themselves."""
+    """Entries of the queue by status; cancelled ones, and those that can't be understood, counted apart."""
     counts = {status.value: 0 for status in Status} | {"cancelled": 0, "odd": 0}
     for entry in entries:
         status = entry.get("status") if isinstance(entry, dict) else None
@@ -78,30 +78,30 @@ def count_items(entries: Sequence[Any]) -> dict[str, int]:
     return counts
 
 
-def judge_queue(counts: Mapping[str, int], limit: int) -> list[Trouble]:
+def judge_queue(counts: Mapping[str, int], limit: int) -> list[Problem]:
     found = []
     if counts["failed"] >= limit > 0:
-        found.append(Trouble(Level.WARNING, f"{counts['failed']} items failed"))
+        found.append(Problem(Level.WARNING, f"{counts['failed']} items failed"))
     if counts["odd"]:
-        found.append(Trouble(Level.WARNING, f"{counts['odd']} entries of the queue can't be understood"))
+        found.append(Problem(Level.WARNING, f"{counts['odd']} entries of the queue can't be understood"))
     return found
 
 
-def judge_disk(free: Mapping[str, float], limits: HealthLimits) -> list[Trouble]:
+def judge_disk(free: Mapping[str, float], limits: HealthLimits) -> list[Problem]:
     """``free`` GB by folder."""
     found = []
     for folder, size in free.items():
         level = Level.CRITICAL if size < limits.disk_critical else Level.WARNING
         if size < max(limits.disk_warning, limits.disk_critical):
-            found.append(Trouble(level, f"disk low, {size:.1f} GB free at {folder}"))
+            found.append(Problem(level, f"disk low, {size:.1f} GB free at {folder}"))
     return found
 
 
-def line(troubles: Sequence[Trouble], calm: str, numbers: Mapping[str, str]) -> tuple[Level, str]:
+def line(problems: Sequence[Problem], calm: str, numbers: Mapping[str, str]) -> tuple[Level, str]:
     """The exit status and the one line: the worst first, then the numbers as Nagios reads them."""
-    ordered = sorted(troubles, key=lambda trouble: -trouble.level)
+    ordered = sorted(problems, key=lambda problem: -problem.level)
     level = ordered[0].level if ordered else Level.OK
-    text = "; ".join(trouble.text for trouble in ordered) or calm
+    text = "; ".join(problem.text for problem in ordered) or calm
     # One line whatever a state file held, and no bar: what follows it is read as numbers.
     plain = "".join(char if char.isprintable() else " " for char in text).replace("|", "/")
     return level, f"{level.name} - {plain} | {' '.join(f'{key}={value}' for key, value in numbers.items())}"

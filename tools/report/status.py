@@ -10,12 +10,15 @@ from tools.core.queue_item import QueueItem, rank, to_json
 from tools.state.work_queue import Overview, pending_in_order
 
 SHOWN = 10
-"""Items, failed ones and causes of one that ``status_text`` is to show."""
+"""How many items, failures, and causes per failure ``status_text`` shows."""
 _FRESH = 15.0  # s; progress.json older than this tells of a processor that is not running
 
 
 def status_json(counts: Mapping[str, int], items: Sequence[QueueItem], progress: Mapping[str, Any]) -> dict[str, Any]:
-    """``{"counts", "running", "paused", "items"}`` as the design fixes it, and the ``workers`` of a cluster."""
+    """``{"counts": {STATUS: number}, "running": [job], "workers": [worker], "paused": reason, "items": [item]}``.
+
+    Jobs, workers and the reason (or None) are those of ``progress.json``, items those of ``processing_queue.json``.
+    """
     return {
         "counts": dict(counts),
         "running": progress["jobs"],
@@ -26,7 +29,7 @@ def status_json(counts: Mapping[str, int], items: Sequence[QueueItem], progress:
 
 
 def status_text(overview: Overview, progress: Mapping[str, Any], now: float, running: bool) -> str:
-    """Counts, what runs now, the latest items and those that failed of late, for people."""
+    """Counts, what runs now, the latest items and the most recent failures, for people."""
     lines = ["  ".join(f"{name}: {number}" for name, number in overview.counts.items())]
     if not running:
         lines.append("The processor is not running 处理器未运行: python3 tools/queue_processor.py")
@@ -41,18 +44,18 @@ def status_text(overview: Overview, progress: Mapping[str, Any], now: float, run
         rows = [("status", "p", "videos", "added", "ended", "folder"), *map(_item_row, overview.latest)]
         lines += ["", "Latest 最近的项目:", *_table(rows)]
     for item in overview.failed:
-        lines.append(f"failed 失败 {item.folder}: {item.error or 'no cause noted'}")
+        lines.append(f"failed 失败 {item.folder}: {item.error or 'no cause recorded'}")
         lines += [f"    {q.path}: {q.cause}" for q in item.quarantined[:SHOWN]]
     if overview.failed:
-        lines.append("Try again 重试: python3 tools/queue_processor.py --retry [FOLDER]")
+        lines.append("Retry 重试: python3 tools/queue_processor.py --retry [FOLDER]")
     return "\n".join(lines)
 
 
 def queue_text(items: Sequence[QueueItem], now: float, aging_hours: float) -> str:
-    """What waits, in the order in which it will be claimed."""
+    """The pending items, in the order in which they will be claimed."""
     pending = pending_in_order(items, lambda item: rank(item, now, aging_hours))
     if not pending:
-        return "Nothing waits in the queue. 队列中没有等待的文件夹。"
+        return "No folder is pending. 队列中没有等待的文件夹。"
     rows = [("#", "p", "videos", "files", "size", "added", "folder")]
     for place, item in enumerate(pending, 1):
         size = human_size(item.total_size)
@@ -71,7 +74,7 @@ def human_size(size: float) -> str:
 
 
 def human_time(seconds: float | None) -> str:
-    """Seconds → ``1:02:03``, "" where unknown."""
+    """Seconds → ``1:02:03``, "" if unknown."""
     if seconds is None or not 0 <= seconds < 1e8:
         return ""
     minutes, rest = divmod(int(seconds), 60)

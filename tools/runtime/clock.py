@@ -1,4 +1,4 @@
-"""Time and the wish to stop: the two things every loop asks for, so that tests can bring their own."""
+"""Time, and requests to stop: the two things that every loop asks for, so that tests can bring their own."""
 
 import os
 import signal
@@ -27,7 +27,7 @@ class Clock(Protocol):
         ...
 
     def sleep(self, seconds: float) -> bool:
-        """Wait; returns True when cut short (or not begun) because the program is to end."""
+        """Wait; returns True if cut short (or not started) because the program is to end."""
         ...
 
 
@@ -55,8 +55,8 @@ def stop_on_signals(stop: threading.Event, within: float | None = None) -> None:
     """Let SIGTERM, SIGINT and SIGHUP (a closed terminal) set ``stop``; main thread only.
 
     A second signal kills at once, as a person who types Ctrl-C twice expects. A program that has not ended ``within``
-    s after the first, since a hub does not answer or a disk hangs, ends then with status 0: only for one whose state
-    on disk is right at any instant.
+    s after the first, because a hub does not answer or a disk hangs, exits then with status 0: only for one whose
+    state on disk is right at any instant.
     """
     asked = False
 

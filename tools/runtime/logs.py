@@ -22,7 +22,7 @@ BATCH_FAILED = "批次处理失败"
 
 LOG_FILE = "processing.log"
 _THE_WORD = re.compile("(err)(or)", re.IGNORECASE)
-_SHORTEST_SECRET = 6  # characters; what is shorter is no token, and would blacken ordinary words
+_SHORTEST_SECRET = 6  # characters; what is shorter is no token, and would mask ordinary words
 _secrets: set[str] = set()
 _LINE_ENDS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
@@ -35,14 +35,14 @@ def keep_secret(*secrets: str | None) -> None:
 
 
 def masked(text: str) -> str:
-    """The text without any secret. To be called before a text is cut: half a token is told as well."""
+    """The text without any secret. To be called before a text is cut: half a token must not be shown either."""
     for secret in sorted(_secrets, key=len, reverse=True):
         text = text.replace(secret, "***")
     return text
 
 
 class _LineFormatter(logging.Formatter):
-    """One line a record (a traceback follows on its own lines), without the token, calm below ERROR."""
+    """One line per record (a traceback follows on its own lines), without the token; the word "error" at ERROR only."""
 
     def __init__(self, program: str) -> None:
         super().__init__(f"%(asctime)s %(levelname)s {program} %(message)s", "%Y-%m-%d %H:%M:%S")
@@ -56,7 +56,7 @@ class _LineFormatter(logging.Formatter):
 
 
 class _Masking(logging.Formatter):
-    """Another formatter, its lines without the token: that of a handler which the caller had set up."""
+    """Another formatter's lines without the token: that of a handler which the caller had set up."""
 
     def __init__(self, inner: logging.Formatter) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class _Masking(logging.Formatter):
 
 
 class _TerminalHandler(logging.StreamHandler[IO[str]]):
-    """Writes above the progress bars where there are any."""
+    """Writes above the progress bars, if there are any."""
 
     def emit(self, record: logging.LogRecord) -> None:
         from tqdm import tqdm
@@ -79,7 +79,7 @@ class _TerminalHandler(logging.StreamHandler[IO[str]]):
 def set_up(program: str, log_dir: Path, secrets: Iterable[str] = ()) -> None:
     """Send the root logger to ``log_dir``/processing.log and to standard error. Raises OSError when it can't write.
 
-    The file is reopened after a rotation. The level is INFO, or DEBUG where the caller's own ``logging.basicConfig``
+    The file is reopened after a rotation. The level is INFO, or DEBUG if the caller's own ``logging.basicConfig``
     says so. A second call replaces the first.
     """
     keep_secret(*secrets)
@@ -106,11 +106,11 @@ def set_up(program: str, log_dir: Path, secrets: Iterable[str] = ()) -> None:
 
 
 def fields(**values: object) -> str:
-    """``key=value`` pairs for the end of a message; text with blanks is quoted, None is left out."""
-    return " ".join(f"{key}={_shown(value)}" for key, value in values.items() if value is not None)
+    """``key=value`` pairs for the end of a message; text with blanks is quoted, None is skipped."""
+    return " ".join(f"{key}={_quoted(value)}" for key, value in values.items() if value is not None)
 
 
-def _shown(value: object) -> str:
+def _quoted(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.1f}"
     text = str(value)

@@ -1,4 +1,4 @@
-"""Whose a new file is, where root and the user of a service share a folder."""
+"""Who owns a new file, if root and the user of a service share a folder."""
 
 import contextlib
 import os
@@ -6,9 +6,9 @@ from pathlib import Path
 
 
 def give_to_owner(path: Path) -> None:
-    """A file that root has made belongs to the folder's owner, who must be able to write it too.
+    """Give a file that root has made to the folder's owner, who must be able to write it too.
 
-    So a ``--retry`` typed by root does not lock a service out that runs as a user of its own.
+    So a ``--retry`` typed by root does not lock out a service that runs as a user of its own.
     """
     if os.geteuid() == 0:
         owner = path.parent.stat()
