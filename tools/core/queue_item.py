@@ -257,7 +257,7 @@ def _defaults(values: dict[str, Any]) -> dict[str, Any]:
     values.setdefault("total_size", 0)
     if "priority" not in values:
         values["priority"] = priority_of(values["file_count"], values["total_size"])
-    if "added_time" not in values:
+    if values.get("added_time") is None:  # a person may have emptied it
         values["added_time"] = local_time(0)
     return values
 
