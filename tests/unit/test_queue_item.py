@@ -360,29 +360,26 @@ def test_entry_with_a_folder_alone_is_enough_and_the_rest_is_filled_in(
     assert from_json({"folder": "A", **entry}) == replace(plain, **others)
 
 
-@pytest.mark.parametrize(
-    "entry",
-    [
-        *(
-            [],
-            None,
-            "A",
-            {},
-            {"folder": ""},
-            {"folder": 5},
-            {"folder": None},
-            {"folder": "A\ud800"},
-            {"folder": "\udfff"},
-        ),
-        *({"folder": "A", "hash": wrong} for wrong in (None, 5)),
-        *({"folder": "A", "status": wrong} for wrong in ("sleeping", None, 1, [])),
-        *({"folder": "A", "error": wrong} for wrong in (5, ["x"])),
-        *({"folder": "A", "quarantined": wrong} for wrong in ([1], 5, [{"cause": "no path"}], ["x"])),
-        *({"folder": "A", name: wrong} for name in NUMBERS for wrong in ("3", "many", -1, True, 1.5, None)),
-        *({"folder": "A", name: wrong} for name in TIMES for wrong in ("yesterday", 5, "", "0001-01-01T00:00:00")),
-    ],
-)
-def test_entry_that_makes_no_sense_is_corrupt(entry: object) -> None:
+WRONG: dict[str, tuple[object, ...]] = {
+    "folder": ("", 5, None, "A\ud800", "\udfff"),
+    "hash": (None, 5),
+    "status": ("sleeping", None, 1, []),
+    "error": (5, ["x"]),
+    "quarantined": ([1], 5, [{"cause": "no path"}], ["x"]),
+    **dict.fromkeys(NUMBERS, ("3", "many", -1, True, 1.5, None)),
+    **dict.fromkeys(TIMES, ("yesterday", 5, "", "0001-01-01T00:00:00")),
+}
+
+
+@pytest.mark.parametrize("field", WRONG)
+def test_entry_with_a_value_that_makes_no_sense_is_corrupt(field: str) -> None:
+    for value in WRONG[field]:
+        with pytest.raises(CorruptState, match="folder"):
+            from_json({"folder": "A", field: value})
+
+
+@pytest.mark.parametrize("entry", [[], None, "A", 5, {}, {"status": "pending"}])
+def test_entry_that_is_no_object_or_has_no_folder_is_corrupt(entry: object) -> None:
     with pytest.raises(CorruptState):
         from_json(entry)
 

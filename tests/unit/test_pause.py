@@ -1,0 +1,367 @@
+"""When the processor starts nothing new: whose fault a failure is, how long it waits, and what is said of it once."""
+
+import logging
+from dataclasses import dataclass, field
+
+import pytest
+
+from tests.fakes import FakeClock
+from tools.core.errors import HubForbidden, HubRejected, HubUnavailable, IntegrityError, PipelineError
+from tools.processor.pause import Pause, Suspect
+
+INTERVAL = 10.0
+
+
+@dataclass
+class Watched:
+    """A pause that is over, its clock, and who was blamed. What it says is read in ``told`` and ``resumed`` alone."""
+
+    caplog: pytest.LogCaptureFixture
+    interval: float = INTERVAL
+    clock: FakeClock = field(default_factory=FakeClock)
+    blamed: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.caplog.set_level(logging.INFO)
+        self.pause = Pause(self.interval, self.clock)
+        self.ask(None)
+
+    def ask(self, answer: PipelineError | None) -> None:
+        """It is time to ask the hub, which answers so."""
+        assert self.pause.must_ask()
+        self.pause.asked(answer)
+
+    def fail(
+        self,
+        about: str,
+        kind: str = "transfer",
+        *,
+        is_certain: bool = False,
+        needs_person: bool = False,
+        retry_after: float | None = None,
+    ) -> None:
+        self.pause.suspect(
+            Suspect(
+                kind=kind,
+                about=about,
+                cause=f"{about} failed",
+                needs_person=needs_person,
+                blame=lambda: self.blamed.append(about),
+                is_certain=is_certain,
+                retry_after=retry_after,
+            )
+        )
+
+    def fail_and_ask(self, *abouts: str, kind: str = "transfer") -> None:
+        """One after the other, each is answered by a hub that works."""
+        for about in abouts:
+            self.fail(about, kind)
+            self.ask(None)
+
+    def wait(self) -> float:
+        """How long until the hub is to be asked, to the second; that time has passed then."""
+        for seconds in range(1000):
+            if self.pause.must_ask():
+                self.pause.give_up_asking()
+                return float(seconds)
+            self.clock.pass_time(1.0)
+        raise AssertionError("it never asks")
+
+    def told(self) -> list[tuple[str, str]]:
+        """Level and cause of each pause that was announced since the last call."""
+        found = [
+            (record.levelname, record.getMessage().rpartition(": ")[2])
+            for record in self.caplog.records
+            if record.levelno > logging.INFO
+        ]
+        self._resumed = len([record for record in self.caplog.records if record.levelno == logging.INFO])
+        self.caplog.clear()
+        return found
+
+    def resumed(self) -> int:
+        """How many times an end was announced since the last call; forgets what was told as well."""
+        self.told()
+        return self._resumed
+
+
+@pytest.fixture
+def watched(caplog: pytest.LogCaptureFixture) -> Watched:
+    return Watched(caplog)
+
+
+# --- asking ----------------------------------------------------------------------------------------------------------
+
+
+def test_nothing_starts_before_the_hub_answered_once_and_nothing_is_said_of_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    pause = Pause(INTERVAL, FakeClock())
+    assert pause.reason == "starting" and not pause.needs_person and pause.must_ask()
+    pause.asked(None)
+    assert pause.reason is None and not pause.must_ask() and not caplog.records
+
+
+def test_hub_is_asked_by_one_at_a_time(watched: Watched) -> None:
+    watched.fail("1")
+    assert watched.pause.must_ask() is True
+    assert watched.pause.must_ask() is False, "the answer is on its way"
+    watched.pause.give_up_asking()
+    assert watched.pause.must_ask() is True
+
+
+@pytest.mark.parametrize(
+    ("interval", "waits"),
+    [(10.0, [10, 20, 40, 80, 160, 300, 300, 300]), (60.0, [60, 120, 240, 300, 300]), (400.0, [300, 300])],
+)
+def test_waits_double_up_to_five_minutes(interval: float, waits: list[float], caplog: pytest.LogCaptureFixture) -> None:
+    watched = Watched(caplog, interval)
+    watched.fail("1")
+    assert watched.wait() == 0, "at first at once"
+    seen = []
+    for _ in waits:
+        watched.ask(HubUnavailable("down"))
+        seen.append(watched.wait())
+    assert seen == waits
+
+
+def test_outage_of_weeks_is_waited_for_as_well(watched: Watched) -> None:
+    watched.fail("1")
+    for _ in range(1100):
+        watched.ask(HubUnavailable("down"))
+        watched.clock.pass_time(300.0)
+    watched.ask(HubUnavailable("down"))
+    assert watched.wait() == 300
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "wait"),
+    [([None], 0), ([0.0], 0), ([50.0], 50), ([50.0, 20.0], 50), ([20.0, 50.0], 50), ([5.0, None], 5)],
+)
+def test_hub_is_asked_no_sooner_than_it_wished(watched: Watched, retry_after: list[float | None], wait: float) -> None:
+    for number, seconds in enumerate(retry_after):
+        watched.fail(str(number), retry_after=seconds)
+    assert watched.wait() == wait
+
+
+def test_after_an_outage_the_waits_start_again_from_the_first(watched: Watched) -> None:
+    watched.fail("1")
+    for _ in range(4):
+        watched.ask(HubUnavailable("down"))
+        watched.wait()
+    watched.ask(None)
+    watched.fail("1")
+    watched.ask(HubUnavailable("down"))
+    assert watched.wait() == INTERVAL
+
+
+# --- whose fault it is -----------------------------------------------------------------------------------------------
+
+
+def test_failure_stops_new_work_until_the_hub_answered_and_counts_for_nobody(watched: Watched) -> None:
+    watched.fail("1")
+    assert watched.pause.reason == "1 failed"
+    watched.fail("2")
+    assert watched.pause.reason == "1 failed", "of the same trouble"
+    watched.ask(None)
+    assert watched.pause.reason is None and watched.blamed == [] and watched.told() == []
+
+
+def test_what_is_certain_is_blamed_once_the_hub_answers_and_not_before(watched: Watched) -> None:
+    watched.fail("1", is_certain=True)
+    watched.ask(HubUnavailable("down"))
+    watched.wait()
+    watched.ask(None)
+    assert watched.blamed == [], "the outage explains it"
+    watched.fail("1", is_certain=True)
+    watched.fail("2")
+    watched.fail("3", is_certain=True)
+    assert watched.blamed == []
+    watched.ask(None)
+    assert watched.blamed == ["1", "3"]
+    watched.fail_and_ask("2")
+    assert watched.blamed == ["1", "3"], "each once"
+
+
+@pytest.mark.parametrize(
+    ("case", "worked", "is_blamed"),
+    [
+        ("another one since it began to fail", [("transfer", "2")], True),
+        ("nothing", [], False),
+        ("only another kind", [("publish", "A"), ("open", "A")], False),
+        ("the same one: it fails since then only", [("transfer", "1")], False),
+        ("another and the same one", [("transfer", "2"), ("transfer", "1")], False),
+    ],
+)
+def test_one_is_to_blame_if_the_hub_did_the_same_for_others_since_it_began_to_fail(
+    watched: Watched, case: str, worked: list[tuple[str, str]], is_blamed: bool
+) -> None:
+    watched.pause.worked("transfer", "0")  # before that: tells nothing
+    watched.fail_and_ask("1")
+    for kind, about in worked:
+        watched.pause.worked(kind, about)
+    watched.fail_and_ask("1")
+    assert (watched.blamed == ["1"]) is is_blamed, case
+
+
+@pytest.mark.parametrize(
+    ("case", "failed", "paused_by"),
+    [
+        ("one", ["1"], None),
+        ("two different ones", ["1", "2"], None),
+        ("three different ones", ["1", "2", "3"], "3 failed"),
+        ("the same one twice", ["1", "1"], "1 failed"),
+        ("the same one twice among others", ["1", "2", "1"], "1 failed"),
+    ],
+)
+def test_a_few_failures_in_a_row_are_the_hub_as_a_whole(
+    watched: Watched, case: str, failed: list[str], paused_by: str | None
+) -> None:
+    watched.fail_and_ask(*failed)
+    assert watched.pause.reason == paused_by, case
+    assert watched.told() == ([] if paused_by is None else [("WARNING", paused_by)])
+    assert watched.blamed == []
+
+
+def test_failures_in_a_row_are_counted_by_kind_and_a_success_ends_the_row(watched: Watched) -> None:
+    watched.fail_and_ask("1", "2")
+    watched.fail_and_ask("A", kind="publish")
+    watched.fail_and_ask("A", kind="open")
+    assert watched.pause.reason is None, "neither kind has enough"
+    watched.pause.worked("publish", "B")
+    watched.fail_and_ask("3")
+    assert watched.pause.reason == "3 failed", "another kind ends no row"
+    watched.wait()
+    watched.ask(None)
+    watched.pause.worked("transfer", "9")
+    watched.fail_and_ask("4", "5")
+    assert watched.pause.reason is None
+
+
+def test_failures_that_came_together_count_together(watched: Watched) -> None:
+    for about in "123":
+        watched.fail(about)
+    watched.ask(None)
+    assert watched.pause.reason == "3 failed" and watched.wait() == INTERVAL
+
+
+def test_what_fails_during_a_pause_of_another_cause_counts_for_nothing(watched: Watched) -> None:
+    watched.pause.machine("no encoder")
+    for about in "1123":
+        watched.fail(about, is_certain=True, retry_after=500.0)
+    assert watched.pause.reason == "no encoder" and watched.wait() == INTERVAL
+    watched.ask(None)
+    assert watched.pause.reason is None and watched.blamed == []
+
+
+# --- what is said ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("answers", "told"),
+    [
+        ([HubUnavailable("down")], [("WARNING", "down")]),
+        ([HubUnavailable("down"), HubUnavailable("502")], [("WARNING", "down")]),
+        ([HubForbidden("expired")], [("ERROR", "expired")]),
+        ([HubForbidden("expired"), HubForbidden("denied")], [("ERROR", "expired")]),
+        ([HubUnavailable("down"), HubForbidden("expired")], [("WARNING", "down"), ("ERROR", "expired")]),
+        ([HubRejected("no repo"), HubRejected("no repo")], [("ERROR", "no repo")]),
+        ([HubRejected("no repo"), HubRejected("too big")], [("ERROR", "no repo"), ("ERROR", "too big")]),
+        ([IntegrityError("differs")], [("ERROR", "differs")]),
+    ],
+)
+def test_outage_is_told_once_and_calls_a_person_if_it_needs_one(
+    watched: Watched, answers: list[PipelineError], told: list[tuple[str, str]]
+) -> None:
+    watched.fail("1")
+    for answer in answers:
+        watched.ask(answer)
+        assert watched.pause.reason == str(answer)
+        assert watched.pause.needs_person is not isinstance(answer, HubUnavailable)
+        watched.wait()
+    assert watched.told() == told
+    watched.ask(None)
+    assert watched.pause.reason is None and not watched.pause.needs_person
+    assert watched.resumed() == 1
+    watched.fail("1")
+    watched.ask(answers[0])
+    assert watched.told() == told[:1], "the next outage is told again"
+
+
+def test_hub_that_fails_at_its_work_is_told_once_until_it_works_again(watched: Watched) -> None:
+    watched.fail_and_ask("1", "1")
+    waits = []
+    for _ in range(3):
+        waits.append(watched.wait())
+        watched.ask(None)
+        assert watched.pause.reason is None, "it is tried again"
+        watched.fail_and_ask("1")
+        assert watched.pause.reason == "1 failed"
+    assert waits == [10, 20, 40] and watched.told() == [("WARNING", "1 failed")]
+    watched.wait()
+    watched.ask(None)
+    assert watched.resumed() == 0, "only an answer so far"
+    watched.pause.worked("publish", "A")
+    assert watched.resumed() == 0, "of another kind"
+    watched.pause.worked("transfer", "2")
+    watched.pause.worked("transfer", "3")
+    assert watched.resumed() == 1
+    watched.fail_and_ask("4", "4")
+    assert watched.told() == [("WARNING", "4 failed")] and watched.wait() == INTERVAL, "a new one, from the first"
+
+
+def test_refusal_that_needs_a_person_is_an_error(watched: Watched) -> None:
+    for _ in range(2):
+        watched.fail("A", "publish", needs_person=True)
+        watched.ask(None)
+    assert watched.pause.needs_person and watched.told() == [("ERROR", "A failed")]
+    watched.wait()
+    watched.ask(None)
+    assert not watched.pause.needs_person
+
+
+def test_machine_that_can_not_work_is_an_error_told_once_by_cause_and_over_with_the_first_transfer(
+    watched: Watched,
+) -> None:
+    for cause, told in [("no encoder", 1), ("no encoder", 0), ("no folder", 1), ("no encoder", 0)]:
+        watched.pause.machine(cause)
+        assert (watched.pause.reason, watched.pause.needs_person) == (cause, True)
+        assert watched.told() == [("ERROR", cause)] * told
+        watched.wait()
+        watched.ask(None)
+        assert watched.pause.reason is None
+    assert watched.resumed() == 0
+    watched.pause.worked("publish", "A")
+    watched.pause.worked("open", "A")
+    assert watched.resumed() == 0, "no work of this machine"
+    watched.pause.worked("transfer", "1")
+    assert watched.resumed() == 1
+    watched.pause.machine("no encoder")
+    assert watched.told() == [("ERROR", "no encoder")]
+
+
+def test_end_of_an_outage_is_not_the_end_of_what_the_machine_lacks(watched: Watched) -> None:
+    watched.pause.machine("no encoder")
+    watched.wait()
+    watched.ask(HubUnavailable("down"))
+    assert watched.wait() == 2 * INTERVAL
+    assert watched.told() == [("ERROR", "no encoder"), ("WARNING", "down")]
+    watched.ask(None)
+    assert watched.resumed() == 1
+    watched.pause.machine("no encoder")
+    assert watched.told() == [] and watched.wait() == 4 * INTERVAL, "the same trouble goes on"
+
+
+def test_success_without_a_trouble_before_says_nothing(watched: Watched) -> None:
+    watched.pause.worked("transfer", "1")
+    watched.fail_and_ask("2")
+    watched.pause.worked("transfer", "2")
+    assert watched.resumed() == 0
+
+
+def test_trouble_beside_one_that_is_to_blame_is_still_judged(watched: Watched) -> None:
+    watched.fail_and_ask("1", "2")
+    watched.fail("A", "publish", is_certain=True)
+    watched.fail("3")
+    watched.ask(None)
+    assert watched.blamed == ["A"] and watched.pause.reason == "3 failed"
