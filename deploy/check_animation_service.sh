@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Says in one line whether the monitor and the processor work, for cron or Nagios: exit status 0 all is well, 1 warning,
-# 2 critical. Reads the state files alone, needs no .venv and no rights beyond reading them; --help tells the thresholds.
+# 2 critical. Reads only the state files, needs no .venv and no rights beyond reading them; --help lists the thresholds.
 set -euo pipefail
 
 project=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/.." && pwd)

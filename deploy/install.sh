@@ -12,15 +12,15 @@ user=animation stage='' cluster=no
 
 usage() {
   say "usage: bash deploy/install.sh [--scheduler | --worker] [--user NAME] [--root DIR]"
-  say "  --scheduler  install a cluster's scheduler too, beside monitor and processor"
-  say "  --worker     install a worker of a cluster alone"
-  say "  --user NAME  the user of the services; made when missing (default: animation)"
-  say "  --root DIR   put the files below DIR instead of /, make no user, hand nothing over"
+  say "  --scheduler  install a cluster's scheduler too, besides monitor and processor"
+  say "  --worker     install only a worker of a cluster"
+  say "  --user NAME  the user of the services; created if missing (default: animation)"
+  say "  --root DIR   put the files below DIR instead of /; create no user, change no owner"
 }
 
 # --- what this machine has --------------------------------------------------------------------------------------------
 
-# Unit files and logrotate take some characters for their own, even in a quoted path.
+# Some characters have a meaning in unit files and for logrotate, even in a quoted path.
 need_plain() {
   if [[ $2 == *[\"\\%\$\'\`*?{}[]* || $2 == *[[:cntrl:]]* ]]; then
     fail "$1=$2 has a character that a service file can't hold: use another folder"
@@ -55,7 +55,7 @@ read_paths() {
   [ -z "$work_dir" ] || need_own WORK_DIR "$work_dir"
 }
 
-# A folder that is handed to the services must not be one that others use.
+# A folder whose owner becomes the services' user must not be one that others use.
 need_own() {
   need_plain "$1" "$2"
   case $2 in
@@ -157,7 +157,7 @@ make_folders() {
   hand_over "$user:$group"
 }
 
-# Tried as the user itself: a folder above the project may be closed to it, or .venv's Python lie in somebody's home.
+# Tried as that user: a folder above the project may be closed to it, or the Python of .venv may lie in a home folder.
 try_as_user() {
   local python
   python=$(readlink -f "$project/.venv/bin/python3")
@@ -165,14 +165,14 @@ try_as_user() {
     /home/* | /root/*) fail ".venv uses $python, which the user $user can't run: rm -rf \"$project/.venv\", then PATH=/usr/bin:\$PATH bash \"$0\"" ;;
   esac
   runuser -u "$user" -- "$project/.venv/bin/python3" "$project/tools/queue_processor.py" --status >/dev/null ||
-    fail "the user $user can't run the programs in $project, see above: move the project to a folder that all may read, such as /opt/animation"
+    fail "the user $user can't run the programs in $project, see above: move the project to a folder that everybody may read, such as /opt/animation"
 }
 
 warn_of_running() {
   local program
   for program in monitor processor; do
     if [ -e "$log_dir/.$program.lock" ] && ! flock -n "$log_dir/.$program.lock" true && ! is_active "$program"; then
-      say "note: a $program runs already, outside of systemd: end it before you start the service (tmux kill-session -t animation_monitor)"
+      say "note: a $program is already running outside of systemd: stop it before you start the service (tmux kill-session -t animation_monitor)"
     fi
   done
 }
@@ -182,12 +182,12 @@ is_active() { has_systemd && systemctl -q is-active "animation-$1"; }
 reload() {
   [ -z "$stage" ] || return 0
   if ! has_systemd; then
-    say "note: systemd does not run here; the files are in place for when it does"
+    say "note: systemd is not running here; the files are in place for when it is"
     return 0
   fi
   systemctl daemon-reload
   if [ "$changed" = yes ] && { is_active monitor || is_active processor; }; then
-    say "note: the services run with what they were started with: sudo systemctl restart animation-monitor animation-processor"
+    say "note: the running services still use the old files: sudo systemctl restart animation-monitor animation-processor"
   fi
 }
 
@@ -198,7 +198,7 @@ next_steps() {
   fi
   local names="${units[*]%.service}"
   if [[ $names == *scheduler* ]]; then
-    say "  address 监听地址  CLUSTER_HOST=ADDRESS in \"$project/.env\"; without it no other machine reaches the scheduler 否则仅限本机"
+    say "  address 监听地址  CLUSTER_HOST=ADDRESS in \"$project/.env\"; without it no other machine can connect to the scheduler 否则仅限本机"
   fi
   say "  start 启动     sudo systemctl enable --now $names"
   say "  state 状态     systemctl status $names"
@@ -228,7 +228,7 @@ while [ $# -gt 0 ]; do
     *) usage >&2 && exit 2 ;;
   esac
 done
-[[ $user =~ ^[a-z_][a-z0-9_-]{0,31}$ ]] || fail "--user $user is no name for a user"
+[[ $user =~ ^[a-z_][a-z0-9_-]{0,31}$ ]] || fail "--user $user is not a valid user name"
 group=$user changed=no
 if [ -n "$stage" ]; then
   mkdir -p "$stage"

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# What install.sh and uninstall.sh must agree on: names, places, marks, and whose the folders are. Sourced by both.
-# shellcheck disable=SC2034 # used by those that source this
+# What install.sh and uninstall.sh must agree on: names, places, marks, owners of folders. Sourced by both.
+# shellcheck disable=SC2034 # used by the scripts that source this
 
 project=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/.." && pwd)
 units=(animation-monitor.service animation-processor.service)
@@ -17,13 +17,14 @@ fail() {
   printf '%s: %s\n' "$(basename -- "$0")" "$*" >&2
   exit 1
 }
-need_root() { [ "$(id -u)" = 0 ] || fail "must run as root: sudo bash \"$0\" (or --root DIR to only look at the files)"; }
+need_root() { [ "$(id -u)" = 0 ] || fail "must run as root: sudo bash \"$0\" (or --root DIR to only see the files)"; }
 has_systemd() { [ -d /run/systemd/system ] && command -v systemctl >/dev/null; }
 
-# Whose file this is: the project folder that its first line names; empty when it is not ours.
+# The project folder that a file's first line names; empty if the file is not ours.
 project_of() { sed -n "1s|^$mark||p" "$1"; }
 
-# Gives what the programs write, and .env, to USER:GROUP: never a file that they do not know, nor through a link.
+# Makes USER:GROUP the owner of .env and of what the programs write: never of a file that they do not know, and never
+# through a link.
 hand_over() {
   local found
   chown -h "$1" "$log_dir"

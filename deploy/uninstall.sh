@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Stops the services and removes what install.sh made: units, log rotation, user. Videos, log and queue stay, and belong
-# to the owner of the project's folder again. Harmless when run twice, or where nothing is installed.
+# to the owner of the project's folder again. Harmless when run twice, or if nothing is installed.
 #   sudo bash deploy/uninstall.sh [--root DIR]
 set -euo pipefail
 
@@ -27,7 +27,7 @@ remove() {
   fi
 }
 
-# What the installed files say, which .env may not say any more.
+# What the installed files say; .env may have changed since.
 read_installed() {
   local unit=$stage/etc/systemd/system/animation-processor.service
   user='' log_dir='' work_dir=''

@@ -312,7 +312,7 @@ def test_systemd_that_runs_is_told_and_a_closed_folder_is_noticed(
 ) -> None:
     out, _ = machine(_UNDER_SYSTEMD, "/opt/closed/project", "").communicate(timeout=60)
     first, second, upgrade, closed, removed = out.split("--- ")
-    assert "systemctl daemon-reload\n" in first and "does not run here" not in first
+    assert "systemctl daemon-reload\n" in first and "is not running here" not in first
     assert "restart" not in second
     assert "systemctl restart animation-monitor animation-processor" in upgrade
     assert "can't run the programs in /opt/closed/project" in closed and "refused" in closed
@@ -337,7 +337,7 @@ def test_services_live_as_a_user_of_their_own_in_a_read_only_world(
     out, _ = running.communicate("\n", timeout=60)
     assert running.returncode == 0, out
     first, second, made, ready, checked, ended, removed = out.split("--- ")
-    assert first.count("wrote ") == 3 and "made the user animation" in first and "systemd does not run here" in first
+    assert first.count("wrote ") == 3 and "made the user animation" in first and "systemd is not running here" in first
     assert "wrote " not in second and "made " not in second
     assert made.startswith("made: animation:") and "/nologin" in made
     assert "owner animation 755 log\n" in made and "owner animation 600 .env\n" in made

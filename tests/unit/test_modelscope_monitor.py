@@ -299,3 +299,34 @@ def test_paths_that_could_do_harm_are_told_and_left_out(
     assert monitor(tmp_path, hub, clock).check() == ["A"]
     assert WorkQueue(tmp_path).read().items()[0].file_count == 1
     assert any("skipped paths" in record.getMessage() for record in caplog.records)
+
+
+def test_hub_whose_clock_is_set_during_a_poll_that_fails_makes_no_folder_early(
+    tmp_path: Path, hub: MemoryHub, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its time before and after can't be compared, though the poll that first saw the new one came to nothing."""
+    hub.clock = FakeClock(clock.now)
+    hub.put(REPO, {"B/1.mp4": b"1"})
+    watch = monitor(tmp_path, hub, clock)
+
+    def pass_time(seconds: float) -> None:
+        clock.pass_time(seconds)
+        hub.clock.pass_time(seconds)
+
+    watch.check()
+    pass_time(300)
+    hub.put(REPO, {"A/1.mp4": b"1"})
+    committed = clock.now
+    hub.clock.now += 250
+
+    def breaking(repo: str, commit: str) -> Iterator[RemoteFile]:
+        raise HubUnavailable("cut")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(hub, "list_files", breaking)
+        pass_time(20)
+        watch.turn()
+    while "A" not in statuses(tmp_path):
+        pass_time(30)
+        watch.check()
+    assert 600 <= clock.now - committed <= 600 + 20 + 30 + 30
