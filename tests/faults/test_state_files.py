@@ -62,7 +62,7 @@ def test_queue_in_latin_1_is_damaged_and_the_one_before_serves(
     path.write_text(path.read_text(encoding="utf-8"), encoding="latin-1")
     put(tmp_path, item("B"))
     assert folders(tmp_path) == ["A", "B"]
-    assert len([record for record in caplog.records if "one before it is in use again" in record.getMessage()]) == 1
+    assert len([record for record in caplog.records if "restored the previous version" in record.getMessage()]) == 1
 
 
 def test_file_of_an_older_version_is_read_and_completed(tmp_path: Path) -> None:

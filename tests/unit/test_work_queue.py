@@ -103,7 +103,7 @@ def test_both_generations_damaged_is_said_and_nothing_is_overwritten(tmp_path: P
     put(WorkQueue(tmp_path), item("B"))
     for name in ("processing_queue.json", "processing_queue.json.prev"):
         (tmp_path / name).write_bytes(b"x")
-    with pytest.raises(CorruptState, match="mend"):
+    with pytest.raises(CorruptState, match="fix one of them, or delete both to start over"):
         put(WorkQueue(tmp_path), item("C"))
     assert (tmp_path / "processing_queue.json.prev").read_bytes() == b"x"
 

@@ -14,12 +14,12 @@ from typing import NamedTuple
 
 
 class RemoteFile(NamedTuple):  # a million are made for one listing, and a frozen dataclass takes three times as long
-    """A file of a repo at some commit. ``size`` bytes, ``sha256`` hex or "" where unknown, ``committed_at`` epoch s."""
+    """A file of a repo at some commit."""
 
-    path: str
-    size: int
-    sha256: str
-    committed_at: float | None = None
+    path: str  # in the repo
+    size: int  # bytes
+    sha256: str  # hex; "" if the hub does not tell
+    committed_at: float | None = None  # epoch s; None if the hub does not tell
 
     @property
     def folder(self) -> str:
@@ -33,20 +33,16 @@ class RemoteFile(NamedTuple):  # a million are made for one listing, and a froze
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A folder at one commit: what the monitor remembers and the queue carries.
-
-    ``fingerprint`` hex over the sorted (path, size) of its direct files; ``total_size`` bytes;
-    ``last_modified`` newest commit time of its files (epoch s), None where the hub does not tell; ``only_added``: it
-    holds all files that it held before as they were, and newer ones (told by a listing, not remembered).
-    """
+    """A folder at one commit: what the monitor remembers and the queue carries."""
 
     name: str
-    fingerprint: str
+    fingerprint: str  # hex, over the sorted (path, size) of its direct files
     file_count: int
     video_count: int
-    total_size: int
-    last_modified: float | None
-    has_marker: bool
+    total_size: int  # bytes
+    last_modified: float | None  # epoch s, newest commit time of its files; None if the hub does not tell
+    has_marker: bool  # the file that says that it is complete is there
+    # All files of the listing before are there as they were, and newer ones; a fact of a listing, not remembered.
     only_added: bool = field(default=False, compare=False)
 
 
@@ -75,16 +71,16 @@ def is_video(name: str, extensions: frozenset[str]) -> bool:
 
 
 class _Tally:
-    """One folder while its files stream by; ``digests`` of those that ``before`` may have, ``added`` of newer ones."""
+    """One folder while its files stream by."""
 
     __slots__ = ("added", "before", "digests", "last_modified", "marker", "newer_than", "size", "videos")
 
     def __init__(self, before: Folder | None) -> None:
         self.before = before
         self.newer_than = math.inf if before is None or before.last_modified is None else before.last_modified
-        # Fixed 24 bytes a file, one after the other, instead of its path: a folder may hold a million.
-        self.digests = bytearray()
-        self.added = bytearray()
+        # Fixed 24 bytes per file, one after the other, instead of its path: a folder may hold a million.
+        self.digests = bytearray()  # of files that ``before`` may have
+        self.added = bytearray()  # of newer ones
         self.size = 0
         self.videos = 0
         self.marker = False
@@ -98,7 +94,7 @@ def group_folders(
     before: Mapping[str, Folder] = MappingProxyType({}),
     on_unsafe: Callable[[str], object] = str,
 ) -> dict[str, Folder]:
-    """Fold a listing into its folders, by name. Files at the root and unsafe paths are left out.
+    """Fold a listing into its folders, by name. Files at the root and unsafe paths are skipped.
 
     ``marker`` is the file name whose presence says that a folder is complete ("" = off); ``before`` the folders of an
     earlier listing, for ``only_added``; ``on_unsafe`` is called with each unsafe path.

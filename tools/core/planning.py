@@ -29,7 +29,7 @@ STAGES: tuple[str, ...] = get_args(Stage)
 class VideoJob:
     """One source video through download, convert, verify, store: names and small values, no bytes."""
 
-    attempt_id: str  # new for every try, so that a late result of an older one can be told
+    attempt_id: str  # new for each attempt, so that a late result of an older one is recognised
     attempt: int  # from 1
     folder: str  # its queue item
     input_repo: str
@@ -48,7 +48,7 @@ class Video:
 
 @dataclass(frozen=True, slots=True)
 class FolderPlan:
-    """What there is to do for a folder, and what not any more."""
+    """What there is to do for a folder, and what is done."""
 
     batches: tuple[tuple[Video, ...], ...]  # left to do, in natural name order
     done: tuple[tuple[RemoteFile, Record], ...]  # with the published record
@@ -69,7 +69,7 @@ def plan_folder(
 
     ``existing``: the output folder's files by path. ``repos``: the kinds of files that are wanted, and the output repo
     of each. Done is what ``metadata.jsonl`` has with the same source content
-    and what is still there with the sha256 recorded. A video refused before is not tried again unless it changed.
+    and what is still there with the sha256 recorded. A video refused before is not retried unless it changed.
     """
     videos = sorted((f for f in files if is_video(f.name, extensions) and is_safe_path(f.path)), key=natural_order)
     names = output_names([video.path for video in videos], published.names())

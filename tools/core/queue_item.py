@@ -3,7 +3,7 @@
 ::
 
     pending ──claim──▶ processing ──all videos published──▶ completed ──folder changed──▶ pending
-       ▲                  │ ├── stopped, orphaned, or an error that may pass: pending again, not before t
+       ▲                  │ ├── stopped, orphaned, or a transient error: pending again, not before t
        └──────────────────┘ └── quarantined videos, cancelled ──▶ failed ──retry by hand, or folder changed──▶ pending
 """
 
@@ -24,7 +24,7 @@ _CLASSES = ((1, 10, 5 * _GIB), (2, 50, 20 * _GIB))  # (priority, most files, mos
 _LAST_CLASS = 3
 _CLOCK_STEP = 60.0  # s by which a clock may be set without anybody calling it a jump
 CANCELLED = "cancelled"
-"""The ``error`` of an item that a person took out; the monitor leaves it alone until the folder changes."""
+"""The ``error`` of an item that a person cancelled; the monitor skips it until the folder changes."""
 
 
 class Status(Enum):
@@ -44,35 +44,35 @@ _MOVES = {
 
 @dataclass(frozen=True, slots=True)
 class Quarantined:
-    """A video that can't be converted, and why. ``sha256`` of the source that was tried ("" where unknown)."""
+    """A video that can't be converted, and why."""
 
     path: str
     cause: str
-    sha256: str = ""
+    sha256: str = ""  # hex, of the source that was tried; "" if unknown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueItem:
-    """One entry of the queue. Times are local ISO 8601 to the second; sizes in bytes; ``extra`` keys unknown to us."""
+    """One entry of the queue. Times are local ISO 8601 to the second."""
 
     folder: str
-    hash: str
+    hash: str  # the fingerprint that was queued; "" if a person wrote the entry: the folder as it is
     file_count: int
-    total_size: int
+    total_size: int  # bytes
     added_time: str
     status: Status = Status.PENDING
-    priority: int = _LAST_CLASS
-    start_time: str | None = None
-    end_time: str | None = None
-    attempts: int = 0
-    not_before: str | None = None
-    error: str | None = None
+    priority: int = _LAST_CLASS  # 1 is first, see ``priority_of``
+    start_time: str | None = None  # of the latest attempt
+    end_time: str | None = None  # when it was completed or failed
+    attempts: int = 0  # at this item, also after success
+    not_before: str | None = None  # with its offset from UTC; None = at once
+    error: str | None = None  # why it failed, or was given back
     quarantined: tuple[Quarantined, ...] = ()
     videos_total: int = 0
-    videos_done: int = 0
-    bytes_in: int = 0
-    bytes_out: int = 0
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    videos_done: int = 0  # published so far
+    bytes_in: int = 0  # of the sources of the videos done
+    bytes_out: int = 0  # of their MKVs
+    extra: Mapping[str, Any] = field(default_factory=dict)  # keys of the file that are unknown to us
 
 
 def local_time(now: float) -> str:
@@ -121,9 +121,9 @@ def enqueue_again(item: QueueItem, folder: "Folder", now: float) -> QueueItem:
 
 
 def entry_for(item: QueueItem | None, folder: "Folder", now: float) -> QueueItem | None:
-    """What the queue should hold for a stable folder in the place of ``item``; None where that is right already.
+    """What the queue should hold for a stable folder in the place of ``item``; None if that is right already.
 
-    An item that is being processed is left alone: the change is queued once it is settled.
+    An item that is being processed is not touched: the change is queued once it is settled.
     """
     if item is None:
         return new_item(folder, now)
@@ -146,22 +146,22 @@ def claim(item: QueueItem, now: float) -> QueueItem:
 
 
 def give_back(item: QueueItem, not_before: float | None = None, error: str | None = None) -> QueueItem:
-    """Stopped, orphaned, or trouble that may pass: waits again, at the earliest at ``not_before`` (epoch s)."""
+    """Stopped, orphaned, or a transient error: requeued, to be claimed not before ``not_before`` (epoch s)."""
     if item.status is not Status.PROCESSING:
         raise IllegalTransition(f"{item.folder}: only a claimed item can be given back, this is {item.status.value}")
-    # With its distance from UTC: in the hour that comes twice in autumn the bare time is an hour too early.
+    # With its offset from UTC: in the repeated hour when daylight saving ends the bare time is an hour too early.
     when = None if not_before is None else datetime.fromtimestamp(not_before + 0.999).astimezone()
-    return _move(item, Status.PENDING, start_time=None, end_time=None, not_before=_shown(when), error=error)
+    return _move(item, Status.PENDING, start_time=None, end_time=None, not_before=_iso(when), error=error)
 
 
-def _shown(when: datetime | None) -> str | None:
+def _iso(when: datetime | None) -> str | None:
     return None if when is None else when.isoformat(timespec="seconds")
 
 
 def settle(
     item: QueueItem, now: float, quarantined: tuple[Quarantined, ...] = (), error: str | None = None
 ) -> QueueItem:
-    """The end of an attempt: completed, or failed where a video is quarantined or ``error`` says why."""
+    """The end of an attempt: completed, or failed if a video is quarantined or ``error`` says why."""
     failed = bool(quarantined or error)
     if quarantined and not error:
         error = f"{len(quarantined)} of {item.videos_total} videos can't be converted, see quarantined"
@@ -175,7 +175,7 @@ def settle(
 
 
 def cancel(item: QueueItem, now: float) -> QueueItem:
-    """A person takes the item out; it is not queued again until the folder changes or ``--retry``."""
+    """A person cancels the item; it is not queued again until the folder changes or ``--retry``."""
     return _move(item, Status.FAILED, end_time=local_time(now), error=CANCELLED)
 
 
@@ -198,9 +198,9 @@ def is_due(item: QueueItem, now: float) -> bool:
 
 
 def with_sane_times(item: QueueItem, now: float, longest: float) -> QueueItem:
-    """The item without times that only a clock since set back can have given; the same one where there are none.
+    """The item without times that only a clock since set back can have given; the same one if there are none.
 
-    ``longest`` s that any wait of ours lasts: what waits for longer would wait until the wrong time has come.
+    ``longest`` s that any wait of ours lasts: a longer one would last until the wrong time has come.
     """
     if _epoch(item.added_time) > now + _CLOCK_STEP:
         item = replace(item, added_time=local_time(now))
@@ -217,7 +217,7 @@ def rank(item: QueueItem, now: float, aging_hours: float) -> tuple[int, str, str
     return (place if place > 1 else 1), item.added_time, item.folder
 
 
-@lru_cache(1 << 16)  # the times of all that waits are looked at for each claim
+@lru_cache(1 << 16)  # each claim compares the times of all that waits
 def _epoch(text: str) -> float:
     return datetime.fromisoformat(text).timestamp()
 

@@ -42,7 +42,7 @@ class Record(_Named, total=False):
 
 
 class Published:
-    """A folder's ``metadata.jsonl``: one record a source path; lines it can't read are kept as they are."""
+    """A folder's ``metadata.jsonl``: one record per source path; lines it can't read are kept as they are."""
 
     def __init__(
         self, records: Mapping[str, Record], foreign: Sequence[str] = (), lines: Mapping[str, bytes] | None = None
@@ -104,7 +104,7 @@ def natural_order(file: RemoteFile) -> tuple[tuple[tuple[int, int, str], ...], s
     return _natural(file.path)
 
 
-@lru_cache(maxsize=1 << 15)  # a folder's metadata is sorted again with each batch
+@lru_cache(maxsize=1 << 15)  # each batch sorts its folder's metadata again
 def _natural(path: str) -> tuple[tuple[tuple[int, int, str], ...], str]:
     parts = re.findall(r"[0-9]+|[^0-9]+", unicodedata.normalize("NFKC", path).casefold())
     return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts), path

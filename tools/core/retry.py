@@ -1,6 +1,6 @@
 """How long to wait before work is tried again (the hub's own retries live in its wrapper)."""
 
-_LONGEST = 3600.0  # s; an hour keeps a forgotten machine from giving up on trouble that lasts a night
+_LONGEST = 3600.0  # s; an hour keeps a forgotten machine from giving up during an outage that lasts a night
 
 
 def next_attempt(failures: int, max_attempts: int, interval: float) -> float | None:

@@ -116,7 +116,7 @@ class ItemRun:
     _isolated: str | None = None  # attempt id of the video at its last try after deaths
 
     def _unfinished(self) -> Iterator[Batch]:
-        """The batches from the first one on that is not over: a long folder's finished ones are not looked at again."""
+        """The batches from the first unfinished one on: a long folder's finished ones are not visited again."""
         while self._over < len(self.batches) and self.batches[self._over].is_over:
             self._over += 1
         return islice(self.batches, self._over, None)
@@ -124,7 +124,7 @@ class ItemRun:
     def jobs_ready(self, now: float, *, isolated: bool) -> Iterable[VideoJob]:
         """Jobs that may begin now (monotonic s), in order, each marked as running when it is taken.
 
-        ``isolated``: no other item has one at its last try after deaths. Two such never run at the same time: where
+        ``isolated``: no other item has one at its last try after deaths. Two such never run at the same time: if
         several encode at once, the one that brings everything down would take the others with it into quarantine.
         """
         for batch in self._unfinished():
@@ -317,7 +317,7 @@ def open_item(item: QueueItem, hub: HubClient, journal: Journal, rules: RunRules
 
 
 def _task(video: Video, history: Mapping[tuple[str, str], VideoHistory], rules: RunRules, now: float) -> _Task:
-    """A video as the journal left it: stored blobs are not sent again, refused ones not tried again."""
+    """A video as the journal left it: stored blobs are not sent again, refused videos not retried."""
     task = _Task(video)
     past = history.get((video.source.path, video.source.sha256), VideoHistory())
     task.failures = past.failures

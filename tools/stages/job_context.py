@@ -1,4 +1,4 @@
-"""What a video job has at hand while it runs: the parts of its tools, and the way back to whoever gave it."""
+"""What a video job has while it runs: its tools, and the way back to the processor that gave it."""
 
 import threading
 import time

@@ -30,7 +30,7 @@ class Outcome(Enum):
     FAILED = "failed"  # may work another time: counts as a try
     DEFERRED = "deferred"  # the machine or the hub can't now: waits, counts as nothing
     STOPPED = "stopped"  # asked to end, or moved elsewhere: may be resubmitted at once
-    CRASHED = "crashed"  # its worker died during the encode: may begin again, MAX_ATTEMPTS times in a row
+    CRASHED = "crashed"  # its worker died during the encode: may be resubmitted, MAX_ATTEMPTS times in a row
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,11 +53,11 @@ class Workspace:
         return self.video_folder(job) / f"source{plain}"
 
     def artifact_file(self, folder: str, source: RemoteFile, kind: ArtifactKind) -> Path:
-        """Where what a source becomes goes; its folder need not exist."""
+        """The file of an artifact of a source; its folder need not exist."""
         return self._video_folder(folder, source) / f"result{kind.extension}"
 
     def note_file(self, folder: str, source: RemoteFile) -> Path:
-        """Where it is noted that all artifacts of a source are whole (see ``VideoOutput.as_json``)."""
+        """The file that says that all artifacts of a source are whole (see ``VideoOutput.as_json``)."""
         return self._video_folder(folder, source) / _NOTE
 
     @contextlib.contextmanager

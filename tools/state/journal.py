@@ -133,7 +133,7 @@ def _name_of(folder: str) -> str:
 
 
 def sweep(log_dir: Path, keep: Iterable[str]) -> None:
-    """Delete the journals of all folders but these: a crash came between the end of an item and that of its journal."""
+    """Delete the journals of all folders but these: left by a crash between an item's end and its journal's."""
     kept = {_name_of(folder) for folder in keep}
     for path in (log_dir / "journal").glob("*.jsonl"):
         if path.name not in kept:
@@ -142,16 +142,30 @@ def sweep(log_dir: Path, keep: Iterable[str]) -> None:
 
 def _apply(video: VideoHistory, entry: Mapping[str, Any]) -> None:
     event = entry["event"]
-    if event in {Event.ENCODING, Event.CRASHED}:
+    if event in _IN_ENCODER:
         video.crashes += 1  # stands until the encode is heard of again
     else:
         video.crashes = 0
-    if event == Event.STORED:
-        video.stored = VideoOutput.of_json(entry)
-    elif event == Event.FAILED:
-        video.failures += 1
-        video.last_cause = str(entry.get("cause", ""))
-    elif event == Event.REFUSED:
-        video.refused = str(entry.get("cause", ""))
-    elif event == Event.LOST:
-        video.stored = None
+    if event in _MEANINGS:
+        _MEANINGS[event](video, entry)
+
+
+def _stored(video: VideoHistory, entry: Mapping[str, Any]) -> None:
+    video.stored = VideoOutput.of_json(entry)
+
+
+def _failed(video: VideoHistory, entry: Mapping[str, Any]) -> None:
+    video.failures += 1
+    video.last_cause = str(entry.get("cause", ""))
+
+
+def _refused(video: VideoHistory, entry: Mapping[str, Any]) -> None:
+    video.refused = str(entry.get("cause", ""))
+
+
+def _lost(video: VideoHistory, entry: Mapping[str, Any]) -> None:
+    video.stored = None
+
+
+_IN_ENCODER = frozenset((Event.ENCODING, Event.CRASHED))
+_MEANINGS = {Event.STORED: _stored, Event.FAILED: _failed, Event.REFUSED: _refused, Event.LOST: _lost}

@@ -3,8 +3,8 @@
 A writer holds the lock, writes ``NAME.tmp``, fsyncs it, links the old file to ``NAME.prev``, renames, fsyncs the
 folder: after a crash at any instant there is a whole file of the old or the new content. Readers need no lock.
 
-Of a content that its writer vouches for, ``.NAME.sum`` holds length and CRC-32, so that a reader can tell our own work,
-byte for byte, from what a person or damage made of it.
+Of a content that its writer vouches for, ``.NAME.sum`` holds length and CRC-32, so that a reader can tell what we
+wrote, byte for byte, from what a person or damage made of it.
 """
 
 import contextlib
@@ -55,7 +55,7 @@ class JsonFile:
     def read(self, understand: Callable[[Any], T], recognise: Callable[[bytes], T | None] | None = None) -> T | None:
         """The content as ``understand`` makes it of the parsed JSON; None without a file. Raises CorruptState.
 
-        ``recognise`` makes it of the bytes, without parsing, where its writer vouched for them; None if it can't.
+        ``recognise`` makes it of the bytes, without parsing, if its writer vouched for them; None if it can't.
         """
         return self._understood(self.path, understand, recognise)
 
@@ -83,10 +83,11 @@ class JsonFile:
     def read_or_restore(
         self, understand: Callable[[Any], T], recognise: Callable[[bytes], T | None] | None = None
     ) -> T | None:
-        """Like ``read`` under the lock, but a damaged file is set aside, said aloud and replaced by the one before it.
+        """Like ``read`` under the lock, but a damaged file is set aside and replaced by its previous version.
 
-        Raises CorruptState when neither can be understood, and changes nothing then: a person must decide what was
-        in it. A file that is gone was deleted by somebody (we never leave a gap), so it counts as empty.
+        That is logged as ERROR. Raises CorruptState when neither can be understood, and changes nothing then: a person
+        must decide what was in it. A file that is gone was deleted by somebody (we never leave a gap), so it counts as
+        empty.
         """
         try:
             return self.read(understand, recognise)
@@ -97,7 +98,7 @@ class JsonFile:
         except CorruptState as exc:
             raise CorruptState(
                 f"{self.path} is damaged ({damage}), and {self.previous.name} can't be read either ({exc}): "
-                f"mend one of them, or delete both to start anew"
+                f"fix one of them, or delete both to start over"
             ) from exc
         aside = self._name_aside()
         if restored is None:
@@ -105,11 +106,11 @@ class JsonFile:
             log.error("%s was damaged (%s), see %s; no earlier one, starting empty", self.path, damage, aside.name)
             return None
         self._restore(aside)
-        log.error("%s was damaged (%s), see %s; the one before it is in use again", self.path, damage, aside.name)
+        log.error("%s was damaged (%s), see %s; restored the previous version", self.path, damage, aside.name)
         return restored
 
     def start_over(self) -> None:
-        """Set a file that can't be understood aside, and forget the one before it; only under ``locked``."""
+        """Set a file that can't be understood aside, and delete its previous version; only under ``locked``."""
         self.previous.unlink(missing_ok=True)
         with contextlib.suppress(FileNotFoundError):
             self.path.replace(self._name_aside())

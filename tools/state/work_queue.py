@@ -1,9 +1,32 @@
-"""``log/processing_queue.json``: a readable JSON list, one object a folder (see ``tools.core.queue_item``).
+"""``log/processing_queue.json``: a readable JSON list, one object per folder (see ``tools.core.queue_item``).
 
-Every change is one transaction under the file's lock. Entries that can't be understood stay in the file as they are,
-are reported once, and the others go on. A file that is just as this module wrote it is cut into its entries by their
-braces; an entry is parsed when somebody asks for it and encoded when it changed, so a change in a long queue costs
-little more than writing the file.
+Every change is one transaction under the file's lock. Entries that can't be understood stay in the file as they are
+and are reported once; the others are processed.
+
+**A long queue is cut at its braces, not parsed.** Of thousands of entries a change touches one, so the file is taken
+apart as bytes; an entry is parsed when somebody asks for it and encoded when it changed. ``encoded`` writes::
+
+    [                        "[\\n" + _HEAD = _OPEN
+      {                      _HEAD
+        "folder": "A",       from here ...
+        ...                  ... the text of an entry ...
+        "bytes_out": 0       ... to here
+      },                     _TAIL + ",\\n" + _HEAD = _BETWEEN
+      {
+        "folder": "B",
+        ...
+      }                      _TAIL
+    ]                        _TAIL + "\\n]\\n" = _CLOSE
+
+and ``recognised`` splits that at ``_BETWEEN``. It relies on this:
+
+- Only bytes that this module wrote get there: ``JsonFile`` compares them with the length and CRC-32 that were noted
+  with the file. One that a person edited, or an older version wrote, is parsed whole.
+- ``json.dumps`` writes line breaks in a string as ``\\n`` and indents what is nested deeper, so ``_BETWEEN`` occurs
+  between two entries alone.
+- ``to_json`` puts ``folder`` first, which is the key, and ``added_time`` to ``end_time`` behind one another, which
+  ``_STATE`` reads: claims and ``--status`` pass over entries by status and time without parsing them.
+- A file with entries that can't be understood is not noted as written by us, so it is parsed whole each time.
 """
 
 import contextlib
@@ -27,20 +50,16 @@ QUEUE_FILE = "processing_queue.json"
 
 
 class QueueView:
-    """The queue inside one transaction (or as read): items by folder, in the order of the file.
-
-    ``texts``: each folder's entry as the file has it between its braces, b"" where it must be encoded anew; ``items``
-    those that are parsed already; both by ``_key_of`` the folder. ``foreign`` entries that nobody understands, whole.
-    """
+    """The queue inside one transaction (or as read): items by folder, in the order of the file."""
 
     def __init__(
         self, texts: dict[bytes, bytes], items: dict[bytes, QueueItem] | None = None, foreign: Sequence[bytes] = ()
     ) -> None:
-        self._texts = texts
-        self._items = items or {}
-        self._stale = [key for key in self._items if not texts[key]]
-        self._foreign = foreign
-        self._live: dict[bytes, QueueItem] | None = None  # None: not looked for yet
+        self._texts = texts  # by ``_key_of`` the folder: its entry between its braces, b"" if it must be encoded
+        self._items = items or {}  # by the same key: those that are parsed already
+        self._stale = [key for key in self._items if not texts[key]]  # keys of entries to be encoded
+        self._foreign = foreign  # entries that can't be understood, whole
+        self._live: dict[bytes, QueueItem] | None = None  # None: not searched yet
         self.changed = False
 
     @classmethod
@@ -57,7 +76,7 @@ class QueueView:
         return [self._item(key) for key in self._texts]
 
     def live(self) -> list[QueueItem]:
-        """The items that wait or are being processed, in no order; those that are over are passed by once, unparsed."""
+        """The items that wait or are being processed, in no order; the others are skipped once, unparsed."""
         if self._live is None:
             self._live = {key: self._item(key) for key, text in self._texts.items() if self._is_live(key, text)}
         return list(self._live.values())
@@ -120,12 +139,11 @@ _OPEN, _CLOSE = b"[\n" + _HEAD, _TAIL + b"\n]\n"
 
 
 class Overview(NamedTuple):
-    """A glance at the queue: ``counts`` by status, every status named; the items that ended, began or came last and,
-    of those, the failed ones, newest first."""
+    """A summary of the queue."""
 
-    counts: dict[str, int]
-    latest: list[QueueItem]
-    failed: list[QueueItem]
+    counts: dict[str, int]  # by status, every status named
+    latest: list[QueueItem]  # that ended, started or were added last, newest first
+    failed: list[QueueItem]  # of the failed ones, likewise
 
     @classmethod
     def of(cls, items: Iterable[QueueItem], shown: int) -> "Overview":
@@ -184,7 +202,7 @@ class WorkQueue:
         return self._view
 
     def overview(self, shown: int) -> Overview:
-        """A glance at the queue as it is now, without the lock. Raises CorruptState."""
+        """A summary of the queue as it is now, without the lock. Raises CorruptState."""
         found = self._file.read(
             lambda content: Overview.of(self._understand(content).items(), shown),
             lambda content: Overview.recognised(content, shown),
@@ -237,9 +255,7 @@ class WorkQueue:
 
     def _tell(self, problem: str) -> None:
         if self._said.is_news(problem):
-            log.error(
-                "an entry of %s can't be understood and is left as it is: %s; mend it by hand", self.path, problem
-            )
+            log.error("an entry of %s can't be understood and is left as it is: %s; fix it by hand", self.path, problem)
 
 
 def _indented(entry: object) -> bytes:
