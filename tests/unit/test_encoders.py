@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
-from tools.media.encoders import Encoder
+import config
+from tools.media.choice import Trial, chosen, not_used, ranked, warning_about
+from tools.media.encoders import BY_NAME, Encoder
 from tools.media.encoding import OutputOptions, encoder_arguments
 from tools.media.facts import Stream
 
@@ -124,3 +126,83 @@ COMMANDS = [
 @pytest.mark.parametrize(("case", "command"), list(zip(CASES, COMMANDS, strict=True)))
 def test_command_of_each_encoder_stays_as_it_is(case: tuple[Any, ...], command: str) -> None:
     assert shown(case) == command
+
+
+def trial(name: str, svt: tuple[int, ...] | None = None, ffmpeg: str = "/usr/bin/ffmpeg", reason: str = "") -> Trial:
+    """One that works, with ``svt`` as its version, or one that does not, for a reason."""
+    path = Path(ffmpeg)
+    usable = None if reason else Encoder(name=name, ffmpeg=path, svt_version=svt or ())
+    return Trial(path, "5.1", name, not reason, reason, usable)
+
+
+OURS = "/venv/imageio_ffmpeg/binaries/ffmpeg-linux-v9"
+CARD = trial("av1_nvenc", reason="[av1_nvenc @ 0x55d2] [enc @ 0x1] Cannot load libcuda.so.1.")
+
+
+@pytest.mark.parametrize(
+    ("names", "best"),
+    [
+        (["libaom-av1", "libsvtav1", "av1_vaapi"], "av1_vaapi"),
+        (["av1_qsv", "av1_nvenc", "av1_vaapi"], "av1_nvenc"),
+        (["libaom-av1", "libsvtav1"], "libsvtav1"),
+    ],
+)
+def test_card_goes_before_software_and_svt_before_aom(names: list[str], best: str) -> None:
+    assert ranked([trial(name) for name in names])[0].name == best
+
+
+@pytest.mark.parametrize(
+    ("versions", "order"),
+    [
+        ([(1, 4, 1), (4, 2, 0)], [1, 0]),
+        ([(4, 2, 0), (4, 10, 0)], [1, 0]),
+        ([(), (1, 4, 1)], [1, 0]),  # a version that nobody knows is preferred to none
+        ([(), (4, 2, 0), (1, 4, 1)], [1, 2, 0]),
+        ([(4, 2, 0), (4, 2, 0)], [0, 1]),
+    ],
+)
+def test_newest_svt_goes_first_and_an_unknown_one_last(versions: list[tuple[int, ...]], order: list[int]) -> None:
+    trials = [trial("libsvtav1", version, f"/{place}/ffmpeg") for place, version in enumerate(versions)]
+    assert [encoder.ffmpeg for encoder in ranked(trials)] == [Path(f"/{place}/ffmpeg") for place in order]
+
+
+@pytest.mark.parametrize(
+    ("others", "said"),
+    [
+        ([], ""),
+        ([trial("libaom-av1")], ""),  # second to it anyway
+        ([CARD], "; not used: av1_nvenc: Cannot load libcuda.so.1"),
+        ([trial("libsvtav1", (1, 4, 1))], "; not used: ffmpeg 5.1 (/usr/bin/ffmpeg): SVT-AV1 1.4.1 is older"),
+        ([trial("libsvtav1", (4, 2, 0))], "; not used: ffmpeg 5.1 (/usr/bin/ffmpeg): SVT-AV1 4.2.0 is not newer"),
+        ([trial("libsvtav1")], "; not used: ffmpeg 5.1 (/usr/bin/ffmpeg): does not tell its version of SVT-AV1"),
+        ([trial("libsvtav1", reason="x" * 200)], f"; not used: ffmpeg 5.1 (/usr/bin/ffmpeg): {'x' * 79}…"),
+        ([CARD, trial("av1_nvenc", ffmpeg=OURS, reason="no driver")], "; not used: av1_nvenc: no driver"),
+    ],
+)
+def test_choice_is_told_with_the_reasons_against_the_others(others: list[Trial], said: str) -> None:
+    trials = [*others, trial("libsvtav1", (4, 2, 0), OURS)]
+    if any(one.usable and one.usable.svt_version == (4, 2, 0) for one in others):
+        trials.reverse()  # the first of equals
+    assert chosen(trials) == "libsvtav1 SVT-AV1 4.2.0 of ffmpeg 5.1 (bundled)"
+    assert not_used(trials) == said
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "warned"),
+    [
+        ("libsvtav1", (4, 2, 0), ""),
+        ("libsvtav1", (3, 0, 0), ""),
+        ("libsvtav1", (2, 3, 0), "SVT-AV1 2.3.0 of /usr/bin/ffmpeg is much older than the bundled 4.2"),
+        ("libsvtav1", (1, 4, 1), "SVT-AV1 1.4.1 of /usr/bin/ffmpeg is much older than the bundled 4.2"),
+        ("libsvtav1", (), "the SVT-AV1 of /usr/bin/ffmpeg does not tell its version"),
+        ("libaom-av1", (), ""),
+    ],
+)
+def test_much_older_encoder_is_warned_of(name: str, version: tuple[int, ...], warned: str) -> None:
+    said = warning_about(Encoder(name=name, ffmpeg=Path("/usr/bin/ffmpeg"), svt_version=version))
+    assert said.startswith(warned) and bool(said) == bool(warned) and ("FFMPEG" in said) == bool(warned)
+
+
+@pytest.mark.parametrize("name", ["auto", *BY_NAME])
+def test_every_encoder_can_be_asked_for_by_its_name(name: str) -> None:
+    assert config.Settings.load({"ENCODER": name}, {}, {}).encode.encoder == name

@@ -1,10 +1,10 @@
 """Trials of encoders → which one is used, what to say about it, and what to warn of. Pure."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tools.media.complaints import bare
 from tools.media.encoders import ENCODERS, Encoder
 
 BUNDLED_SVT = (4, 2)
@@ -86,7 +86,7 @@ def _better_kinds(trials: Sequence[Trial], own: Trial) -> list[Trial]:
 
 
 def _short(reason: str) -> str:
-    text = re.sub(r"^(\[\S+ @ 0x[0-9a-f]+\] )+", "", reason).rstrip(".")
+    text = bare(reason).rstrip(".")
     return text if len(text) <= _LONGEST_REASON else text[: _LONGEST_REASON - 1] + "…"
 
 

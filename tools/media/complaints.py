@@ -53,6 +53,11 @@ def is_noise(line: str) -> bool:
     return _NOISE.match(line) is not None
 
 
+def bare(line: str) -> str:
+    """The line without the names of ffmpeg's parts that said it, and their addresses."""
+    return re.sub(rf"^({_OF_A_PART.pattern} )+", "", line)
+
+
 def most_telling(entries: Sequence[tuple[str, int]]) -> str:
     """Of lines with how often each came, in their order: the cause stands before its consequences, and is said once."""
     telling = [(text, times) for text, times in entries if _TELLING.search(text)]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.core.errors import ProbeError
-from tools.media.complaints import Complaints
+from tools.media.complaints import Complaints, bare
 from tools.media.container import share_there, sniff
 from tools.media.facts import Facts, Stream, StreamKind
 from tools.media.ffprobe_json import cleaned, number
@@ -29,6 +29,7 @@ MAX_ATTACHED = 1 << 30  # bytes of all attachments; they are held in memory
 _MAX_PACKETS = 20_000_000  # 48 h at 100 a second
 _MAX_RSS = 3 << 30  # bytes; a large real file takes some hundred MB
 _TIMEOUT_BASE, _TIMEOUT_PER_GB = 60.0, 120.0  # s; reading a file whole takes its time
+_LONGEST_CAUSE = 200  # characters
 _GAP = 0.25  # s between two packets of one audio stream that is more than its own rhythm
 _HDR_TRANSFERS = frozenset({"smpte2084", "arib-std-b67"})
 
@@ -47,6 +48,8 @@ def probe(path: Path, ffprobe: Path, stop: threading.Event | None = None, *, ffm
     status, said = asking.run(["-show_format", "-show_streams", "-show_chapters", "-of", "json"], reader)
     content = reader.content()
     streams = streams_of(content)
+    if status != 0 and not streams and said.count:
+        raise ProbeError(f"can't be read as a video: no stream in it ({bare(said.cause())[-_LONGEST_CAUSE:]})")
     if ffmpeg is not None:
         _correct(streams, asking.codecs(ffmpeg))
     check_streams(streams)
@@ -54,7 +57,7 @@ def probe(path: Path, ffprobe: Path, stop: threading.Event | None = None, *, ffm
     shown = "packet=stream_index,pts_time,dts_time,duration_time,size,flags"
     _, complaints = asking.run(["-show_entries", shown, "-of", "compact=p=0"], counter)
     if status != 0:
-        raise ProbeError(f"can't be read as a video: {said.verdict()[-200:] or 'no stream was found'}")
+        raise ProbeError(f"can't be read as a video: {said.verdict()[-_LONGEST_CAUSE:] or 'no stream was found'}")
     _check_extent(streams, counter)
     for stream in streams:
         if stream.kind == "video" and stream.facts.get("color_transfer") in _HDR_TRANSFERS:

@@ -94,13 +94,14 @@ def failure(
     return _logged(full)
 
 
-def failed_command(exc: BaseException | None) -> tuple[str, str] | None:
-    """(command as a shell would take it, what it said) of the ffmpeg run behind an error; None if none is."""
+def failed_run(exc: BaseException | None) -> dict[str, str]:
+    """``command`` (as a shell takes it) and ``stderr`` (its end) of the ffmpeg run behind an error; {} if none is."""
     if isinstance(exc, DiskFull):
         exc = exc.__cause__
     if not isinstance(exc, TranscodeError) or not exc.argv:
-        return None
-    return masked(shlex.join(exc.argv)), _cut(masked(exc.stderr))
+        return {}
+    command = shlex.join(exc.argv).encode("utf-8", "backslashreplace").decode()  # a name need not be UTF-8
+    return {"command": masked(command), "stderr": _cut(masked(exc.stderr))}
 
 
 def _cut(text: str) -> str:
@@ -110,9 +111,9 @@ def _cut(text: str) -> str:
 
 def _logged(error: _Error) -> _Error:
     """The error itself, after its command and what that said are in the log."""
-    command, stderr = failed_command(error) or ("", "")
-    log.warning("ffmpeg failed: %s %s", error, fields(stderr=" | ".join(stderr.splitlines())))
-    log.debug("the command of the ffmpeg that failed: %s", command)
+    about = failed_run(error)
+    log.warning("ffmpeg failed: %s %s", error, fields(stderr=" | ".join(about["stderr"].splitlines())))
+    log.debug("the command of the ffmpeg that failed: %s", about["command"])
     return error
 
 

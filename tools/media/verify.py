@@ -83,7 +83,7 @@ def _changed_on_the_way(plan: Plan, source: Path, output: Path, made: Facts, che
     return [
         f"{want.source.kind} stream {want.source.index} is not the source's, bit for bit"
         for (want, _), old, new in zip(copied, before, after, strict=True)
-        if old != new
+        if old != new or not new
     ]
 
 

@@ -12,6 +12,7 @@ from enum import Enum
 from tools.core.artifact import VideoOutput
 from tools.core.errors import DiskFull, PipelineError, Trouble, WorkspaceError, trouble_of
 from tools.core.planning import VideoJob
+from tools.media.transcode import failed_run
 from tools.runtime.files import is_disk_full
 from tools.stages.convert import convert, converted_before
 from tools.stages.download import download
@@ -52,7 +53,7 @@ def run_video_job(job: VideoJob, tools: JobTools, context: JobContext) -> JobRes
         trouble = trouble_of(exc)
         outcome = OUTCOMES[trouble]
         with contextlib.suppress(PipelineError):  # a full disk may refuse even this note; the result counts anyway
-            context.note(_EVENTS.get(outcome, Event.RELEASED), cause=str(exc))
+            context.note(_EVENTS.get(outcome, Event.RELEASED), cause=str(exc), **failed_run(exc))
         return JobResult(job, outcome, cause=str(exc), trouble=trouble)
     return JobResult(job, Outcome.STORED, output)
 
