@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tools.core.errors import NoEncoder, TranscodeError
+from tools.core.planning import Stage
 from tools.media import ffmpeg
 from tools.media.census import check_source
 from tools.media.choice import warning_about
@@ -37,14 +38,14 @@ __all__ = [
     "OutputOptions",
     "unheld",
 ]
-Held = Callable[[str], AbstractContextManager[None]]
+Held = Callable[[Stage], AbstractContextManager[None]]
 """What a conversion enters for as long as its stage ``encode`` or ``verify`` lasts: a place among others."""
 log = logging.getLogger("animation.media")
 _COVER_TIMEOUT = 60.0  # s
 _FEWER = (2, 1)  # cores, after an encode with more outgrew the memory limit
 
 
-def unheld(stage: str) -> AbstractContextManager[None]:
+def unheld(stage: Stage) -> AbstractContextManager[None]:
     """No places: whoever converts may begin each stage at once."""
     return contextlib.nullcontext()
 

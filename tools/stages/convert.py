@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from datetime import datetime
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Literal
 
 from tools.core.artifact import Artifact, ArtifactKind, Target, VideoOutput
 from tools.core.planning import Stage, VideoJob
@@ -95,7 +94,7 @@ def make_record(job: VideoJob, conversion: Conversion, source_sha256: str, began
 
 
 @contextlib.contextmanager
-def _held(job: VideoJob, tools: JobTools, context: JobContext, stage: Literal["encode", "verify"]) -> Iterator[None]:
+def _held(job: VideoJob, tools: JobTools, context: JobContext, stage: Stage) -> Iterator[None]:
     with (tools.encode if stage == "encode" else tools.verify).held(context):
         if stage == "encode":
             context.note(Event.ENCODING)  # from here on a crash counts against this video
