@@ -37,7 +37,7 @@ _CLIPS = {
 def main(argv: list[str] | None = None) -> int:
     """The program; returns the exit status."""
     parser = argparse.ArgumentParser(prog="demo.py", description="Make the demo's dataset.")
-    parser.add_argument("--free-port", action="store_true", help="print a free port of this machine, and exit")
+    parser.add_argument("--free-port", action="store_true", help="print a free port of this machine, then exit")
     parser.add_argument("--token", action="store_true", help=argparse.SUPPRESS)
     return run_program(parser, argv, _run)
 

@@ -8,7 +8,6 @@ import importlib.util
 import io
 import os
 import re
-import signal
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import fields
@@ -26,6 +25,8 @@ if TYPE_CHECKING:
     from tools.media.encoding import MachineOptions, OutputOptions
     from tools.runtime.clock import Clock
 
+_INTERRUPTED, _PIPE_CLOSED = 130, 141  # as a shell reports an end by SIGINT, by SIGPIPE
+
 
 def run_program(
     parser: argparse.ArgumentParser, argv: list[str] | None, work: Callable[[argparse.Namespace], int]
@@ -36,7 +37,7 @@ def run_program(
     ConfigError, 1 for a PipelineError or an OSError. Ctrl-C, and a reader of the output that went away (``… | head``),
     end it without a word, with the status that a shell gives them. Every program gets ``--version`` here.
     """
-    parser.add_argument("--version", action=_ShowVersion, help="show the version, and exit")
+    parser.add_argument("--version", action=_ShowVersion, help="show the version, then exit")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names of files and folders need not fit the terminal
@@ -52,13 +53,13 @@ def run_program(
         return _say(parser, str(exc), 1)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed at the interpreter's end
-        return 128 + signal.SIGPIPE
+        return _PIPE_CLOSED
     except OSError as exc:
         return _say(
             parser, f"can't use {exc.filename}: {exc.strerror}" if exc.filename else exc.strerror or str(exc), 1
         )
     except KeyboardInterrupt:
-        return 128 + signal.SIGINT
+        return _INTERRUPTED
 
 
 def _say(parser: argparse.ArgumentParser, text: str, status: int) -> int:

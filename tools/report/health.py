@@ -21,7 +21,7 @@ class Level(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthLimits:
-    """From where on something is a problem."""
+    """Thresholds: beyond them something is a problem."""
 
     monitor_age: float = 1800  # s since the last poll that was answered: critical
     processor_age: float = 180  # s since progress.json was written: critical

@@ -28,7 +28,7 @@ _LONGEST_LINE = 1 << 16  # bytes; what is longer passes in parts
 _POLL = 0.1  # s between two checks of the child
 _GRACE = 3.0  # s between SIGTERM and SIGKILL
 _BUSY_LIMITS = 4  # a child that burns CPU without progress is given this many stall limits
-_SECRETS = ("MODELSCOPE", "HUB_TOKEN", "NOTIFY_URLS")
+_SECRETS = ("MODELSCOPE", "HUB_TOKEN")
 
 
 class ChildOutgrew(PipelineError):

@@ -1,4 +1,4 @@
-"""Says a problem when it begins and when it is over, and nothing in between."""
+"""Says a problem when it starts and when it is over, and nothing in between."""
 
 
 class Once:
