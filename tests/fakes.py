@@ -11,6 +11,7 @@ from tools.core.errors import HubNotFound, HubRejected, Stopped
 from tools.core.folder import RemoteFile
 from tools.hub.client import AddBlob, Head, Operation, Progress
 from tools.media.converter import Conversion, EncodeProgress, Held, unheld
+from tools.processor.reporting import Event
 
 
 class FakeClock:
@@ -213,3 +214,13 @@ class FakeConverter:
                 stream.flush()
                 os.fsync(stream.fileno())
         part.replace(target)
+
+
+class Told:
+    """An observer that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def observe(self, event: Event) -> None:
+        self.events.append(event)

@@ -1,7 +1,7 @@
 """The processor: takes folders from the queue, converts their videos, publishes them, and cleans up.
 
-Holds the lock of its log folder for life, so whatever is ``processing`` when it starts was left behind and waits
-again. What it did is in the journal and on the hub; nothing that was converted is encoded twice.
+Holds the lock of its log folder for life, so whatever is ``processing`` when it starts was left behind and is
+requeued. What it did is in the journal and on the hub; nothing that was converted is encoded twice.
 """
 
 import os.path
@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 import config
 from tools.core.errors import IllegalTransition, PipelineError, StateError
 from tools.core.queue_item import QueueItem, Status, cancel, retry
+from tools.runtime.once import Once
 from tools.startup import connect, need_cluster_packages, read_settings, run_program
 from tools.state.progress import ProgressFile
 from tools.state.work_queue import WorkQueue
@@ -32,20 +33,18 @@ if TYPE_CHECKING:  # --status must not wait for what it does not use
     from tools.hub.client import HubClient
     from tools.media.converter import Converter
     from tools.processor.build import Processor
-    from tools.processor.engine import Engine
     from tools.processor.executor import Deliver, Executor, Note
-    from tools.report.bars import Bars
+    from tools.processor.reporting import Observer
     from tools.runtime.clock import SystemClock
     from tools.stages.job_context import JobTools
 
 log = logging.getLogger("animation.processor")
 _TURN = 0.5  # s that a turn waits for news at most
 _JOBS_END_WITHIN = 5.0  # s for jobs to end; the promise is 10 s in all
-_IDLE_PROGRESS = 30.0  # s between two writes of progress.json while nothing runs
 
 
 class QueueProcessor:
-    """Works the queue off. ``check_interval`` in s and ``max_concurrent`` encodes may be edited here."""
+    """Processes the queue. ``check_interval`` in s and ``max_concurrent`` encodes may be edited here."""
 
     check_interval: float = 60
     max_concurrent: int = 1
@@ -54,7 +53,7 @@ class QueueProcessor:
         """Nothing is opened or asked here; ``settings`` None = read them when the work begins."""
         self._settings = settings
         self._clock = clock
-        self._trouble = ""
+        self._said = Once()
         if settings is not None and "CHECK_INTERVAL" in settings.given:
             self.check_interval = settings.processor.check_interval
         if settings is not None and "MAX_CONCURRENT" in settings.given:
@@ -72,17 +71,13 @@ class QueueProcessor:
         from tools.runtime.clock import SystemClock
 
         clock = self._clock = self._clock or SystemClock()
-        built = self.build(clock)
-        engine, executor = built.engine, built.executor
-        progress, bars = ProgressFile(self.settings.paths.log_dir), Bars()
-        shown = 0.0
+        bars = Bars()
+        built = self.build(clock, bars)
+        engine = built.engine
         try:
             while not clock.stopping:
-                self._turn(engine)
-                now = clock.monotonic()
-                if now - shown >= (1.0 if engine.is_working() else _IDLE_PROGRESS) or engine.progress_is_stale:
-                    shown = now
-                    self._show(engine, executor, progress, bars)
+                self._turn(built, clock)
+                engine.report_progress()
                 if drain and engine.needs_person:
                     return 1
                 if drain and engine.is_idle():
@@ -91,40 +86,29 @@ class QueueProcessor:
         finally:
             engine.close(_JOBS_END_WITHIN)
             bars.close()
-            self._show(engine, executor, progress, bars)
             log.info("stopped")
 
-    def _turn(self, engine: "Engine") -> None:
-        """One turn whatever happens; what stops it is said once and waited for."""
-        assert self._clock is not None
+    def _turn(self, built: "Processor", clock: "SystemClock") -> None:
+        """One turn whatever happens; what blocks it is said once and waited for."""
+        from tools.processor.reporting import Blocked, Resumed
+
         try:
-            engine.turn(_TURN)
+            built.engine.turn(_TURN)
         except PipelineError as exc:
-            if str(exc) != self._trouble:
-                level = logging.ERROR if isinstance(exc, StateError) else logging.WARNING
-                log.log(level, "can't go on until this is over, trying again: %s", exc)
-            self._trouble = str(exc)
-            self._clock.sleep(self.check_interval)
+            if self._said.is_news(str(exc)):
+                built.observer.observe(Blocked(str(exc), needs_person=isinstance(exc, StateError)))
+            clock.sleep(self.check_interval)
         except Exception:
-            log.exception("a turn of the processor failed; the next one is in its turn")
-            self._clock.sleep(self.check_interval)
+            log.exception("unexpected error in the processing loop; continuing after the check interval")
+            clock.sleep(self.check_interval)
         else:
-            if self._trouble:
-                log.info("goes on")
-            self._trouble = ""
+            if self._said.over():
+                built.observer.observe(Resumed())
 
-    def _show(self, engine: "Engine", executor: "Executor", progress: ProgressFile, bars: "Bars") -> None:
-        jobs = executor.progress()
-        bars.show(jobs)
-        engine.progress_is_stale = False
-        try:
-            progress.write(time.time(), engine.paused or executor.trouble(), jobs, executor.workers())
-        except OSError as exc:
-            log.warning("progress.json can't be written: %s", exc.strerror)
-
-    def build(self, clock: "SystemClock") -> "Processor":
-        """The parts of this processor, as the settings want them. Nothing is opened or asked yet."""
+    def build(self, clock: "SystemClock", *more: "Observer") -> "Processor":
+        """The parts of this processor, as the settings want them; ``more`` observers. Nothing is opened yet."""
         from tools.processor.build import ProcessorOptions, build
+        from tools.processor.reporting import LogObserver, ProgressWriter
         from tools.startup import cores_for_each, make_hub
 
         settings = self.settings
@@ -151,6 +135,7 @@ class QueueProcessor:
             clock,
             connect=partial(_connect, settings, clock),
             make_executor=partial(_cluster_executor, settings) if settings.cluster.scheduler else None,
+            observers=(LogObserver(), ProgressWriter(ProgressFile(settings.paths.log_dir)), *more),
         )
 
     def converter(self) -> "Converter":
@@ -174,7 +159,7 @@ def _cluster_executor(settings: config.Settings, tools: "JobTools", deliver: "De
 
 
 def _connect(settings: config.Settings, clock: "SystemClock", tools: "JobTools") -> "HubClient":
-    """Everything that work needs, checked: token, datasets, disk, encoder. Raises what a person must mend.
+    """Everything that work needs, checked: token, datasets, disk, encoder. Raises what a person must fix.
 
     The token is read again each time, so one that was put into ``.env`` meanwhile counts.
     """
@@ -187,7 +172,7 @@ def _connect(settings: config.Settings, clock: "SystemClock", tools: "JobTools")
         hub.create_repo(settings.hub.output_repo)
         log.info("created the private dataset %s", settings.hub.output_repo)
     tools.workspace.prepare()
-    log.info("connected as %s, converts by %s", user, tools.converter.prepare())
+    log.info("connected as %s, encoder: %s", user, tools.converter.prepare())
     return hub
 
 
@@ -196,9 +181,11 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="queue_processor.py", description="Convert and publish what is queued.")
     parser.add_argument("--status", action="store_true", help="show counts, what runs now, the latest items")
     parser.add_argument("--json", action="store_true", help="with --status: as JSON")
-    parser.add_argument("--drain", action="store_true", help="end when nothing is pending; 1 if an item failed")
-    parser.add_argument("--retry", nargs="?", const="", metavar="FOLDER", help="failed items (or one) wait again")
-    parser.add_argument("--cancel", metavar="FOLDER", help="take a pending or processing item out")
+    parser.add_argument("--drain", action="store_true", help="exit when the queue is empty; status 1 if an item failed")
+    parser.add_argument(
+        "--retry", nargs="?", const="", metavar="FOLDER", help="requeue all failed items, or FOLDER alone"
+    )
+    parser.add_argument("--cancel", metavar="FOLDER", help="cancel a pending or running item")
     config.add_flags(parser, "hub", "processor", "encode", "cluster", "paths")
     return run_program(parser, argv, _run)
 
@@ -228,7 +215,7 @@ def _work(settings: config.Settings, *, drain: bool) -> int:
     logs.set_up("processor", settings.paths.log_dir, [settings.hub.token or ""])
     processor = QueueProcessor(settings, clock=clock)
     log.info(
-        "working off the queue %s",
+        "processing the queue %s",
         logs.fields(
             output=settings.hub.output_repo,
             hub=settings.hub.endpoint,
@@ -268,7 +255,7 @@ def _retry(settings: config.Settings, folder: str) -> int:
             # First: a journal that outlived its item (a crash came between) would refuse its videos again.
             Journal(settings.paths.log_dir, item.folder).remove()
             view.put(retry(item))
-    print(f"{len(failed)} failed items wait again 已重新排队: {', '.join(item.folder for item in failed) or '-'}")
+    print(f"{len(failed)} failed items requeued 已重新排队: {', '.join(item.folder for item in failed) or '-'}")
     return 0
 
 

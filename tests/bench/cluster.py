@@ -27,6 +27,7 @@ from tools.core.queue_item import Status, new_item
 from tools.processor.build import ProcessorOptions, build
 from tools.processor.engine import Engine
 from tools.processor.executor import Deliver, Executor, Note
+from tools.processor.reporting import LogObserver, ProgressWriter
 from tools.runtime.clock import SystemClock
 from tools.stages.job_context import JobContext, JobTools
 from tools.stages.video_job import JobResult, Outcome
@@ -93,15 +94,12 @@ def simulated(workers: int, folders: int, videos: int, seconds: float, until: fl
             for folder in group_folders(hub.list_files("me/in", ""), EXTENSIONS).values():
                 view.put(new_item(folder, time.time()))
         engine, executor = _processor(log_dir, hub, force)
-        progress, shown = ProgressFile(log_dir), 0.0
         while executor.free() < 4 * workers:
             time.sleep(0.01)
         wall, cpu = time.monotonic(), time.process_time()
         while not engine.is_idle() and time.monotonic() - wall < until:
             engine.turn(0.5)  # the rest of this loop as in the program
-            if time.monotonic() - shown >= 1:
-                shown = time.monotonic()
-                progress.write(time.time(), engine.paused, executor.progress(), executor.workers())
+            engine.report_progress()
         took, used, busy = time.monotonic() - wall, time.process_time() - cpu, force.busy()
         published = hub.published()
         engine.close(1)
@@ -124,7 +122,8 @@ def _processor(log_dir: Path, hub: NumberHub, force: Workforce) -> tuple[Engine,
     def executor(tools: JobTools, deliver: Deliver, note: Note) -> Executor:
         return ClusterExecutor("sim", force.connect, cluster.handshake, deliver, note, tools.workspace)
 
-    made = build(options, hub, FakeConverter(), SystemClock(), make_executor=executor)
+    observers = LogObserver(), ProgressWriter(ProgressFile(log_dir))
+    made = build(options, hub, FakeConverter(), SystemClock(), make_executor=executor, observers=observers)
     return made.engine, made.executor
 
 

@@ -106,7 +106,7 @@ def _real(clips: list[Path], rates: tuple[float, float], top: Path) -> float:
         subprocess.run(command, env={**os.environ, **given}, check=True, capture_output=True)
     item = WorkQueue(top / "log").read().get("A")
     assert item is not None and item.videos_done == len(clips), item
-    return _between(top / "log" / "processing.log", "begins folder=A", "folder completed")
+    return _between(top / "log" / "processing.log", " started folder=A", "folder completed")
 
 
 def _between(log: Path, first: str, last: str) -> float:

@@ -123,7 +123,7 @@ def test_small_folders_go_on_where_a_big_video_does_not_fit_and_the_wait_is_said
         return {(item.folder, item.status) for item in world.items().values()}
 
     def told() -> list[str]:
-        return [record.levelname for record in caplog.records if "waits for room" in record.getMessage()]
+        return [record.levelname for record in caplog.records if "not enough disk space" in record.getMessage()]
 
     upload_and_work("B", "a", "b", "c")
     assert states() == {("B", Status.PROCESSING), *((name, Status.COMPLETED) for name in "abc")}

@@ -132,7 +132,7 @@ def begin(endpoint: str, top: str) -> int:
     item = QueueItem(folder="番剧 00000", hash="", file_count=1, total_size=1, added_time=when)
     run = open_item(item, hub, Journal(Path(top), item.folder), rules, 0.0)
     assert next(iter(run.jobs_ready(0.0, isolated=True))).source.name == "ep 0001.mp4"
-    return run.totals()["videos_total"]
+    return run.with_totals(item).videos_total
 
 
 def endless(files: int, top: Path) -> tuple[Used, Used]:

@@ -136,7 +136,7 @@ def lasts(site: Site, fault: Fault, rounds: int) -> Callable[[Engine], bool]:
         if engine.paused and (not seen or seen[-1] != "paused"):
             seen.append("paused")
         elif not engine.paused and seen and seen[-1] == "paused":
-            seen.append("goes on")
+            seen.append("resumed")
         if seen.count("paused") > rounds:
             fault.times = 0
         return engine.is_idle() and fault.times == 0
@@ -173,7 +173,7 @@ def test_outage_of_one_part_of_the_hub_pauses_is_told_once_and_uses_up_no_attemp
     assert site.item("A").status is Status.COMPLETED and not site.item("A").quarantined
     assert site.published() == [f"A/{n}.mkv" for n in range(5)]
     assert told(caplog, "paused") == ["WARNING"], [record.getMessage() for record in caplog.records]
-    assert [record.levelname for record in caplog.records if record.getMessage() == "goes on"] == ["INFO"]
+    assert [record.levelname for record in caplog.records if record.getMessage() == "resumed"] == ["INFO"]
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
     assert len(site.hub.store.repo("me/out").commits) == 1
     assert sorted(site.converter.encoded) == sorted(f"A/{n}.mp4".encode() for n in range(5)), "none encoded twice"

@@ -11,6 +11,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,7 +29,7 @@ from tools.modelscope_monitor import ModelScopeMonitor
 from tools.processor.build import ProcessorOptions, build, local_executor
 from tools.processor.engine import Engine
 from tools.processor.executor import Deliver, LocalExecutor, Note, _LocalContext
-from tools.processor.hub_thread import HubThread, answer_to
+from tools.processor.hub_thread import Answer, HubThread, T, answer_to
 from tools.stages.job_context import JobTools
 from tools.state.journal import Event
 from tools.state.work_queue import WorkQueue
@@ -207,8 +208,8 @@ class CountingHub(MemoryHub):
 class InlineHubThread(HubThread):
     """Answers before it returns."""
 
-    def do(self, task: str, about: Any, call: Callable[[], Any]) -> None:
-        self._inbox.put(answer_to(task, about, call))
+    def do(self, what: str, call: Callable[[], T], then: Callable[[Answer[T]], None]) -> None:
+        self._inbox.put(partial(then, answer_to(what, call)))
 
 
 class InlineExecutor(LocalExecutor):

@@ -128,11 +128,11 @@ def test_full_disk_is_waited_for_and_said_once(hub: RunningHub, tmp_path: Path) 
     process = start_program("queue_processor.py", env={**env, "MIN_FREE_SPACE_GB": "900000"})
     try:
         deadline = time.monotonic() + 90
-        while "waits for room" not in (log_of(tmp_path) if (tmp_path / "log/processing.log").exists() else ""):
+        while "not enough disk space" not in (log_of(tmp_path) if (tmp_path / "log/processing.log").exists() else ""):
             assert time.monotonic() < deadline, log_of(tmp_path)
             time.sleep(0.1)
         time.sleep(2)  # several more tries fall into this time
-        assert log_of(tmp_path).count("waits for room") == 1 and problems(tmp_path) == []
+        assert log_of(tmp_path).count("not enough disk space; waiting") == 1 and problems(tmp_path) == []
     finally:
         process.terminate()
         assert process.wait(10) == 0

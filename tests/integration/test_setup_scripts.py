@@ -113,7 +113,7 @@ def test_programs_get_the_callers_settings_whatever_the_tmux_server_was_started_
     _eventually(lambda: log.exists() and log.read_text(encoding="utf-8").count("127.0.0.1:9") >= 2, "both programs")
     text = log.read_text(encoding="utf-8")
     assert "repo=me/the-right-one" in text
-    assert " processor working off the queue" in text
+    assert " processor processing the queue" in text
     assert TOKEN not in text + started.stdout
     assert _command_lines_with(TOKEN) == []
     again = _script(environ)

@@ -1,13 +1,13 @@
 """When the processor starts nothing new: whose fault a failure is, how long it waits, and what is said of it once."""
 
-import logging
 from dataclasses import dataclass, field
 
 import pytest
 
-from tests.fakes import FakeClock
+from tests.fakes import FakeClock, Told
 from tools.core.errors import HubForbidden, HubRejected, HubUnavailable, IntegrityError, PipelineError
-from tools.processor.pause import Pause, Suspect
+from tools.processor.pause import Kind, Pause, Suspect
+from tools.processor.reporting import Paused, Resumed
 
 INTERVAL = 10.0
 
@@ -16,14 +16,14 @@ INTERVAL = 10.0
 class Watched:
     """A pause that is over, its clock, and who was blamed. What it says is read in ``told`` and ``resumed`` alone."""
 
-    caplog: pytest.LogCaptureFixture
     interval: float = INTERVAL
     clock: FakeClock = field(default_factory=FakeClock)
     blamed: list[str] = field(default_factory=list)
 
+    observer: Told = field(default_factory=Told)
+
     def __post_init__(self) -> None:
-        self.caplog.set_level(logging.INFO)
-        self.pause = Pause(self.interval, self.clock)
+        self.pause = Pause(self.interval, self.clock, self.observer)
         self.ask(None)
 
     def ask(self, answer: PipelineError | None) -> None:
@@ -34,7 +34,7 @@ class Watched:
     def fail(
         self,
         about: str,
-        kind: str = "transfer",
+        kind: Kind = "transfer",
         *,
         is_certain: bool = False,
         needs_person: bool = False,
@@ -52,7 +52,7 @@ class Watched:
             )
         )
 
-    def fail_and_ask(self, *abouts: str, kind: str = "transfer") -> None:
+    def fail_and_ask(self, *abouts: str, kind: Kind = "transfer") -> None:
         """One after the other, each is answered by a hub that works."""
         for about in abouts:
             self.fail(about, kind)
@@ -69,14 +69,12 @@ class Watched:
 
     def told(self) -> list[tuple[str, str]]:
         """Level and cause of each pause that was announced since the last call."""
-        found = [
-            (record.levelname, record.getMessage().rpartition(": ")[2])
-            for record in self.caplog.records
-            if record.levelno > logging.INFO
-        ]
-        self._resumed = len([record for record in self.caplog.records if record.levelno == logging.INFO])
-        self.caplog.clear()
-        return found
+        events = self.observer.events
+        pauses = [event for event in events if isinstance(event, Paused)]
+        self._resumed = events.count(Resumed())
+        assert len(pauses) + self._resumed == len(events)
+        events.clear()
+        return [("ERROR" if pause.needs_person else "WARNING", pause.cause) for pause in pauses]
 
     def resumed(self) -> int:
         """How many times an end was announced since the last call; forgets what was told as well."""
@@ -85,21 +83,19 @@ class Watched:
 
 
 @pytest.fixture
-def watched(caplog: pytest.LogCaptureFixture) -> Watched:
-    return Watched(caplog)
+def watched() -> Watched:
+    return Watched()
 
 
 # --- asking ----------------------------------------------------------------------------------------------------------
 
 
-def test_nothing_starts_before_the_hub_answered_once_and_nothing_is_said_of_it(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    caplog.set_level(logging.INFO)
-    pause = Pause(INTERVAL, FakeClock())
+def test_nothing_starts_before_the_hub_answered_once_and_nothing_is_said_of_it() -> None:
+    told = Told()
+    pause = Pause(INTERVAL, FakeClock(), told)
     assert pause.reason == "starting" and not pause.needs_person and pause.must_ask()
     pause.asked(None)
-    assert pause.reason is None and not pause.must_ask() and not caplog.records
+    assert pause.reason is None and not pause.must_ask() and not told.events
 
 
 def test_hub_is_asked_by_one_at_a_time(watched: Watched) -> None:
@@ -114,8 +110,8 @@ def test_hub_is_asked_by_one_at_a_time(watched: Watched) -> None:
     ("interval", "waits"),
     [(10.0, [10, 20, 40, 80, 160, 300, 300, 300]), (60.0, [60, 120, 240, 300, 300]), (400.0, [300, 300])],
 )
-def test_waits_double_up_to_five_minutes(interval: float, waits: list[float], caplog: pytest.LogCaptureFixture) -> None:
-    watched = Watched(caplog, interval)
+def test_waits_double_up_to_five_minutes(interval: float, waits: list[float]) -> None:
+    watched = Watched(interval)
     watched.fail("1")
     assert watched.wait() == 0, "at first at once"
     seen = []
@@ -194,7 +190,7 @@ def test_what_is_certain_is_blamed_once_the_hub_answers_and_not_before(watched: 
     ],
 )
 def test_one_is_to_blame_if_the_hub_did_the_same_for_others_since_it_began_to_fail(
-    watched: Watched, case: str, worked: list[tuple[str, str]], is_blamed: bool
+    watched: Watched, case: str, worked: list[tuple[Kind, str]], is_blamed: bool
 ) -> None:
     watched.pause.worked("transfer", "0")  # before that: tells nothing
     watched.fail_and_ask("1")

@@ -4,7 +4,7 @@ The program, the tests and the benches all come through here, so what is tested 
 """
 
 import queue
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -14,10 +14,14 @@ from tools.core.artifact import ArtifactKind
 from tools.core.planning import VideoJob
 from tools.hub.client import HubClient
 from tools.media.converter import Converter
+from tools.processor.claims import Claims
+from tools.processor.commits import Commits
 from tools.processor.engine import Engine, EngineRules
 from tools.processor.executor import Deliver, Executor, LocalExecutor, Note
 from tools.processor.hub_thread import HubThread, Inbox
 from tools.processor.item_run import RunRules
+from tools.processor.pause import Pause
+from tools.processor.reporting import LogObserver, Observer, Observers
 from tools.runtime.clock import Clock
 from tools.stages.job_context import JobContext, JobTools
 from tools.stages.video_job import JobResult, run_video_job
@@ -63,12 +67,7 @@ class ProcessorOptions:
             max_attempts=self.max_attempts,
             retry_interval=self.check_interval,
         )
-        return EngineRules(
-            run=run,
-            check_interval=self.check_interval,
-            stable_time=self.stable_time,
-            aging_hours=self.aging_hours,
-        )
+        return EngineRules(run=run, check_interval=self.check_interval, stable_time=self.stable_time)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +77,7 @@ class Processor:
     engine: Engine
     executor: Executor
     tools: JobTools
+    observer: Observer  # all of them, for what the program has to tell
 
 
 def build(
@@ -89,6 +89,7 @@ def build(
     connect: Connect | None = None,
     make_executor: MakeExecutor | None = None,
     make_hub_thread: Callable[[Inbox], HubThread] = HubThread,
+    observers: Sequence[Observer] = (LogObserver(),),
 ) -> Processor:
     """A processor over the queue of ``options.log_dir``. Nothing is read, written or asked before its first turn.
 
@@ -96,20 +97,44 @@ def build(
     """
     space = Workspace(options.work_dir, options.min_free_space)
     tools = JobTools(hub, converter, space, options.slots, options.threads)
+    observer = Observers(observers)
     inbox: Inbox = queue.SimpleQueue()
     executor = (make_executor or local_executor)(tools, inbox.put, journal_note(options.log_dir))
-    engine = Engine(
-        options.rules(),
+    rules, hub_thread = options.rules(), make_hub_thread(inbox)
+    longest_wait = max(options.stable_time, options.check_interval)
+    claims = Claims(
         WorkQueue(options.log_dir),
+        clock,
+        observer,
+        aging_hours=options.aging_hours,
+        longest_wait=longest_wait,
+    )
+    pause = Pause(options.check_interval, clock, observer)
+    commits = Commits(
+        rules.run,
+        claims,
+        pause,
+        tools=tools,
+        executor=executor,
+        hub_thread=hub_thread,
+        clock=clock,
+        observer=observer,
+    )
+    engine = Engine(
+        rules,
         partial(Journal, options.log_dir),
         tools,
         clock,
         partial(connect or _take_as_it_is, tools),
+        observer,
         executor=executor,
         inbox=inbox,
-        hub_thread=make_hub_thread(inbox),
+        hub_thread=hub_thread,
+        claims=claims,
+        pause=pause,
+        commits=commits,
     )
-    return Processor(engine, executor, tools)
+    return Processor(engine, executor, tools, observer)
 
 
 def local_executor(

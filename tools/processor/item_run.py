@@ -5,11 +5,11 @@ Pure bookkeeping over the plan, the journal's history and the results of jobs; t
 
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from tools.core.artifact import ArtifactKind, VideoOutput
-from tools.core.errors import PipelineError
+from tools.core.errors import PipelineError, Trouble
 from tools.core.folder import Folder, RemoteFile, group_folders
 from tools.core.planning import FolderPlan, Video, VideoJob, plan_folder
 from tools.core.queue_item import Quarantined, QueueItem
@@ -111,6 +111,7 @@ class ItemRun:
     output_folders: tuple[OutputFolder, ...]  # to be committed to in this order
     batches: list[Batch] = field(default_factory=list)
     is_cancelled: bool = False
+    no_room: dict[str, str] = field(default_factory=dict)  # source path of what waits for disk space → its cause
     _tasks: dict[str, _Task] = field(default_factory=dict)  # by source path; filled at first use
     _over: int = 0  # so many batches, from the first on, are over
     _isolated: str | None = None  # attempt id of the video at its last try after deaths
@@ -172,6 +173,9 @@ class ItemRun:
             return False
         self._isolated = None if self._isolated == task.running else self._isolated
         task.running = None
+        self.no_room.pop(result.job.source.path, None)
+        if result.trouble is Trouble.DISK_FULL:
+            self.no_room[result.job.source.path] = result.cause
         if result.outcome is Outcome.CRASHED:
             task.crashes += 1
         elif result.outcome is not Outcome.STOPPED:
@@ -272,16 +276,23 @@ class ItemRun:
     def quarantined(self) -> tuple[Quarantined, ...]:
         return (*self.plan.quarantined, *(q for batch in self.batches for q in batch.refused()))
 
-    def totals(self) -> dict[str, int]:
-        """What the queue shows of the videos that are published so far; sizes in bytes."""
+    def why_quarantined(self, source: RemoteFile) -> str | None:
+        """The cause, if this video is quarantined."""
+        task = self._task_of(source)
+        return task.refused.cause if task and task.refused else None
+
+    def with_totals(self, item: QueueItem) -> QueueItem:
+        """The item as it is worked at: the folder's fingerprint, and what is published so far; sizes in bytes."""
         records = [record for _, record in self.plan.done]
         records += [record for batch in self.batches if batch.is_over for record in batch.records()]
-        return {
-            "videos_done": len(records),
-            "bytes_in": sum(int(record.get("source_size") or 0) for record in records),
-            "bytes_out": sum(int(record.get("size") or 0) for record in records),
-            "videos_total": len(self.plan.done) + len(self.plan.quarantined) + sum(map(len, self.plan.batches)),
-        }
+        return replace(
+            item,
+            hash=self.fingerprint,
+            videos_done=len(records),
+            videos_total=len(self.plan.done) + len(self.plan.quarantined) + sum(map(len, self.plan.batches)),
+            bytes_in=sum(int(record.get("source_size") or 0) for record in records),
+            bytes_out=sum(int(record.get("size") or 0) for record in records),
+        )
 
 
 def open_item(item: QueueItem, hub: HubClient, journal: Journal, rules: RunRules, now: float) -> ItemRun:

@@ -1,82 +1,111 @@
-"""When nothing new is begun, and why: the hub, the token or the machine can't for now. Told once, over by itself.
+"""When nothing new is started, and why: the hub, the token or the machine can't for now.
 
-A failed transfer or commit does not say whose fault it is. So the hub is asked at once who we are (``connect``). If it
-refuses, everything pauses. If it answers, one video, batch or folder is to blame, provided that the hub did the same
-for others since that one began to fail; when a few have failed and nothing worked, everything pauses as well. Only
-what is to blame counts a failure: an outage uses up nobody's attempts.
+Suspect → blame → pause. That a transfer, an opening or a commit failed does not say whose fault it is: of one file, or
+of the hub, which may answer one question and fail all others. So
+
+1. what failed becomes a *suspect*. Nothing new is started, and ``connect`` asks the hub at once who we are.
+2. If the hub refuses or does not answer, everything *pauses*: it is the hub, or the token.
+3. If it answers, the suspect gets the *blame* (its failure counts as an attempt), provided that the hub did the same
+   kind of thing for others since this one began to fail. Otherwise nobody knows yet: the suspect is tried again, and
+   counts no attempt; but when a few of a kind failed in a row (``_ENOUGH``, or ``_ENOUGH_OF_ONE`` of one video) and
+   nothing of that kind worked meanwhile, everything pauses as well.
+4. A pause ends by itself: ``connect`` is tried again after a wait that doubles. It is *over* when the thing that
+   failed works: ``connect`` for itself, a transfer for transfers. Then it is said once; a pause is said once, too.
+
+It relies on: ``worked`` being called for everything that the hub did (else all would look like an outage); each
+suspect being put off by its owner until then; and whatever fails during a pause being of the same trouble. So an outage
+uses up nobody's attempts, and one bad file keeps nobody waiting for long.
 """
 
-import logging
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
-from tools.core.errors import HubForbidden, HubUnavailable, PipelineError
+from tools.core.errors import HubForbidden, HubNotFound, HubUnavailable, PipelineError, Stopped
+from tools.processor.reporting import Observer, Paused, Resumed
 from tools.runtime.clock import Clock
+from tools.runtime.once import Once
 
-log = logging.getLogger("animation.processor")
 _AT_MOST = 300.0  # s between two tries while paused
 _ENOUGH, _ENOUGH_OF_ONE = 3, 2  # failures in a row, of one video, before it is the hub as a whole
 _CONNECT, _MACHINE = "connect", "machine"
 
+Kind = Literal["transfer", "publish", "open"]
+"""What the hub does for the work."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suspect:
-    """Something that the hub did not do. ``kind`` transfer | publish | open, ``about`` what; ``blame`` is called when
-    it turns out to be the fault of that alone, which ``is_certain`` where the hub answers at all; ``retry_after`` s as
-    the hub asked."""
+    """Something that the hub did not do."""
 
-    kind: str
-    about: str
+    kind: Kind
+    about: str  # the video, batch or folder
     cause: str
-    needs_person: bool
-    blame: Callable[[], None]
-    is_certain: bool = False
-    retry_after: float | None = None
+    needs_person: bool  # if it is the hub or the token after all
+    blame: Callable[[], None]  # called if it is the fault of this one alone
+    is_certain: bool = False  # to blame if the hub answers at all
+    retry_after: float | None = None  # s that the hub asks to be left alone
 
 
 class Pause:
-    """The state of it. Begins paused, until the first ``connect`` succeeds. ``interval`` s between the first tries."""
+    """Whether the work is paused. It is at the start, until the first ``connect`` succeeds."""
 
-    def __init__(self, interval: float, clock: Clock) -> None:
+    def __init__(self, interval: float, clock: Clock, observer: Observer) -> None:
+        """``interval`` s between the first tries."""
         self._interval = interval
         self._clock = clock
+        self._observer = observer
         self.reason: str | None = "starting"
         self.needs_person = False
-        self._told: set[tuple[str, str]] = set()
+        self._said = Once()  # by kind
         self._suspects: list[tuple[Suspect, bool]] = []  # with whether it is to blame if the hub answers
-        self._worked: Counter[str] = Counter()
-        self._failing_since: dict[tuple[str, str], int] = {}
-        self._in_a_row: dict[str, Counter[str]] = {}
+        self._worked: Counter[str] = Counter()  # things done, by kind
+        self._failing_since: dict[tuple[str, str], int] = {}  # kind and about → things done of the kind by then
+        self._in_a_row: dict[str, Counter[str]] = {}  # by kind: failures by about, since something worked
         self._rounds = 0
         self._next_try = 0.0
         self._is_asking = False
 
     def suspect(self, suspect: Suspect) -> None:
-        """Begin nothing until it is known whose fault this is. What fails during a pause is of the same trouble."""
+        """Start nothing until it is known whose fault this is."""
         if self.reason is None:
             self.reason, self._next_try = suspect.cause, self._clock.monotonic()
             self._suspects = []
         elif not self._suspects:
-            return
+            return  # paused already: of the same trouble
         self._suspects.append((suspect, suspect.is_certain or self._is_to_blame(suspect)))
         if suspect.retry_after:
             self._next_try = max(self._next_try, self._clock.monotonic() + suspect.retry_after)
+
+    def may_explain(self, kind: Kind, about: str, exc: PipelineError, blame: Callable[[], None]) -> bool:
+        """Whether it may not be the fault of ``about`` that the hub did not do this; then that becomes a suspect."""
+        if not isinstance(exc, HubUnavailable | HubForbidden | HubNotFound):
+            return isinstance(exc, Stopped)
+        self.suspect(
+            Suspect(
+                kind=kind,
+                about=about,
+                cause=str(exc),
+                needs_person=not isinstance(exc, HubUnavailable),
+                blame=blame,
+                retry_after=exc.retry_after if isinstance(exc, HubUnavailable) else None,
+            )
+        )
+        return True
 
     def machine(self, cause: str) -> None:
         """This machine can't: no encoder, no folder to work in."""
         self._begin(_MACHINE, cause, cause, needs_person=True)
 
-    def worked(self, kind: str, about: str) -> None:
+    def worked(self, kind: Kind, about: str) -> None:
         """The hub did this: what it failed to do before of this kind is over."""
         self._worked[kind] += 1
         self._failing_since.pop((kind, about), None)
         self._in_a_row.pop(kind, None)
-        over = {told for told in self._told if told[0] in ({kind, _MACHINE} if kind == "transfer" else {kind})}
-        if over:
-            self._told -= over
+        if self._said.over(kind, *([_MACHINE] if kind == "transfer" else [])):
             self._rounds = 0
-            log.info("goes on")
+            self._observer.observe(Resumed())
 
     def must_ask(self) -> bool:
         """Whether ``connect`` is to be tried now; its end comes as ``asked``."""
@@ -99,16 +128,15 @@ class Pause:
             key = type(error).__name__ if isinstance(error, HubUnavailable | HubForbidden) else str(error)
             self._begin(_CONNECT, key, str(error), needs_person=person)
             return
-        if any(told[0] == _CONNECT for told in self._told):
-            self._told = {told for told in self._told if told[0] != _CONNECT}
-            log.info("goes on")
+        if self._said.over(_CONNECT):
+            self._observer.observe(Resumed())
         self.reason, self.needs_person = None, False
         for suspect, is_to_blame in suspects:
             if is_to_blame:
                 suspect.blame()
             elif self._is_enough(suspect):
                 self._begin(suspect.kind, suspect.kind, suspect.cause, needs_person=suspect.needs_person)
-        if self.reason is None and not self._told:
+        if self.reason is None and not self._said:
             self._rounds = 0
 
     def _is_to_blame(self, suspect: Suspect) -> bool:
@@ -121,10 +149,8 @@ class Pause:
         return failed.total() >= _ENOUGH or failed[suspect.about] >= _ENOUGH_OF_ONE
 
     def _begin(self, kind: str, key: str, cause: str, *, needs_person: bool) -> None:
-        if (kind, key) not in self._told:
-            self._told.add((kind, key))
-            level = logging.ERROR if needs_person else logging.WARNING
-            log.log(level, "paused, goes on by itself when this is over: %s", cause)
+        if self._said.is_news(key, kind):
+            self._observer.observe(Paused(cause, needs_person))
         self.reason = cause
         self.needs_person = needs_person
         self._next_try = self._clock.monotonic() + min(_AT_MOST, self._interval * 2 ** min(self._rounds, 16))

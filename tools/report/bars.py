@@ -6,6 +6,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from tools.processor.reporting import Event, Progress
 from tools.state.progress import JobProgress
 
 _STAGES = {"download": "download 下载", "encode": "encode 转码", "verify": "verify 校验", "upload": "upload 上传"}
@@ -17,6 +18,11 @@ class Bars:
     def __init__(self) -> None:
         self._bars: dict[tuple[str, str], Any] = {}
         self._is_terminal = sys.stderr.isatty()
+
+    def observe(self, event: Event) -> None:
+        """The bars of a processor."""
+        if isinstance(event, Progress):
+            self.show(event.jobs)
 
     def show(self, jobs: Sequence[JobProgress]) -> None:
         """Make the bars show what runs now."""

@@ -1,0 +1,122 @@
+"""Which items of the queue are in work here: claims the next one, moves those that are, sets right what got lost."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from tools.core.errors import CorruptState, StateError
+from tools.core.queue_item import QueueItem, Status, claim, give_back, is_due, rank, with_sane_times
+from tools.processor.reporting import ItemRequeued, Observer, TimesCorrected
+from tools.runtime.clock import Clock
+from tools.state.work_queue import QueueView, WorkQueue
+
+Change = Callable[[QueueItem], QueueItem]
+
+
+class Claims:
+    """The items that are ``processing`` for this processor.
+
+    There is one processor per queue, so an item that is ``processing`` and not held here is an orphan: an earlier run
+    ended, or a full disk kept its end from being written. It is requeued before the next claim.
+    """
+
+    def __init__(
+        self, queue: WorkQueue, clock: Clock, observer: Observer, *, aging_hours: float, longest_wait: float
+    ) -> None:
+        """``longest_wait`` s: an item that is not due for longer got its time from a clock that was wrong."""
+        self._queue = queue
+        self._clock = clock
+        self._observer = observer
+        self._aging_hours = aging_hours
+        self._longest_wait = longest_wait
+        self._held: dict[str, None] = {}  # folders, first claimed first
+
+    @property
+    def log_dir(self) -> Path:
+        """The folder of the queue file."""
+        return self._queue.path.parent
+
+    def recover(self) -> list[str]:
+        """Requeue the orphans; returns the folders of all items that are not settled."""
+        with self._queue.transaction() as view:
+            self._set_right(view)
+            return [item.folder for item in view.live()]
+
+    def next(self) -> QueueItem | None:
+        """Claim the first item that is due; None if there is none."""
+        wall = self._clock.time()
+
+        def due(items: list[QueueItem]) -> Iterator[QueueItem]:
+            return (item for item in items if is_due(item, wall) and item.folder not in self._held)
+
+        try:
+            items = self._queue.read().live()
+            if next(due(items), None) is None and not any(map(self._is_orphan, items)):
+                return None
+        except CorruptState:
+            pass  # the transaction sets it right, or says that it can't
+        with self._queue.transaction() as view:
+            self._set_right(view)
+            first = min(due(view.live()), key=lambda item: rank(item, wall, self._aging_hours), default=None)
+            if first is None:
+                return None
+            claimed = claim(first, wall)
+            view.put(claimed)
+        self._held[claimed.folder] = None
+        return claimed
+
+    def change(self, folder: str, change: Change) -> QueueItem | None:
+        """Write a change of a claimed item; None if it is not ours any more (cancelled, or edited away)."""
+        with self._queue.transaction() as view:
+            item = view.get(folder)
+            if item is None or item.status is not Status.PROCESSING:
+                return None
+            new = change(item)
+            if new != item:
+                view.put(new)
+            return new
+
+    def release(self, folder: str, change: Change | None = None) -> QueueItem | None:
+        """It is not in work here any more, whether or not the ``change`` that says so can be written."""
+        self._held.pop(folder, None)
+        return None if change is None else self.change(folder, change)
+
+    def give_all_back(self) -> int:
+        """At the end of the program: what is claimed is pending again; returns how many. Raises PipelineError."""
+        for folder in self._held:
+            self.change(folder, give_back)
+        return len(self._held)
+
+    def taken_away(self) -> list[str]:
+        """The held folders that a person cancelled or edited away meanwhile."""
+        if not self._held:
+            return []
+        try:
+            view = self._queue.read()
+        except StateError:
+            return []  # the next transaction deals with it
+        found = ((folder, view.get(folder)) for folder in self._held)
+        return [folder for folder, item in found if item is None or item.status is not Status.PROCESSING]
+
+    def is_all_settled(self) -> bool:
+        """Whether nothing in the queue is pending or in work."""
+        try:
+            return not self._queue.read().live()
+        except StateError:
+            return False  # the next transaction deals with it
+
+    def _set_right(self, view: QueueView) -> None:
+        """What no step of ours would leave: orphans, and times that a jump of the clock made senseless."""
+        wall = self._clock.time()
+        for item in view.live():
+            if item.status is Status.PROCESSING:
+                if not self._is_orphan(item):
+                    continue
+                item = give_back(item)
+                view.put(item)
+                self._observer.observe(ItemRequeued(item.folder))
+            if (corrected := with_sane_times(item, wall, self._longest_wait)) is not item:
+                view.put(corrected)
+                self._observer.observe(TimesCorrected(item.folder))
+
+    def _is_orphan(self, item: QueueItem) -> bool:
+        return item.status is Status.PROCESSING and item.folder not in self._held

@@ -1,0 +1,114 @@
+"""Batches whose videos are all settled → their commits, one by one in the hub thread; what follows from each end."""
+
+from collections.abc import Callable
+from functools import partial
+
+from tools.core.errors import BlobsLost, HubRejected, PipelineError
+from tools.processor.claims import Claims
+from tools.processor.executor import Executor
+from tools.processor.hub_thread import Answer, Failed, HubThread
+from tools.processor.item_run import Batch, ItemRun, RunRules
+from tools.processor.pause import Pause
+from tools.processor.publish import publish
+from tools.processor.reporting import BatchOver, CommitFailed, CommitRejected, Observer
+from tools.runtime.clock import Clock
+from tools.stages.job_context import JobTools
+from tools.state.journal import Event
+
+
+class Commits:
+    """Publishes batches. Every attempt at one ends in exactly one ``BatchOver``."""
+
+    def __init__(
+        self,
+        rules: RunRules,
+        claims: Claims,
+        pause: Pause,
+        *,
+        tools: JobTools,
+        executor: Executor,
+        hub_thread: HubThread,
+        clock: Clock,
+        observer: Observer,
+    ) -> None:
+        self._rules = rules
+        self._claims = claims
+        self._pause = pause
+        self._tools = tools
+        self._jobs = executor
+        self._hub_thread = hub_thread
+        self._clock = clock
+        self._tell = observer.observe
+
+    def publish_ready(self, run: ItemRun) -> None:
+        """Begin to commit what is ready of an item; what has nothing to commit is over at once."""
+        for batch in run.batches_ready(self._clock.monotonic()):
+            if batch.outputs():
+                batch.is_publishing = True
+                ended = partial(self._published, run, batch)
+                self._hub_thread.do("publish", self._commit_of(run, batch), ended)
+            else:
+                self._over(run, batch, None, "")
+
+    def _commit_of(self, run: ItemRun, batch: Batch) -> Callable[[], str]:
+        def commit() -> str:
+            folder, outputs = run.item.folder, batch.outputs()
+            file_of = partial(self._jobs.artifact_file, folder)
+            message = f"Add {len(outputs)} AV1 videos of {folder}"
+            return publish(self._tools.hub, run.output_folders, outputs, file_of, message)
+
+        return commit
+
+    def _published(self, run: ItemRun, batch: Batch, answer: Answer[str]) -> None:
+        batch.is_publishing = False
+        about = f"{run.item.folder}/{batch.number}"
+        if not isinstance(answer, Failed):
+            self._pause.worked("publish", about)
+            self._over(run, batch, answer.value, "")
+            return
+        not_published = partial(self._not_published, run, batch, answer.error)
+        batch.not_before = self._clock.monotonic() + self._rules.retry_interval
+        if not self._pause.may_explain("publish", about, answer.error, not_published):
+            not_published()
+
+    def _not_published(self, run: ItemRun, batch: Batch, exc: PipelineError) -> None:
+        about = run.item.folder, batch.number, str(exc)
+        batch.failures += 1
+        if isinstance(exc, BlobsLost) and batch.failures < self._rules.max_attempts:
+            run.put_back(batch)
+        if exc.retryable and batch.failures < self._rules.max_attempts:
+            wait = self._rules.retry_interval * 2 ** (batch.failures - 1)
+            batch.not_before = self._clock.monotonic() + wait
+            self._tell(CommitFailed(*about))
+        elif isinstance(exc, HubRejected) and run.halve(batch):
+            self._tell(CommitRejected(*about))
+        else:
+            run.refuse_batch(batch, f"the hub did not take the commit: {exc}")
+            self._over(run, batch, None, str(exc))
+
+    def _over(self, run: ItemRun, batch: Batch, commit: str | None, cause: str) -> None:
+        """The one event of this attempt at the batch; then its local files go."""
+        batch.is_over = True
+        self._tell(_event(run, batch, self._clock.monotonic(), commit, cause))
+        run.journal.note(Event.COMMITTED, *batch.outputs(), commit=commit)
+        for source in batch.sources():
+            self._jobs.forget(run.item.folder, source)
+        if not run.is_over:  # else it is settled in this turn, and one write does for both
+            self._claims.change(run.item.folder, run.with_totals)
+
+
+def _event(run: ItemRun, batch: Batch, now: float, commit: str | None, cause: str) -> BatchOver:
+    refused = batch.refused()
+    return BatchOver(
+        folder=run.item.folder,
+        batch=f"{batch.number}/{len(run.batches)}",
+        videos=len(batch.tasks),
+        published=len(batch.outputs()),
+        quarantined=len(refused),
+        bytes_in=batch.bytes_in(),
+        bytes_out=batch.bytes_out(),
+        elapsed_s=0.0 if batch.began is None else now - batch.began,
+        attempt=run.item.attempts,
+        commit=commit,
+        cause=cause or (f"{refused[0].path}: {refused[0].cause}" if refused else None),
+    )
