@@ -17,7 +17,7 @@ def convert(source: Path, target: Path, converter: FfmpegConverter = CONVERTER) 
 
 
 def stand_in(folder: Path, rule: str) -> Path:
-    """An ffmpeg that is the real one but for ``rule``, bash that may look at ``$*`` and exit; trials stay real."""
+    """An ffmpeg that is the real one but for ``rule``, bash that may read ``$*`` and exit; trials stay real."""
     program = folder / "ffmpeg"
     program.write_text(
         f"""#!/bin/bash

@@ -12,6 +12,7 @@ enter_venv(__name__)
 
 import argparse
 import json
+import logging
 import threading
 from pathlib import Path
 from typing import Any
@@ -34,19 +35,20 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("files", nargs="+", metavar="FILE", type=Path, help="video to convert")
     parser.add_argument("--out", metavar="DIR", type=Path, help="folder for the results (default: beside each file)")
     parser.add_argument("--plan", action="store_true", help="show what would become of each stream, convert nothing")
-    parser.add_argument("--json", action="store_true", help="print the report as JSON, one object a file")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON, one object per file")
     config.add_flags(parser, "encode")
     return run_program(parser, argv, _run)
 
 
 def _run(parsed: argparse.Namespace) -> int:
     settings = read_settings(parsed)
+    logging.basicConfig(format="%(levelname)s %(message)s")  # of the converter: an old encoder, a run that failed
     stop = threading.Event()
     stop_on_signals(stop)
     converter = FfmpegConverter(*encode_options(settings))
     chosen = converter.prepare()
     if not parsed.json:
-        print(f"converts by {chosen}")
+        print(f"encoder: {chosen}")
     refused = 0
     for source, target in _targets(parsed.files, parsed.out):
         if stop.is_set():

@@ -1,4 +1,4 @@
-"""Which encoder takes a file: the best that passed its trial, the next where it fails, fewer threads where it grows."""
+"""Which encoder takes a file: the best that passed its trial, the next if it fails, fewer threads if it grows."""
 
 import subprocess
 from pathlib import Path
@@ -28,7 +28,7 @@ def debian() -> Path:
     return DEBIAN
 
 
-def test_card_that_fails_on_a_file_hands_it_to_the_next_encoder_and_is_tried_anew(tmp_path: Path) -> None:
+def test_card_that_fails_on_a_file_hands_it_to_the_next_encoder_and_is_tried_again(tmp_path: Path) -> None:
     # No card here: the stand-in says yes to its trial until it falls over, and never encodes.
     card = program(
         tmp_path,

@@ -1,4 +1,4 @@
-"""What counts as a lost or moved picture, where no encoder here makes such a file."""
+"""What counts as a lost or moved picture, for cases of which no encoder here makes such a file."""
 
 from array import array
 

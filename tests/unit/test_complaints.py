@@ -2,7 +2,7 @@
 
 import pytest
 
-from tools.media.complaints import Complaints
+from tools.media.complaints import Complaints, bare
 
 NOISE = ["Svt[warn]: Failed to set thread priority: Invalid argument"] * 200
 OTHERS = [f"ERROR: ld.so: object 'lib{n}.so' from LD_PRELOAD can't be preloaded: ignored." for n in range(200)]
@@ -62,3 +62,8 @@ def test_full_disk_in_a_file_s_name_is_none() -> None:
 
 def test_ignored_line_is_no_complaint() -> None:
     assert read("[null @ 0x1] non monotonically increasing dts to muxer", ignored="monotonically").count == 0
+
+
+def test_parts_of_ffmpeg_and_their_addresses_are_left_out_for_people() -> None:
+    assert bare("[vost#0:0/x @ 0x55d1] [enc:x @ 0x2f] Could not open [it @ 0x1]") == "Could not open [it @ 0x1]"
+    assert bare("Unknown encoder 'x'") == "Unknown encoder 'x'"

@@ -3,15 +3,17 @@
 import threading
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.fakes import FakeConverter, MemoryHub
 from tests.jobs import mkv
-from tools.core.errors import EncoderStalled
+from tools.core.errors import DiskFull, EncoderStalled, PipelineError, ProbeError, TranscodeError
 from tools.core.folder import RemoteFile
 from tools.core.planning import VideoJob
 from tools.hub.client import Progress
+from tools.runtime.logs import keep_secret
 from tools.stages.job_context import JobTools
 from tools.stages.video_job import Outcome, run_video_job
 from tools.stages.workspace import Workspace
@@ -33,10 +35,12 @@ class Port:
         self.stop = threading.Event()
         self.order = order
         self.noted: list[str] = []
+        self.facts: dict[str, object] = {}
         self.stages: list[str] = []
 
     def note(self, event: str, **facts: object) -> None:
         self.noted.append(event)
+        self.facts = facts
 
     def show(self, progress: JobProgress) -> None:
         if progress.stage not in self.stages[-1:]:
@@ -72,6 +76,38 @@ def test_download_of_an_attempt_that_failed_serves_again_unless_its_bytes_change
     assert hub.downloads["A/1.mp4"] == (2 if damaged else 1)
     assert port.noted == ["encoding", "converted", "stored"]
     assert port.stages == [*(["download"] if damaged else []), "encode", "verify", "upload"]
+
+
+RUN: dict[str, Any] = {"argv": ["ffmpeg", "-i", "file:/w/a b.mkv"], "status": 1, "stderr": "hush-hush\nthe end"}
+
+
+def full_disk() -> DiskFull:
+    full = DiskFull("no space left")
+    full.__cause__ = TranscodeError("ffmpeg failed", **RUN)
+    return full
+
+
+@pytest.mark.parametrize(
+    ("error", "event", "known"),
+    [
+        (TranscodeError("ffmpeg failed", **RUN), "refused", True),
+        (EncoderStalled("no progress", **RUN), "failed", True),
+        (full_disk(), "released", True),
+        (TranscodeError("no run of ffmpeg"), "refused", False),
+        (ProbeError("not a video"), "refused", False),
+    ],
+)
+def test_run_of_ffmpeg_that_failed_is_noted_with_its_command_and_what_it_said(
+    error: PipelineError, event: str, known: bool, tmp_path: Path
+) -> None:
+    keep_secret("hush-hush")
+    hub, converter = CountingHub(), FakeConverter()
+    converter.troubles[b"video"] = [error]
+    job = job_of(hub, hub.put("me/in", {"A/1.mp4": b"video"}), "A/1.mp4")
+    port = Port()
+    run_video_job(job, worker_of(tmp_path, hub, converter), port)
+    run = {"command": "ffmpeg -i 'file:/w/a b.mkv'", "stderr": "***\nthe end"} if known else {}
+    assert port.noted[-1] == event and port.facts == {"cause": str(error), **run}
 
 
 class SlowVerification:

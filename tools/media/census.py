@@ -15,7 +15,7 @@ SYNC = 0.040  # s; a viewer notices more
 _ROUNDING = 0.002  # s; Matroska keeps milliseconds, and the source may have done so too
 _END_SLACK, _END_SHARE = 1.0, 0.005  # s and share of the duration that a header may promise too much
 _HOLE = 0.25  # s without a picture
-_JUMP = 10.0  # s; a transport stream's clock that jumps further was set anew. Source: ffmpeg's dts_delta_threshold
+_JUMP = 10.0  # s; a transport stream's clock that jumps further was set again. Source: ffmpeg's dts_delta_threshold
 _BACK = 1.0  # s; pictures are stored out of order, but never by so much
 _NEAR_END = 120.0  # s; a subtitle that begins earlier may last for the whole episode and proves nothing
 _UNDECODABLE = 2  # pictures at a cut that no decoder gives
@@ -67,7 +67,7 @@ def _ends_early(facts: Facts) -> list[tuple[float, str]]:
 
 
 def _hole_in_source(plan: Plan) -> list[tuple[float, str]]:
-    """Pictures and sound that are missing at the same time, or pictures where the demuxer complained."""
+    """Pictures and sound that are missing at the same time, or pictures if the demuxer complained."""
     lost = 0.0
     video = plan.main_video
     sounds = sorted(plan.kept("audio"), key=lambda kept: -kept.source.packets)
@@ -283,7 +283,7 @@ def _hides_frames(source: Stream) -> bool:
 
 
 def _is_jumpy(plan: Plan, source: Stream) -> bool:
-    """Whether the clock of a transport stream was set anew on the way: ffmpeg joins the parts."""
+    """Whether the clock of a transport stream was set again on the way: ffmpeg joins the parts."""
     jumps = any(not -_BACK < after - before < _JUMP for before, after in pairwise(source.times))
     return plan.facts.container in _NO_PACKETS_OF_ITS_OWN and jumps
 
@@ -325,7 +325,7 @@ def _moved(plan: Plan, source: Stream, have: Stream, made: Facts, *, whole: bool
 def _worst_move(before: Sequence[float], after: Sequence[float], distance: float) -> float:
     """How far apart the moves of single pictures are, s; ``distance`` from one picture to the next.
 
-    A picture or two may move by more: where the source's own times go back, or stand twice, one has to give way.
+    A picture or two may move by more: if the source's own times go back, or stand twice, one has to give way.
     """
     moves = sorted(new - old for old, new in zip(before, after, strict=True))
     middle = moves[len(moves) // 2]

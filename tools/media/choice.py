@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.media.complaints import bare
 from tools.media.encoders import ENCODERS, Encoder
 
 BUNDLED_SVT = (4, 2)
@@ -86,7 +85,7 @@ def _better_kinds(trials: Sequence[Trial], own: Trial) -> list[Trial]:
 
 
 def _short(reason: str) -> str:
-    text = bare(reason).rstrip(".")
+    text = reason.rstrip(".")
     return text if len(text) <= _LONGEST_REASON else text[: _LONGEST_REASON - 1] + "…"
 
 

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from tools.core.errors import ProbeError
 
-_HEAD = 65536  # bytes looked at
+_HEAD = 65536  # bytes read
 _STARTS = {
     b"\x1a\x45\xdf\xa3": "matroska",
     b"FLV": "flv",
@@ -63,9 +63,9 @@ def _container(head: bytes) -> str | None:
 
 
 def share_there(path: Path, container: str) -> float | None:
-    """Which percentage of the bytes that the container announces is in the file; None where it announces nothing.
+    """Which percentage of the bytes that the container announces is in the file; None if it announces nothing.
 
-    100 where nothing is missing; 0 for an Ogg file without its last page, where nobody can say how much is gone.
+    100 if nothing is missing; 0 for an Ogg file without its last page, of which nobody can say how much is gone.
     """
     size = path.stat().st_size
     if container not in _ANNOUNCED:

@@ -193,7 +193,7 @@ class FfmpegConverter:
                 warnings.append(f"{encoder.label} failed on this file, the next encoder took it: {exc}")
                 if encoder.is_hardware:
                     with self._lock:
-                        self._programs = None  # a card that fell over must pass its trial again
+                        self._programs = None  # a hardware encoder that failed must pass its trial again
         raise NoEncoder("no encoder is left")
 
     def _encode(

@@ -161,7 +161,7 @@ def _arguments(
 
 def _codec_arguments(kept: StreamPlan, spec: str) -> list[str]:
     if kept.action == "copy":
-        # What an edit list hides is decoded and thrown away where there is a decoder; a copy must leave it out itself.
+        # What an edit list hides is decoded and thrown away if there is a decoder; a copy must leave it out itself.
         return ["copy", f"-copypriorss:{spec}", "0"] if kept.source.discarded else ["copy"]
     if kept.codec == "opus":
         channels = min(_MOST_CHANNELS, max(1, int(kept.source.facts.get("channels") or 2)))
@@ -211,7 +211,7 @@ def cover_command(encoder: Encoder, source: Path, stream: Stream, target: Path) 
 
 
 def settings_text(plan: Plan, encoder: Encoder, options: OutputOptions, threads: int | None) -> str:
-    """The encoder's own arguments, for the record; "" where nothing is encoded."""
+    """The encoder's own arguments, for the record; "" if nothing is encoded."""
     if plan.action != "transcode":
         return ""
     _, arguments = encoder_arguments(encoder, options, source=plan.main_video, threads=threads, stream=0)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tools.core.errors import NoEncoder, PipelineError
 from tools.media.choice import Trial, chosen, not_used, ranked
-from tools.media.complaints import Complaints
+from tools.media.complaints import Complaints, bare
 from tools.media.encoders import BY_NAME, ENCODERS, Encoder, EncoderType
 from tools.media.encoding import OutputOptions, encoder_arguments
 from tools.runtime.child import ChildLimits, run
@@ -40,14 +40,14 @@ class MediaPrograms:
 
 
 def find_ffmpegs(setting: str) -> list[Path]:
-    """Every ffmpeg that could be used: the setting's alone where one is set, else PATH's and the bundled one."""
+    """Every ffmpeg that could be used: the setting's alone if one is set, else PATH's and the bundled one."""
     if setting != "auto":
         found = shutil.which(setting)
         if found is None:
             raise NoEncoder(f"FFMPEG={setting!r} is no program that can be run: {_INSTALL}")
         return [Path(found)]
     candidates = [Path(found)] if (found := shutil.which("ffmpeg")) else []
-    # Its own look-up would start the program, with our environment and so the token.
+    # Its own search would start the program, with our environment and so the token.
     bundle = importlib.util.find_spec("imageio_ffmpeg")
     if bundle is not None and bundle.origin is not None:
         binaries = sorted(Path(bundle.origin).parent.glob("binaries/ffmpeg-*"))
@@ -111,7 +111,7 @@ def _crops(ffmpeg: Path) -> bool:
 
 
 class _Answer:
-    """What a trial says, each line looked at: a thread's warnings may come by the hundred in between."""
+    """What a trial says, each line read: a thread's warnings may come by the hundred in between."""
 
     def __init__(self) -> None:
         self.complaints = Complaints()
@@ -160,4 +160,4 @@ def _trial_run(encoder: Encoder, options: OutputOptions, answer: _Answer) -> str
         return str(exc)
     if ended.status == 0:
         return ""
-    return answer.complaints.cause()[:200] or f"ended with status {ended.status} without a word"
+    return bare(answer.complaints.cause())[:200] or f"ended with status {ended.status} without a word"

@@ -34,7 +34,7 @@ _DEEPEST = 8
 
 
 def cleaned(content: object) -> dict[str, Any]:
-    """The answer's object; {} for something else. Raises ProbeError where streams have no number of their own."""
+    """The answer's object; {} for something else. Raises ProbeError if streams have no number of their own."""
     answer = _object(content, 0)
     numbers = [stream.get("index") for stream in answer.get("streams", ())]
     if len(set(numbers)) != len(numbers) or not all(type(n) is int and n >= 0 for n in numbers):

@@ -116,7 +116,7 @@ def pix_fmt_of(stream: Stream) -> str:
 
 
 def colour_range(stream: Stream) -> str:
-    """The range that the encoded pictures have: pc or tv, "" where the source does not say."""
+    """The range that the encoded pictures have: pc or tv, "" if the source does not say."""
     if is_rgb(stream) or pix_fmt_of(stream).startswith(_GRAY):
         return "tv"
     said = str(stream.facts.get("color_range") or "")
@@ -135,7 +135,7 @@ def _picture_warnings(video: Stream) -> list[str]:
     ):
         lines.append(f"the alpha channel of {pix_fmt} is dropped: AV1 encoders have none")
     if any(mark in pix_fmt for mark in ("p12", "p14", "p16", "gray12", "gray14", "gray16", "48", "64")):
-        lines.append(f"{pix_fmt} is kept at 10 bits a sample")
+        lines.append(f"{pix_fmt} is kept at 10 bits per sample")
     if video.side_data(_DOLBY_VISION):
         lines.append("Dolby Vision: the base layer is kept, its dynamic metadata is not")
     if video.facts.get("closed_captions"):
@@ -147,7 +147,7 @@ _DOLBY_VISION = "DOVI configuration record"
 
 
 def make_plan(facts: Facts) -> Plan:
-    """What becomes of each stream. Raises ProbeError where a stream that matters can't be handled."""
+    """What becomes of each stream. Raises ProbeError if a stream that matters can't be handled."""
     plans = [_video(stream) for stream in facts.of("video")]
     plans += [_audio(stream) for stream in facts.of("audio")]
     plans += [_subtitle(stream) for stream in facts.of("subtitle")]

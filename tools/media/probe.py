@@ -26,7 +26,7 @@ MAX_STREAMS = 1200  # fansubs carry hundreds of fonts
 MAX_PIXELS = 8192 * 8192
 MAX_SECONDS = 48 * 3600.0
 MAX_ATTACHED = 1 << 30  # bytes of all attachments; they are held in memory
-_MAX_PACKETS = 20_000_000  # 48 h at 100 a second
+_MAX_PACKETS = 20_000_000  # 48 h at 100 per second
 _MAX_RSS = 3 << 30  # bytes; a large real file takes some hundred MB
 _TIMEOUT_BASE, _TIMEOUT_PER_GB = 60.0, 120.0  # s; reading a file whole takes its time
 _LONGEST_CAUSE = 200  # characters
@@ -37,7 +37,7 @@ _HDR_TRANSFERS = frozenset({"smpte2084", "arib-std-b67"})
 def probe(path: Path, ffprobe: Path, stop: threading.Event | None = None, *, ffmpeg: Path | None = None) -> Facts:
     """Everything about a file, its packets counted. Raises ProbeError for what can't be read or passes the limits.
 
-    ``ffmpeg``: the program that will do the work; its names of the codecs count, where it knows more than ffprobe.
+    ``ffmpeg``: the program that will do the work; its names of the codecs count if it knows more than ffprobe.
     """
     size = path.stat().st_size
     container = sniff(path)
@@ -106,13 +106,13 @@ class _Asking:
         """Kind and codec of each stream as ffmpeg's own report at opening names them, by index."""
         found: dict[int, tuple[str, str]] = {}
 
-        def look(line: str) -> None:
+        def take(line: str) -> None:
             if match := _STREAM_LINE.match(line):
                 found[int(match[1])] = (match[2].lower(), match[3])
 
         command: list[str | Path] = [ffmpeg, "-hide_banner", "-nostdin", *SAFE_INPUT, "-i", f"file:{self._path}"]
         try:
-            run(command, limits=self._limits, stop=self._stop, on_complaint=look)
+            run(command, limits=self._limits, stop=self._stop, on_complaint=take)
         except (ChildTimeout, ChildOutgrew) as exc:
             raise ProbeError(f"reading it {exc}") from exc
         return found
