@@ -1,4 +1,4 @@
-"""A small Dask cluster in this process, over real sockets: a scheduler and workers whose desks run what a test says."""
+"""A small Dask cluster in this process, over real sockets: a scheduler and workers whose jobs are what a test says."""
 
 import asyncio
 import contextlib
@@ -32,9 +32,9 @@ def node(
     """A node whose jobs are ``run``."""
     from tools.cluster.node import WorkerNode
 
-    parts = JobTools(hub or MemoryHub(), converter or FakeConverter(), Workspace(folder, 0), slots)
-    parts.workspace.prepare()
-    return WorkerNode(name, parts, "memory", lambda handshake: (parts.hub, parts.converter), run)
+    tools = JobTools(hub or MemoryHub(), converter or FakeConverter(), Workspace(folder, 0), slots)
+    tools.workspace.prepare()
+    return WorkerNode(name, tools, "memory", lambda handshake: (tools.hub, tools.converter), run)
 
 
 class Cluster:
@@ -67,12 +67,12 @@ class Cluster:
     def add(self, one: "WorkerNode") -> None:
         from tools.cluster import dask_transport
 
-        post = dask_transport.WorkerEndpoint(
+        endpoint = dask_transport.WorkerEndpoint(
             scheduler=self.address, host="127.0.0.1", port=0, secured=dask_transport.security(None), folder=self._folder
         )
 
         def begin() -> None:
-            self._serving.append(self._loop.create_task(dask_transport.serve(one, post, self._stop)))
+            self._serving.append(self._loop.create_task(dask_transport.serve(one, endpoint, self._stop)))
 
         self._loop.call_soon_threadsafe(begin)
 
@@ -82,14 +82,14 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def running_cluster(folder: Path, desks: Sequence["WorkerNode"]) -> Iterator[Cluster]:
+def running_cluster(folder: Path, nodes: Sequence["WorkerNode"]) -> Iterator[Cluster]:
     """A cluster of these nodes."""
     from tools.cluster import dask_transport
 
     dask_transport.configure()
     cluster = Cluster(folder)
     try:
-        for one in desks:
+        for one in nodes:
             cluster.add(one)
         yield cluster
     finally:
@@ -102,8 +102,8 @@ def executor(cluster: Cluster, deliver: Callable[..., None], note: Callable[...,
     from tools.cluster.executor import ClusterExecutor, Timeouts
 
     class Quick(ClusterExecutor):
-        timeouts = Timeouts(settle=0.3)
+        timeouts = Timeouts(first_reports=0.3)
 
     logging.getLogger("animation").setLevel(logging.INFO)
-    dial = partial(dask_transport.connect, cluster.address, dask_transport.security(None))
-    return Quick(cluster.address, dial, handshake, deliver, note, Workspace(folder, 0))
+    connect = partial(dask_transport.connect, cluster.address, dask_transport.security(None))
+    return Quick(cluster.address, connect, handshake, deliver, note, Workspace(folder, 0))

@@ -97,16 +97,16 @@ def worker_main(argv: list[str]) -> int:
     encoder = Encoder(parsed.seconds, parsed.fault, settings.paths.log_dir / f"{parsed.name}.encoded")
     converter = FakeConverter(during=encoder)
     hub = hub_of(settings.hub.endpoint, settings.hub.token, top / "hub", clock)
-    parts = JobTools(hub, converter, space, parsed.slots)
-    node = WorkerNode(parsed.name, parts, settings.hub.endpoint, lambda handshake: (hub, converter))
-    post = dask_transport.WorkerEndpoint(
+    tools = JobTools(hub, converter, space, parsed.slots)
+    node = WorkerNode(parsed.name, tools, settings.hub.endpoint, lambda handshake: (hub, converter))
+    endpoint = dask_transport.WorkerEndpoint(
         scheduler=settings.cluster.scheduler,
         host="127.0.0.1",
         port=0,
         secured=dask_transport.security(None),
         folder=top / "dask",
     )
-    asyncio.run(dask_transport.serve(node, post, clock.stop))
+    asyncio.run(dask_transport.serve(node, endpoint, clock.stop))
     return 0
 
 
@@ -118,7 +118,7 @@ def processor_main(argv: list[str]) -> int:
     parser.add_argument("--forever", action="store_true")
     parsed = parser.parse_args(argv)
     # Workers join again a second after they lost a scheduler, and report at once.
-    ClusterExecutor.timeouts = Timeouts(settle=1.5, silence=parsed.silence)
+    ClusterExecutor.timeouts = Timeouts(first_reports=1.5, silence=parsed.silence)
     settings = read_settings(argparse.Namespace())
     clock = SystemClock()
     stop_on_signals(clock.stop, within=STOP_WITHIN)

@@ -1,7 +1,7 @@
 """The scheduler of a cluster: where the processor leaves videos and workers fetch them. It knows nothing of videos.
 
-Dask runs code for whoever reaches its port. So it listens on this machine alone unless told otherwise, and takes TLS
-certificates, which both sides must show then.
+Dask runs code for anyone who can connect to its port. So it listens on this machine alone unless told otherwise, and
+takes TLS certificates, which both sides must show then.
 """
 
 import os.path
@@ -60,7 +60,9 @@ async def _serve(settings: config.Settings, host: str, port: int) -> int:
     files = certificates(settings)
     if files is None and not _is_loopback(host):
         log.warning(
-            "whoever reaches %s:%d can run programs on all workers: give certificates, or a firewall", host, port
+            "anyone who can connect to %s:%d can run code on every worker: use TLS certificates or a firewall",
+            host,
+            port,
         )
     async with dask_transport.make_scheduler(host, port, dask_transport.security(files)) as scheduler:
         log.info("the scheduler listens at %s", scheduler.address)

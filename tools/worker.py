@@ -1,7 +1,7 @@
 """A worker of a cluster: takes videos from the scheduler, converts them in the slots of this machine, stores the blobs.
 
-It publishes nothing and keeps nothing: what it has on disk is of use to the processor that asked for it, and is swept
-at the next start. The token is this machine's own; it never travels.
+It publishes nothing and keeps nothing for long: what it has on disk is of use to the processor that asked for it, and
+is swept at the next start. The token is this machine's own; it never travels.
 """
 
 import os.path
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from tools.runtime.clock import SystemClock
 
 log = logging.getLogger("animation.worker")
-_ASK_AGAIN = 30.0  # s between two tries to reach the hub at the start
+_HUB_AGAIN = 30.0  # s between two tries to reach the hub at the start
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -148,19 +148,19 @@ def converters_by_handshake(settings: config.Settings) -> "Callable[[Handshake |
 
 
 def _is_ready(node: "WorkerNode", clock: "SystemClock") -> bool:
-    """Check encoder and token; waits for a hub that is down. False when asked to end meanwhile. Raises NoEncoder,
+    """Check encoder and token; waits for a hub that is down. False if asked to end meanwhile. Raises NoEncoder,
     HubForbidden."""
     from tools.runtime.once import Once
 
-    said = Once()
+    problems = Once()
     while not clock.stopping:
         try:
             log.info("worker %s: %s, %d encodes at a time", node.name, node.check(), node.slots)
             return True
         except HubUnavailable as exc:
-            if said.is_news("hub"):
-                log.warning("waits for the hub: %s", exc)
-            clock.sleep(_ASK_AGAIN)
+            if problems.is_news("hub"):
+                log.warning("hub unavailable, retrying: %s", exc)
+            clock.sleep(_HUB_AGAIN)
     return False
 
 

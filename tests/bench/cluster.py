@@ -47,8 +47,8 @@ def job(number: int) -> VideoJob:
 def through_dask(workers: int, videos: int, seconds: float) -> float:
     """Wall s from the first submission to the last result: real sockets, an encoder that sleeps."""
 
-    def work(one: VideoJob, tools: JobTools, port: JobContext) -> JobResult:
-        with tools.encode.held(port):
+    def work(one: VideoJob, tools: JobTools, context: JobContext) -> JobResult:
+        with tools.encode.held(context):
             time.sleep(seconds)
         return JobResult(one, Outcome.STORED, output_of(one))
 
@@ -62,8 +62,8 @@ def through_dask(workers: int, videos: int, seconds: float) -> float:
 
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         top = Path(name)
-        desks = [cluster.node(f"w{number:03}", top / f"w{number}", work) for number in range(workers)]
-        with cluster.running_cluster(top / "dask", desks) as running:
+        nodes = [cluster.node(f"w{number:03}", top / f"w{number}", work) for number in range(workers)]
+        with cluster.running_cluster(top / "dask", nodes) as running:
             executor: Any = cluster.executor(running, deliver, lambda *note: None, top / "p")
             places, deadline = 4 * workers, time.monotonic() + 120
             while executor.free() < places and time.monotonic() < deadline:

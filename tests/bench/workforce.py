@@ -1,6 +1,6 @@
 """Hundreds of workers and a hub of a hundred thousand videos that exist only as numbers: what is left is the processor.
 
-The workers stand at the other end of the executor's line to the scheduler, and report and finish as real ones do.
+The workers are at the other end of the executor's connection to the scheduler, and report and finish as real ones do.
 """
 
 import asyncio
@@ -13,16 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from tools.cluster import node
-from tools.cluster.executor import Connection, OnReport, OnWorkerLost
+from tools.cluster.connection import Connection, OnReport, OnWorkerLost
+from tools.cluster.worker_report import ReportedJob, WorkerReport
 from tools.core.artifact import Artifact, VideoOutput
 from tools.core.folder import RemoteFile
-from tools.core.planning import VideoJob
+from tools.core.planning import Stage, VideoJob
 from tools.core.record import Record
 from tools.hub.client import AddBlob, Head, Operation, Progress
 from tools.stages.video_job import JobResult, Outcome
 from tools.stages.workspace import video_key
 
-_EVERY = 1.0  # s between two reports, as desks do
+_EVERY = 1.0  # s between two reports, as worker nodes do
 _SIZE = 10**9
 
 
@@ -98,23 +99,23 @@ class _Worker:
     name: str
     address: str
     number: Iterator[int] = field(default_factory=lambda: itertools.count())
-    jobs: dict[str, tuple[VideoJob, str, "asyncio.Future[JobResult]"]] = field(default_factory=dict)
+    jobs: dict[str, tuple[VideoJob, Stage, "asyncio.Future[JobResult]"]] = field(default_factory=dict)
     held: dict[str, bool] = field(default_factory=dict)
     encoding: str | None = None
     busy: float = 0.0
 
 
 class Workforce:
-    """``count`` workers of one slot, each ``seconds`` for a video. ``connect`` is the line to them."""
+    """``count`` workers of one slot, each ``seconds`` for a video. ``connect`` connects to them."""
 
     def __init__(self, count: int, seconds: float) -> None:
         self.seconds = seconds
         self._workers = {f"sim://{n}": _Worker(f"w{n:03}", f"sim://{n}") for n in range(count)}
-        self._heard: OnReport = lambda said: None
+        self._on_report: OnReport = lambda report: None
 
     @contextlib.asynccontextmanager
-    async def connect(self, heard: OnReport, lost: OnWorkerLost) -> AsyncIterator[Connection]:
-        self._heard = heard
+    async def connect(self, on_report: OnReport, on_worker_lost: OnWorkerLost) -> AsyncIterator[Connection]:
+        self._on_report = on_report
         reporting = [asyncio.ensure_future(self._report_always(worker)) for worker in self._workers.values()]
         try:
             yield self
@@ -166,7 +167,7 @@ class Workforce:
         if not result.done():
             result.set_result(JobResult(job, Outcome.STORED, output_of(job)))
 
-    def _move(self, worker: _Worker, attempt_id: str, stage: str) -> None:
+    def _move(self, worker: _Worker, attempt_id: str, stage: Stage) -> None:
         job, _, result = worker.jobs[attempt_id]
         worker.jobs[attempt_id] = (job, stage, result)
         self._report(worker)
@@ -178,13 +179,29 @@ class Workforce:
             await asyncio.sleep(_EVERY)
 
     def _report(self, worker: _Worker) -> None:
-        jobs = [
-            {"attempt_id": key, "key": video_key(job.folder, job.source), "stage": stage, "video": job.source.path,
-             "folder": job.folder, "percent": 50.0, "fps": 24.0, "speed": 1.0, "eta_s": 1.0}
-            for key, (job, stage, _) in worker.jobs.items()
-        ]  # fmt: skip
-        said = {"address": worker.address, "incarnation": worker.name, "name": worker.name, "slots": 1}
-        self._heard({**said, "number": next(worker.number), "jobs": jobs, "held": dict(worker.held), "leaving": False})
+        jobs = tuple(
+            ReportedJob(
+                attempt_id=attempt_id,
+                key=video_key(job.folder, job.source),
+                video=job.source.path,
+                stage=stage,
+                percent=50.0,
+                fps=24.0,
+                speed=1.0,
+                eta_s=1.0,
+            )
+            for attempt_id, (job, stage, _) in worker.jobs.items()
+        )
+        report = WorkerReport(
+            address=worker.address,
+            incarnation=worker.name,
+            name=worker.name,
+            slots=1,
+            number=next(worker.number),
+            jobs=jobs,
+            held=dict(worker.held),
+        )
+        self._on_report(report.as_json())
 
 
 def output_of(job: VideoJob) -> VideoOutput:

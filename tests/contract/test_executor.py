@@ -47,22 +47,22 @@ def job(name: str, folder: str = "A") -> VideoJob:
 def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
     slots = Slots(1)
 
-    def run(one: VideoJob, port: JobContext) -> JobResult:
-        with slots.held(port):
-            port.note(Event.ENCODING)
-            port.show(JobProgress(folder=one.folder, video=one.source.path, stage="encode", percent=50.0))
+    def run(one: VideoJob, context: JobContext) -> JobResult:
+        with slots.held(context):
+            context.note(Event.ENCODING)
+            context.show(JobProgress(folder=one.folder, video=one.source.path, stage="encode", percent=50.0))
             made.ran.append(one.source.name)
             while not made.go.wait(0.005):
-                if port.stop.is_set():
+                if context.stop.is_set():
                     raise_stopped()
         if one.source.name == "bug":
             raise ZeroDivisionError("a bug")
-        port.note(Event.STORED, **output_of(one).as_json())
+        context.note(Event.STORED, **output_of(one).as_json())
         return JobResult(one, Outcome.STORED, output_of(one))
 
-    def guarded(one: VideoJob, port: JobContext) -> JobResult:
+    def guarded(one: VideoJob, context: JobContext) -> JobResult:
         try:
-            return run(one, port)
+            return run(one, context)
         except Stopped as exc:
             return JobResult(one, Outcome.STOPPED, cause=str(exc))
 
@@ -90,7 +90,7 @@ def made_executor(
     pytest.importorskip("distributed", reason="requirements-cluster.txt is not installed")
     from tests import cluster
 
-    one = cluster.node("w", folder / "w", lambda job, parts, port: run(job, port))
+    one = cluster.node("w", folder / "w", lambda job, tools, context: run(job, context))
     with cluster.running_cluster(folder / "dask", [one]) as running:
         executor: Executor = cluster.executor(running, deliver, note, folder / "p")
         deadline = time.monotonic() + 20
@@ -158,7 +158,7 @@ def test_close_ends_everything(site: Site) -> None:
     assert {result.outcome for result in site.results} == {Outcome.STOPPED}
 
 
-def test_worker_that_runs_something_else_gets_no_work_and_is_named(
+def test_worker_that_runs_something_else_is_rejected_with_the_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     pytest.importorskip("distributed", reason="requirements-cluster.txt is not installed")
@@ -169,7 +169,9 @@ def test_worker_that_runs_something_else_gets_no_work_and_is_named(
     asked = cluster.handshake()
     other = replace(asked, versions=replace(asked.versions, dask="1.0", distributed="1.0"))
     monkeypatch.setattr(cluster, "handshake", lambda: other)
-    one = cluster.node("old", tmp_path / "w", lambda job, parts, port: JobResult(job, Outcome.STORED, output_of(job)))
+    one = cluster.node(
+        "old", tmp_path / "w", lambda job, tools, context: JobResult(job, Outcome.STORED, output_of(job))
+    )
     with cluster.running_cluster(tmp_path / "dask", [one]) as running:
         executor: Executor = cluster.executor(
             running, lambda result: None, lambda job, event, facts: None, tmp_path / "p"
@@ -180,4 +182,4 @@ def test_worker_that_runs_something_else_gets_no_work_and_is_named(
             time.sleep(0.01)
         assert executor.free() == 0 and "dask" in (executor.workers()[0].cause or "")
         assert executor.close(5)
-    assert "worker old gets no work" in caplog.text
+    assert "worker old rejected: " in caplog.text

@@ -1,7 +1,7 @@
 """A cluster whose parts are killed, stopped and cut off: real processes on loopback, an encoder that sleeps.
 
 Whatever happens, each video is published once, nothing is encoded twice without need, and no attempt is used up by
-a machine's own trouble.
+a machine's own problems.
 """
 
 import contextlib
@@ -169,7 +169,7 @@ def videos(*names: str) -> dict[str, bytes]:
     return {name: f"video-{name}".encode() for name in names}
 
 
-def test_killed_worker_has_its_video_done_elsewhere_and_a_late_one_gets_its_share(site: Site) -> None:
+def test_video_of_a_killed_worker_is_reassigned_and_a_late_worker_gets_its_share(site: Site) -> None:
     site.queue(**videos("1", "2", "3", "4", "5", "6"))
     site.worker("w1", "--seconds", "30")
     site.processor()
@@ -214,15 +214,15 @@ def test_scheduler_killed_and_restarted_loses_and_doubles_nothing(site: Site) ->
     site.processor()
     site.wait(lambda: len(site.encoded("w1", "w2")) == 2, "both encode")
     site.kill("scheduler")
-    site.wait(lambda: "no work by the scheduler" in site.log("processor"), "the processor notices")
+    site.wait(lambda: "can't work with the scheduler" in site.log("processor"), "the processor notices")
     site.scheduler()
     assert site.drained() == 0
     assert site.published() == Counter("1234")
-    assert site.encoded("w1", "w2") == Counter(f"video-{n}" for n in "1234"), "what was under way went on"
+    assert site.encoded("w1", "w2") == Counter(f"video-{n}" for n in "1234"), "running jobs continued"
     assert "error" not in site.log("processor").lower()
 
 
-def test_killed_processor_resumes_and_takes_over_what_is_under_way(site: Site) -> None:
+def test_killed_processor_resumes_and_reattaches_to_running_jobs(site: Site) -> None:
     site.queue(**videos("1", "2", "3", "4"))
     site.worker("w1", "--seconds", "3")
     site.worker("w2", "--seconds", "3")
@@ -246,12 +246,12 @@ def test_stopped_processor_ends_the_jobs_of_its_workers_and_leaves_the_item_pend
     assert site.end("processor") == 0
     assert time.monotonic() - began < 10
     assert site.item()["status"] == "pending" and not site.item()["quarantined"]
-    assert not [*children_working_in(site.top / "w1"), *children_working_in(site.top / "w2")], "an encode goes on"
+    assert not [*children_working_in(site.top / "w1"), *children_working_in(site.top / "w2")], "an encode continues"
     assert not site.published() and "error" not in site.log("processor").lower()
 
 
 @pytest.mark.parametrize("fault", ["broken", "full"])
-def test_bad_worker_is_left_out_and_uses_up_no_attempt(site: Site, fault: str) -> None:
+def test_bad_worker_is_suspended_and_uses_up_no_attempt(site: Site, fault: str) -> None:
     site.queue(**videos("1", "2", "3", "4", "5", "6"))
     site.worker("bad", "--fault", fault)
     site.worker("good", "--seconds", "1")
@@ -266,7 +266,7 @@ def test_bad_worker_is_left_out_and_uses_up_no_attempt(site: Site, fault: str) -
 
 
 class Cut:
-    """A way to the hub that can be cut: a port that passes everything on until ``cut``."""
+    """A route to the hub that can be cut: a port that forwards everything until ``cut``."""
 
     def __init__(self, endpoint: str) -> None:
         self._target = int(endpoint.rpartition(":")[2])
@@ -298,14 +298,14 @@ class Cut:
             one.close()
 
 
-def test_worker_that_is_cut_off_from_the_hub_hands_its_videos_on(site: Site) -> None:
+def test_videos_of_a_worker_that_is_cut_off_from_the_hub_are_reassigned(site: Site) -> None:
     site.queue(**videos("1", "2", "3", "4", "5", "6"))
-    way = Cut(site.hub.endpoint)
-    site.worker("far", "--seconds", "1", MODELSCOPE_ENDPOINT=way.endpoint)
+    route = Cut(site.hub.endpoint)
+    site.worker("far", "--seconds", "1", MODELSCOPE_ENDPOINT=route.endpoint)
     site.worker("near", "--seconds", "1")
     site.processor(MAX_ATTEMPTS="1")
     site.wait(lambda: site.encoded("far"), "the far one encodes")
-    way.cut()
+    route.cut()
     assert site.drained() == 0
     assert site.published() == Counter("123456") and not site.item()["quarantined"]
     assert "paused" not in site.log("processor") and "error" not in site.log("processor").lower()
@@ -335,8 +335,8 @@ def test_worker_that_sleeps_and_wakes_up_has_nothing_published_twice(site: Site)
     os.kill(site.processes["w1"].pid, signal.SIGSTOP)
     site.wait(lambda: site.workers()["w1"]["state"] in {"silent", "gone"}, "w1 is missed", 60)
     stopped = site.encoded("w1") - Counter()
-    site.wait(lambda: all(site.encoded("w2")[name] for name in stopped), "its video is done elsewhere", 60)
+    site.wait(lambda: all(site.encoded("w2")[name] for name in stopped), "its video is reassigned", 60)
     os.kill(site.processes["w1"].pid, signal.SIGCONT)
     assert site.drained(120) == 0
     assert site.published() == Counter("1234")
-    site.wait(lambda: "late result of an older attempt is dropped" in site.log("processor"), "it is said", 1)
+    site.wait(lambda: "late result of an older attempt is dropped" in site.log("processor"), "it is logged", 1)

@@ -101,7 +101,7 @@ def test_doctor_of_a_cluster_tells_what_is_missing(hub: RunningHub, tmp_path: Pa
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"CLUSTER": "tcp://no-such-host.invalid:8786"}, "no way to the scheduler"),
+        ({"CLUSTER": "tcp://no-such-host.invalid:8786"}, "no route to the scheduler"),
         ({"MODELSCOPE_API_TOKEN": "wrong-one"}, "MODELSCOPE_API_TOKEN"),
         ({"FFMPEG": "/nonexistent/ffmpeg"}, "FFMPEG"),
         ({"CLUSTER_TLS_CA": "/dev/null", "CLUSTER_TLS_CERT": "/dev/null"}, "certificates of the cluster"),
@@ -166,8 +166,8 @@ def answered(address: str, certificate: dict[str, str]) -> bool:
     if certificate:
         context.load_cert_chain(certificate["CLUSTER_TLS_CERT"], certificate["CLUSTER_TLS_KEY"])
     try:
-        with socket.create_connection((host, int(port)), 10) as plain, context.wrap_socket(plain) as way:
-            return bool(way.recv(100))
+        with socket.create_connection((host, int(port)), 10) as plain, context.wrap_socket(plain) as tls:
+            return bool(tls.recv(100))
     except (ssl.SSLError, ConnectionError):
         return False
 
@@ -193,7 +193,7 @@ def test_video_goes_through_a_cluster_secured_by_tls(hub: RunningHub, tmp_path: 
     work, log = tmp_path / "worker_work/worker/work", tmp_path / "worker_log/processing.log"
     left = work / "videos" / video_key("an old folder", _file("old")) / "source.mp4"
     left.parent.mkdir(parents=True)
-    left.write_bytes(b"from another life")
+    left.write_bytes(b"from an earlier run")
 
     def logged(text: str) -> Callable[[], bool]:
         return lambda: log.exists() and text in log.read_text(encoding="utf-8")
@@ -210,7 +210,7 @@ def test_video_goes_through_a_cluster_secured_by_tls(hub: RunningHub, tmp_path: 
         scheduler = started("scheduler.py", "--port", port, env=env)
         worker = started("worker.py", "--name", "real", env=worker_env)
         until(logged("as tls://127.0.0.3:"), lambda: (log.exists() and log.read_text()) or "")
-        assert not left.exists(), "what another life left is swept"
+        assert not left.exists(), "what an earlier run left is swept"
         second = run_program("worker.py", env=worker_env)
         assert second.returncode == 1
         assert re.fullmatch(rf"worker.py: a worker runs here already \(pid {worker.pid} on .*\): .*\n", second.stderr)
@@ -220,18 +220,18 @@ def test_video_goes_through_a_cluster_secured_by_tls(hub: RunningHub, tmp_path: 
         for one in (address, at.group(1)):
             assert [answered(one, shown) for shown in ({}, others, ours)] == [False, False, True]
         for process, place in ((scheduler, "0100007F"), (worker, "0300007F")):
-            heard = {at.partition(":")[0] for at in listening(process.pid)}
-            assert place in heard and heard <= {place, "0100007F"}, heard
+            addresses = {at.partition(":")[0] for at in listening(process.pid)}
+            assert place in addresses and addresses <= {place, "0100007F"}, addresses
         doctor = run_program("doctor.py", env=env).stdout
         assert f"OK       scheduler    {address} answers" in doctor and f"workers      1: {at.group(1)};" in doctor
 
-        hub.token = NEW_TOKEN  # of which the worker hears when the hub refuses its old one
+        hub.token = NEW_TOKEN  # which the worker reads once the hub refuses its old one
         dotenv.write_text(f"MODELSCOPE_API_TOKEN={NEW_TOKEN}\n", encoding="utf-8")
         until(lambda: _queued(env), lambda: "queued")
         done = run_program("queue_processor.py", "--drain", env=env)
         told = (tmp_path / "log/processing.log").read_text(encoding="utf-8")
         assert done.returncode == 0 and (hub.root / "datasets/me/out/番剧/1.mkv").exists(), told + log.read_text()
-        assert "worker real works with 1 slots" in told
+        assert "worker real is ready: slots=1" in told
         assert "error" not in told.lower().replace("errors", "")
         assert end(worker) == 0 and end(scheduler) == 0
     assert log.read_text(encoding="utf-8").rstrip().endswith("stopped")
@@ -278,7 +278,7 @@ def test_one_command_starts_a_scheduler_and_one_a_worker(hub: RunningHub, tmp_pa
     worker = script(env, "--scheduler", f"tcp://127.0.0.1:{port}", "--keep-results", "--concurrent", "2")
     try:
         until(
-            lambda: log.exists() and f"works for the scheduler at tcp://127.0.0.1:{port}" in log.read_text("utf-8"),
+            lambda: log.exists() and f"connected to the scheduler at tcp://127.0.0.1:{port}" in log.read_text("utf-8"),
             lambda: f"{scheduler.poll()} {worker.poll()} {log.exists() and log.read_text('utf-8')}",
         )
         assert kept.exists(), "--keep-results"

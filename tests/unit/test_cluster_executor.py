@@ -1,4 +1,4 @@
-"""What the processor's side of a cluster makes of what it hears: over a line that a test speaks into, without Dask."""
+"""What the processor makes of what its workers report: over a connection that a test scripts, without Dask."""
 
 import asyncio
 import contextlib
@@ -15,8 +15,10 @@ import pytest
 
 from tests.jobs import mkv, output_of
 from tools.cluster import node
-from tools.cluster.executor import ClusterExecutor, Connection, JobUnknown, OnReport, OnWorkerLost, Timeouts, WorkerDied
+from tools.cluster.connection import Connection, JobUnknown, OnReport, OnWorkerLost, WorkerDied
+from tools.cluster.executor import ClusterExecutor, Timeouts
 from tools.cluster.handshake import Handshake, Versions
+from tools.cluster.worker_report import ReportedJob, WorkerReport
 from tools.core.artifact import Artifact, ArtifactKind, VideoOutput
 from tools.core.errors import DiskFull
 from tools.core.folder import RemoteFile
@@ -26,29 +28,29 @@ from tools.stages.video_job import JobResult, Outcome
 from tools.stages.workspace import Workspace, video_key
 
 VERSIONS = Versions(python="3.11", dask="1", distributed="1", code="c")
-TERMS = Handshake(versions=VERSIONS, endpoint="e", output=OutputOptions())
+HANDSHAKE = Handshake(versions=VERSIONS, endpoint="e", output=OutputOptions())
 
 
-class ScriptedLine:
-    """The other end: ``sent`` and ``asked`` tell what the executor did, ``hear``, ``answer``, ``lose`` are its news."""
+class ScriptedConnection:
+    """The other end: ``sent`` and ``asked`` are what the executor did; ``report``, ``answer``, ``lose`` its news."""
 
     def __init__(self) -> None:
         self.sent: dict[str, tuple[VideoJob, str]] = {}
         self.asked: list[tuple[str, Any]] = []
-        self.dials = 0
-        self.against: list[str] = []
+        self.connects = 0
+        self.reasons: list[str] = []
         self.up = True
         self._numbers = iter(range(10**6))
         self._answers: dict[str, asyncio.Future[object]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._heard: OnReport = lambda said: None
-        self._lost: OnWorkerLost = lambda address, how: None
+        self._on_report: OnReport = lambda received: None
+        self._on_worker_lost: OnWorkerLost = lambda address, how: None
 
     @contextlib.asynccontextmanager
-    async def connect(self, heard: OnReport, lost: OnWorkerLost) -> AsyncIterator[Connection]:
-        self._loop, self._heard, self._lost = asyncio.get_running_loop(), heard, lost
+    async def connect(self, on_report: OnReport, on_worker_lost: OnWorkerLost) -> AsyncIterator[Connection]:
+        self._loop, self._on_report, self._on_worker_lost = asyncio.get_running_loop(), on_report, on_worker_lost
         self.up = True
-        self.dials += 1
+        self.connects += 1
         yield self
 
     def is_up(self) -> bool:
@@ -66,12 +68,18 @@ class ScriptedLine:
 
     async def call(self, address: str, function: Callable[..., Any], argument: Any) -> Any:
         self.asked.append((function.__name__, argument))
-        return self.against if function is node.greet else None
+        return self.reasons if function is node.accept_handshake else None
 
-    def hear(self, name: str, *jobs: VideoJob, stage: str = "encode", **more: Any) -> None:
-        told = [{"attempt_id": j.attempt_id, "key": video_key(j.folder, j.source), "stage": stage} for j in jobs]
-        said = {"address": name, "incarnation": name, "name": name, "slots": 1, "number": next(self._numbers)}
-        self._in_loop(lambda: self._heard({**said, "jobs": told, "held": {}, "leaving": False, **more}))
+    def report(self, name: str, *jobs: VideoJob, **more: Any) -> None:
+        reported = tuple(
+            ReportedJob(attempt_id=j.attempt_id, key=video_key(j.folder, j.source), video=j.source.path, stage="encode")
+            for j in jobs
+        )
+        plain = {"address": name, "incarnation": name, "name": name, "slots": 1, "held": {}, "jobs": reported}
+        self.receive(WorkerReport(**{**plain, "number": next(self._numbers), **more}).as_json())
+
+    def receive(self, received: object) -> None:
+        self._in_loop(lambda: self._on_report(received))
 
     def answer(self, job: VideoJob, result: JobResult | Exception) -> None:
         future = self._answers[job.attempt_id]
@@ -79,8 +87,8 @@ class ScriptedLine:
             lambda: future.set_exception(result) if isinstance(result, Exception) else future.set_result(result)
         )
 
-    def lose(self, name: str, how: str = "died") -> None:
-        self._in_loop(lambda: self._lost(name, how))
+    def lose(self, name: str) -> None:
+        self._in_loop(lambda: self._on_worker_lost(name, "died"))
 
     def _in_loop(self, call: Callable[[], None]) -> None:
         done = threading.Event()
@@ -94,22 +102,22 @@ class ScriptedLine:
         assert done.wait(5)
 
 
-class Bench:
+class Rig:
     """An executor and what came of it."""
 
     def __init__(self, folder: Path, silence: float) -> None:
-        self.line = ScriptedLine()
+        self.connection = ScriptedConnection()
         self.results: list[JobResult] = []
         self.notes: list[str] = []
         self.facts: list[dict[str, Any]] = []
         self.full = False
 
         class Quick(ClusterExecutor):
-            timeouts = Timeouts(settle=0.0, silence=silence)
+            timeouts = Timeouts(first_reports=0.0, silence=silence)
 
         space = Workspace(folder, 0)
-        self.executor = Quick("sim", self.line.connect, lambda: TERMS, self.results.append, self._note, space)
-        self.wait(lambda: self.line.dials)
+        self.executor = Quick("sim", self.connection.connect, lambda: HANDSHAKE, self.results.append, self._note, space)
+        self.wait(lambda: self.connection.connects)
 
     def _note(self, job: VideoJob, event: str, facts: dict[str, Any]) -> None:
         if self.full:
@@ -120,20 +128,20 @@ class Bench:
     def wait(self, condition: Callable[[], object], seconds: float = 5.0) -> None:
         deadline = time.monotonic() + seconds
         while not condition():
-            assert time.monotonic() < deadline, (self.results, self.line.asked, self.executor.workers())
+            assert time.monotonic() < deadline, (self.results, self.connection.asked, self.executor.workers())
             time.sleep(0.005)
 
     def join(self, *names: str) -> None:
-        """Workers come and are agreed with."""
+        """Workers report, and their handshakes are over."""
         for name in names:
-            self.line.hear(name)
+            self.connection.report(name)
         self.wait(lambda: {w.name for w in self.executor.workers() if w.state == "ready"} >= set(names))
 
     def run(self, name: str = "1") -> VideoJob:
         """Submit a job, and wait until it is on its way."""
         job = job_of(name)
         self.executor.submit(job)
-        self.wait(lambda: job.attempt_id in self.line.sent)
+        self.wait(lambda: job.attempt_id in self.connection.sent)
         return job
 
     def outcomes(self) -> list[tuple[str, Outcome]]:
@@ -150,103 +158,103 @@ def stored(job: VideoJob) -> JobResult:
 
 
 @pytest.fixture
-def bench(request: pytest.FixtureRequest, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Iterator[Bench]:
+def rig(request: pytest.FixtureRequest, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Iterator[Rig]:
     caplog.set_level(logging.INFO, "animation")
-    made = Bench(tmp_path, silence=getattr(request, "param", 20.0))
+    made = Rig(tmp_path, silence=getattr(request, "param", 20.0))
     yield made
     made.executor.close(0.1)
 
 
-def test_journal_hears_of_every_artifact_of_a_result_wherever_it_is_stored(bench: Bench) -> None:
-    bench.join("a")
-    job = bench.run()
+def test_journal_notes_every_artifact_of_a_result_wherever_it_is_stored(rig: Rig) -> None:
+    rig.join("a")
+    job = rig.run()
     second = Artifact(ArtifactKind.VIDEO, "me/elsewhere", "A/y", "s", 7)
     output = VideoOutput(output_of(job).record, (*output_of(job).artifacts, second))
-    bench.line.answer(job, JobResult(job, Outcome.STORED, output))
-    bench.wait(lambda: bench.results)
-    assert bench.notes == ["stored"] and VideoOutput.of_json(json.loads(json.dumps(bench.facts[0]))) == output
-    assert bench.results[0].output == output
+    rig.connection.answer(job, JobResult(job, Outcome.STORED, output))
+    rig.wait(lambda: rig.results)
+    assert rig.notes == ["stored"] and VideoOutput.of_json(json.loads(json.dumps(rig.facts[0]))) == output
+    assert rig.results[0].output == output
 
 
-def test_wish_to_end_that_overtakes_its_job_is_repeated_until_it_ends(bench: Bench) -> None:
-    bench.join("a")
-    job = bench.run()
-    bench.executor.cancel("A")
-    bench.wait(lambda: bench.line.asked.count(("withdraw", [job.attempt_id])) == 2)
-    bench.line.answer(job, JobResult(job, Outcome.STOPPED))
-    bench.wait(lambda: bench.results)
+def test_withdrawal_that_overtakes_its_job_is_repeated_until_the_job_ends(rig: Rig) -> None:
+    rig.join("a")
+    job = rig.run()
+    rig.executor.cancel("A")
+    rig.wait(lambda: rig.connection.asked.count(("withdraw", [job.attempt_id])) == 2)
+    rig.connection.answer(job, JobResult(job, Outcome.STOPPED))
+    rig.wait(lambda: rig.results)
     time.sleep(1.2)
-    assert bench.line.asked.count(("withdraw", [job.attempt_id])) == 2
-    assert bench.outcomes() == [(job.attempt_id, Outcome.STOPPED)]
+    assert rig.connection.asked.count(("withdraw", [job.attempt_id])) == 2
+    assert rig.outcomes() == [(job.attempt_id, Outcome.STOPPED)]
 
 
-@pytest.mark.parametrize("bench", [0.5], indirect=True)
-def test_silent_worker_has_its_job_given_back_and_its_late_result_is_dropped_and_said(
-    bench: Bench, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("rig", [0.5], indirect=True)
+def test_job_of_a_silent_worker_is_reassigned_and_its_late_result_is_dropped_and_logged(
+    rig: Rig, caplog: pytest.LogCaptureFixture
 ) -> None:
-    bench.join("a")
-    job = bench.run()
-    bench.line.hear("a", job)
-    bench.wait(lambda: bench.results)
-    assert bench.outcomes() == [(job.attempt_id, Outcome.CRASHED)] and bench.notes == ["crashed"]
-    assert bench.executor.free() == 0 and "silent" in str(bench.executor.trouble())
-    bench.line.answer(job, stored(job))
-    bench.wait(lambda: "a late result of an older attempt is dropped: video=A/1" in caplog.text)
-    assert len(bench.results) == 1 and bench.notes == ["crashed"]
-    bench.line.hear("a")
-    bench.wait(lambda: bench.executor.free() == 4)
+    rig.join("a")
+    job = rig.run()
+    rig.connection.report("a", job)
+    rig.wait(lambda: rig.results)
+    assert rig.outcomes() == [(job.attempt_id, Outcome.CRASHED)] and rig.notes == ["crashed"]
+    assert rig.executor.free() == 0 and "silent" in str(rig.executor.trouble())
+    rig.connection.answer(job, stored(job))
+    rig.wait(lambda: "a late result of an older attempt is dropped: video=A/1" in caplog.text)
+    assert len(rig.results) == 1 and rig.notes == ["crashed"]
+    rig.connection.report("a")
+    rig.wait(lambda: rig.executor.free() == 4)
 
 
-def test_worker_is_told_to_end_what_is_done_elsewhere(bench: Bench) -> None:
-    bench.join("a", "b")
-    job = bench.run()
-    other = "b" if bench.line.sent[job.attempt_id][1] == "a" else "a"
+def test_worker_is_told_to_end_what_is_done_elsewhere(rig: Rig) -> None:
+    rig.join("a", "b")
+    job = rig.run()
+    other = "b" if rig.connection.sent[job.attempt_id][1] == "a" else "a"
     old = VideoJob("older", 1, "A", "me/in", "c", job.source, mkv())
-    bench.executor.sweep(["A"])
-    bench.line.hear(other, old)
-    bench.wait(lambda: ("withdraw", ["older"]) in bench.line.asked)
-    assert not bench.results
+    rig.executor.sweep(["A"])
+    rig.connection.report(other, old)
+    rig.wait(lambda: ("withdraw", ["older"]) in rig.connection.asked)
+    assert not rig.results
 
 
-def test_what_no_item_needs_is_deleted_where_it_lies_once_it_is_heard_of(bench: Bench) -> None:
-    bench.join("a")
-    bench.executor.sweep(["A", "B"])
+def test_what_no_item_needs_is_deleted_on_the_worker_once_it_is_reported(rig: Rig) -> None:
+    rig.join("a")
+    rig.executor.sweep(["A", "B"])
     done, kept = video_key("A", RemoteFile("A/1", 1, "")), video_key("B", RemoteFile("B/1", 1, ""))
-    bench.executor.forget("A", RemoteFile("A/1", 1, ""))
-    bench.line.hear("a", held={done: True, kept: True})
-    bench.wait(lambda: ("forget", [done]) in bench.line.asked)
-    bench.executor.forget("B")
-    bench.line.hear("a", held={kept: True})
-    bench.wait(lambda: ("forget", [kept]) in bench.line.asked)
+    rig.executor.forget("A", RemoteFile("A/1", 1, ""))
+    rig.connection.report("a", held={done: True, kept: True})
+    rig.wait(lambda: ("forget", [done]) in rig.connection.asked)
+    rig.executor.forget("B")
+    rig.connection.report("a", held={kept: True})
+    rig.wait(lambda: ("forget", [kept]) in rig.connection.asked)
 
 
-def test_result_of_a_video_that_is_submitted_again_is_not_deleted(bench: Bench) -> None:
-    bench.join("a")
-    bench.executor.sweep(["A"])
-    bench.executor.forget("A", RemoteFile("A/1", 1, ""))
-    bench.executor.forget("A", RemoteFile("A/2", 1, ""))
-    again = bench.run("1")
-    bench.line.answer(again, stored(again))
-    bench.wait(lambda: bench.results)
+def test_result_of_a_video_that_is_submitted_again_is_not_deleted(rig: Rig) -> None:
+    rig.join("a")
+    rig.executor.sweep(["A"])
+    rig.executor.forget("A", RemoteFile("A/1", 1, ""))
+    rig.executor.forget("A", RemoteFile("A/2", 1, ""))
+    again = rig.run("1")
+    rig.connection.answer(again, stored(again))
+    rig.wait(lambda: rig.results)
     kept, gone = (video_key("A", RemoteFile(f"A/{name}", 1, "")) for name in ("1", "2"))
-    bench.line.hear("a", held={kept: True, gone: True})
-    bench.wait(lambda: ("forget", [gone]) in bench.line.asked)
+    rig.connection.report("a", held={kept: True, gone: True})
+    rig.wait(lambda: ("forget", [gone]) in rig.connection.asked)
 
 
-def test_worker_that_can_not_work_is_not_asked_again_and_again(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
-    bench.line.against = ["dask 1 here, 2 at the processor"]
-    bench.line.hear("a")
-    bench.wait(lambda: [worker.state for worker in bench.executor.workers()] == ["refused"])
-    time.sleep(0.6)  # two looks
-    assert bench.line.asked == [("greet", TERMS.as_json())] and bench.executor.free() == 0
-    assert caplog.text.count("worker a gets no work: dask 1 here, 2 at the processor") == 1
+def test_worker_that_is_rejected_is_not_asked_again_and_again(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    rig.connection.reasons = ["dask 1 here, 2 at the processor"]
+    rig.connection.report("a")
+    rig.wait(lambda: [worker.state for worker in rig.executor.workers()] == ["refused"])
+    time.sleep(0.6)  # two turns
+    assert rig.connection.asked == [("accept_handshake", HANDSHAKE.as_json())] and rig.executor.free() == 0
+    assert caplog.text.count("worker a rejected: dask 1 here, 2 at the processor") == 1
 
 
-def test_nothing_is_deleted_before_it_is_known_which_items_live(bench: Bench) -> None:
-    bench.join("a")
-    bench.line.hear("a", job_of("9"), held={video_key("A", RemoteFile("A/1", 1, "")): True})
-    bench.line.hear("a")
-    assert [name for name, _ in bench.line.asked] == ["greet"]
+def test_nothing_is_deleted_before_it_is_known_which_items_live(rig: Rig) -> None:
+    rig.join("a")
+    rig.connection.report("a", job_of("9"), held={video_key("A", RemoteFile("A/1", 1, "")): True})
+    rig.connection.report("a")
+    assert [name for name, _ in rig.connection.asked] == ["accept_handshake"]
 
 
 @pytest.mark.parametrize(
@@ -257,71 +265,71 @@ def test_nothing_is_deleted_before_it_is_known_which_items_live(bench: Bench) ->
         (ZeroDivisionError("a bug"), Outcome.FAILED),
     ],
 )
-def test_end_of_the_way_to_a_job_is_a_result(bench: Bench, news: Exception, outcome: Outcome) -> None:
-    bench.join("a")
-    job = bench.run()
-    bench.line.hear("a", job)
-    bench.line.answer(job, news)
-    bench.wait(lambda: bench.results)
-    assert bench.outcomes() == [(job.attempt_id, outcome)]
+def test_loss_of_a_job_on_its_way_is_a_result(rig: Rig, news: Exception, outcome: Outcome) -> None:
+    rig.join("a")
+    job = rig.run()
+    rig.connection.report("a", job)
+    rig.connection.answer(job, news)
+    rig.wait(lambda: rig.results)
+    assert rig.outcomes() == [(job.attempt_id, outcome)]
 
 
-def test_job_that_its_worker_does_not_name_for_long_comes_back(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tools.cluster.executor._UNKNOWN", 0.6)
-    bench.join("a")
-    known, unknown = bench.run("1"), bench.run("2")
+def test_job_that_its_worker_does_not_report_for_long_comes_back(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tools.cluster.executor._UNREPORTED", 0.6)
+    rig.join("a")
+    known, unknown = rig.run("1"), rig.run("2")
     deadline = time.monotonic() + 1.5
     while time.monotonic() < deadline:
-        bench.line.hear("a", known)
+        rig.connection.report("a", known)
         time.sleep(0.05)
-    assert bench.outcomes() == [(unknown.attempt_id, Outcome.STOPPED)]
+    assert rig.outcomes() == [(unknown.attempt_id, Outcome.STOPPED)]
 
 
-def test_dead_worker_gives_back_each_job_once(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
-    bench.join("a")
-    first, second = bench.run("1"), bench.run("2")
-    bench.line.hear("a", first)
-    bench.line.lose("a")
-    bench.line.lose("a")
-    bench.line.answer(first, WorkerDied())
-    bench.wait(lambda: len(bench.results) == 2)
-    assert sorted(bench.outcomes()) == [(first.attempt_id, Outcome.CRASHED), (second.attempt_id, Outcome.STOPPED)]
+def test_dead_worker_gives_back_each_job_once(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    rig.join("a")
+    first, second = rig.run("1"), rig.run("2")
+    rig.connection.report("a", first)
+    rig.connection.lose("a")
+    rig.connection.lose("a")
+    rig.connection.answer(first, WorkerDied())
+    rig.wait(lambda: len(rig.results) == 2)
+    assert sorted(rig.outcomes()) == [(first.attempt_id, Outcome.CRASHED), (second.attempt_id, Outcome.STOPPED)]
     assert caplog.text.count("worker a died") == 1
 
 
-def test_lost_scheduler_gives_everything_back_and_is_called_again(bench: Bench) -> None:
-    bench.join("a")
-    job = bench.run()
-    bench.line.up = False
-    bench.wait(lambda: bench.results)
-    assert bench.outcomes() == [(job.attempt_id, Outcome.STOPPED)] and bench.executor.free() == 0
-    assert "no work by the scheduler at sim" in str(bench.executor.trouble())
-    bench.wait(lambda: bench.line.dials == 2)
-    bench.join("a")
-    assert bench.executor.trouble() is None
+def test_lost_scheduler_gives_everything_back_and_is_connected_again(rig: Rig) -> None:
+    rig.join("a")
+    job = rig.run()
+    rig.connection.up = False
+    rig.wait(lambda: rig.results)
+    assert rig.outcomes() == [(job.attempt_id, Outcome.STOPPED)] and rig.executor.free() == 0
+    assert "can't work with the scheduler at sim" in str(rig.executor.trouble())
+    rig.wait(lambda: rig.connection.connects == 2)
+    rig.join("a")
+    assert rig.executor.trouble() is None
 
 
-def test_result_that_the_journal_can_not_take_waits(bench: Bench) -> None:
-    bench.join("a")
-    job = bench.run()
-    bench.full = True
-    bench.line.answer(job, stored(job))
-    bench.wait(lambda: bench.results)
-    assert bench.outcomes() == [(job.attempt_id, Outcome.DEFERRED)]
+def test_result_that_the_journal_can_not_take_waits(rig: Rig) -> None:
+    rig.join("a")
+    job = rig.run()
+    rig.full = True
+    rig.connection.answer(job, stored(job))
+    rig.wait(lambda: rig.results)
+    assert rig.outcomes() == [(job.attempt_id, Outcome.DEFERRED)]
 
 
-def test_job_that_waits_for_a_place_comes_back_when_cancelled(bench: Bench) -> None:
+def test_job_that_waits_for_a_place_comes_back_when_cancelled(rig: Rig) -> None:
     waiting = job_of("1")
-    bench.executor.submit(waiting)
-    bench.executor.cancel("A")
-    assert bench.outcomes() == [(waiting.attempt_id, Outcome.STOPPED)] and not bench.line.sent
+    rig.executor.submit(waiting)
+    rig.executor.cancel("A")
+    assert rig.outcomes() == [(waiting.attempt_id, Outcome.STOPPED)] and not rig.connection.sent
 
 
-def test_report_of_something_else_on_the_line_changes_nothing(bench: Bench) -> None:
-    bench.join("a")
-    bench.line.hear("b", slots="many")
-    bench.line.hear("b", jobs=None)
-    assert [worker.name for worker in bench.executor.workers()] == ["a"]
+def test_what_is_no_report_changes_nothing(rig: Rig) -> None:
+    rig.join("a")
+    rig.connection.report("b", slots="many")
+    rig.connection.receive("something else on this topic")
+    assert [worker.name for worker in rig.executor.workers()] == ["a"]
 
 
 def test_job_is_names_and_small_values() -> None:

@@ -1,4 +1,4 @@
-"""What a worker does with jobs, wishes and take-overs, and what it tells of itself: in an event loop, without Dask."""
+"""What a worker node does with jobs, withdrawals and later attempts, and what it reports; without Dask."""
 
 import asyncio
 import contextlib
@@ -17,6 +17,7 @@ from tests.fakes import FakeConverter, MemoryHub
 from tests.jobs import mkv, output_of
 from tools.cluster.handshake import Handshake
 from tools.cluster.node import WorkerNode
+from tools.cluster.worker_report import LateResult, Message, WorkerReport
 from tools.core.errors import HubForbidden
 from tools.core.folder import RemoteFile
 from tools.core.planning import Stage, VideoJob
@@ -29,18 +30,18 @@ from tools.state.progress import JobProgress
 
 @dataclass(slots=True)
 class Site:
-    """A node whose jobs encode until ``go``; ``ran`` and ``said`` tell of them."""
+    """A node whose jobs encode until ``go``; ``ran`` and ``sent`` tell of them."""
 
     folder: Path
     go: threading.Event = field(default_factory=threading.Event)
     ran: list[str] = field(default_factory=list)
-    said: list[dict[str, Any]] = field(default_factory=list)
+    sent: list[Message] = field(default_factory=list)
     stage: Stage = "encode"
 
     @contextlib.asynccontextmanager
     async def node(self) -> AsyncIterator[WorkerNode]:
         made = cluster.node("w", self.folder, self._run)
-        reporting = asyncio.create_task(made.report_always("tcp://here", self.said.append))
+        reporting = asyncio.create_task(made.report_always("tcp://here", self.sent.append))
         await asyncio.sleep(0)
         try:
             yield made
@@ -49,19 +50,22 @@ class Site:
             await asyncio.to_thread(made.leave, 5)
             reporting.cancel()
 
-    def _run(self, job: VideoJob, tools: JobTools, port: JobContext) -> JobResult:
+    def _run(self, job: VideoJob, tools: JobTools, context: JobContext) -> JobResult:
         self.ran.append(job.attempt_id)
-        port.note(Event.ENCODING)
-        port.show(JobProgress(folder=job.folder, video=job.source.path, stage=self.stage))
+        context.note(Event.ENCODING)
+        context.show(JobProgress(folder=job.folder, video=job.source.path, stage=self.stage))
         while not self.go.wait(0.005):
-            if port.stop.is_set():
+            if context.stop.is_set():
                 return JobResult(job, Outcome.STOPPED)
         return JobResult(job, Outcome.STORED, output_of(job))
 
-    def stages(self) -> dict[str, str]:
-        """By attempt, as it said last."""
-        jobs = next(said["jobs"] for said in reversed(self.said) if "jobs" in said)
-        return {job["attempt_id"]: job.get("stage", "") for job in jobs}
+    def report(self) -> WorkerReport:
+        """The latest."""
+        return next(message for message in reversed(self.sent) if isinstance(message, WorkerReport))
+
+    def stages(self) -> dict[str, str | None]:
+        """By attempt, as it reported last."""
+        return {job.attempt_id: job.stage for job in self.report().jobs}
 
 
 def attempt(number: int, name: str = "1") -> VideoJob:
@@ -91,12 +95,12 @@ def in_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., Non
 
 
 @in_loop
-async def test_newer_attempt_takes_over_what_is_under_way_and_may_end_it(tmp_path: Path) -> None:
+async def test_later_attempt_is_attached_to_the_running_job_and_may_end_it(tmp_path: Path) -> None:
     site = Site(tmp_path)
     async with site.node() as node:
-        first = asyncio.create_task(node.work(attempt(1)))
+        first = asyncio.create_task(node.run_job(attempt(1)))
         await until(lambda: site.stages() == {"id-1": "encode"})
-        second = asyncio.create_task(node.work(attempt(2)))
+        second = asyncio.create_task(node.run_job(attempt(2)))
         assert (await first).outcome is Outcome.STOPPED
         await until(lambda: site.stages() == {"id-2": "encode"})
         node.withdraw(["id-1"])  # of an attempt that is no more
@@ -108,11 +112,11 @@ async def test_newer_attempt_takes_over_what_is_under_way_and_may_end_it(tmp_pat
 
 
 @in_loop
-async def test_attempt_that_took_over_gets_the_result_as_its_own(tmp_path: Path) -> None:
+async def test_attempt_that_was_attached_gets_the_result_as_its_own(tmp_path: Path) -> None:
     site = Site(tmp_path)
     async with site.node() as node:
         for number in (1, 2):
-            last = asyncio.create_task(node.work(attempt(number)))
+            last = asyncio.create_task(node.run_job(attempt(number)))
             await until(functools.partial(_names, site, f"id-{number}"))
         site.go.set()
         result = await last
@@ -121,18 +125,18 @@ async def test_attempt_that_took_over_gets_the_result_as_its_own(tmp_path: Path)
 
 
 @in_loop
-async def test_result_that_nobody_waits_for_is_told_as_late(tmp_path: Path) -> None:
+async def test_result_that_nobody_waits_for_is_reported_as_late(tmp_path: Path) -> None:
     site = Site(tmp_path)
     async with site.node() as node:
-        waiting = asyncio.create_task(node.work(attempt(1)))
+        waiting = asyncio.create_task(node.run_job(attempt(1)))
         await until(lambda: site.stages() == {"id-1": "encode"})
         waiting.cancel()
         site.go.set()
-        await until(lambda: any(said.get("late") == "id-1" and said["video"] == "A/1" for said in site.said))
+        await until(lambda: LateResult("id-1", "A/1") in site.sent)
 
 
 @in_loop
-async def test_what_is_under_way_is_not_deleted(tmp_path: Path) -> None:
+async def test_files_of_a_running_job_are_not_deleted(tmp_path: Path) -> None:
     site = Site(tmp_path)
     keys = [video_key("A", attempt(1, name).source) for name in ("1", "2")]
     files = [tmp_path / "videos" / key / "source.mp4" for key in keys]
@@ -140,14 +144,14 @@ async def test_what_is_under_way_is_not_deleted(tmp_path: Path) -> None:
         file.parent.mkdir(parents=True)
         file.write_bytes(b"x")
     async with site.node() as node:
-        work = asyncio.create_task(node.work(attempt(1)))
+        work = asyncio.create_task(node.run_job(attempt(1)))
         await until(lambda: site.ran)
         node.forget(keys)
         assert [file.exists() for file in files] == [True, False]
         site.go.set()
         await work
         node.forget(keys)
-        assert not files[0].exists() and not list(tmp_path.iterdir()), "where nothing is left, nothing stays"
+        assert not files[0].exists() and not list(tmp_path.iterdir()), "if nothing is left, nothing stays"
 
 
 @pytest.mark.parametrize("stage", ["encode", "verify", "download"])
@@ -155,39 +159,39 @@ async def test_what_is_under_way_is_not_deleted(tmp_path: Path) -> None:
 async def test_stage_is_the_later_one_of_note_and_progress(tmp_path: Path, stage: Stage) -> None:
     site = Site(tmp_path, stage=stage)
     async with site.node() as node:
-        work = asyncio.create_task(node.work(attempt(1)))
+        work = asyncio.create_task(node.run_job(attempt(1)))
         await until(lambda: site.stages() == {"id-1": "verify" if stage == "verify" else "encode"})
         site.go.set()
         await work
 
 
 @in_loop
-async def test_worker_that_is_stopped_says_so_and_ends_its_jobs(tmp_path: Path) -> None:
+async def test_worker_that_is_stopped_reports_it_and_ends_its_jobs(tmp_path: Path) -> None:
     site = Site(tmp_path)
     async with site.node() as node:
-        work = asyncio.create_task(node.work(attempt(1)))
+        work = asyncio.create_task(node.run_job(attempt(1)))
         await until(lambda: site.ran)
         await asyncio.to_thread(node.leave, 5)
         assert (await work).outcome is Outcome.STOPPED
-        await until(lambda: site.said[-1].get("leaving"))
+        await until(lambda: site.report().leaving)
 
 
-def test_token_that_the_hub_refuses_is_read_anew_at_the_next_greeting(tmp_path: Path) -> None:
+def test_token_that_the_hub_refuses_is_read_again_at_the_next_handshake(tmp_path: Path) -> None:
     pytest.importorskip("distributed", reason="requirements-cluster.txt is not installed")
 
     class Refusing(MemoryHub):
         def whoami(self) -> str:
             raise HubForbidden("refused")
 
-    made = cluster.node("w", tmp_path, lambda job, parts, port: JobResult(job, Outcome.STORED, output_of(job)))
+    made = cluster.node("w", tmp_path, lambda job, tools, context: JobResult(job, Outcome.STORED, output_of(job)))
     hubs: list[Any] = [Refusing(), MemoryHub()]
-    outfits = []
+    made_for = []
 
     def make_tools(handshake: Handshake) -> Any:
-        outfits.append(handshake)
+        made_for.append(handshake)
         return hubs.pop(0), FakeConverter()
 
-    made._outfit = make_tools
+    made._make_tools = make_tools
     for _ in range(3):
-        made.greet(cluster.handshake())
-    assert len(outfits) == 2, "new handshake, the refusal, and nothing more"
+        made.accept_handshake(cluster.handshake())
+    assert len(made_for) == 2, "new handshake, the refusal, and nothing more"

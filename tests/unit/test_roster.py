@@ -7,10 +7,11 @@ import pytest
 pytest.importorskip("distributed", reason="requirements-cluster.txt is not installed")
 
 from tests.jobs import mkv
-from tools.cluster.roster import SILENCE, Member, Roster, State, died, leftovers, unwanted
+from tools.cluster.roster import SILENCE, Member, Roster, State, leftovers, lost_with, unwanted
+from tools.cluster.worker_report import ReportedJob, WorkerReport
 from tools.core.errors import Trouble
 from tools.core.folder import RemoteFile
-from tools.core.planning import VideoJob
+from tools.core.planning import Stage, VideoJob
 from tools.stages.video_job import JobResult, Outcome
 from tools.stages.workspace import item_key, video_key
 
@@ -23,22 +24,20 @@ def key(name: str) -> str:
     return video_key("A", RemoteFile(f"A/{name}", 1, ""))
 
 
-def said(name: str, number: int = 0, **more: Any) -> dict[str, Any]:
-    plain = {
-        "address": f"tcp://{name}",
-        "incarnation": f"incarnation-{name}",
-        "name": name,
-        "slots": 1,
-        "number": number,
-    }
-    return {**plain, "jobs": [], "held": {}, "leaving": False, **more}
+def report(name: str, number: int = 0, **more: Any) -> WorkerReport:
+    plain = {"address": f"tcp://{name}", "incarnation": f"incarnation-{name}", "name": name, "held": {}}
+    return WorkerReport(**{**plain, "slots": 1, "number": number, **more})
+
+
+def reported(name: str, stage: Stage, attempt_id: str = "") -> ReportedJob:
+    return ReportedJob(attempt_id=attempt_id or f"id-{name}", key=key(name), video=f"A/{name}", stage=stage)
 
 
 def with_members(*names: str) -> tuple[Roster, list[Member]]:
     roster = Roster()
-    members = [member for name in names if (member := roster.report(said(name), 0.0, 0.0)) is not None]
+    members = [member for name in names if (member := roster.report(report(name), 0.0, 0.0)) is not None]
     for member in members:
-        member.greeted = True
+        member.accepted = True
     return roster, members
 
 
@@ -51,23 +50,23 @@ def result(name: str, outcome: Outcome, trouble: Trouble | None = None) -> JobRe
     return JobResult(job(name), outcome, cause=f"cause {name}", trouble=trouble)
 
 
-def test_new_worker_gets_nothing_before_it_is_agreed_with() -> None:
+def test_new_worker_gets_nothing_before_its_handshake() -> None:
     roster = Roster()
-    member = roster.report(said("a"), 0.0, 0.0)
+    member = roster.report(report("a"), 0.0, 0.0)
     assert (
         member is not None
         and member.state(0) is State.NEW
         and roster.free(0) == 0
-        and roster.place(job("1"), 0) is None
+        and roster.choose(job("1"), 0) is None
     )
-    member.greeted = True
-    assert roster.free(0) == 4 and roster.place(job("1"), 0) is member
+    member.accepted = True
+    assert roster.free(0) == 4 and roster.choose(job("1"), 0) is member
 
 
 def test_report_that_comes_late_changes_nothing() -> None:
     roster, (member,) = with_members("a")
-    assert roster.report(said("a", 5, held={key("1"): True}), 1.0, 1.0) is member
-    assert roster.report(said("a", 4, held={}), 2.0, 2.0) is None
+    assert roster.report(report("a", 5, held={key("1"): True}), 1.0, 1.0) is member
+    assert roster.report(report("a", 4, held={}), 2.0, 2.0) is None
     assert member.held == {key("1"): True} and member.seen == 1.0
 
 
@@ -75,31 +74,31 @@ def test_least_loaded_for_its_slots_goes_first_and_a_full_one_gets_nothing() -> 
     roster, (a, b) = with_members("a", "b")
     for name in "123":
         run_on(a, name)
-    assert roster.place(job("9"), 0) is b
+    assert roster.choose(job("9"), 0) is b
     for name in "4567":
         run_on(b, name)
-    assert roster.place(job("9"), 0) is a
+    assert roster.choose(job("9"), 0) is a
     run_on(a, "8")
-    assert roster.place(job("9"), 0) is None and roster.free(0) == 0
+    assert roster.choose(job("9"), 0) is None and roster.free(0) == 0
 
 
 def test_whoever_has_the_work_already_is_preferred() -> None:
     roster, (a, b) = with_members("a", "b")
     run_on(b, "1")
-    roster.report(said("b", 1, held={key("9"): True}), 0.0, 0.0)
-    assert roster.place(job("9"), 0) is b
-    roster.report(said("b", 2, held={key("9"): False}), 0.0, 0.0)
-    assert roster.place(job("9"), 0) is a, "half a download is no reason"
-    roster.report(said("b", 3, jobs=[{"attempt_id": "old", "key": key("9"), "stage": "encode"}]), 0.0, 0.0)
-    assert roster.place(job("9"), 0) is b
+    roster.report(report("b", 1, held={key("9"): True}), 0.0, 0.0)
+    assert roster.choose(job("9"), 0) is b
+    roster.report(report("b", 2, held={key("9"): False}), 0.0, 0.0)
+    assert roster.choose(job("9"), 0) is a, "half a download is no reason"
+    roster.report(report("b", 3, jobs=(reported("9", "encode", "old"),)), 0.0, 0.0)
+    assert roster.choose(job("9"), 0) is b
 
 
-def test_own_trouble_moves_the_video_and_three_times_in_a_row_leave_the_worker_out() -> None:
+def test_own_trouble_moves_the_video_and_three_times_in_a_row_suspend_the_worker() -> None:
     roster, (a, _) = with_members("a", "b")
     for number in range(3):
         assert a.state(0) is State.READY
         assert roster.judge(a, result(str(number), Outcome.DEFERRED, Trouble.DISK_FULL), 0).outcome is Outcome.STOPPED
-    assert a.state(1) is State.SUSPENDED and roster.shown(1)[0].cause == "cause 2"
+    assert a.state(1) is State.SUSPENDED and roster.states(1)[0].cause == "cause 2"
     assert a.state(61) is State.READY or a.seen < 61 - SILENCE
     a.seen = 61
     roster.judge(a, result("3", Outcome.DEFERRED, Trouble.DISK_FULL), 61)
@@ -122,7 +121,7 @@ def test_only_worker_is_believed_at_once() -> None:
 def test_failure_needs_a_second_opinion_from_another_worker() -> None:
     roster, (a, b) = with_members("a", "b")
     assert roster.judge(a, result("1", Outcome.REFUSED), 0).outcome is Outcome.STOPPED
-    assert roster.place(job("1"), 0) is b, "not the one that is doubted"
+    assert roster.choose(job("1"), 0) is b, "not the one that is doubted"
     assert roster.judge(b, result("1", Outcome.REFUSED), 0).outcome is Outcome.REFUSED
     assert (a.streak, b.streak) == (0, 0), "the video was to blame"
 
@@ -135,11 +134,11 @@ def test_failure_that_another_worker_disproves_counts_against_the_first() -> Non
     assert a.state(0) is State.SUSPENDED and b.state(0) is State.READY
 
 
-def test_silent_worker_gets_nothing_until_it_is_heard_of() -> None:
+def test_silent_worker_gets_nothing_until_it_reports() -> None:
     roster, (a,) = with_members("a")
     later = SILENCE + 1
     assert a.state(later) is State.SILENT and roster.free(later) == 0
-    roster.report(said("a", 1), later, later)
+    roster.report(report("a", 1), later, later)
     assert roster.free(later) == 4
 
 
@@ -148,7 +147,7 @@ def test_same_process_under_a_new_address_keeps_its_record() -> None:
     for number in range(3):
         roster.judge(a, result(str(number), Outcome.DEFERRED, Trouble.DISK_FULL), 0)
     roster.clear()
-    again = roster.report(said("a", 1, address="tcp://elsewhere"), 1.0, 1.0)
+    again = roster.report(report("a", 1, address="tcp://elsewhere"), 1.0, 1.0)
     assert again is not None and again.state(1) is State.SUSPENDED and len(roster.members()) == 2
 
 
@@ -156,39 +155,38 @@ def test_worker_that_came_back_is_shown_once_and_one_that_is_gone_for_a_while() 
     roster, members = with_members("a", "b")
     for member in members:
         member.gone = True
-    roster.report(said("a", address="tcp://other", incarnation="next"), 1.0, 1.0)
-    roster.forget_old(300.0)
-    assert [(one.name, one.state) for one in roster.shown(1.0)] == [("a", "new"), ("b", "gone")]
-    roster.forget_old(700.0)
-    assert [one.name for one in roster.shown(1.0)] == ["a"]
+    roster.report(report("a", address="tcp://other", incarnation="next"), 1.0, 1.0)
+    roster.remove_old(300.0)
+    assert [(one.name, one.state) for one in roster.states(1.0)] == [("a", "new"), ("b", "gone")]
+    roster.remove_old(700.0)
+    assert [one.name for one in roster.states(1.0)] == ["a"]
 
 
 def test_death_counts_for_the_video_in_the_encoder_alone() -> None:
     roster, (a,) = with_members("a")
-    roster.report(said("a", 1, jobs=[{"attempt_id": "id-1", "key": key("1"), "stage": "encode"}]), 0.0, 0.0)
-    assert died(a, job("1"), "died").outcome is Outcome.CRASHED
-    assert died(a, job("2"), "died").outcome is Outcome.STOPPED
+    roster.report(report("a", 1, jobs=(reported("1", "encode"),)), 0.0, 0.0)
+    assert lost_with(a, job("1"), "died").outcome is Outcome.CRASHED
+    assert lost_with(a, job("2"), "died").outcome is Outcome.STOPPED
     a.leaving = True
-    assert died(a, job("1"), "died").outcome is Outcome.STOPPED
+    assert lost_with(a, job("1"), "died").outcome is Outcome.STOPPED
 
 
 def test_waiting_video_moves_to_a_worker_with_nothing_to_encode() -> None:
     roster, (a, b) = with_members("a", "b")
-    jobs = [{"attempt_id": "id-1", "key": key("1"), "stage": "encode"}]
-    jobs += [{"attempt_id": f"id-{n}", "key": key(n), "stage": "download"} for n in "23"]
+    jobs = (reported("1", "encode"), reported("2", "download"), reported("3", "download"))
     for name in "123":
         run_on(a, name)
-    roster.report(said("a", 1, jobs=jobs), 0.0, 0.0)
-    assert roster.to_move(0) == (a, "id-3")
+    roster.report(report("a", 1, jobs=jobs), 0.0, 0.0)
+    assert roster.job_to_move(0) == (a, "id-3")
     run_on(b, "4")
-    assert roster.to_move(0) is None, "nobody is idle"
+    assert roster.job_to_move(0) is None, "nobody is idle"
 
 
 def test_what_nobody_needs_is_ended_and_deleted() -> None:
     roster, (a,) = with_members("a")
     run_on(a, "1")
-    jobs = [{"attempt_id": f"id-{n}", "key": key(n), "stage": "encode"} for n in "123"]
-    roster.report(said("a", 1, jobs=jobs, held={key("1"): True, key("2"): True}), 0.0, 0.0)
+    jobs = tuple(reported(name, "encode") for name in "123")
+    roster.report(report("a", 1, jobs=jobs, held={key("1"): True, key("2"): True}), 0.0, 0.0)
     live = {item_key("A")}
     assert unwanted(a, {key("2")}, live) == ["id-2"], "runs elsewhere"
     assert unwanted(a, set(), set()) == ["id-2", "id-3"], "of no item; ours stays"

@@ -1,5 +1,5 @@
-"""How processor, scheduler and workers of a cluster talk by Dask: what is set, how it is secured, who the node's
-worker is. Imported only where a cluster is asked for.
+"""How processor, scheduler and workers of a cluster talk through Dask: what is configured, how it is secured, what
+carries the node. Imported only if a cluster is asked for.
 """
 
 import asyncio
@@ -21,20 +21,21 @@ from distributed.core import Status
 from distributed.scheduler import KilledWorker
 
 from tools.cluster import node as nodes
-from tools.cluster.executor import JobUnknown, OnReport, OnWorkerLost, WorkerDied
+from tools.cluster.connection import JobUnknown, OnReport, OnWorkerLost, WorkerDied
 from tools.cluster.node import PLUGIN, TOPIC, WorkerNode
+from tools.cluster.worker_report import Message
 from tools.core.errors import PipelineError
 from tools.core.planning import VideoJob
+from tools.processor.executor import capacity_of
 from tools.runtime.once import Once
 
 log = logging.getLogger("animation.cluster")
-LEAST_PLACES = 2
 _CONNECT = 5.0  # s for the scheduler to answer
 _STOP_WITHIN = 5.0  # s for jobs to end
-_AGAIN = 1.0  # s before a worker asks for the scheduler again
+_RECONNECT = 1.0  # s before a worker tries the scheduler again
 
-# Dask's own patience is made for clusters that live in one rack. What a death looks like here is a closed connection
-# (seen at once) or silence (seen after these times).
+# Dask's own timeouts are made for clusters in one rack. Here a death is a closed connection (seen at once) or silence
+# (seen after these times).
 _CONFIG: dict[str, Any] = {
     "distributed.scheduler.allowed-failures": 0,  # a death is counted in our queue, a job is never run again by Dask
     "distributed.scheduler.worker-ttl": "30s",
@@ -42,13 +43,13 @@ _CONFIG: dict[str, Any] = {
     "distributed.scheduler.active-memory-manager.start": False,
     "distributed.comm.timeouts.connect": "10s",
     "distributed.comm.timeouts.tcp": "20s",
-    "distributed.worker.profile.enabled": False,  # 100 samples a second of threads that wait for ffmpeg
+    "distributed.worker.profile.enabled": False,  # 100 samples per second of threads that wait for ffmpeg
     "distributed.admin.system-monitor.gil.enabled": False,
     "distributed.worker.memory.target": False,  # the memory is the encoder's, which has its own limit
     "distributed.worker.memory.spill": False,
     "distributed.worker.memory.pause": False,
     "distributed.worker.memory.terminate": False,
-    "distributed.admin.low-level-log-length": 200,  # also how many of our reports a scheduler remembers
+    "distributed.admin.low-level-log-length": 200,  # also how many of our reports a scheduler keeps
 }
 
 
@@ -57,7 +58,7 @@ def configure() -> None:
     dask.config.set(_CONFIG)
     for name in ["tornado.application", *logging.root.manager.loggerDict]:
         if name.startswith(("distributed", "tornado.application")):
-            logging.getLogger(name).setLevel(logging.CRITICAL + 1)  # what matters is said in one connection by us
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)  # what matters is logged by us, in one line
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +100,12 @@ def local_address_towards(scheduler: str) -> str:
     parts = urlsplit(scheduler)
     family = socket.AF_INET6 if ":" in (parts.hostname or "") else socket.AF_INET
     try:
-        with socket.socket(family, socket.SOCK_DGRAM) as way:
-            way.connect((parts.hostname or "", parts.port or 1))  # sends nothing: it only looks up the way
-            return str(way.getsockname()[0])
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((parts.hostname or "", parts.port or 1))  # sends nothing: it only looks up the route
+            return str(probe.getsockname()[0])
     except OSError as exc:
         raise PipelineError(
-            f"there is no way to the scheduler at {scheduler}: {exc}; mend the address, or the network"
+            f"there is no route to the scheduler at {scheduler}: {exc}; fix the address or the network"
         ) from exc
 
 
@@ -120,7 +121,7 @@ class DaskConnection:
 
     def send(self, job: VideoJob, address: str) -> Callable[[], Awaitable[object]]:
         future = self._client.submit(
-            nodes.work,
+            nodes.run_job,
             job,
             key=f"video-{job.attempt_id}",
             workers=[address],
@@ -153,7 +154,7 @@ async def _result(future: Future) -> object:
 async def connect(
     address: str, secured: Security, on_report: OnReport, on_worker_lost: OnWorkerLost
 ) -> AsyncIterator[DaskConnection]:
-    """A connection to the scheduler that is given up, whatever state it is in, at the end."""
+    """A connection to the scheduler that is closed at the end, whatever state it is in."""
     client = Client(
         address,
         security=secured,
@@ -163,14 +164,15 @@ async def connect(
         name="animation-processor",
     )
 
-    def scheduler_said(said: dict[str, Any]) -> None:
-        if said.get("action") == "remove-worker":
-            on_worker_lost(str(said.get("worker")), "went silent" if "ttl" in str(said.get("stimulus_id")) else "died")
+    def on_event(event: dict[str, Any]) -> None:
+        if event.get("action") == "remove-worker":
+            is_silent = "ttl" in str(event.get("stimulus_id"))
+            on_worker_lost(str(event.get("worker")), "stopped reporting" if is_silent else "died")
 
     try:
         await client
         client.subscribe_topic(TOPIC, lambda event: on_report(event[1]))
-        client.subscribe_topic("all", lambda event: scheduler_said(event[1]))
+        client.subscribe_topic("all", lambda event: on_event(event[1]))
         yield DaskConnection(client)
     finally:
         with contextlib.suppress(Exception):
@@ -178,10 +180,10 @@ async def connect(
 
 
 async def worker_addresses(address: str, secured: Security) -> list[str]:
-    """The addresses of the workers that the scheduler has now. Raises OSError where it does not answer."""
+    """The addresses of the workers that the scheduler has now. Raises OSError if it does not answer."""
     parts = urlsplit(address)
     socket.create_connection((parts.hostname or "", parts.port or 0), _CONNECT).close()  # Dask would hide the cause
-    async with connect(address, secured, lambda said: None, lambda worker, how: None) as connection:
+    async with connect(address, secured, lambda received: None, lambda worker, how: None) as connection:
         return sorted(await connection.workers())
 
 
@@ -203,11 +205,11 @@ class NodePlugin(WorkerPlugin):  # type: ignore[misc]
         self._reporting: asyncio.Task[None] | None = None
 
     def setup(self, worker: Worker) -> None:
-        def tell(said: dict[str, Any]) -> None:
-            with contextlib.suppress(OSError, RuntimeError):  # the stream is closing: the next worker tells it
-                worker.log_event(TOPIC, said)
+        def send(message: Message) -> None:
+            with contextlib.suppress(OSError, RuntimeError):  # the stream is closing: the next Dask worker reports
+                worker.log_event(TOPIC, message.as_json())
 
-        self._reporting = asyncio.get_running_loop().create_task(self.node.report_always(worker.address, tell))
+        self._reporting = asyncio.get_running_loop().create_task(self.node.report_always(worker.address, send))
 
     def teardown(self, worker: Worker) -> None:
         if self._reporting is not None:
@@ -216,26 +218,26 @@ class NodePlugin(WorkerPlugin):  # type: ignore[misc]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerEndpoint:
-    """Where a worker works: the scheduler's address, the address and port that it listens on, Dask's own folder."""
+    """How a worker is reached, and whom it reaches."""
 
-    scheduler: str
-    host: str
-    port: int
+    scheduler: str  # its address
+    host: str  # the address that the worker listens on
+    port: int  # that it listens on; 0 = any
     secured: Security
-    folder: Path
+    folder: Path  # Dask's own, for its locks
 
 
 def make_worker(node: WorkerNode, endpoint: WorkerEndpoint) -> Worker:
     """A Dask worker without a nanny: it shares the node's process, so that its death is the death of its encodes.
 
-    It takes as many jobs as the node has places (resource ``video``); ``encode`` tells the encodes at a time.
+    It takes as many jobs as a machine with these slots (resource ``video``); ``encode`` tells the encodes at a time.
     """
-    places = 2 * node.slots + LEAST_PLACES
+    capacity = capacity_of(node.slots)
     return Worker(
         endpoint.scheduler,
         name=f"{node.name}-{node.incarnation}",
-        nthreads=places,
-        resources={"video": places, "encode": node.slots},
+        nthreads=capacity,
+        resources={"video": capacity, "encode": node.slots},
         host=endpoint.host,
         port=endpoint.port,
         security=endpoint.secured,
@@ -247,27 +249,27 @@ def make_worker(node: WorkerNode, endpoint: WorkerEndpoint) -> Worker:
 
 
 async def serve(node: WorkerNode, endpoint: WorkerEndpoint, stop: threading.Event) -> None:
-    """Work for whatever scheduler is at the address until ``stop``; one that goes away is looked for again."""
-    said = Once()
+    """Work for whatever scheduler is at the address until ``stop``; reconnects to one that goes away."""
+    problems = Once()
     while not stop.is_set():
         worker = make_worker(node, endpoint)
         try:
             await worker
-            log.info("works for the scheduler at %s as %s", endpoint.scheduler, worker.address)
-            said.over()
+            log.info("connected to the scheduler at %s as %s", endpoint.scheduler, worker.address)
+            problems.over()
             await _first(worker.finished(), until(stop))
         except (OSError, TimeoutError, RuntimeError, ValueError) as exc:
-            if said.is_news(str(exc)):
-                log.warning("the scheduler at %s can't be worked for, asking again: %s", endpoint.scheduler, exc)
+            if problems.is_news(str(exc)):
+                log.warning("the scheduler at %s cannot be reached, retrying: %s", endpoint.scheduler, exc)
         if stop.is_set():
             await asyncio.to_thread(node.leave, _STOP_WITHIN)
             await _fetched(worker)
         with contextlib.suppress(Exception):  # it may be half closed already, in whatever way
             await worker.close(timeout=2, executor_wait=False)
         if not stop.is_set():
-            if not said:
-                log.warning("the scheduler at %s is gone, asking again; what is under way goes on", endpoint.scheduler)
-            await _first(asyncio.sleep(_AGAIN), until(stop))
+            if not problems:
+                log.warning("the scheduler at %s disconnected, reconnecting; running jobs continue", endpoint.scheduler)
+            await _first(asyncio.sleep(_RECONNECT), until(stop))
 
 
 async def until(stop: threading.Event) -> None:

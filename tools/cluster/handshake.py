@@ -1,8 +1,7 @@
 """What processor and worker of a cluster must agree upon: compared when they meet, before the first job.
 
 The processor sends its handshake; the worker answers with reasons to refuse (it is rejected) or with differences that
-do no harm (it is accepted).
-The token is no part of it: each worker has its own.
+do no harm (it is accepted). The token is no part of it: each worker has its own.
 """
 
 import hashlib
@@ -20,13 +19,13 @@ _PACKAGES = ("dask", "distributed")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Versions:
-    """What runs on a machine. ``code`` is a digest of the project's files; ``ffmpeg`` as it names itself."""
+    """What runs on a machine."""
 
     python: str
     dask: str
     distributed: str
-    code: str
-    ffmpeg: str = ""
+    code: str  # a digest of the project's files
+    ffmpeg: str = ""  # as it names itself
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +33,8 @@ class Handshake:
     """What every worker must match: the same programs, and the processor's settings that decide the output."""
 
     versions: Versions
-    endpoint: str
-    output: OutputOptions
+    endpoint: str  # of the hub; another one is accepted
+    output: OutputOptions  # whole, so that no option can be forgotten on the way to a worker
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -61,13 +60,13 @@ _CODE = _code_digest(Path(__file__).resolve().parent.parent)  # as it was loaded
 
 
 def versions_here(ffmpeg: str = "") -> Versions:
-    """Of this process, whatever was installed since it began."""
+    """Of this process, whatever was installed since it started."""
     dask, distributed = (str(importlib.import_module(name).__version__) for name in _PACKAGES)
     return Versions(python=platform.python_version(), dask=dask, distributed=distributed, code=_CODE, ffmpeg=ffmpeg)
 
 
 def objections(here: Versions, asked: Versions) -> list[str]:
-    """Why a worker with these versions can't work for that processor."""
+    """Reasons to refuse: why a worker with these versions can't work for that processor."""
     found = [
         f"{name} {getattr(here, name)} here, {getattr(asked, name)} at the processor"
         for name in _PACKAGES

@@ -1,7 +1,7 @@
-"""The worker's side: takes jobs from Dask, runs them in the slots of this machine, and tells how they stand.
+"""The worker's side: takes jobs from Dask, runs them in the slots of this machine, and reports how they stand.
 
-A node lives as long as its process. The Dask worker around it comes and goes with the scheduler: a job under way goes
-on meanwhile, and whoever is given the same video again takes that work over instead of beginning anew. Dask calls the
+A node lives as long as its process. The Dask worker around it comes and goes with the scheduler: a running job
+continues meanwhile, and a later attempt at the same video is attached to it instead of starting over. Dask calls the
 functions at the end of this module by name, so that nothing but names and small values travels.
 """
 
@@ -11,11 +11,12 @@ import logging
 import threading
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tools.cluster.handshake import Handshake, objections, remarks, versions_here
+from tools.cluster.worker_report import LateResult, Message, ReportedJob, WorkerReport
 from tools.core.errors import HubForbidden, HubUnavailable, PipelineError, Trouble
 from tools.core.planning import Stage, VideoJob
 from tools.hub.client import HubClient
@@ -32,27 +33,25 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("animation.worker")
 TOPIC = "animation"
-"""The Dask topic of what workers tell of themselves."""
+"""The Dask topic of what workers report."""
 PLUGIN = "animation node"
 _EVERY = 1.0  # s between two reports
-_STAGES: dict[Event, Stage] = {
-    Event.ENCODING: "encode",
-    Event.CONVERTED: "upload",
-}  # what a note says of where its video is
+# Where a video is after a note.
+_STAGES: dict[Event, Stage] = {Event.ENCODING: "encode", Event.CONVERTED: "upload"}
 
 RunJob = Callable[[VideoJob, JobTools, JobContext], JobResult]
 
 MakeTools = Callable[[Handshake], tuple[HubClient, Converter]]
-"""Makes what a worker does a processor's work with, its token read anew; HubForbidden where the hub takes none."""
+"""Makes what a worker does a processor's work with, its token read again; HubForbidden if the hub accepts none."""
 
 
 @dataclass(slots=True)
-class _Going:
-    """A job under way here: the attempt that began it, and the attempt that waits for its result now."""
+class _RunningJob:
+    """A job that runs here."""
 
-    began: VideoJob
-    owner: VideoJob
-    result: "asyncio.Future[JobResult]"
+    first: VideoJob  # the attempt that started it; the local executor knows it by this one
+    current: VideoJob  # the attempt that waits for its result now
+    result: "asyncio.Future[JobResult]"  # of the current attempt
     stage: Stage | None = None  # by its latest note
 
 
@@ -68,82 +67,92 @@ class WorkerNode:
         self.incarnation = uuid.uuid4().hex[:12]
         self._tools = tools
         self._endpoint = endpoint
-        self._outfit = make_tools
-        self._handshake: Handshake | None = None
+        self._make_tools = make_tools
+        self._handshake: Handshake | None = None  # the latest; the tools are made for it
         self._lock = threading.Lock()
-        self._going: dict[str, _Going] = {}
-        self._number = 0
+        self._running: dict[str, _RunningJob] = {}  # by video key
+        self._reports = 0  # how many were sent
         self._leaving = False
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._tell: Callable[[dict[str, Any]], None] = lambda said: None
+        self._loop: asyncio.AbstractEventLoop | None = None  # of the Dask worker
+        self._address = ""  # of the Dask worker
+        self._send: Callable[[Message], None] = lambda message: None
         self._jobs = LocalExecutor(
             lambda job, context: run(job, tools, context), tools.slots, self._ended, self._noted, tools.workspace
         )
 
     # --- called in the event loop of the Dask worker ---------------------------------------------------------------
 
-    async def work(self, job: VideoJob) -> JobResult:
-        """Run the job, or take over the work of an older attempt at the same video that is under way."""
+    async def run_job(self, job: VideoJob) -> JobResult:
+        """Run the job, or attach it to the running job of an older attempt at the same video."""
         self._loop = asyncio.get_running_loop()
         mine: asyncio.Future[JobResult] = self._loop.create_future()
         key = video_key(job.folder, job.source)
         with self._lock:
-            going = self._going.get(key)
-            if going is None:
-                self._going[key] = _Going(job, job, mine)
+            running = self._running.get(key)
+            if running is None:
+                self._running[key] = _RunningJob(job, job, mine)
                 self._jobs.submit(job)
             else:
-                log.info("takes over what is under way here: %s", job.source.path)
-                if not going.result.done():
-                    going.result.set_result(JobResult(going.owner, Outcome.STOPPED, cause="taken over"))
-                going.owner, going.result = job, mine
+                log.info("reattached to a running job: %s", job.source.path)
+                if not running.result.done():
+                    superseded = JobResult(running.current, Outcome.STOPPED, cause="superseded by a later attempt")
+                    running.result.set_result(superseded)
+                running.current, running.result = job, mine
         self.report()
         return await mine
 
-    async def report_always(self, address: str, tell: Callable[[dict[str, Any]], None]) -> None:
-        """Tell about once a second how all stands, for as long as the Dask worker at ``address`` lives."""
+    async def report_always(self, address: str, send: Callable[[Message], None]) -> None:
+        """Report about once a second, for as long as the Dask worker at ``address`` lives."""
         self._loop = asyncio.get_running_loop()
-        self._tell = lambda said: tell({"address": address, **said})
+        self._address, self._send = address, send
         try:
             while True:
                 self.report()
                 await asyncio.sleep(_EVERY)
         finally:
-            self._tell = lambda said: None
+            self._send = lambda message: None
 
     def report(self) -> None:
-        """Tell it now. Event loop only."""
-        self._number += 1
+        """Report now. Event loop only."""
+        self._reports += 1
         with self._lock:
-            going = dict(self._going)
+            running = dict(self._running)
         shown = self._jobs.shown()
-        jobs = [_told(key, one, shown.get(one.began.attempt_id)) for key, one in going.items()]
-        said = {"incarnation": self.incarnation, "name": self.name, "slots": self.slots, "number": self._number}
-        self._tell({**said, "jobs": jobs, "held": self._tools.workspace.held(), "leaving": self._leaving})
+        report = WorkerReport(
+            address=self._address,
+            incarnation=self.incarnation,
+            name=self.name,
+            slots=self.slots,
+            number=self._reports,
+            jobs=tuple(_reported(key, job, shown.get(job.first.attempt_id)) for key, job in running.items()),
+            held=self._tools.workspace.held(),
+            leaving=self._leaving,
+        )
+        self._send(report)
 
     # --- called from any thread --------------------------------------------------------------------------------------
 
-    def greet(self, handshake: Handshake) -> list[str]:
-        """Agree with a processor, or say what speaks against it, one line each."""
+    def accept_handshake(self, handshake: Handshake) -> list[str]:
+        """Prepare for a processor's jobs; the reasons to refuse, one line each: empty = accepted."""
         try:
             if handshake != self._handshake or not self._is_known():
-                self._tools.hub, self._tools.converter = self._outfit(handshake)
+                self._tools.hub, self._tools.converter = self._make_tools(handshake)
                 self._handshake = handshake
             self._tools.workspace.prepare()
             self._tools.converter.prepare()
             here = versions_here(self._tools.converter.version())
         except PipelineError as exc:
-            log.error("the processor's work can't be done here: %s", exc)
+            log.error("can't work for the processor: %s", exc)
             return [str(exc)]
-        against = objections(here, handshake.versions)
-        for line in against:
-            log.error("left out by the processor: %s", line)
-        for line in [] if against else remarks(here, handshake.versions, self._endpoint, handshake.endpoint):
-            log.warning("works, but differs: %s", line)
-        return against
+        reasons = objections(here, handshake.versions)
+        for line in reasons:
+            log.error("rejected by the processor: %s", line)
+        for line in [] if reasons else remarks(here, handshake.versions, self._endpoint, handshake.endpoint):
+            log.warning("accepted with differences: %s", line)
+        return reasons
 
     def _is_known(self) -> bool:
-        """Whether the hub takes this worker's token, as far as it says anything."""
+        """Whether the hub accepts this worker's token, as far as it answers."""
         try:
             self._tools.hub.whoami()
         except HubForbidden:
@@ -153,23 +162,24 @@ class WorkerNode:
         return True
 
     def check(self) -> str:
-        """Whether this machine can convert and knows the hub; one line that tells how. Raises NoEncoder, HubError."""
-        converts = self._tools.converter.prepare()
-        return f"converts by {converts}, known to the hub as {self._tools.hub.whoami()}"
+        """Make sure that this machine can convert and knows the hub; one line that tells how. Raises NoEncoder,
+        HubError."""
+        encoder = self._tools.converter.prepare()
+        return f"encoder: {encoder}; known to the hub as {self._tools.hub.whoami()}"
 
     def withdraw(self, attempts: Sequence[str]) -> None:
         """Ask jobs to end; their results come as STOPPED."""
         with self._lock:
-            began = [g.began.attempt_id for g in self._going.values() if g.owner.attempt_id in set(attempts)]
-        for attempt_id in began:
-            self._jobs.withdraw(attempt_id)
+            running = [job.first for job in self._running.values() if job.current.attempt_id in set(attempts)]
+        for first in running:
+            self._jobs.withdraw(first.attempt_id)
 
     def forget(self, keys: Sequence[str]) -> None:
-        """Delete what is not needed any more and not under way; where nothing is left, leave nothing behind."""
+        """Delete what is not needed any more and does not run; if nothing is left, leave nothing behind."""
         with self._lock:
-            for key in set(keys) - self._going.keys():
+            for key in set(keys) - self._running.keys():
                 self._tools.workspace.remove(key)
-            if not self._going and not self._tools.workspace.held():
+            if not self._running and not self._tools.workspace.held():
                 self._tools.workspace.clear()  # also the empty folders of items
 
     def leave(self, timeout: float) -> None:
@@ -177,34 +187,34 @@ class WorkerNode:
         self._leaving = True
         self._later(self.report)
         if not self._jobs.close(timeout):
-            log.info("some transfers did not end in time; they end with the program")
+            log.info("some transfers did not stop in time and are abandoned")
 
     # --- called by the jobs' threads ---------------------------------------------------------------------------------
 
     def _noted(self, job: VideoJob, event: Event, facts: dict[str, Any]) -> None:
-        """Told at once: the processor must know who was in the encoder when a worker dies."""
+        """Reported at once: the processor must know which video was in the encoder when a worker dies."""
         with self._lock:
-            self._going[video_key(job.folder, job.source)].stage = _STAGES.get(event)
+            self._running[video_key(job.folder, job.source)].stage = _STAGES.get(event)
         self._later(self.report)
 
     def _ended(self, result: JobResult) -> None:
         if result.trouble is Trouble.HUB_FORBIDDEN and self._handshake is not None:
             with contextlib.suppress(PipelineError):  # a token that was put into .env meanwhile counts
-                self._tools.hub, _ = self._outfit(self._handshake)
+                self._tools.hub, _ = self._make_tools(self._handshake)
         with self._lock:
-            going = self._going.pop(video_key(result.job.folder, result.job.source))
-        self._later(partial(self._deliver, going, result))
+            running = self._running.pop(video_key(result.job.folder, result.job.source))
+        self._later(partial(self._deliver, running, result))
 
-    def _deliver(self, going: _Going, result: JobResult) -> None:
+    def _deliver(self, ended: _RunningJob, result: JobResult) -> None:
         self.report()
         about = f"{result.outcome.value}: {result.job.source.path}"
-        if going.result.done():
-            log.info("ended, and nobody waits for it any more: %s", about)
-            self._tell({"late": going.owner.attempt_id, "video": result.job.source.path})
+        if ended.result.done():
+            log.info("finished, but its attempt was superseded: %s", about)
+            self._send(LateResult(ended.current.attempt_id, result.job.source.path))
             return
         level = logging.INFO if result.outcome in {Outcome.STORED, Outcome.STOPPED} else logging.WARNING
         log.log(level, "%s%s", about, result.cause and f" ({result.cause})")
-        going.result.set_result(replace(result, job=going.owner))
+        ended.result.set_result(replace(result, job=ended.current))
 
     def _later(self, call: Callable[[], None]) -> None:
         if self._loop is not None:
@@ -212,27 +222,36 @@ class WorkerNode:
                 self._loop.call_soon_threadsafe(call)
 
 
-def _told(key: str, going: _Going, progress: JobProgress | None) -> dict[str, Any]:
-    """One job in a report; its stage by its notes where its progress lags behind them."""
-    facts = {} if progress is None else asdict(progress)
-    ahead = (going.stage, facts.get("stage")) == ("encode", "verify")  # no note tells of that
-    if going.stage and facts.get("stage") != going.stage and not ahead:
-        facts = {"stage": going.stage, "video": going.owner.source.path}
-    return {**facts, "attempt_id": going.owner.attempt_id, "key": key}
+def _reported(key: str, running: _RunningJob, progress: JobProgress | None) -> ReportedJob:
+    """One job in a report; its stage by its latest note if its progress lags behind that."""
+    job = ReportedJob(
+        attempt_id=running.current.attempt_id, key=key, video=running.current.source.path, stage=running.stage
+    )
+    is_verifying = progress is not None and (running.stage, progress.stage) == ("encode", "verify")  # no note tells
+    if progress is None or not (running.stage in {None, progress.stage} or is_verifying):
+        return job
+    return replace(
+        job,
+        stage=progress.stage,
+        percent=progress.percent,
+        fps=progress.fps,
+        speed=progress.speed,
+        eta_s=progress.eta_s,
+    )
 
 
 # --- what Dask calls by name -----------------------------------------------------------------------------------------
 
 
-async def work(job: VideoJob) -> JobResult:
+async def run_job(job: VideoJob) -> JobResult:
     """The Dask task."""
     from distributed import get_worker
 
-    return await _node_of(get_worker()).work(job)
+    return await _node_of(get_worker()).run_job(job)
 
 
-async def greet(handshake: dict[str, Any], dask_worker: "DaskWorker") -> list[str]:
-    return await asyncio.to_thread(_node_of(dask_worker).greet, Handshake.of_json(handshake))
+async def accept_handshake(handshake: dict[str, Any], dask_worker: "DaskWorker") -> list[str]:
+    return await asyncio.to_thread(_node_of(dask_worker).accept_handshake, Handshake.of_json(handshake))
 
 
 async def withdraw(attempts: Sequence[str], dask_worker: "DaskWorker") -> None:

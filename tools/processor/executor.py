@@ -28,6 +28,11 @@ Deliver = Callable[[JobResult], None]
 Note = Callable[[VideoJob, Event, dict[str, Any]], None]
 
 
+def capacity_of(slots: int) -> int:
+    """The jobs that a machine with so many slots takes at a time: enough that transfers overlap encodes."""
+    return 2 * slots + 2
+
+
 class Executor(Protocol):
     """Takes jobs, delivers one result for each. ``deliver`` and ``note`` are called from any thread.
 
@@ -102,7 +107,7 @@ class LocalExecutor:
     def __init__(self, run: Run, slots: int, deliver: Deliver, note: Note, workspace: Workspace) -> None:
         self._run = run
         self._workspace = workspace
-        self._capacity = 2 * slots + 2
+        self._capacity = capacity_of(slots)
         self._deliver = deliver
         self._note = note
         self._orders = itertools.count()
