@@ -9,8 +9,9 @@ import sys
 
 import pytest
 
-from config import ROOT, ConfigError
+from config import ROOT, ConfigError, settings_table
 from tools.core.errors import PipelineError
+from tools.report.checks import check_python
 from tools.startup import run_program, version
 
 PROGRAMS = [path for path in sorted((ROOT / "tools").glob("*.py")) if "main(argv" in path.read_text(encoding="utf-8")]
@@ -76,6 +77,28 @@ def test_reader_that_went_away_ends_a_program_without_a_word(flag: str, unbuffer
         process.stdout.close()  # long before the program prints
         assert process.stderr.read() == b""
     assert process.returncode == 141
+
+
+def test_oldest_python_is_one() -> None:
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    found = re.search(r'^requires-python = ">=(\d+)\.(\d+)"$', project, re.MULTILINE)
+    assert found
+    major, minor = map(int, found.groups())
+    assert f'\npython_version = "{major}.{minor}"\n' in project  # what mypy checks for
+    assert check_python((major, minor, 0)).ok and not check_python((major, minor - 1, 99)).ok
+    for script in ("start_monitoring.sh", "start_worker.sh"):
+        text = (ROOT / script).read_text(encoding="utf-8")
+        assert set(re.findall(r"version_info < \((.+?)\)", text)) <= {f"{major}, {minor}"}, script
+
+
+def test_scripts_pass_on_every_setting() -> None:
+    """What is set in the environment of ``start_monitoring.sh`` reaches the programs in tmux."""
+    script = (ROOT / "start_monitoring.sh").read_text(encoding="utf-8")
+    listed = set(re.findall(r"[A-Z][A-Z_]+", script.partition("\nsettings=(")[2].partition(")")[0]))
+    names = set(re.findall(r"^\| `([A-Z_]+)`", settings_table(), re.MULTILINE))
+    assert names <= listed
+    others = {"MODELSCOPE_HOME", "HUB_TOKEN", "ANIMATION_DOTENV", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"}
+    assert {name for name in listed - names - others if not name.endswith("_PROXY")} == set()
 
 
 def test_there_are_programs() -> None:
