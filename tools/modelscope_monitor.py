@@ -83,7 +83,7 @@ class ModelScopeMonitor:
     def __init__(
         self, settings: config.Settings | None = None, *, hub: HubClient | None = None, clock: Clock | None = None
     ) -> None:
-        """Nothing is opened or asked here; ``settings`` None = read them when the work begins."""
+        """Opens and sends nothing; ``settings`` None = read them when the work starts."""
         self._settings = settings
         self._hub = hub
         self._clock: Clock = clock or SystemClock()
@@ -148,7 +148,7 @@ class ModelScopeMonitor:
         files = self._files = self._files or MonitorStateFile(self.settings.paths.log_dir)
         queue = self._queue = self._queue or WorkQueue(self.settings.paths.log_dir)
         state = self._loaded(files)
-        timeline, head = self._asked_for_head(state)
+        timeline, head = self._poll_head(state)
         poll, commit = timeline.poll, head.commit_id if head else None
         is_listed = state.head != commit or not 0 <= poll.now - state.listed < _RELIST
         snapshots = self._listed(state, commit, poll) if is_listed else state.folders
@@ -180,7 +180,7 @@ class ModelScopeMonitor:
             self._hub = make_hub(self.settings, self._clock)
         return self._hub
 
-    def _asked_for_head(self, state: MonitorState) -> tuple[Timeline, Head | None]:
+    def _poll_head(self, state: MonitorState) -> tuple[Timeline, Head | None]:
         asked = self._clock.monotonic()
         head = self._connected().head(self.settings.hub.input_repo)
         answer = Answer(
@@ -249,17 +249,7 @@ class ModelScopeMonitor:
                     known.put(entry)
                     queued.append(entry)
         self._judged = _Judged(state.folders, known, waiting)
-        for entry in queued:
-            log.info(
-                "queued %s",
-                logs.fields(
-                    folder=entry.folder,
-                    priority=entry.priority,
-                    files=entry.file_count,
-                    videos=entry.videos_total,
-                    bytes=entry.total_size,
-                ),
-            )
+        _tell_queued(queued)
         return [entry.folder for entry in queued]
 
     def _until_next(self) -> float:
@@ -328,6 +318,20 @@ def _missing(queue: QueueView, state: MonitorState, ready: Iterable[Folder], now
             entry = entry_for(item, folder, now)
             if entry is not None:
                 yield entry
+
+
+def _tell_queued(entries: Iterable[QueueItem]) -> None:
+    for entry in entries:
+        log.info(
+            "queued %s",
+            logs.fields(
+                folder=entry.folder,
+                priority=entry.priority,
+                files=entry.file_count,
+                videos=entry.videos_total,
+                bytes=entry.total_size,
+            ),
+        )
 
 
 def _note_settled(state: MonitorState, items: Iterable[QueueItem]) -> None:
