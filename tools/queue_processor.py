@@ -32,7 +32,7 @@ from tools.state.work_queue import WorkQueue
 if TYPE_CHECKING:  # --status must not wait for what it does not use
     from tools.hub.client import HubClient
     from tools.media.converter import Converter
-    from tools.processor.build import Processor
+    from tools.processor.build import Processor, ProcessorOptions
     from tools.processor.executor import Deliver, Executor, Note
     from tools.processor.reporting import Observer
     from tools.runtime.clock import SystemClock
@@ -107,12 +107,27 @@ class QueueProcessor:
 
     def build(self, clock: "SystemClock", *more: "Observer") -> "Processor":
         """The parts of this processor, as the settings want them; ``more`` observers. Nothing is opened yet."""
-        from tools.processor.build import ProcessorOptions, build
+        from tools.processor.build import build
         from tools.processor.reporting import LogObserver, ProgressWriter
-        from tools.startup import cores_for_each, make_hub
+        from tools.startup import make_hub
 
         settings = self.settings
-        options = ProcessorOptions(
+        return build(
+            self._options(),
+            make_hub(settings, clock),
+            self.converter(),
+            clock,
+            connect=partial(_connect, settings, clock),
+            make_executor=partial(_cluster_executor, settings) if settings.cluster.scheduler else None,
+            observers=(LogObserver(), ProgressWriter(ProgressFile(settings.paths.log_dir)), *more),
+        )
+
+    def _options(self) -> "ProcessorOptions":
+        from tools.processor.build import ProcessorOptions
+        from tools.startup import cores_for_each
+
+        settings = self.settings
+        return ProcessorOptions(
             input_repo=settings.hub.input_repo,
             output_repo=settings.hub.output_repo,
             log_dir=settings.paths.log_dir,
@@ -127,15 +142,6 @@ class QueueProcessor:
             min_free_space=int(settings.processor.min_free_space_gb * 1e9),
             slots=self.max_concurrent,
             threads=cores_for_each(self.max_concurrent),
-        )
-        return build(
-            options,
-            make_hub(settings, clock),
-            self.converter(),
-            clock,
-            connect=partial(_connect, settings, clock),
-            make_executor=partial(_cluster_executor, settings) if settings.cluster.scheduler else None,
-            observers=(LogObserver(), ProgressWriter(ProgressFile(settings.paths.log_dir)), *more),
         )
 
     def converter(self) -> "Converter":

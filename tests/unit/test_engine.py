@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes import FakeClock, FakeConverter, MemoryHub
+from tests.fakes import FakeClock, FakeConverter, MemoryHub, Told
 from tools.core.errors import EncoderStalled, HubForbidden, HubUnavailable, NoEncoder, ProbeError, Stopped
 from tools.core.folder import group_folders
 from tools.core.queue_item import QueueItem, Status, cancel, new_item
@@ -18,6 +18,16 @@ from tools.core.record import Published
 from tools.hub.client import Operation
 from tools.processor.build import ProcessorOptions, build
 from tools.processor.engine import Engine
+from tools.processor.reporting import (
+    BatchOver,
+    ItemSettled,
+    ItemStarted,
+    LogObserver,
+    Observer,
+    VideoFailed,
+    VideoQuarantined,
+    VideoStored,
+)
 from tools.runtime.clock import SystemClock
 from tools.stages.job_context import JobTools
 from tools.state.journal import Event, Journal
@@ -39,6 +49,7 @@ class Site:
     slots: int = 1
     min_free: int = 0
     connected: list[Exception] = field(default_factory=list)
+    observers: list[Observer] = field(default_factory=lambda: [LogObserver()])
 
     def queue(self) -> WorkQueue:
         return WorkQueue(self.top / "log")
@@ -77,7 +88,7 @@ class Site:
             tools.workspace.prepare()
             return self.hub
 
-        return build(options, self.hub, self.converter, self.clock, connect=connect).engine
+        return build(options, self.hub, self.converter, self.clock, connect=connect, observers=self.observers).engine
 
     def run(self, until: Callable[[Engine], bool] = Engine.is_idle) -> Engine:
         engine = self.engine()
@@ -162,6 +173,43 @@ def test_broken_video_is_quarantined_and_the_others_are_published(site: Site, ca
     assert set(site.published("A")) == {"1.mkv", "3.mkv", "metadata.jsonl"}
     assert site.converter.encoded.count(b"2") == 1, "permanent: not tried again"
     assert lines(caplog, "批次处理失败") == ["ERROR"] and not lines(caplog, "批次处理成功")
+
+
+class Breaks:
+    """An observer that always fails."""
+
+    def observe(self, event: object) -> None:
+        raise RuntimeError("no route to the chat")
+
+
+def test_observers_are_told_of_every_video_and_batch_once_and_one_that_breaks_hurts_nothing(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    told = Told()
+    site.observers = [Breaks(), told]
+    site.batch_size = 2
+    site.converter.troubles[b"3"] = [ProbeError("no video in it")]
+    site.put({f"A/{n}.mp4": b"%d" % n for n in (1, 2, 3)}, "A")
+    site.run()
+    kinds = [type(event) for event in told.events]
+    assert kinds.count(ItemStarted) == kinds.count(ItemSettled) == 1
+    stored = [event.video for event in told.events if isinstance(event, VideoStored)]
+    assert sorted(stored) == ["A/1.mp4", "A/2.mp4"]
+    assert VideoQuarantined("A/3.mp4", 1, "no video in it") in told.events
+    batches = [(event.batch, event.published) for event in told.events if isinstance(event, BatchOver)]
+    assert sorted(batches) == [("1/2", 2), ("2/2", 0)]
+    assert lines(caplog, "an observer failed") == ["WARNING"]
+
+
+def test_video_at_its_last_attempt_is_told_as_quarantined_not_as_retried(site: Site) -> None:
+    told = Told()
+    site.observers = [told]
+    site.max_attempts = 2
+    site.converter.troubles[b"1"] = [EncoderStalled("stalled")] * 9
+    site.put({"A/1.mp4": b"1"}, "A")
+    site.run()
+    ends = [event for event in told.events if isinstance(event, VideoFailed | VideoQuarantined)]
+    assert ends == [VideoFailed("A/1.mp4", 1, "stalled"), VideoQuarantined("A/1.mp4", 2, "stalled (tried 2 times)")]
 
 
 def test_passing_trouble_is_tried_again_without_an_error_in_the_log(

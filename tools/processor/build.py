@@ -3,7 +3,6 @@
 The program, the tests and the benches all come through here, so what is tested and measured is what runs.
 """
 
-import queue
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,11 +14,11 @@ from tools.core.planning import VideoJob
 from tools.hub.client import HubClient
 from tools.media.converter import Converter
 from tools.processor.claims import Claims
-from tools.processor.commits import Commits
-from tools.processor.engine import Engine, EngineRules
+from tools.processor.engine import Engine
 from tools.processor.executor import Deliver, Executor, LocalExecutor, Note
 from tools.processor.hub_thread import HubThread, Inbox
 from tools.processor.item_run import RunRules
+from tools.processor.parts import EngineParts
 from tools.processor.pause import Pause
 from tools.processor.reporting import LogObserver, Observer, Observers
 from tools.runtime.clock import Clock
@@ -55,9 +54,9 @@ class ProcessorOptions:
     slots: int = 1
     threads: int | None = None  # cores for each encode; None = the encoder's own choice
 
-    def rules(self) -> EngineRules:
-        """Those for the engine."""
-        run = RunRules(
+    def rules(self) -> RunRules:
+        """Those for the run of an item."""
+        return RunRules(
             input_repo=self.input_repo,
             output_repo=self.output_repo,
             other_repos=self.other_repos,
@@ -67,7 +66,6 @@ class ProcessorOptions:
             max_attempts=self.max_attempts,
             retry_interval=self.check_interval,
         )
-        return EngineRules(run=run, check_interval=self.check_interval, stable_time=self.stable_time)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,44 +95,30 @@ def build(
     """
     space = Workspace(options.work_dir, options.min_free_space)
     tools = JobTools(hub, converter, space, options.slots, options.threads)
-    observer = Observers(observers)
-    inbox: Inbox = queue.SimpleQueue()
+    observer, inbox = Observers(observers), Inbox()
     executor = (make_executor or local_executor)(tools, inbox.put, journal_note(options.log_dir))
-    rules, hub_thread = options.rules(), make_hub_thread(inbox)
-    longest_wait = max(options.stable_time, options.check_interval)
-    claims = Claims(
-        WorkQueue(options.log_dir),
-        clock,
-        observer,
-        aging_hours=options.aging_hours,
-        longest_wait=longest_wait,
-    )
-    pause = Pause(options.check_interval, clock, observer)
-    commits = Commits(
-        rules.run,
-        claims,
-        pause,
+    parts = EngineParts(
+        rules=options.rules(),
+        check_interval=options.check_interval,
+        stable_time=options.stable_time,
         tools=tools,
         executor=executor,
-        hub_thread=hub_thread,
+        hub_thread=make_hub_thread(inbox),
+        inbox=inbox,
+        claims=_claims(options, clock, observer),
+        pause=Pause(options.check_interval, clock, observer),
+        connect=partial(connect or _take_as_it_is, tools),
+        journal_of=partial(Journal, options.log_dir),
         clock=clock,
         observer=observer,
     )
-    engine = Engine(
-        rules,
-        partial(Journal, options.log_dir),
-        tools,
-        clock,
-        partial(connect or _take_as_it_is, tools),
-        observer,
-        executor=executor,
-        inbox=inbox,
-        hub_thread=hub_thread,
-        claims=claims,
-        pause=pause,
-        commits=commits,
-    )
-    return Processor(engine, executor, tools, observer)
+    return Processor(Engine(parts), executor, tools, observer)
+
+
+def _claims(options: ProcessorOptions, clock: Clock, observer: Observer) -> Claims:
+    longest_wait = max(options.stable_time, options.check_interval)
+    queue = WorkQueue(options.log_dir)
+    return Claims(queue, clock, observer, aging_hours=options.aging_hours, longest_wait=longest_wait)
 
 
 def local_executor(

@@ -4,41 +4,26 @@ from collections.abc import Callable
 from functools import partial
 
 from tools.core.errors import BlobsLost, HubRejected, PipelineError
-from tools.processor.claims import Claims
-from tools.processor.executor import Executor
-from tools.processor.hub_thread import Answer, Failed, HubThread
-from tools.processor.item_run import Batch, ItemRun, RunRules
-from tools.processor.pause import Pause
+from tools.processor.hub_thread import Answer, Failed
+from tools.processor.item_run import Batch, ItemRun
+from tools.processor.parts import EngineParts
 from tools.processor.publish import publish
-from tools.processor.reporting import BatchOver, CommitFailed, CommitRejected, Observer
-from tools.runtime.clock import Clock
-from tools.stages.job_context import JobTools
+from tools.processor.reporting import BatchOver, CommitFailed, CommitRejected
 from tools.state.journal import Event
 
 
 class Commits:
     """Publishes batches. Every attempt at one ends in exactly one ``BatchOver``."""
 
-    def __init__(
-        self,
-        rules: RunRules,
-        claims: Claims,
-        pause: Pause,
-        *,
-        tools: JobTools,
-        executor: Executor,
-        hub_thread: HubThread,
-        clock: Clock,
-        observer: Observer,
-    ) -> None:
-        self._rules = rules
-        self._claims = claims
-        self._pause = pause
-        self._tools = tools
-        self._jobs = executor
-        self._hub_thread = hub_thread
-        self._clock = clock
-        self._tell = observer.observe
+    def __init__(self, parts: EngineParts) -> None:
+        self._rules = parts.rules
+        self._claims = parts.claims
+        self._pause = parts.pause
+        self._tools = parts.tools
+        self._jobs = parts.executor
+        self._hub_thread = parts.hub_thread
+        self._clock = parts.clock
+        self._tell = parts.observer.observe
 
     def publish_ready(self, run: ItemRun) -> None:
         """Begin to commit what is ready of an item; what has nothing to commit is over at once."""

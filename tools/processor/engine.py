@@ -8,71 +8,41 @@ what happened is told to an observer.
 
 import contextlib
 import queue
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 from tools.core.errors import PipelineError, Stopped, Trouble
 from tools.core.queue_item import QueueItem, Status, give_back, settle
 from tools.hub.client import HubClient
 from tools.processor import reporting
-from tools.processor.claims import Claims
 from tools.processor.commits import Commits
-from tools.processor.executor import Executor
-from tools.processor.hub_thread import Answer, Failed, HubThread, Inbox
-from tools.processor.item_run import FolderChanged, ItemRun, RunRules, open_item
-from tools.processor.pause import Pause, Suspect
-from tools.processor.reporting import Observer
-from tools.runtime.clock import Clock
-from tools.stages.job_context import JobTools
+from tools.processor.hub_thread import Answer, Failed
+from tools.processor.item_run import FolderChanged, ItemRun, open_item
+from tools.processor.parts import EngineParts
+from tools.processor.pause import Suspect
 from tools.stages.video_job import JobResult, Outcome
-from tools.state.journal import Event, Journal, sweep
+from tools.state.journal import Event, sweep
 
 _PROGRESS, _IDLE_PROGRESS = 1.0, 30.0  # s between two reports of what runs, and of nothing
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineRules:
-    """Plain settings."""
-
-    run: RunRules
-    check_interval: float  # s
-    stable_time: float  # s
-
-
 class Engine:
-    """Moves items of the queue from pending to settled. ``connect`` is asked before the first claim and after trouble:
-    it returns the hub to use from then on, or raises what is still wrong."""
+    """Moves items of the queue from pending to settled. Nothing is touched before the first turn."""
 
-    def __init__(
-        self,
-        rules: EngineRules,
-        journal_of: Callable[[str], Journal],
-        tools: JobTools,
-        clock: Clock,
-        connect: Callable[[], HubClient],
-        observer: Observer,
-        *,
-        executor: Executor,
-        inbox: Inbox,
-        hub_thread: HubThread,
-        claims: Claims,
-        pause: Pause,
-        commits: Commits,
-    ) -> None:
-        """``executor`` and ``hub_thread`` answer through ``inbox``. Nothing is touched before the first turn."""
-        self._rules = rules
-        self._journal_of = journal_of
-        self._tools = tools
-        self._clock = clock
-        self._connect = connect
-        self._tell = observer.observe
-        self._jobs = executor
-        self._inbox = inbox
-        self._hub_thread = hub_thread
-        self._claims = claims
-        self._pause = pause
-        self._commits = commits
+    def __init__(self, parts: EngineParts) -> None:
+        self._rules = parts.rules
+        self._check_interval = parts.check_interval
+        self._stable_time = parts.stable_time
+        self._tools = parts.tools
+        self._jobs = parts.executor
+        self._hub_thread = parts.hub_thread
+        self._inbox = parts.inbox
+        self._claims = parts.claims
+        self._pause = parts.pause
+        self._connect = parts.connect
+        self._journal_of = parts.journal_of
+        self._clock = parts.clock
+        self._tell = parts.observer.observe
+        self._commits = Commits(parts)
         self._runs: dict[str, ItemRun] = {}
         self._is_opening = False
         self._next_check = 0.0  # monotonic s, of the queue
@@ -235,13 +205,13 @@ class Engine:
             return
         item = self._claims.next()
         if item is None:
-            self._next_check = now + self._rules.check_interval
+            self._next_check = now + self._check_interval
             return
         self._is_opening = True
         journal = self._journal_of(item.folder)
         self._hub_thread.do(
             "open",
-            lambda: open_item(item, self._tools.hub, journal, self._rules.run, now),
+            lambda: open_item(item, self._tools.hub, journal, self._rules, now),
             partial(self._opened, item),
         )
 
@@ -266,10 +236,10 @@ class Engine:
                 self._forget(item.folder)
                 return
             # The monitor puts the new fingerprint in once it is stable; until then there is nothing to do here.
-            later = now + max(self._rules.stable_time, self._rules.check_interval)
+            later = now + max(self._stable_time, self._check_interval)
             self._claims.release(item.folder, lambda it: give_back(it, later, cause))
             return
-        soon = now + self._rules.check_interval
+        soon = now + self._check_interval
         self._claims.release(item.folder, lambda it: give_back(it, soon, cause))
         not_started = partial(self._tell, reporting.ItemNotStarted(item.folder, cause))
         if not self._pause.may_explain("open", item.folder, error, not_started):

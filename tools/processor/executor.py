@@ -1,7 +1,7 @@
 """Runs video jobs: the protocol, and the slots of this machine.
 
 An executor takes a few more jobs than it has encode slots, so that one video downloads and another uploads while
-others encode; the stages' semaphores in ``Worker`` keep the order among them.
+others encode; the stages' slots in ``JobTools`` keep the order among them.
 """
 
 import itertools
@@ -44,7 +44,7 @@ class Executor(Protocol):
         ...
 
     def submit(self, job: VideoJob) -> None:
-        """Begin the job as soon as there is a slot."""
+        """Start the job as soon as there is a slot."""
         ...
 
     def progress(self) -> list[JobProgress]:
@@ -64,7 +64,7 @@ class Executor(Protocol):
         ...
 
     def workers(self) -> Sequence[WorkerState]:
-        """The workers of a cluster, by name; nothing where jobs run in this process."""
+        """The workers of a cluster, by name; none if jobs run in this process."""
         ...
 
     def artifact_file(self, folder: str, source: RemoteFile, kind: ArtifactKind) -> Path | None:
@@ -76,11 +76,11 @@ class Executor(Protocol):
         ...
 
     def sweep(self, live: Iterable[str]) -> None:
-        """At the start: delete what belongs to none of these queue folders, the rest of another life."""
+        """At the start: delete what belongs to none of these queue folders, left by an earlier run."""
         ...
 
     def rest(self) -> None:
-        """Nothing is under way: leave nothing behind, but for what items that wait will go on from."""
+        """Nothing is under way: leave nothing behind but what waiting items will resume from."""
         ...
 
 
@@ -102,7 +102,7 @@ class _LocalContext:
 
 
 class LocalExecutor:
-    """Jobs in threads of this process. ``slots`` encodes at the same time."""
+    """Jobs in threads of this process. ``slots`` concurrent encodes."""
 
     def __init__(self, run: Run, slots: int, deliver: Deliver, note: Note, workspace: Workspace) -> None:
         self._run = run
@@ -130,7 +130,7 @@ class LocalExecutor:
             result = self._run(job, context)
         except Exception as exc:
             # The boundary of a thread: without it a bug would lose the video without a word.
-            log.exception("the job for %s failed in a way that nobody foresaw", job.source.path)
+            log.exception("unexpected error in the job for %s", job.source.path)
             result = unexpected(job, exc)
         with self._changed:
             self._running.pop(job.attempt_id, None)

@@ -1,0 +1,34 @@
+"""What the engine is made of; ``build`` puts it together."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tools.hub.client import HubClient
+from tools.processor.claims import Claims
+from tools.processor.executor import Executor
+from tools.processor.hub_thread import HubThread, Inbox
+from tools.processor.item_run import RunRules
+from tools.processor.pause import Pause
+from tools.processor.reporting import Observer
+from tools.runtime.clock import Clock
+from tools.stages.job_context import JobTools
+from tools.state.journal import Journal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineParts:
+    """Each part once, shared by the engine and its commits."""
+
+    rules: RunRules
+    check_interval: float  # s between two checks of the queue
+    stable_time: float  # s that a folder which changed after it was queued stays out of work
+    tools: JobTools
+    executor: Executor  # delivers to the inbox
+    hub_thread: HubThread  # answers through the inbox
+    inbox: Inbox
+    claims: Claims
+    pause: Pause
+    connect: Callable[[], HubClient]  # the hub to use from then on, or raises what is wrong; asked after each trouble
+    journal_of: Callable[[str], Journal]  # by folder
+    clock: Clock
+    observer: Observer
