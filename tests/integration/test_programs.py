@@ -72,7 +72,7 @@ def test_programs_run_as_modules(hub: RunningHub, tmp_path: Path) -> None:
         ({"ENCODER": "av1_nvenc"}, "no AV1 encoder works here"),
     ],
 )
-def test_what_a_person_must_mend_is_one_error_line_and_the_item_stays_pending(
+def test_what_a_person_must_fix_is_one_error_line_and_the_item_stays_pending(
     hub: RunningHub, tmp_path: Path, changes: dict[str, str], said: str
 ) -> None:
     env = environment(hub, tmp_path)
