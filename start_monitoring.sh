@@ -78,8 +78,9 @@ need_venv() {
 
 set_up() {
   mkdir -p log
+  [ -w log ] || fail "can't write to $root/log: it belongs to $(stat -c %U log), this runs as $(id -un) 没有写权限"
   if command -v flock >/dev/null; then
-    exec 9>log/.setup.lock
+    exec 9<log # the folder itself: a file made here by root would lock its owner out
     flock 9
   fi
   need_programs
@@ -168,15 +169,16 @@ send_settings() {
 }
 
 open_window() {
-  local name=$1 pipe line
+  local name=$1 pipe command
   pipe=$(mktemp -u "$root/log/.start-XXXXXXXX")
   mkfifo -m 600 "$pipe"
-  printf -v line 'exec bash %q --window %q %q %q' "$root/start_monitoring.sh" "$name" "$pipe" "${port:-0}"
+  # Several words are run as they are; one would go through the user's login shell, which may be fish, or nologin.
+  command=("$BASH" "$root/start_monitoring.sh" --window "$name" "$pipe" "${port:-0}")
   if tmux_ has-session -t "=$session" 2>/dev/null; then
-    tmux_ new-window -d -t "=$session:" -n "$name" "$line"
+    tmux_ new-window -d -t "=$session:" -n "$name" "${command[@]}"
   else
     # A server that starts here would keep our environment; the token reaches the programs only through the pipe.
-    TMUX_CLEAN=1 tmux_ new-session -d -s "$session" -n "$name" -x 200 -y 50 "$line"
+    TMUX_CLEAN=1 tmux_ new-session -d -s "$session" -n "$name" -x 200 -y 50 "${command[@]}"
     # A user's base-index may be 1; the monitor is window 0 all the same.
     tmux_ move-window -s "=$session:$name" -t "=$session:0" 2>/dev/null || true
   fi

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from config import ROOT, ConfigError, Settings, flag_values, with_token
 from tools.core.errors import HubForbidden, PipelineError
+from tools.runtime.owner import whose
 
 if TYPE_CHECKING:
     from tools.cluster.dask_transport import Certificates
@@ -55,11 +56,16 @@ def run_program(
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed at the interpreter's end
         return _PIPE_CLOSED
     except OSError as exc:
-        return _say(
-            parser, f"can't use {exc.filename}: {exc.strerror}" if exc.filename else exc.strerror or str(exc), 1
-        )
+        return _say(parser, _refusal(exc), 1)
     except KeyboardInterrupt:
         return _INTERRUPTED
+
+
+def _refusal(exc: OSError) -> str:
+    if not isinstance(exc.filename, str):
+        return exc.strerror or str(exc)
+    hint = f"; {whose(Path(exc.filename))}" if isinstance(exc, PermissionError) else ""
+    return f"can't use {exc.filename}: {exc.strerror}{hint}"
 
 
 def _say(parser: argparse.ArgumentParser, text: str, status: int) -> int:

@@ -13,6 +13,8 @@ import pytest
 
 import config
 
+pytestmark = pytest.mark.another_user
+
 SCRIPT = config.ROOT / "start_monitoring.sh"
 TOKEN = "made-up-for-tests"
 
@@ -49,7 +51,7 @@ def _eventually(is_so: Callable[[], bool], what: str, seconds: float = 30.0) -> 
 
 @dataclass(frozen=True, slots=True)
 class Tmux:
-    """A tmux server of our own, which was started with another environment."""
+    """A tmux server of our own, which was started with another environment and by a user whose shell runs nothing."""
 
     socket: str
 
@@ -63,9 +65,9 @@ def tmux() -> Iterator[Tmux]:
     if shutil.which("tmux") is None:
         pytest.skip("tmux is not installed")
     server = Tmux(f"test-{uuid.uuid4().hex[:12]}")
-    stale = {"PATH": os.environ["PATH"], "INPUT_REPO": "me/a-stale-one", "CRF": "1000"}
+    stale = {"PATH": os.environ["PATH"], "INPUT_REPO": "me/a-stale-one", "CRF": "1000", "SHELL": "/bin/false"}
     subprocess.run(
-        ["tmux", "-L", server.socket, "-f", "/dev/null", "new-session", "-d", "-s", "other", "sleep 300"],
+        ["tmux", "-L", server.socket, "-f", "/dev/null", "new-session", "-d", "-s", "other", "sleep", "300"],
         env=stale,
         timeout=20,
         check=True,

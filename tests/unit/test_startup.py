@@ -6,12 +6,14 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from config import ROOT, ConfigError, settings_table
 from tools.core.errors import PipelineError
 from tools.report.checks import check_python
+from tools.runtime.owner import whose
 from tools.startup import run_program, version
 
 PROGRAMS = [path for path in sorted((ROOT / "tools").glob("*.py")) if "main(argv" in path.read_text(encoding="utf-8")]
@@ -25,7 +27,7 @@ PROGRAMS = [path for path in sorted((ROOT / "tools").glob("*.py")) if "main(argv
         (
             PermissionError(errno.EACCES, "Permission denied", "/log/x"),
             1,
-            "p.py: can't use /log/x: Permission denied\n",
+            f"p.py: can't use /log/x: Permission denied; {whose(Path('/log/x'))}\n",
         ),
         (OSError(errno.EIO, "Input/output error"), 1, "p.py: Input/output error\n"),
         (OSError("of a library"), 1, "p.py: of a library\n"),

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import quote
 
-from tools.runtime.owner import give_to_owner
+from tools.runtime.owner import give_to_owner, make_folder
 
 BATCH_DONE = "批次处理成功"
 """Marker of a batch that is published in full, at INFO."""
@@ -83,7 +83,7 @@ def set_up(program: str, log_dir: Path, secrets: Iterable[str] = ()) -> None:
     says so. A second call replaces the first.
     """
     keep_secret(*secrets)
-    log_dir.mkdir(parents=True, exist_ok=True)
+    make_folder(log_dir)
     root = logging.getLogger()
     ours = [handler for handler in root.handlers if isinstance(handler.formatter, _LineFormatter)]
     root.setLevel(min(root.level or logging.INFO, logging.INFO))

@@ -6,6 +6,7 @@ download, a converted file) is found again under the same name by the next attem
 
 import contextlib
 import hashlib
+import os
 import re
 import shutil
 import threading
@@ -16,6 +17,7 @@ from tools.core.artifact import ArtifactKind
 from tools.core.errors import DiskFull, WorkspaceError
 from tools.core.folder import RemoteFile
 from tools.core.planning import VideoJob
+from tools.runtime.owner import make_folder, whose
 
 _VIDEOS = "videos"
 HUB_CACHE = "hub_cache"
@@ -36,9 +38,13 @@ class Workspace:
     def prepare(self) -> None:
         """Make the folder. Raises WorkspaceError, which says what to do."""
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
+            make_folder(self.root)
         except OSError as exc:
             raise WorkspaceError(f"can't use WORK_DIR={self.root}: {exc.strerror}; give another one") from exc
+        for folder in (self.root, self.root / _VIDEOS, self.root / HUB_CACHE):  # another user's, from an earlier run
+            if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
+                reason = f"can't write into it, {whose(folder)}"
+                raise WorkspaceError(f"can't use WORK_DIR={self.root}: {reason}; give another one")
 
     def video_folder(self, job: VideoJob) -> Path:
         """The folder of this source content, made when missing."""

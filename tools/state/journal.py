@@ -28,6 +28,7 @@ from typing import Any
 from tools.core.artifact import VideoOutput
 from tools.core.folder import RemoteFile
 from tools.runtime.files import sync_folder, write_failure
+from tools.runtime.owner import give_to_owner, make_folder
 
 _AT_ONCE = 1000  # lines parsed together
 
@@ -77,7 +78,7 @@ class Journal:
 
     def _append(self, line: bytes) -> None:
         new = not self.path.exists()
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path.parent)
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         try:
             size = os.fstat(descriptor).st_size
@@ -89,6 +90,7 @@ class Journal:
         finally:
             os.close(descriptor)
         if new:
+            give_to_owner(self.path)
             sync_folder(self.path.parent)
 
     def history(self) -> dict[tuple[str, str], VideoHistory]:

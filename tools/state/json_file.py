@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from tools.core.errors import CorruptState, PipelineError, StateError
 from tools.runtime.files import replace_durably, write_failure
-from tools.runtime.owner import give_to_owner
+from tools.runtime.owner import give_to_owner, make_folder
 
 log = logging.getLogger("animation.state")
 T = TypeVar("T")
@@ -38,7 +38,7 @@ class JsonFile:
         """Hold the file's lock against other processes and threads; a dead holder's lock is free."""
         from filelock import FileLock  # late: --status reads without it
 
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path.parent)
         lock = self.path.with_name(f".{self.path.name}.lock")
         with FileLock(lock, thread_local=False):
             give_to_owner(lock)

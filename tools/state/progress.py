@@ -15,6 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tools.runtime.owner import give_to_owner
+
 if TYPE_CHECKING:  # --status must not wait for what it does not use
     from tools.core.planning import Stage
 
@@ -68,6 +70,7 @@ class ProgressFile:
         }
         temporary = self._path.with_name(PROGRESS_FILE + ".tmp")
         temporary.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        give_to_owner(temporary)
         temporary.replace(self._path)
 
     def read(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from tools.core.errors import AlreadyRunning
-from tools.runtime.owner import give_to_owner
+from tools.runtime.owner import give_to_owner, make_folder
 
 
 class Singleton:
@@ -23,7 +23,7 @@ class Singleton:
 
     def acquire(self) -> None:
         """Hold the lock until the process ends. Raises AlreadyRunning, which says who holds it."""
-        self._holder.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self._holder.parent)
         try:
             self._lock.acquire()
         except Timeout:
@@ -31,6 +31,7 @@ class Singleton:
         give_to_owner(self._path)
         with contextlib.suppress(OSError):  # a full disk: the lock itself holds, only its name plate is missing
             self._holder.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}), encoding="utf-8")
+            give_to_owner(self._holder)
 
     def release(self) -> None:
         """Let go of it (a process that ends does so anyway)."""
