@@ -47,10 +47,11 @@ def machine() -> str:
     return f"{os.cpu_count()} cores of {model}, {memory:.0f} GB, {system}"
 
 
-def table(rows: Sequence[Row]) -> str:
-    """The rows as Markdown."""
-    lines = ["| what | input | repeats | measured | target | met |", "| --- | --- | --- | --- | --- | --- |"]
+def table(rows: Sequence[Row], rights: str) -> str:
+    """The rows as Markdown; ``rights``: whose they were measured with, "user" or "root"."""
+    lines = ["| what | input | as | repeats | measured | target | met |", "| --- " * 7 + "|"]
     for row in rows:
         reached = {None: "–", True: "yes", False: "**no**"}[row.reached]
-        lines.append(f"| {row.what} | {row.data} | {row.repeats} | {row.measured} | {row.target or '–'} | {reached} |")
+        measured = f"{row.repeats} | {row.measured} | {row.target or '–'} | {reached}"
+        lines.append(f"| {row.what} | {row.data} | {rights} | {measured} |")
     return "\n".join(lines)
