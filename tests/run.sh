@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Sets up what is missing, then lints, checks types and runs the tests: bash tests/run.sh [arguments of pytest]
-# Tests run side by side, since most wait more than they compute; -n 0 runs them one by one.
+# Tests run side by side, since most wait more than they compute; -n 0 runs them one by one. Run by root, those whose
+# outcome may depend on whose they are run a second time, as a user without rights (tests/another_user.py).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bash start_monitoring.sh --setup-only
@@ -12,7 +13,7 @@ if [ "$(cat .venv/.requirements-dev 2>/dev/null)" != "$wanted" ]; then
   echo "$wanted" >.venv/.requirements-dev
 fi
 
-# For the tests of deploy/; where they can't be installed, those tests are skipped and say so.
+# For the tests of deploy/; if they can't be installed, those tests are skipped and say so.
 if ! (PATH=$PATH:/usr/sbin command -v systemd-analyze && PATH=$PATH:/usr/sbin command -v logrotate) >/dev/null; then
   if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     echo "installing systemd (for systemd-analyze) and logrotate"
@@ -29,5 +30,10 @@ failed=0
 .venv/bin/shellcheck start_monitoring.sh start_worker.sh tests/run.sh .ci/run deploy/*.sh || failed=1
 [ $failed = 0 ] || echo "a linter or the type checker failed, see above"
 cores=$(nproc)
-"$python" -m pytest -n $((cores < 8 ? cores + 1 : 8)) --dist worksteal "$@" || failed=1
+at_once=(-n $((cores < 8 ? cores + 1 : 8)) --dist worksteal)
+"$python" -m pytest "${at_once[@]}" "$@" || failed=1
+if [ "$(id -u)" = 0 ]; then
+  echo "once more as a user without rights: the tests whose outcome may depend on that"
+  "$python" -m tests.another_user "${at_once[@]}" "$@" || failed=1
+fi
 exit $failed

@@ -16,6 +16,8 @@ import pytest
 from tests.hub_server import RunningHub, running_hub
 from tests.media import make_clip, streams_of
 
+pytestmark = pytest.mark.another_user
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 REAL = ROOT.parent / "shared" / "media"
 STABLE = 4.0
@@ -87,7 +89,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
             "LOG_DIR": str(tmp_path / "log"),
             "WORK_DIR": str(tmp_path / "work"),
             "ANIMATION_DOTENV": str(tmp_path / "none"),
-            "TMUX_SOCKET": f"animation-test-{os.getpid()}",
+            "TMUX_SOCKET": "e2e",
             "TMUX_TMPDIR": str(tmp_path),
         }
         site = Site(hub, tmp_path / "log", tmp_path / "work", env, env["TMUX_SOCKET"])

@@ -1,7 +1,6 @@
 """Asked to end: once, twice, by a closed tmux session, with an encoder that is deaf to it."""
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -73,6 +72,7 @@ def encoding(hub: RunningHub, tmp_path: Path) -> Iterator[subprocess.Popen[bytes
         process.wait()
 
 
+@pytest.mark.another_user
 def test_encoder_that_is_deaf_to_the_stop_is_killed_in_time(encoding: subprocess.Popen[bytes], tmp_path: Path) -> None:
     encoding.send_signal(signal.SIGTERM)
     assert encoding.wait(10) == 0
@@ -117,12 +117,13 @@ def test_programs_end_in_time_while_the_hub_hangs(hub: RunningHub, tmp_path: Pat
     assert [item["status"] for item in items(tmp_path)] == ["pending"]
 
 
+@pytest.mark.another_user
 @pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
 def test_closed_tmux_session_gives_everything_back_and_has_never_shown_the_token(
     hub: RunningHub, tmp_path: Path
 ) -> None:
     env = settings(hub, tmp_path, STUCK)
-    env |= {"TMUX_SOCKET": f"animation-stop-{os.getpid()}", "TMUX_TMPDIR": str(tmp_path)}
+    env |= {"TMUX_SOCKET": "stop", "TMUX_TMPDIR": str(tmp_path)}
     for match in ("/repo/tree", "/repo?Revision"):
         hub.faults.append(Fault(match, "status:500", says=f"what a token: {hub.token}"))
 

@@ -264,6 +264,7 @@ def script(env: dict[str, str], *arguments: str) -> "subprocess.Popen[str]":
     )
 
 
+@pytest.mark.another_user
 @needs_dask
 def test_one_command_starts_a_scheduler_and_one_a_worker(hub: RunningHub, tmp_path: Path) -> None:
     if not (ROOT / ".venv" / ".requirements").exists():

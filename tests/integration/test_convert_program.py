@@ -4,7 +4,6 @@ import fcntl
 import json
 import os
 import pty
-import re
 import struct
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.media import ffmpeg, make, make_clip, picture, tone
+from tests.media import make, make_clip, picture, tone
 from tests.programs import ROOT, run_program
 
 
@@ -52,6 +51,7 @@ def test_bar_shows_percent_speed_and_time_left_and_the_report_fits_a_screen(
     assert (tmp_path / "第1集.mkv").is_file()
 
 
+@pytest.mark.another_user
 def test_in_a_pipe_there_is_no_bar_and_json_is_one_object_a_file(env: dict[str, str], tmp_path: Path) -> None:
     clips = [make_clip(tmp_path / name, seconds=0.3) for name in ("a.mp4", "b.mp4")]
     (tmp_path / "c.mp4").write_bytes(b"#EXTM3U\nother.ts\n")
@@ -71,21 +71,6 @@ def test_plan_converts_nothing_and_says_why(env: dict[str, str], tmp_path: Path)
     assert not (tmp_path / "a.mkv").exists()
 
 
-def test_first_line_tells_the_encoder_and_an_old_one_is_warned_of(env: dict[str, str], tmp_path: Path) -> None:
-    old = tmp_path / "ffmpeg"
-    old.write_text(f"""#!/bin/bash\n{ffmpeg()} "$@" 2> >(sed 's/Lib v[0-9.]*/Lib v1.4.1/' >&2)\n""", encoding="utf-8")
-    old.chmod(0o755)
-    source = make_clip(tmp_path / "a.mp4", seconds=0.3)
-    env["PATH"] = f"{tmp_path}:{env['PATH']}"
-    done = run_program("convert.py", "--plan", str(source), env=env)
-    first = done.stdout.splitlines()[0]
-    assert re.match(r"encoder: libsvtav1 SVT-AV1 4\.\S+ of ffmpeg \S+ \(bundled\), ffprobe /\S+; not used: ", first)
-    assert f"({old}): SVT-AV1 1.4.1 is older" in first and done.stderr == "" and len(first) < 500
-    done = run_program("convert.py", "--plan", str(source), env={**env, "FFMPEG": str(old)})
-    assert done.stdout.startswith("encoder: libsvtav1 SVT-AV1 1.4.1 of ffmpeg ")
-    assert done.stderr.startswith(f"WARNING SVT-AV1 1.4.1 of {old} is much older than the bundled ")
-
-
 @pytest.mark.parametrize(
     ("arguments", "status"), [([], 2), (["--preset", "99", "x.mp4"], 2), (["missing.mp4"], 1), (["--nonsense"], 2)]
 )
@@ -94,6 +79,7 @@ def test_exit_status_tells_usage_from_refusal(arguments: list[str], status: int,
     assert done.returncode == status and "Traceback" not in done.stderr
 
 
+@pytest.mark.another_user
 def test_a_result_that_is_there_is_not_overwritten(env: dict[str, str], tmp_path: Path) -> None:
     source = make_clip(tmp_path / "a.mp4", seconds=0.3)
     (tmp_path / "a.mkv").write_bytes(b"mine")

@@ -14,6 +14,8 @@ import pytest
 
 import config
 
+pytestmark = pytest.mark.another_user
+
 DEPLOY = config.ROOT / "deploy"
 UNITS = ("animation-monitor.service", "animation-processor.service")
 CLUSTER = ("animation-scheduler.service", "animation-worker.service")

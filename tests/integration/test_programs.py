@@ -38,6 +38,7 @@ def problems(tmp_path: Path) -> list[str]:
     return [line for line in log_of(tmp_path).splitlines() if "error" in line.lower()]
 
 
+@pytest.mark.another_user
 def test_once_queue_status_drain_and_json(hub: RunningHub, tmp_path: Path) -> None:
     env = environment(hub, tmp_path)
     queue_up(env)
@@ -72,7 +73,7 @@ def test_programs_run_as_modules(hub: RunningHub, tmp_path: Path) -> None:
         ({"ENCODER": "av1_nvenc"}, "no AV1 encoder works here"),
     ],
 )
-def test_what_a_person_must_fix_is_one_error_line_and_the_item_stays_pending(
+def test_what_a_person_must_mend_is_one_error_line_and_the_item_stays_pending(
     hub: RunningHub, tmp_path: Path, changes: dict[str, str], said: str
 ) -> None:
     env = environment(hub, tmp_path)
@@ -104,6 +105,7 @@ def test_hub_down_at_the_start_is_no_error_and_heals_by_itself(hub: RunningHub, 
     assert problems(tmp_path) == []
 
 
+@pytest.mark.another_user
 @pytest.mark.parametrize(
     ("program", "plate"), [("modelscope_monitor.py", "monitor"), ("queue_processor.py", "processor")]
 )
@@ -139,6 +141,7 @@ def test_full_disk_is_waited_for_and_said_once(hub: RunningHub, tmp_path: Path) 
     assert run_program("queue_processor.py", "--drain", env=env).returncode == 0
 
 
+@pytest.mark.another_user
 def test_cancel_and_retry(hub: RunningHub, tmp_path: Path) -> None:
     env = environment(hub, tmp_path)
     queue_up(env)

@@ -54,6 +54,7 @@ def check(log_dir: Path, *more: str, **env: str) -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
+@pytest.mark.another_user
 def test_check_of_programs_that_run_die_and_end(hub: RunningHub, tmp_path: Path) -> None:
     env = environment(hub, tmp_path)
     log_dir = tmp_path / "log"
@@ -111,6 +112,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
+@pytest.mark.another_user
 def test_check_reads_the_state_files_alone(calm: Path) -> None:
     """No hub, no other program, nothing written: watched by an audit hook of the interpreter."""
     (calm / "processing.log").write_text("x", encoding="utf-8")
@@ -125,6 +127,7 @@ def test_check_reads_the_state_files_alone(calm: Path) -> None:
     assert {Path(name).name for _, name in opened if name.startswith(str(calm))} == wanted
 
 
+@pytest.mark.another_user
 def test_check_warns_of_failed_items_and_of_a_pause(calm: Path) -> None:
     assert check(calm)[0] == 0
     item = QueueItem(folder="番剧", hash="h", file_count=1, total_size=9, added_time="2024-01-01T00:00:00")

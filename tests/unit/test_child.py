@@ -13,6 +13,8 @@ from tests.programs import ROOT, children_working_in
 from tools.core.errors import Stopped
 from tools.runtime.child import ChildLimits, ChildOutgrew, ChildStalled, ChildTimeout, run
 
+pytestmark = pytest.mark.another_user
+
 PYTHON = [sys.executable, "-c"]
 
 

@@ -103,6 +103,7 @@ def test_tmux_is_missed_when_it_is_not_on_the_path(monkeypatch: pytest.MonkeyPat
     assert not checks.check_tmux().ok
 
 
+@pytest.mark.another_user
 def test_space_counts_for_a_folder_that_is_not_there_yet(tmp_path: Path) -> None:
     free = shutil.disk_usage(tmp_path).free / 1e9
     folder = tmp_path / "not" / "yet"
@@ -111,6 +112,7 @@ def test_space_counts_for_a_folder_that_is_not_there_yet(tmp_path: Path) -> None
     assert not folder.exists()
 
 
+@pytest.mark.another_user
 def test_folder_that_cannot_be_written_is_a_problem_and_nothing_is_left_behind(tmp_path: Path) -> None:
     assert checks.check_writable("LOG_DIR", tmp_path / "log").ok
     assert list(tmp_path.iterdir()) == []
@@ -200,6 +202,7 @@ def _doctor(hub: RunningHub, tmp_path: Path, **changes: str) -> tuple[int, dict[
     return ended.returncode, states, ended.stdout + ended.stderr
 
 
+@pytest.mark.another_user
 def test_all_is_well_with_a_hub_that_has_the_input(hub: RunningHub, tmp_path: Path) -> None:
     (hub.root / "datasets" / "me" / "animation").mkdir(parents=True)
     status, states, printed = _doctor(hub, tmp_path)

@@ -10,6 +10,8 @@ import pytest
 
 from tools.runtime import logs
 
+pytestmark = pytest.mark.another_user
+
 
 @pytest.fixture
 def root() -> Iterator[logging.Logger]:

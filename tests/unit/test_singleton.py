@@ -13,6 +13,8 @@ from config import ROOT
 from tools.core.errors import AlreadyRunning
 from tools.state.singleton import Singleton
 
+pytestmark = pytest.mark.another_user
+
 
 def test_second_holder_is_told_who_holds_the_lock(tmp_path: Path) -> None:
     first = Singleton(tmp_path, "monitor")

@@ -72,13 +72,13 @@ def test_wait_after_a_change_starts_at_the_last_commit_that_may_have_made_it(
     assert 900.0 - seen.quiet_from == quiet, case
 
 
-def test_newest_file_older_than_the_last_poll_leaves_it_to_the_newest_commit() -> None:
+def test_newest_file_older_than_the_last_look_leaves_it_to_the_newest_commit() -> None:
     """A merge brings files of old dates."""
     merged = observe(None, folder(modified=10.0), poll(1100.0, steady=900.0, window=300.0, committed=1050.0))
     assert 900.0 - merged.quiet_from == 49.0
 
 
-def test_new_commit_of_equal_names_and_sizes_restarts_the_wait_but_is_the_same_fingerprint() -> None:
+def test_new_commit_of_equal_names_and_sizes_starts_the_wait_anew_but_is_the_same_fingerprint() -> None:
     waiting = Snapshot(folder(modified=1000.0), 1.0, 1.0)
     again = observe(waiting, folder(modified=1090.0), poll(1100.0, steady=900.0, window=300.0))
     assert again.quiet_from == 891.0 and again.first_seen == 1.0

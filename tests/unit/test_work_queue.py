@@ -18,6 +18,8 @@ from tools.core.errors import CorruptState, DiskFull, IllegalTransition
 from tools.core.queue_item import Quarantined, QueueItem, Status, claim, entry_for, retry, settle, to_json
 from tools.state.work_queue import Overview, QueueView, WorkQueue
 
+pytestmark = pytest.mark.another_user
+
 
 def put(queue: WorkQueue, *items: QueueItem) -> None:
     with queue.transaction() as view:

@@ -9,6 +9,8 @@ import pytest
 from tools.core.errors import DiskFull
 from tools.stages.workspace import Workspace
 
+pytestmark = pytest.mark.another_user
+
 FLOOR = 1000
 
 
