@@ -180,3 +180,12 @@ def test_hooks_run_what_the_test_command_checks_first() -> None:
 def test_changelog_begins_with_the_version_of_the_project() -> None:
     first = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert first and first[1] == version()
+
+
+def test_words_that_the_changelog_calls_new_are_those_of_the_programs() -> None:
+    rows = re.findall(r"^\| (.*?) \| (.*?) \|$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    words = [words for _, now in rows[2:] for pair in re.findall(r"``(.+?)``|`(.+?)`", now) for words in pair if words]
+    assert len(words) > 30
+    code = " ".join(path.read_text(encoding="utf-8") for path in (ROOT / "tools").rglob("*.py"))
+    parts = [part.strip(" :;,") for text in words for part in text.split("…")]
+    assert [part for part in parts if part not in code] == []
