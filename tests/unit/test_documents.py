@@ -11,7 +11,7 @@ import config
 from tools.startup import version
 
 ROOT = config.ROOT
-DOCUMENTS = sorted({*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")} - {ROOT / "docs" / "cluster.md"})
+DOCUMENTS = sorted({*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")})
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 CHINESE = ROOT / "docs" / "README.zh-CN.md"
 WIDEST = 120  # columns
