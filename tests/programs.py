@@ -6,13 +6,21 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from tests.hub_server import RunningHub
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def environment(hub: RunningHub, top: Path, **more: str) -> dict[str, str]:
+class HubAddress(NamedTuple):
+    """What a program must know of a hub that another process serves."""
+
+    endpoint: str
+    token: str
+
+
+def environment(hub: RunningHub | HubAddress, top: Path, **more: str) -> dict[str, str]:
     """Everything that a program reads, pointing into ``top`` and at the test's hub."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("MODELSCOPE", "TMUX"))}
     return {
@@ -44,13 +52,13 @@ def run_program(
 
 
 def start_program(name: str, *arguments: str, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    """A program under way, its output thrown away."""
+    """A program in the background, its output thrown away."""
     command = [sys.executable, str(ROOT / "tools" / name), *arguments]
     return subprocess.Popen(command, env=env, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def children_working_in(folder: Path) -> list[str]:
-    """Command lines of living processes that name a folder."""
+    """Command lines of running processes that name a folder."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -65,8 +73,8 @@ def children_working_in(folder: Path) -> list[str]:
 
 
 def end(process: subprocess.Popen[bytes], signum: int = signal.SIGTERM, timeout: float = 10) -> int:
-    """Signal and wait; returns the exit status. A program that does not end in time tells its standard error where each
-    of its threads is."""
+    """Signal and wait; returns the exit status. A program that does not end in time writes a traceback of each of its
+    threads to its standard error."""
     process.send_signal(signum)
     try:
         return process.wait(timeout)

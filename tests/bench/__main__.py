@@ -43,7 +43,7 @@ def main() -> int:
         rows += module.run()
     print(f"Machine: {machine()}\nRun as: {whoami()}\n")
     print(table(rows, "root" if parsed.as_root else "user"))
-    return 1 if any(row.reached is False for row in rows) else 0
+    return 1 if any(row.met is False for row in rows) else 0
 
 
 if __name__ == "__main__":

@@ -139,6 +139,6 @@ def _hub(file: tuple[Path, int, str], way: str, rate: float) -> Iterator[tuple[s
             "tests.bench.slow_hub", "--root", str(top / "hub"), "--down", str(rate), "--up", str(rate)
         ) as port:
             endpoint = f"http://127.0.0.1:{port}"
-            # The hub hashes what it finds at the first look.
+            # The hub hashes what it finds when it is first asked.
             curl("/dev/null", f"{endpoint}/api/v1/datasets/me/in/repo/tree?Revision=master&Recursive=True")
             yield endpoint, name

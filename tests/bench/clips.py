@@ -1,4 +1,4 @@
-"""Real clips where they are there, else made ones; long enough to measure with."""
+"""Real clips if they are there, else made ones; long enough to measure with."""
 
 import json
 import os
@@ -12,12 +12,12 @@ _REAL = ("sintel_480p_zh_ass.mkv", "bbb_720p_51.mp4")
 
 
 def real_clips() -> list[Path]:
-    """The real ones, of drawn and of computer animation; [] where none are there."""
+    """The real ones, of drawn and of computer animation; [] if they are not there."""
     return [path for name in _REAL if (path := _SHARED / name).exists()]
 
 
 def long_clip(folder: Path, seconds: float = 30.0) -> tuple[Path, str]:
-    """A clip of at least so many s, a real one repeated where there is one; and what it is, for the table."""
+    """A clip of at least so many s, a real one repeated if there is one; and what it is, for the table."""
     found = real_clips()
     if not found:
         made = make([*picture(seconds, "848x480"), *tone(seconds), "-c:v", "libx264"], folder / "clip.mkv")

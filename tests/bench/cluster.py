@@ -16,7 +16,7 @@ from typing import Any
 from tests import cluster
 from tests.bench.measure import in_process
 from tests.bench.plant import EXTENSIONS
-from tests.bench.table import Row, at_least, at_most
+from tests.bench.table import Row, at_least, at_most, ratio
 from tests.bench.workforce import NumberHub, Workforce
 from tests.fakes import FakeConverter
 from tests.jobs import mkv, output_of
@@ -132,7 +132,7 @@ def run() -> list[Row]:
     one, two = in_process(through_dask, 1, 16, 1.0).value, in_process(through_dask, 2, 16, 1.0).value
     data = "16 videos of 1 s in a sleeping encoder, through Dask on loopback"
     rows = [
-        at_most("two workers : one", data, [two / one], 0.55, "×", f"{two / one:.3f} × ({two:.2f} : {one:.2f} s)"),
+        at_most("two workers : one", data, [two / one], 0.55, "×", ratio(two / one, (two, one), "s", (3, 2))),
         at_most("a video of one worker, beyond its encode", data, [1000 * (one - 16) / 16], 50, "ms"),
     ]
     return rows + simulation(_WORKERS, _FOLDERS, _VIDEOS, 0.4)

@@ -1,7 +1,6 @@
 """The converter beside plain ffmpeg with the same arguments, in turns."""
 
 import contextlib
-import statistics
 import subprocess
 import tempfile
 import threading
@@ -9,9 +8,10 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 
 from tests.bench.clips import long_clip
-from tests.bench.table import Row, at_most
+from tests.bench.table import Row, at_most, ratio
 from tools.media.converter import FfmpegConverter, OutputOptions
 from tools.media.encoding import encode_command
 
@@ -36,7 +36,7 @@ def run() -> list[Row]:
     rows = []
     for what, ours, limit in (("", bare, 1.05), (" and verification", whole, 1.10)):
         ratios = [mine / its for mine, its in zip(ours, plain, strict=True)]
-        shown = f"{statistics.median(ratios):.3f} × ({statistics.median(ours):.1f} : {statistics.median(plain):.1f} s)"
+        shown = ratio(median(ratios), (median(ours), median(plain)), "s", (3, 1))
         rows.append(at_most(f"probe, encode{what} : plain ffmpeg", data, ratios, limit, "×", shown))
     return rows
 

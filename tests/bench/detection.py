@@ -1,19 +1,15 @@
 """How long after the last commit a folder is in the queue: the monitor as a program, looking at an embedded hub."""
 
 import hashlib
-import os
 import random
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-from tests.bench.measure import ROOT
 from tests.bench.table import Row, at_least, at_most
 from tests.hub_server import RunningHub, running_hub
-from tests.programs import environment
+from tests.programs import end, environment, start_program
 from tools.state.work_queue import WorkQueue
 
 _STABLE, _INTERVAL, _COMMITS = 8.0, 5.0, 8
@@ -27,14 +23,11 @@ def run() -> list[Row]:
         top = Path(name)
         hub.store.create("me/in", 5)
         times = {"MIN_FOLDER_STABLE_TIME": str(_STABLE), "MONITOR_INTERVAL": str(_INTERVAL)}
-        given = {**os.environ, **environment(hub, top, **times)}
-        command = [sys.executable, str(ROOT / "tools" / "modelscope_monitor.py")]
-        monitor = subprocess.Popen(command, env=given, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        monitor = start_program("modelscope_monitor.py", env=environment(hub, top, **times))
         try:
             latencies = [_latency(hub, WorkQueue(top / "log"), number) for number in range(_FIRST + _COMMITS)][_FIRST:]
         finally:
-            monitor.terminate()
-            monitor.wait(15)
+            end(monitor, timeout=15)
     data = f"{_COMMITS} commits, stable time {_STABLE:g} s, interval {_INTERVAL:g} s"
     late = [seconds for seconds, _ in latencies]
     later = [seconds - rest for seconds, rest in latencies]

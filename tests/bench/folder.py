@@ -1,27 +1,25 @@
-"""A folder of 12 equal clips where download, encode and upload take about the same time.
+"""A folder of 12 equal clips whose download, encode and upload take about the same time.
 
 Once simulated, every stage exactly 1 s; once as a user runs it: the processor as a program, ffmpeg, the embedded hub on
 a link that is throttled so that each transfer takes about as long as the conversion of a clip alone.
 """
 
-import os
 import re
 import shutil
 import statistics
-import subprocess
-import sys
 import tempfile
-import threading
 import time
 from datetime import datetime
 from pathlib import Path
 
 from tests.bench.clips import different_copies, short_clip
-from tests.bench.measure import ROOT, serving
+from tests.bench.measure import serving
 from tests.bench.plant import Plant, SlowHub
-from tests.bench.table import Row, at_least, at_most
+from tests.bench.table import Row, at_least, at_most, ratio
+from tests.conversion import convert
 from tests.fakes import FakeConverter
 from tests.hub_server import TOKEN
+from tests.programs import HubAddress, environment, run_program
 from tools.core.folder import Folder
 from tools.core.queue_item import new_item
 from tools.media.converter import FfmpegConverter, OutputOptions
@@ -52,9 +50,9 @@ def _rows(data: str, walls: list[float], slowest: list[float], sequential: float
     ideal = [(_CLIPS + 2) / _CLIPS * total for total in slowest]
     ratios = [wall / best for wall, best in zip(walls, ideal, strict=True)]
     wall = statistics.median(walls)
-    shown = f"{statistics.median(ratios):.3f} × ({wall:.1f} : {statistics.median(ideal):.1f} s)"
+    shown = ratio(statistics.median(ratios), (wall, statistics.median(ideal)), "s", (3, 1))
     gains = [sequential / one for one in walls]
-    gain = f"{statistics.median(gains):.2f} × ({sequential:.1f} : {wall:.1f} s)"
+    gain = ratio(statistics.median(gains), (sequential, wall), "s")
     return [
         at_most("a folder, end to end : the ideal", data, ratios, 1.10, "×", shown),
         at_least("the same: faster than the stages one after the other", data, gains, 2.3, "×", gain),
@@ -75,7 +73,7 @@ def _alone(clip: Path, top: Path) -> tuple[float, int]:
     times = []
     for _ in range(_REPEATS):
         began = time.perf_counter()
-        converter.convert(clip, top / "alone.mkv", on_progress=lambda progress: None, stop=threading.Event())
+        convert(clip, top / "alone.mkv", converter)
         times.append(time.perf_counter() - began)
     return statistics.median(times), (top / "alone.mkv").stat().st_size
 
@@ -90,20 +88,9 @@ def _real(clips: list[Path], rates: tuple[float, float], top: Path) -> float:
         view.put(new_item(Folder("A", "", len(clips), len(clips), size, None, False), time.time()))
     down, up = map(str, rates)
     with serving("tests.bench.slow_hub", "--root", str(top / "hub"), "--down", down, "--up", up) as port:
-        given = {
-            "MODELSCOPE_ENDPOINT": f"http://127.0.0.1:{port}",
-            "MODELSCOPE_API_TOKEN": TOKEN,
-            "MODELSCOPE_HOME": str(top / "home"),
-            "INPUT_REPO": "me/in",
-            "OUTPUT_REPO": "me/out",
-            "PRESET": str(_PRESET),
-            "MIN_FREE_SPACE_GB": "0.1",
-            "LOG_DIR": str(top / "log"),
-            "WORK_DIR": str(top / "work"),
-            "ANIMATION_DOTENV": str(top / "none"),
-        }
-        command = [sys.executable, str(ROOT / "tools" / "queue_processor.py"), "--drain"]
-        subprocess.run(command, env={**os.environ, **given}, check=True, capture_output=True)
+        env = environment(HubAddress(f"http://127.0.0.1:{port}", TOKEN), top, PRESET=str(_PRESET))
+        env.pop("CHECK_INTERVAL")  # as by default
+        run_program("queue_processor.py", "--drain", env=env, timeout=3600).check_returncode()
     item = WorkQueue(top / "log").read().get("A")
     assert item is not None and item.videos_done == len(clips), item
     return _between(top / "log" / "processing.log", " started folder=A", "folder completed")

@@ -9,7 +9,7 @@ from statistics import median
 
 from tests.bench.measure import in_process
 from tests.bench.plant import Plant
-from tests.bench.table import Row, at_most
+from tests.bench.table import Row, at_most, ratio
 from tests.fakes import FakeConverter
 from tools.core.folder import Folder
 from tools.core.queue_item import claim, new_item, settle
@@ -81,5 +81,5 @@ class _Growth:
     def row(self) -> Row:
         ratios = [after / before for before, after in self._pairs]
         before, after = (1000 * median(side) for side in zip(*self._pairs, strict=True))
-        shown = f"{median(ratios):.2f} × ({after:.1f} : {before:.1f} ms)"
+        shown = ratio(median(ratios), (after, before), "ms")
         return at_most(self._what, self._data, ratios, _FLAT, "×", shown)

@@ -1,16 +1,13 @@
 """What both programs use while nothing is to be done."""
 
-import os
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-from tests.bench.measure import ROOT, cpu_of, memory_of
+from tests.bench.measure import cpu_of, memory_of
 from tests.bench.table import Row, at_most
 from tests.hub_server import running_hub
-from tests.programs import environment
+from tests.programs import end, environment, start_program
 
 _SECONDS = 60.0
 
@@ -26,10 +23,7 @@ def run() -> list[Row]:
         for setting in ("MONITOR_INTERVAL", "CHECK_INTERVAL", "MIN_FOLDER_STABLE_TIME"):
             given.pop(setting, None)
         programs = {
-            program: subprocess.Popen(
-                [sys.executable, str(ROOT / "tools" / program)], env={**os.environ, **given}, stderr=subprocess.DEVNULL
-            )
-            for program in ("modelscope_monitor.py", "queue_processor.py")
+            program: start_program(program, env=given) for program in ("modelscope_monitor.py", "queue_processor.py")
         }
         try:
             time.sleep(15)
@@ -41,7 +35,5 @@ def run() -> list[Row]:
                 rows.append(at_most(f"{program}, idle: memory", "60 s", [memory_of(process.pid) / 1e6], 100, "MB"))
         finally:
             for process in programs.values():
-                process.terminate()
-            for process in programs.values():
-                process.wait(15)
+                end(process, timeout=15)
     return rows

@@ -1,4 +1,4 @@
-"""A look at a repo of a million files: without news, and after a commit; beside the SDK's own listing."""
+"""A poll of a repo of a million files: without news, and after a commit; beside the SDK's own listing."""
 
 import json
 import logging
@@ -11,7 +11,7 @@ from typing import Any
 
 from config import Settings
 from tests.bench.measure import in_process, serving
-from tests.bench.table import Row, at_least, at_most
+from tests.bench.table import Row, at_least, at_most, ratio
 
 FILES, FOLDERS = 1_000_000, 10_000
 _REPEATS = 3
@@ -19,8 +19,8 @@ _DELAY = 0.1  # s added to each request
 _SERVER = "tests.bench.listing_server"
 
 
-def looks(endpoint: str, more: int) -> dict[str, Any]:
-    """CPU s and requests of the first look, and of each of ``more`` looks without news."""
+def polls(endpoint: str, more: int) -> dict[str, Any]:
+    """CPU s and requests of the first poll, and of each of ``more`` polls without a new commit."""
     from tools.modelscope_monitor import ModelScopeMonitor
 
     with tempfile.TemporaryDirectory() as top:
@@ -56,7 +56,7 @@ def run() -> list[Row]:
     data = f"{FILES:,} files in {FOLDERS:,} folders"
     rows = []
     with _hub(3000, 0.0) as hub:
-        used = in_process(looks, hub, 8)
+        used = in_process(polls, hub, 8)
     quiet, pages = used.value["cpu"][2:], -(-(FILES + FOLDERS) // 3000)
     rows.append(at_most("poll without a new commit: CPU", data, [1000 * s for s in quiet], 50, "ms"))
     rows.append(at_most("poll without a new commit: requests", data, used.value["requests"][2:], 2, "requests"))
@@ -65,17 +65,17 @@ def run() -> list[Row]:
     rows.append(at_most("poll after a commit: requests beyond its pages", data, [asked - pages], 2, "", shown))
     rows.append(at_most("poll after a commit: peak memory of the monitor", data, [used.peak / 1e6], 150, "MB"))
     with _hub(3000, _DELAY) as hub:
-        large = [in_process(looks, hub, 0) for _ in range(_REPEATS)]
+        large = [in_process(polls, hub, 0) for _ in range(_REPEATS)]
     with _hub(200, _DELAY) as hub:
-        small = [in_process(looks, hub, 0) for _ in range(_REPEATS)]
+        small = [in_process(polls, hub, 0) for _ in range(_REPEATS)]
         sdk = in_process(by_sdk, hub)
     for ours, size, times in ((large, 3000, 20), (small, 200, 8)):
         took = [used.value["wall"][0] for used in ours]
-        shown = f"{sdk.wall / median(took):.1f} × ({sdk.wall:.0f} : {median(took):.1f} s)"
+        shown = ratio(sdk.wall / median(took), (sdk.wall, median(took)), "s", (1, 1))
         what = f"poll after a commit, 100 ms per request, pages of {size}: faster than list_repo_files"
         rows.append(at_least(what, data, [sdk.wall / one for one in took], times, "×", shown))
     peaks = [used.peak for used in large]
-    shown = f"{sdk.peak / median(peaks):.1f} × ({sdk.peak / 1e6:.0f} : {median(peaks) / 1e6:.0f} MB)"
+    shown = ratio(sdk.peak / median(peaks), (sdk.peak / 1e6, median(peaks) / 1e6), "MB", (1, 0))
     rows.append(at_least("the same: less memory", data, [sdk.peak / peak for peak in peaks], 8, "×", shown))
     return rows
 

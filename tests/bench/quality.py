@@ -3,13 +3,13 @@
 import re
 import subprocess
 import tempfile
-import threading
 import time
 from pathlib import Path
 
 from tests.bench.clips import ffmpeg, real_clips
 from tests.bench.conversion import plain_command
 from tests.bench.table import Row
+from tests.conversion import convert
 from tools.media.converter import FfmpegConverter, OutputOptions
 
 DEFAULT = OutputOptions()
@@ -30,7 +30,7 @@ def run() -> list[Row]:
                 converter = FfmpegConverter(options)
                 converter.prepare()
                 began = time.perf_counter()
-                made = converter.convert(clip, result, on_progress=lambda p: None, stop=threading.Event())
+                made = convert(clip, result, converter)
                 speed = f", {made.frames / (time.perf_counter() - began):.1f} frames/s"
                 depth = "" if options.pix_fmt == DEFAULT.pix_fmt else ", 8 bits"
                 what = (

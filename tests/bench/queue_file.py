@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests.bench.measure import ROOT
-from tests.bench.table import Row, at_least, at_most
+from tests.bench.table import Row, at_least, at_most, ratio
 from tools.core.folder import Folder
 from tools.core.queue_item import claim, new_item, settle
 from tools.state.work_queue import WorkQueue
@@ -68,7 +68,7 @@ def run() -> list[Row]:
             for kind, values in (("warm", warm), ("cold", cold)):
                 ratios = [p / v for p, v in zip(plain, values, strict=True)]
                 ours, theirs = statistics.median(values), statistics.median(plain)
-                shown = f"{statistics.median(ratios):.1f} × ({1000 * theirs:.0f} : {1000 * ours:.0f} ms)"
+                shown = ratio(statistics.median(ratios), (1000 * theirs, 1000 * ours), "ms", (1, 0))
                 rows.append(at_least(f"durable change, {kind}", f"{items:,} items", ratios, 4, "×", shown))
             if items == 10_000:
                 rows += _status(Path(top), queue.path)
@@ -93,9 +93,9 @@ def _status(log_dir: Path, path: Path) -> list[Row]:
     ours, reading, parsing = (
         statistics.median(times) for times in zip(*([timed(c) for c in commands] for _ in range(15)), strict=True)
     )
-    shown = f"{ours / parsing:.1f} × ({1000 * ours:.0f} : {1000 * parsing:.0f} ms)"
+    shown = ratio(ours / parsing, (1000 * ours, 1000 * parsing), "ms", (1, 0))
     what = "--status : an empty program and reading the file"
-    bare = f"{ours / reading:.1f} × ({1000 * ours:.0f} : {1000 * reading:.0f} ms)"
+    bare = ratio(ours / reading, (1000 * ours, 1000 * reading), "ms", (1, 0))
     return [
         at_most(what, "10,000 items", [ours / parsing], 3, "×", shown),
         Row("--status : an empty program that reads the file's bytes without parsing", "10,000 items", 1, bare),

@@ -10,14 +10,14 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """``measured`` on ``data`` (median of ``repeats``); ``reached`` None where nothing is to be reached."""
+    """``measured`` on ``data`` (median of ``repeats``); ``met`` None if there is no target."""
 
     what: str
     data: str
     repeats: int
     measured: str
     target: str = ""
-    reached: bool | None = None
+    met: bool | None = None
 
 
 def at_most(what: str, data: str, values: Sequence[float], limit: float, unit: str, shown: str = "") -> Row:
@@ -30,6 +30,12 @@ def at_least(what: str, data: str, values: Sequence[float], limit: float, unit: 
     """A row whose median may not stay below ``limit``."""
     value = statistics.median(values)
     return Row(what, data, len(values), shown or f"{value:.3g} {unit}", f"≥ {limit:g} {unit}", value >= limit)
+
+
+def ratio(value: float, sides: tuple[float, float], unit: str, digits: tuple[int, int] = (2, 1)) -> str:
+    """A ratio beside the two values that it is of, ``1.25 × (5.0 : 4.0 s)``; digits of the one and of the others."""
+    one, other = (f"{side:.{digits[1]}f}" for side in sides)
+    return f"{value:.{digits[0]}f} × ({one} : {other} {unit})"
 
 
 def machine() -> str:
@@ -51,7 +57,7 @@ def table(rows: Sequence[Row], rights: str) -> str:
     """The rows as Markdown; ``rights``: whose they were measured with, "user" or "root"."""
     lines = ["| what | input | as | repeats | measured | target | met |", "| --- " * 7 + "|"]
     for row in rows:
-        reached = {None: "–", True: "yes", False: "**no**"}[row.reached]
-        measured = f"{row.repeats} | {row.measured} | {row.target or '–'} | {reached}"
+        met = {None: "–", True: "yes", False: "**no**"}[row.met]
+        measured = f"{row.repeats} | {row.measured} | {row.target or '–'} | {met}"
         lines.append(f"| {row.what} | {row.data} | {rights} | {measured} |")
     return "\n".join(lines)

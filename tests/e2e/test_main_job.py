@@ -2,7 +2,6 @@
 steps, and nothing watched but ``log/`` and the output dataset."""
 
 import json
-import os
 import shutil
 import subprocess
 import time
@@ -15,6 +14,7 @@ import pytest
 
 from tests.hub_server import RunningHub, running_hub
 from tests.media import make_clip, streams_of
+from tests.programs import environment
 
 pytestmark = pytest.mark.another_user
 
@@ -75,20 +75,10 @@ def site(tmp_path: Path) -> Iterator[Site]:
     with running_hub(tmp_path / "hub") as hub:
         hub.store.create("me/in", 1)
         env = {
-            **{k: v for k, v in os.environ.items() if not k.startswith(("MODELSCOPE", "TMUX"))},
-            "MODELSCOPE_ENDPOINT": hub.endpoint,
-            "MODELSCOPE_API_TOKEN": hub.token,
-            "INPUT_REPO": "me/in",
-            "OUTPUT_REPO": "me/out",
-            "MONITOR_INTERVAL": "1",
+            **environment(hub, tmp_path),
             "MIN_FOLDER_STABLE_TIME": str(STABLE),
             "CHECK_INTERVAL": "1",
             "BATCH_SIZE": "2",
-            "PRESET": "12",
-            "MIN_FREE_SPACE_GB": "0.1",
-            "LOG_DIR": str(tmp_path / "log"),
-            "WORK_DIR": str(tmp_path / "work"),
-            "ANIMATION_DOTENV": str(tmp_path / "none"),
             "TMUX_SOCKET": "e2e",
             "TMUX_TMPDIR": str(tmp_path),
         }
