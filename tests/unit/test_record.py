@@ -1,27 +1,99 @@
 """What is published of a folder: its ``metadata.jsonl`` and the order of its lines."""
 
 import json
+from collections.abc import Mapping
+
+import pytest
 
 from tests.jobs import record_of
 from tools.core.folder import RemoteFile
-from tools.core.record import Published, natural_order
+from tools.core.record import METADATA, Published, natural_order
 
 
 def remote(path: str, sha: str = "", size: int = 1) -> RemoteFile:
     return RemoteFile(path, size, sha or path)
 
 
-def test_natural_order_puts_2_before_10() -> None:
-    files = [remote(f"A/第{n}话.mp4") for n in (10, 2, 1)]
-    assert [f.path for f in sorted(files, key=natural_order)] == ["A/第1话.mp4", "A/第2话.mp4", "A/第10话.mp4"]
+def line(record: Mapping[str, object]) -> bytes:
+    return json.dumps(record, ensure_ascii=False).encode() + b"\n"
 
 
-def test_metadata_keeps_lines_it_can_not_read_and_replaces_a_record_of_the_same_source() -> None:
-    first = record_of(remote("A/1.mp4"), "1.mkv")
-    published = Published.parse(b'not json\n{"other": 1}\n' + json.dumps(first).encode() + b"\n\n")
-    again = published.with_records([{**first, "sha256": "newer"}])
-    lines = again.encode().decode().splitlines()
-    assert lines[:2] == ["not json", '{"other": 1}'] and json.loads(lines[2])["sha256"] == "newer" and len(lines) == 3
+def named(source: str, name: str) -> bytes:
+    return line({"source_path": source, "file_name": name})
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["A/第1话.mp4", "A/第2话.mp4", "A/第10话.mp4"],
+        ["A/ep 09.mp4", "A/ep 10.mp4", "A/ep 100.mp4"],
+        ["A/1x2.mp4", "A/1x10.mp4", "A/2x1.mp4"],
+        ["A/1.mp4", "A/a.mp4", "A/第.mp4"],
+        ["A/a.mp4", "A/B.mp4", "A/c.mp4"],
+        ["A/第\uff12话.mp4", "A/第3话.mp4", "A/第\uff11\uff10话.mp4"],
+        ["A/01.mp4", "A/1.mp4", "A/02.mp4"],
+        ["A/EP.mp4", "A/ep.mp4"],
+    ],
+)
+def test_natural_order_is_by_the_value_of_numbers_then_by_letters_in_any_case(names: list[str]) -> None:
+    """Numbers before letters, full-width digits as others; what is equal by that is ordered by the path."""
+    assert [f.path for f in sorted(map(remote, reversed(names)), key=natural_order)] == names
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\n", b" \n\n"])
+def test_without_content_nothing_is_published(content: bytes | None) -> None:
+    published = Published.parse(content)
+    assert (published.names(), published.foreign, published.encode()) == ({}, (), b"")
+    assert METADATA == "metadata.jsonl"
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        *(
+            b"not json",
+            b'{"other": 1}',
+            b"[]",
+            b"5",
+            b'"text"',
+            b"false",
+            b"\xff\xfe",
+            b'{"a": "\xff"}',
+            b"{" * 9,
+            b"\xe4\xb8",
+        ),
+        *(b'{"source_path": "A/1.mp4"}', b'{"file_name": "1.mkv"}', b'{"source_path": "A/1.mp4", "file_name": 1}'),
+        b'{"source_path": null, "file_name": "1.mkv"}',
+    ],
+)
+def test_line_that_is_no_record_is_kept_byte_for_byte_before_the_records(foreign: bytes) -> None:
+    published = Published.parse(named("A/1.mp4", "1.mkv") + foreign + b"\n" + named("A/2.mp4", "2.mkv"))
+    assert len(published.foreign) == 1 and list(published.names()) == ["A/1.mp4", "A/2.mp4"]
+    assert published.encode() == foreign + b"\n" + named("A/1.mp4", "1.mkv") + named("A/2.mp4", "2.mkv")
+    more = published.with_records([record_of(remote("A/3.mp4"), "3.mkv")])
+    assert more.encode().startswith(foreign + b"\n") and len(more.names()) == 3
+
+
+def test_records_are_written_in_natural_order_each_on_a_line_in_readable_characters() -> None:
+    lines = [named(f"番剧/第{n}话.mp4", f"第{n}话.mkv") for n in (10, 2, 1)]
+    assert Published.parse(b"\n".join(lines)).encode() == b"".join(reversed(lines))
+    assert "第10话.mkv" in Published.parse(lines[0]).encode().decode()
+
+
+def test_name_of_a_local_file_that_is_no_utf8_comes_back_as_it_was() -> None:
+    raw = b'{"source_path": "A/\xff.mp4", "file_name": "\xff.mkv"}\n'
+    assert Published.parse(raw).encode() == raw
+
+
+def test_later_record_of_a_source_replaces_the_one_before() -> None:
+    first, other = record_of(remote("A/1.mp4"), "1.mkv"), record_of(remote("A/2.mp4"), "2.mkv")
+    newer = record_of(remote("A/1.mp4"), "1.mkv", sha256="newer")
+    assert Published.parse(line(first) + line(other) + line(newer)).encode() == line(newer) + line(other)
+    published = Published.parse(line(first))
+    assert published.encode() == line(first)
+    again = published.with_records([newer, other])
+    assert again.encode() == again.encode() == line(newer) + line(other), "also what was encoded before"
+    assert published.encode() == line(first), "a change is a new value"
 
 
 def test_record_of_an_older_version_keeps_what_it_has_beyond_and_misses_nothing() -> None:
@@ -29,3 +101,47 @@ def test_record_of_an_older_version_keeps_what_it_has_beyond_and_misses_nothing(
     published = Published.parse(old)
     assert published.encode() == old and published.with_records([record_of(remote("A/2.mp4"))]).encode().startswith(old)
     assert published.record_of(RemoteFile("A/1.mp4", 1, "")) is not None
+
+
+@pytest.mark.parametrize(
+    ("case", "record", "sha256", "size", "is_found"),
+    [
+        ("same content", {"source_sha256": "sha", "source_size": 7}, "sha", 7, True),
+        ("the sha256 decides, not the size", {"source_sha256": "sha", "source_size": 7}, "sha", 8, True),
+        ("another content of the same size", {"source_sha256": "sha", "source_size": 7}, "other", 7, False),
+        ("the hub tells no sha256: the size decides", {"source_sha256": "sha", "source_size": 7}, "", 7, True),
+        ("no sha256 and another size", {"source_sha256": "sha", "source_size": 7}, "", 8, False),
+        ("made when the hub told none", {"source_sha256": "", "source_size": 7}, "", 7, True),
+        ("made when the hub told none, now it does", {"source_sha256": "", "source_size": 7}, "sha", 7, False),
+        ("the record says neither", {}, "sha", 7, False),
+        ("the record says neither, the hub no sha256", {}, "", 7, False),
+    ],
+)
+def test_record_is_found_by_exactly_the_content_of_its_source(
+    case: str, record: dict[str, object], sha256: str, size: int, is_found: bool
+) -> None:
+    whole = {"source_path": "A/1.mp4", "file_name": "1.mkv", **record}
+    published = Published.parse(line(whole))
+    assert published.record_of(RemoteFile("A/1.mp4", size, sha256)) == (whole if is_found else None), case
+    assert published.record_of(RemoteFile("A/2.mp4", size, sha256)) is None, case
+
+
+@pytest.mark.parametrize(
+    ("source", "file_name", "output"),
+    [
+        ("A/1.mp4", "1.mkv", "A/1.mkv"),
+        ("A/B/1.mp4", "one.mkv", "A/B/one.mkv"),
+        ("A/1.mp4", "elsewhere/1.mkv", "A/1.mkv"),
+        ("A/1.mp4", "../1.mkv", None),
+        ("A/1.mp4", "/1.mkv", None),
+        ("A/1.mp4", "", None),
+        ("../1.mp4", "1.mkv", None),
+        ("/1.mp4", "1.mkv", None),
+    ],
+)
+def test_published_name_is_beside_its_source_and_never_an_unsafe_one(
+    source: str, file_name: str, output: str | None
+) -> None:
+    published = Published.parse(named(source, file_name))
+    assert published.names() == ({} if output is None else {source: output})
+    assert published.encode() == named(source, file_name), "kept all the same"

@@ -59,7 +59,7 @@ class Published:
         for line in (content or b"").decode("utf-8", "surrogateescape").split("\n"):
             try:
                 entry = json.loads(line) if line.strip() else None
-            except ValueError:
+            except (ValueError, RecursionError):  # the latter for brackets by the thousand
                 entry = line
             if isinstance(entry, dict) and all(isinstance(entry.get(k), str) for k in ("source_path", "file_name")):
                 records[entry["source_path"]] = cast(Record, entry)
