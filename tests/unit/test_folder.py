@@ -67,13 +67,14 @@ def test_folder_sums_up_its_direct_files_and_nothing_else() -> None:
         RemoteFile("A/2.mp4", 4, "", 20.0),
         RemoteFile("A/1.MP4", 3, "", 30.0),
         RemoteFile("A/notes.txt", 100, "", 10.0),
+        RemoteFile("A/undated.txt", 0, "", None),
         RemoteFile("A/S/3.ts", 1000, "", None),
         RemoteFile("root.mp4", 10_000, "", 90.0),
     ]
     folders = group_folders(listing, VIDEOS)
     assert set(folders) == {"A", "A/S"}
     a, s = folders["A"], folders["A/S"]
-    assert (a.name, a.file_count, a.video_count, a.total_size, a.last_modified) == ("A", 3, 2, 107, 30.0)
+    assert (a.name, a.file_count, a.video_count, a.total_size, a.last_modified) == ("A", 4, 2, 107, 30.0)
     assert (s.name, s.file_count, s.video_count, s.total_size, s.last_modified) == ("A/S", 1, 1, 1000, None)
     assert not a.has_marker and not a.only_added
 

@@ -1,11 +1,22 @@
 """When the processor starts nothing new: whose fault a failure is, how long it waits, and what is said of it once."""
 
+import functools
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
 from tests.fakes import FakeClock, Told
-from tools.core.errors import HubForbidden, HubRejected, HubUnavailable, IntegrityError, PipelineError
+from tools.core.errors import (
+    HubForbidden,
+    HubNotFound,
+    HubRejected,
+    HubUnavailable,
+    IntegrityError,
+    PipelineError,
+    ProbeError,
+    Stopped,
+)
 from tools.processor.pause import Kind, Pause, Suspect
 from tools.processor.reporting import Paused, Resumed
 
@@ -31,25 +42,12 @@ class Watched:
         assert self.pause.must_ask()
         self.pause.asked(answer)
 
-    def fail(
-        self,
-        about: str,
-        kind: Kind = "transfer",
-        *,
-        is_certain: bool = False,
-        needs_person: bool = False,
-        retry_after: float | None = None,
-    ) -> None:
+    def fail(self, about: str, kind: Kind = "transfer", needs_person: bool = False, **facts: Any) -> None:
+        """``facts`` of the suspect that are not as by default."""
+        blame = functools.partial(self.blamed.append, about)
+        cause = f"{about} failed"
         self.pause.suspect(
-            Suspect(
-                kind=kind,
-                about=about,
-                cause=f"{about} failed",
-                needs_person=needs_person,
-                blame=lambda: self.blamed.append(about),
-                is_certain=is_certain,
-                retry_after=retry_after,
-            )
+            Suspect(kind=kind, about=about, cause=cause, needs_person=needs_person, blame=blame, **facts)
         )
 
     def fail_and_ask(self, *abouts: str, kind: Kind = "transfer") -> None:
@@ -96,6 +94,17 @@ def test_nothing_starts_before_the_hub_answered_once_and_nothing_is_said_of_it()
     assert pause.reason == "starting" and not pause.needs_person and pause.must_ask()
     pause.asked(None)
     assert pause.reason is None and not pause.must_ask() and not told.events
+
+
+def test_hub_that_is_down_at_the_start_is_asked_again_after_the_first_wait() -> None:
+    clock = FakeClock()
+    pause = Pause(INTERVAL, clock, Told())
+    for wait in (INTERVAL, 2 * INTERVAL):
+        assert pause.must_ask()
+        pause.asked(HubUnavailable("down"))
+        clock.pass_time(wait - 0.1)
+        assert not pause.must_ask()
+        clock.pass_time(0.1)
 
 
 def test_hub_is_asked_by_one_at_a_time(watched: Watched) -> None:
@@ -250,6 +259,42 @@ def test_what_fails_during_a_pause_of_another_cause_counts_for_nothing(watched: 
     assert watched.pause.reason is None and watched.blamed == []
 
 
+@pytest.mark.parametrize(
+    ("error", "explains", "is_suspect", "needs_person", "wait"),
+    [
+        (HubUnavailable("down"), True, True, False, 0),
+        (HubUnavailable("busy", retry_after=50.0), True, True, False, 50),
+        (HubForbidden("expired"), True, True, True, 0),
+        (HubNotFound("no repo"), True, True, True, 0),
+        (Stopped("stopped"), True, False, False, 0),
+        (HubRejected("too big"), False, False, False, 0),
+        (IntegrityError("differs"), False, False, False, 0),
+        (ProbeError("no video"), False, False, False, 0),
+    ],
+)
+def test_what_the_hub_or_the_token_may_explain_is_a_suspect_and_a_stop_nobodys_fault(
+    watched: Watched, error: PipelineError, explains: bool, is_suspect: bool, needs_person: bool, wait: float
+) -> None:
+    for _ in range(2):
+        blame = functools.partial(watched.blamed.append, "A")
+        assert watched.pause.may_explain("open", "A", error, blame) is explains
+        assert watched.pause.reason == (str(error) if is_suspect else None)
+        if is_suspect:
+            assert watched.wait() == wait
+            watched.ask(None)
+    assert watched.pause.needs_person is needs_person, "twice: it is the hub"
+    assert watched.told() == [("ERROR" if needs_person else "WARNING", str(error))] * is_suspect
+    assert watched.blamed == []
+
+
+def test_suspect_that_the_hub_does_not_explain_is_blamed(watched: Watched) -> None:
+    for _ in range(2):
+        watched.pause.may_explain("open", "A", HubNotFound("gone"), functools.partial(watched.blamed.append, "A"))
+        watched.ask(None)
+        watched.pause.worked("open", "B")
+    assert watched.blamed == ["A"]
+
+
 # --- what is said ----------------------------------------------------------------------------------------------------
 
 
@@ -302,13 +347,16 @@ def test_hub_that_fails_at_its_work_is_told_once_until_it_works_again(watched: W
     watched.pause.worked("transfer", "2")
     watched.pause.worked("transfer", "3")
     assert watched.resumed() == 1
+    watched.pause.machine("no encoder")
+    assert watched.told() == [("ERROR", "no encoder")] and watched.wait() == INTERVAL, "a new one, from the first"
+    watched.ask(None)
     watched.fail_and_ask("4", "4")
-    assert watched.told() == [("WARNING", "4 failed")] and watched.wait() == INTERVAL, "a new one, from the first"
+    assert watched.told() == [("WARNING", "4 failed")], "told again"
 
 
 def test_refusal_that_needs_a_person_is_an_error(watched: Watched) -> None:
     for _ in range(2):
-        watched.fail("A", "publish", needs_person=True)
+        watched.fail("A", "publish", True)
         watched.ask(None)
     assert watched.pause.needs_person and watched.told() == [("ERROR", "A failed")]
     watched.wait()

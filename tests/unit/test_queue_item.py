@@ -236,6 +236,8 @@ HOUR = 3600.0
         ("never above the first", 3, 500 * HOUR, 24, 1),
         ("the first stays so", 1, 500 * HOUR, 24, 1),
         ("other hours", 2, 2 * HOUR, 2, 1),
+        ("an hour", 3, HOUR, 1, 2),
+        ("half an hour", 3, HOUR, 0.5, 1),
         ("off", 3, 500 * HOUR, 0, 3),
         ("added in the future: not lowered", 2, -72 * HOUR, 24, 2),
         ("a priority that a person made up", 0, 0.0, 24, 1),
@@ -350,6 +352,7 @@ def test_times_are_local_and_to_the_second() -> None:
         ({"hash": "f1", "added_time": "2026-01-01T00:00:00"}, {"hash": "f1", "added_time": "2026-01-01T00:00:00"}),
         ({"quarantined": None, "added_time": None}, {}),
         ({"quarantined": [{"path": "A/1.mp4"}]}, {"quarantined": (Quarantined("A/1.mp4", "", ""),)}),
+        ({"quarantined": [{"path": 1, "cause": 2, "sha256": 3}]}, {"quarantined": (Quarantined("1", "2", "3"),)}),
         ({"note": 1, "extra": 2}, {"extra": {"note": 1, "extra": 2}}),
     ],
 )
@@ -357,6 +360,7 @@ def test_entry_with_a_folder_alone_is_enough_and_the_rest_is_filled_in(
     entry: dict[str, Any], others: dict[str, Any]
 ) -> None:
     plain = QueueItem(folder="A", hash="", file_count=0, total_size=0, added_time=local_time(0), priority=1)
+    assert (plain.videos_total, Quarantined("A/1.mp4", "x").sha256) == (0, "")
     assert from_json({"folder": "A", **entry}) == replace(plain, **others)
 
 

@@ -33,6 +33,7 @@ def named(source: str, name: str) -> bytes:
         ["A/第\uff12话.mp4", "A/第3话.mp4", "A/第\uff11\uff10话.mp4"],
         ["A/01.mp4", "A/1.mp4", "A/02.mp4"],
         ["A/EP.mp4", "A/ep.mp4"],
+        ["2/a.mp4", "10/a.mp4", "a/1.mp4"],
     ],
 )
 def test_natural_order_is_by_the_value_of_numbers_then_by_letters_in_any_case(names: list[str]) -> None:
@@ -57,6 +58,7 @@ def test_without_content_nothing_is_published(content: bytes | None) -> None:
             b"5",
             b'"text"',
             b"false",
+            pytest.param(b"[" * 100_000, id="brackets"),
             b"\xff\xfe",
             b'{"a": "\xff"}',
             b"{" * 9,
@@ -72,6 +74,12 @@ def test_line_that_is_no_record_is_kept_byte_for_byte_before_the_records(foreign
     assert published.encode() == foreign + b"\n" + named("A/1.mp4", "1.mkv") + named("A/2.mp4", "2.mkv")
     more = published.with_records([record_of(remote("A/3.mp4"), "3.mkv")])
     assert more.encode().startswith(foreign + b"\n") and len(more.names()) == 3
+
+
+def test_lines_that_are_no_records_stay_in_their_order() -> None:
+    assert Published.parse(b"two\n" + named("A/1.mp4", "1.mkv") + b"one").encode() == (
+        b"two\none\n" + named("A/1.mp4", "1.mkv")
+    )
 
 
 def test_records_are_written_in_natural_order_each_on_a_line_in_readable_characters() -> None:
