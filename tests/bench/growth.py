@@ -21,7 +21,7 @@ _FLAT = 1.5  # times; a batch's commit, metadata and queue file are written whol
 
 
 def long_folder(folders: int, videos: int) -> float:
-    """s a video for ``folders`` folders of ``videos`` videos each."""
+    """s per video for ``folders`` folders of ``videos`` videos each."""
     with tempfile.TemporaryDirectory() as top:
         plant = Plant(Path(top))
         plant.put({f"番剧 {f:04}/ep {v:05}.mp4": b"%d %d" % (f, v) for f in range(folders) for v in range(videos)})
@@ -29,7 +29,7 @@ def long_folder(folders: int, videos: int) -> float:
 
 
 def long_queue(others: int, over: bool, encode: float) -> float:
-    """s a video for 30 folders of 30 videos of ``encode`` s each, beside so many items that are over, or that wait."""
+    """s per video for 30 folders of 30 videos of ``encode`` s each, beside so many items that are over or waiting."""
     with tempfile.TemporaryDirectory() as top:
         plant = Plant(Path(top), converter=FakeConverter(seconds=encode))
         folders = [Folder(f"other {n}", f"{n:064x}", 99, 99, 10**12, None, False) for n in range(others)]
@@ -40,7 +40,7 @@ def long_queue(others: int, over: bool, encode: float) -> float:
 
 
 def long_journal(lines: int) -> float:
-    """s a video for one folder of 300 videos whose journal has so many lines of earlier attempts."""
+    """s per video for one folder of 300 videos whose journal has so many lines of earlier attempts."""
     with tempfile.TemporaryDirectory() as top:
         plant = Plant(Path(top))
         plant.put({f"A/ep {v:05}.mp4": b"%d" % v for v in range(300)})
@@ -67,7 +67,7 @@ def run() -> list[Row]:
 
 
 class _Growth:
-    """s a video in a small case and in a large one, side by side."""
+    """s per video in a small case and in a large one, side by side."""
 
     def __init__(self, what: str, data: str) -> None:
         self._what = f"a video with a {what}"

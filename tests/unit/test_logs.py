@@ -1,4 +1,4 @@
-"""Log lines: one a fact, without the token, and the word that grep looks for only where a person is needed."""
+"""Log lines: one per fact, without the token, and the word that grep looks for only if a person is needed."""
 
 import io
 import logging

@@ -5,7 +5,7 @@ How a job's attempts travel, and what is trusted
   2. The roster chooses the worker. The link sends the job there through the scheduler, once: Dask may neither repeat
      nor move it.
   3. The worker's node runs it, or attaches it to the same video's job that is running there for an older attempt
-     (which ends as STOPPED). The worker reports what is running there, about once a second.
+     (which ends as STOPPED). The worker reports what is running there, about once per second.
   4. Exactly one result comes back to the engine, through the journal: the first of what the job returned, its worker
      died or stopped reporting, its worker does not report it for long, the scheduler was lost, the program ends.
      Whatever comes for that attempt afterwards is late and dropped. The queue submits the video again, as another

@@ -102,7 +102,7 @@ class WorkerNode:
         return await mine
 
     async def report_always(self, address: str, send: Callable[[Message], None]) -> None:
-        """Report about once a second, for as long as the Dask worker at ``address`` lives."""
+        """Report about once per second, for as long as the Dask worker at ``address`` lives."""
         self._loop = asyncio.get_running_loop()
         self._address, self._send = address, send
         try:

@@ -1,6 +1,6 @@
 """The workers of a cluster as the processor sees them: who is there, who takes the next job, whose word counts.
 
-Pure bookkeeping; times are monotonic seconds that the caller gives. A worker reports about once a second; a report
+Pure bookkeeping; times are monotonic seconds that the caller gives. A worker reports about once per second; a report
 replaces the one before, and one that comes late (a smaller number) changes nothing.
 """
 

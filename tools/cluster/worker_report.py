@@ -1,4 +1,4 @@
-"""What a worker tells the processor of itself, about once a second and whenever something changes.
+"""What a worker tells the processor of itself, about once per second and whenever something changes.
 
 Who a worker is (``address`` … ``number``) must keep its form between versions: so one of another version can be named
 when it is rejected. The rest need not: the handshake lets none work that runs other code than the processor.

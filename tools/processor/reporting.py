@@ -196,7 +196,7 @@ class Resumed:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What runs now: about once a second of work, less often otherwise."""
+    """What runs now: about once per second of work, less often otherwise."""
 
     time: float  # epoch s
     paused: str | None  # why nothing new is started

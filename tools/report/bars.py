@@ -13,7 +13,7 @@ _STAGES = {"download": "download 下载", "encode": "encode 转码", "verify": "
 
 
 class Bars:
-    """Shows jobs; ``show`` is called about once a second by one thread."""
+    """Shows jobs; ``show`` is called about once per second by one thread."""
 
     def __init__(self) -> None:
         self._bars: dict[tuple[str, str], Any] = {}

@@ -1,4 +1,4 @@
-"""``log/progress.json``: what runs now, for ``--status`` and other readers; rewritten whole about once a second.
+"""``log/progress.json``: what runs now, for ``--status`` and other readers; rewritten whole about once per second.
 
 ::
 
