@@ -216,9 +216,9 @@ class InlineExecutor(LocalExecutor):
     """Runs a job before ``submit`` returns."""
 
     def submit(self, job: VideoJob) -> None:
-        port = _LocalContext(job, self._note, next(self._orders))
-        self._running[job.attempt_id] = (job, port)
-        self._work(job, port)
+        context = _LocalContext(job, self._note, next(self._orders))
+        self._running[job.attempt_id] = (job, context)
+        self._work(job, context)
 
 
 @dataclass(slots=True)

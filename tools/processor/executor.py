@@ -154,7 +154,7 @@ class LocalExecutor:
                 self._running[attempt_id][1].stop.set()
 
     def shown(self) -> dict[str, JobProgress | None]:
-        """What each job told last, by attempt id, oldest first; None where it told nothing yet."""
+        """What each job told last, by attempt id, oldest first; None if it told nothing yet."""
         with self._changed:
             return {attempt_id: context.latest for attempt_id, (_, context) in self._running.items()}
 

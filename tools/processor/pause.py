@@ -6,10 +6,10 @@ of the hub, which may answer one question and fail all others. So
 1. what failed becomes a *suspect*. Nothing new is started, and ``connect`` asks the hub at once who we are.
 2. If the hub refuses or does not answer, everything *pauses*: it is the hub, or the token.
 3. If it answers, the suspect gets the *blame* (its failure counts as an attempt), provided that the hub did the same
-   kind of thing for others since this one began to fail. Otherwise nobody knows yet: the suspect is tried again, and
+   kind of thing for others since this one began to fail. Otherwise nobody knows yet: the suspect is retried, and
    counts no attempt; but when a few of a kind failed in a row (``_ENOUGH``, or ``_ENOUGH_OF_ONE`` of one video) and
    nothing of that kind worked meanwhile, everything pauses as well.
-4. A pause ends by itself: ``connect`` is tried again after a wait that doubles. It is *over* when the thing that
+4. A pause ends by itself: ``connect`` is retried after a wait that doubles. It is *over* when the thing that
    failed works: ``connect`` for itself, a transfer for transfers. Then it is said once; a pause is said once, too.
 
 It relies on: ``worked`` being called for everything that the hub did (else all would look like an outage); each
