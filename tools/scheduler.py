@@ -44,7 +44,7 @@ def _run(parsed: argparse.Namespace) -> int:
     need_cluster_packages()
     try:
         return asyncio.run(_serve(settings, host, parsed.port))
-    except (OSError, ValueError, RuntimeError) as exc:  # Dask tells by the second what the first was
+    except (OSError, ValueError, RuntimeError) as exc:  # of Dask's exceptions the cause is the one to show
         raise PipelineError(f"can't listen on {host}:{parsed.port}: {exc.__cause__ or exc}") from exc
 
 

@@ -66,7 +66,7 @@ def _run(parsed: argparse.Namespace) -> int:
     need_cluster_packages()
     try:
         return _work(settings, parsed)
-    except ValueError as exc:  # from Dask, which says so of what it can't use
+    except ValueError as exc:  # which Dask raises for what it can't use
         raise PipelineError(str(exc)) from exc
 
 

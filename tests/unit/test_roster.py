@@ -7,13 +7,13 @@ import pytest
 pytest.importorskip("distributed", reason="requirements-cluster.txt is not installed")
 
 from tests.jobs import mkv
-from tools.cluster.roster import SILENCE, Member, Roster, State, leftovers, lost_with, unwanted
+from tools.cluster.roster import SILENCE, Member, Roster, State, lost_with
 from tools.cluster.worker_report import ReportedJob, WorkerReport
 from tools.core.errors import Trouble
 from tools.core.folder import RemoteFile
 from tools.core.planning import Stage, VideoJob
 from tools.stages.video_job import JobResult, Outcome
-from tools.stages.workspace import item_key, video_key
+from tools.stages.workspace import video_key
 
 
 def job(name: str) -> VideoJob:
@@ -180,15 +180,3 @@ def test_waiting_video_moves_to_a_worker_with_nothing_to_encode() -> None:
     assert roster.job_to_move(0) == (a, "id-3")
     run_on(b, "4")
     assert roster.job_to_move(0) is None, "nobody is idle"
-
-
-def test_what_nobody_needs_is_ended_and_deleted() -> None:
-    roster, (a,) = with_members("a")
-    run_on(a, "1")
-    jobs = tuple(reported(name, "encode") for name in "123")
-    roster.report(report("a", 1, jobs=jobs, held={key("1"): True, key("2"): True}), 0.0, 0.0)
-    live = {item_key("A")}
-    assert unwanted(a, {key("2")}, live) == ["id-2"], "runs elsewhere"
-    assert unwanted(a, set(), set()) == ["id-2", "id-3"], "of no item; ours stays"
-    assert leftovers(a, {key("1")}, live) == [key("1")]
-    assert leftovers(a, set(), set()) == [key("1"), key("2")]

@@ -87,7 +87,7 @@ def security(files: Certificates | None) -> Security:
     )
     try:
         made.get_connection_args("client")
-    except OSError as exc:  # also what the TLS library says of a file's content
+    except OSError as exc:  # also what the TLS library raises for a file's content
         raise PipelineError(
             f"the certificates of the cluster ({cert}, {key}, {files.ca}) can't be used: {exc}"
         ) from exc
@@ -230,7 +230,7 @@ class WorkerEndpoint:
 def make_worker(node: WorkerNode, endpoint: WorkerEndpoint) -> Worker:
     """A Dask worker without a nanny: it shares the node's process, so that its death is the death of its encodes.
 
-    It takes as many jobs as a machine with these slots (resource ``video``); ``encode`` tells the encodes at a time.
+    It takes as many jobs as a machine with these slots (resource ``video``); ``encode`` is the encodes at a time.
     """
     capacity = capacity_of(node.slots)
     return Worker(

@@ -33,7 +33,8 @@ from tools.cluster import node
 from tools.cluster.connection import Connect, HowLost, JobUnknown, WorkerDied
 from tools.cluster.handshake import Handshake
 from tools.cluster.link import Link
-from tools.cluster.roster import SILENCE, Member, Roster, State, leftovers, lost_with, progress_of, unwanted
+from tools.cluster.needs import Needs
+from tools.cluster.roster import SILENCE, Member, Roster, State, lost_with, progress_of
 from tools.cluster.worker_report import LateResult, Message, WorkerReport
 from tools.core.artifact import ArtifactKind
 from tools.core.errors import PipelineError, Trouble, trouble_of
@@ -42,7 +43,7 @@ from tools.core.planning import VideoJob
 from tools.processor.executor import Deliver, Note
 from tools.runtime.once import Once
 from tools.stages.video_job import JobResult, Outcome, unexpected
-from tools.stages.workspace import Workspace, item_key, video_key
+from tools.stages.workspace import Workspace, video_key
 from tools.state.journal import Event
 from tools.state.progress import JobProgress, WorkerState
 
@@ -100,8 +101,7 @@ class ClusterExecutor:
         self._waiting: list[VideoJob] = []  # for a place on a worker
         self._running: dict[str, _RunningJob] = {}  # by attempt id
         self._delivering = 0  # results that are not with the engine yet
-        self._live_items: set[str] | None = None  # keys of the items that need their results; None = not known yet
-        self._forgotten: set[str] = set()  # keys of videos of live items whose results nothing needs any more
+        self._needs = Needs()
         self._trouble: str | None = f"the scheduler at {scheduler} was not reached yet"
         self._problems = Once()
         self._places_from = 0.0  # monotonic s from which workers get jobs
@@ -120,9 +120,7 @@ class ClusterExecutor:
         with self._lock:
             self._waiting.append(job)
             self._last_submit = time.monotonic()
-            self._forgotten.discard(video_key(job.folder, job.source))
-            if self._live_items is not None:
-                self._live_items.add(item_key(job.folder))
+            self._needs.add(job)
         self._link.wake()
 
     def progress(self) -> list[JobProgress]:
@@ -162,17 +160,13 @@ class ClusterExecutor:
         return None
 
     def forget(self, folder: str, source: RemoteFile | None = None) -> None:
-        """Each worker is told when it reports something of it, so also those that are not there now."""
+        """Each worker is asked to delete it when it reports it, so also one that is not there now."""
         with self._lock:
-            if source is not None:
-                self._forgotten.add(video_key(folder, source))
-            elif self._live_items is not None:
-                self._live_items.discard(item_key(folder))
-                self._forgotten = {key for key in self._forgotten if not key.startswith(item_key(folder))}
+            self._needs.forget(folder, source)
 
     def sweep(self, live: Iterable[str]) -> None:
         with self._lock:
-            self._live_items = {item_key(folder) for folder in live}
+            self._needs.set_live(live)
         self._workspace.sweep(())
 
     def rest(self) -> None:
@@ -183,10 +177,9 @@ class ClusterExecutor:
             return bool(self._running or self._waiting or self._delivering)
 
     def _has_leftovers(self) -> bool:
-        """Whether a worker that is there has not been told yet what may go."""
+        """Whether a worker that is there still holds what nothing needs."""
         with self._lock:
-            ready, live = self._roster.ready(time.monotonic()), self._live_items
-            return live is not None and any(leftovers(member, self._forgotten, live) for member in ready)
+            return any(self._needs.leftovers(member) for member in self._roster.ready(time.monotonic()))
 
     def _withdraw(self, chosen: Callable[[VideoJob], bool]) -> None:
         with self._lock:
@@ -246,16 +239,16 @@ class ClusterExecutor:
                 return
             for attempt_id in member.jobs.keys() & member.running.keys():
                 self._running[attempt_id].reported_at = member.seen
-            if self._live_items is not None and time.monotonic() >= self._places_from:
-                self._tidy(member, self._live_items)
+            if time.monotonic() >= self._places_from:
+                self._tidy(member)
 
-    def _tidy(self, member: Member, live: set[str]) -> None:
+    def _tidy(self, member: Member) -> None:
         """End there what nobody wants, delete there what nobody needs."""
         if member.jobs.keys() - member.running.keys():
             elsewhere = {running.key for running in self._running.values() if running.member is not member}
-            if attempts := unwanted(member, elsewhere, live):
+            if attempts := self._needs.unwanted(member, elsewhere):
                 self._link.ask(member.address, node.withdraw, attempts)
-        if keys := leftovers(member, self._forgotten, live):
+        if keys := self._needs.leftovers(member):
             self._link.ask(member.address, node.forget, keys)
 
     def on_worker_lost(self, address: str, how: HowLost) -> None:
@@ -292,7 +285,7 @@ class ClusterExecutor:
         state = member.state(now)
         if state in {State.NEW, State.REFUSED} and now >= member.handshake_at:
             member.handshake_at = now + _HANDSHAKE_AGAIN
-            self._link.begin(self._shake_hands(member, handshake))
+            self._link.start_task(self._shake_hands(member, handshake))
         if state is State.SILENT:
             self._reassign(member, "stopped reporting")
         for attempt_id, job in list(member.running.items()):
@@ -317,7 +310,7 @@ class ClusterExecutor:
             if member is None:
                 left.append(job)
                 continue
-            fetching = self._link.begin(self._fetch(self._link.send(job, member.address), member, job))
+            fetching = self._link.start_task(self._fetch(self._link.send(job, member.address), member, job))
             member.running[job.attempt_id] = job
             key = video_key(job.folder, job.source)
             self._running[job.attempt_id] = _RunningJob(job, key, member, fetching, now)
@@ -362,7 +355,7 @@ class ClusterExecutor:
         if running.member.state(time.monotonic()) is not State.SILENT:  # of a silent one, a late result is logged
             self._link.cancel_soon(running.fetching)  # and with it the last hold on the job: the scheduler forgets it
         self._delivering += 1
-        self._link.begin(asyncio.to_thread(self._note_and_deliver, result))
+        self._link.start_task(asyncio.to_thread(self._note_and_deliver, result))
 
     def _note_and_deliver(self, result: JobResult) -> None:
         """Into the journal first, then to the queue: what the queue relies on must be on disk."""

@@ -39,7 +39,7 @@ class LinkUser(Protocol):
     def on_worker_lost(self, address: str, how: HowLost) -> None: ...
 
     def on_disconnected(self, cause: str) -> None:
-        """The scheduler can't be used, for one line that tells why; tried again."""
+        """The scheduler can't be used; ``cause`` is one line. It is tried again."""
         ...
 
     def on_closed(self) -> None:
@@ -101,9 +101,9 @@ class Link:
 
     def ask(self, address: str, function: Callable[..., Any], argument: Any) -> None:
         """Call without waiting for the answer."""
-        self.begin(self.call(address, function, argument))
+        self.start_task(self.call(address, function, argument))
 
-    def begin(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+    def start_task(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         """Run something beside the turns."""
         task = self._loop.create_task(work)
         self._background.add(task)

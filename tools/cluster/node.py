@@ -227,7 +227,7 @@ def _reported(key: str, running: _RunningJob, progress: JobProgress | None) -> R
     job = ReportedJob(
         attempt_id=running.current.attempt_id, key=key, video=running.current.source.path, stage=running.stage
     )
-    is_verifying = progress is not None and (running.stage, progress.stage) == ("encode", "verify")  # no note tells
+    is_verifying = progress is not None and (running.stage, progress.stage) == ("encode", "verify")  # which has no note
     if progress is None or not (running.stage in {None, progress.stage} or is_verifying):
         return job
     return replace(

@@ -25,7 +25,7 @@ _REMEMBERED = 600.0  # s for which a worker that is gone is still shown
 
 
 class State(Enum):
-    """Of a worker; the values are what ``--status`` and ``progress.json`` say."""
+    """Of a worker; the values are what ``--status`` and ``progress.json`` show."""
 
     NEW = "new"  # reported, its handshake is not over yet
     READY = "ready"
@@ -49,7 +49,7 @@ class Member:
     silence: float = SILENCE  # s without a report after which its jobs are reassigned
     number: int = -1  # of its latest report; a smaller one comes late
     handshake_at: float = 0.0  # monotonic s at which the next handshake is due
-    logged: State | None = None  # its state as the log told it last
+    logged: State | None = None  # its state as logged last
     accepted: bool = False  # its handshake is over, and nothing spoke against it
     refused: str | None = None  # why it gets no work
     leaving: bool = False  # it is being stopped
@@ -82,7 +82,7 @@ class Member:
         return State.READY if self.accepted else State.NEW
 
     def stage_of(self, attempt_id: str) -> Stage | None:
-        """How far a job of ours is there by its latest report; None = it has not begun."""
+        """How far a job of ours is there by its latest report; None = it has not started."""
         job = self.jobs.get(attempt_id)
         return None if job is None else job.stage
 
@@ -93,7 +93,7 @@ class Roster:
     def __init__(self, silence: float = SILENCE) -> None:
         self._silence = silence
         self._members: dict[str, Member] = {}
-        self._doubted: dict[str, str] = {}  # videos that failed → incarnation of the only worker that says so
+        self._doubted: dict[str, str] = {}  # videos that failed → incarnation of the only worker on which they did
 
     # --- who is there --------------------------------------------------------------------------------------------
 
@@ -187,7 +187,7 @@ class Roster:
     # --- whose word counts ---------------------------------------------------------------------------------------
 
     def judge(self, member: Member, result: JobResult, now: float) -> JobResult:
-        """What the queue should hear of a result.
+        """The result as the queue is to take it.
 
         Trouble of the worker's own (disk, encoder, its way to the hub) sends the video elsewhere and uses up no
         attempt. A video that fails is first tried on another worker, whose word then counts: if that one succeeds,
@@ -213,7 +213,7 @@ class Roster:
         return result
 
     def _forgive(self, incarnation: str) -> None:
-        """Another worker says the same: the video was to blame."""
+        """It failed on another worker too: the video was to blame."""
         for member in self._members.values():
             if member.incarnation == incarnation and member.streak > 0:
                 member.streak -= 1
@@ -245,20 +245,8 @@ def lost_with(member: Member, job: VideoJob, how: HowLost) -> JobResult:
     return JobResult(job, Outcome.CRASHED if encoding else Outcome.STOPPED, cause=cause, trouble=Trouble.WORKER_LOST)
 
 
-def unwanted(member: Member, elsewhere: Collection[str], live: Collection[str]) -> list[str]:
-    """Attempts of an older processor that run there although the same video runs on another worker (``elsewhere``,
-    video keys) or belongs to no item that is ``live`` (item keys)."""
-    older = [job for attempt_id, job in member.jobs.items() if attempt_id not in member.running]
-    return [job.attempt_id for job in older if job.key in elsewhere or job.key.partition("/")[0] not in live]
-
-
-def leftovers(member: Member, forgotten: Collection[str], live: Collection[str]) -> list[str]:
-    """Keys of what lies on its disk and that nothing needs any more."""
-    return [key for key in member.held if key in forgotten or key.partition("/")[0] not in live]
-
-
 def progress_of(member: Member, job: VideoJob) -> JobProgress | None:
-    """What the worker reported last of a job of ours; None if it has not begun."""
+    """What the worker reported last of a job of ours; None if it has not started."""
     reported = member.jobs.get(job.attempt_id)
     if reported is None or reported.stage is None:
         return None

@@ -1,4 +1,4 @@
-"""What a worker tells the processor of itself, about once per second and whenever something changes.
+"""What a worker reports to the processor: about once per second, and whenever something changes.
 
 Who a worker is (``address`` … ``number``) must keep its form between versions: so one of another version can be named
 when it is rejected. The rest need not: the handshake lets none work that runs other code than the processor.
@@ -15,12 +15,12 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportedJob:
-    """One job that is under way on a worker."""
+    """One job that a worker runs."""
 
     attempt_id: str  # of the attempt that waits for its result now
     key: str  # of its video: ``tools.stages.workspace.video_key``
     video: str  # path in the input dataset
-    stage: Stage | None = None  # where it is; None = not begun
+    stage: Stage | None = None  # where it is; None = not started
     percent: float | None = None  # of that stage
     fps: float | None = None  # frames/s of an encode
     speed: float | None = None  # × real time of an encode, bytes/s of a transfer
