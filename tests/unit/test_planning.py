@@ -4,13 +4,13 @@ import hashlib
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.jobs import mkv, record_of
 from tools.core.artifact import ArtifactKind
 from tools.core.folder import RemoteFile
-from tools.core.planning import output_names, plan_folder
+from tools.core.planning import STAGES, FolderPlan, Video, output_names, plan_folder
 from tools.core.queue_item import Quarantined
 from tools.core.record import Published
 
@@ -103,6 +103,7 @@ def test_source_whose_two_names_are_taken_by_published_ones_gets_a_digest() -> N
 names = st.text(st.characters(exclude_characters="/\0", exclude_categories=("Cs", "Cc")), min_size=1, max_size=90)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(names, st.sampled_from(["mp4", "MKV", "ts"])), min_size=1, max_size=8, unique=True))
 def test_no_two_sources_ever_share_an_output_and_every_name_fits_a_disk(parts: list[tuple[str, str]]) -> None:
     sources = sorted({f"F/{stem}.{extension}" for stem, extension in parts})
@@ -184,8 +185,11 @@ def test_batches_are_in_natural_order_of_videos_alone_and_carry_their_names() ->
     plan = plan_folder(
         [remote(path) for path in paths], Published.parse(None), {}, [], repos=REPOS, extensions=VIDEOS, batch_size=3
     )
-    assert [[(video.source.path, video.targets[0].path) for video in batch] for batch in plan.batches] == [
-        [("A/1.mp4", "A/1.mkv"), ("A/2.avi", "A/2.avi.mkv"), ("A/2.TS", "A/2.TS.mkv")],
-        [("A/10.mp4", "A/10.mkv")],
-    ]
-    assert plan.done == () and plan.quarantined == ()
+    order = ["A/1.mp4", "A/2.avi", "A/2.TS", "A/10.mp4"]
+    names = ["A/1.mkv", "A/2.avi.mkv", "A/2.TS.mkv", "A/10.mkv"]
+    videos = tuple(Video(remote(path), mkv(name)) for path, name in zip(order, names, strict=True))
+    assert plan == FolderPlan(batches=(videos[:3], videos[3:]), done=(), quarantined=())
+
+
+def test_stages_have_the_names_that_progress_files_and_reports_of_workers_hold() -> None:
+    assert STAGES == ("download", "encode", "verify", "upload")
