@@ -296,7 +296,7 @@ def test_crash_after_the_commit_commits_nothing_again(site: Site, monkeypatch: p
     assert site.item("A").status is Status.COMPLETED
 
 
-def test_blobs_that_the_hub_lost_are_made_again_where_no_result_is_left(
+def test_blobs_that_the_hub_lost_are_made_again_if_no_result_is_left(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site.put({"A/1.mp4": b"1"}, "A")
@@ -329,7 +329,7 @@ def test_video_that_kills_the_program_each_time_is_quarantined(site: Site) -> No
 
 
 def test_two_videos_at_their_last_try_after_deaths_are_never_encoded_at_the_same_time(site: Site) -> None:
-    """Of two folders; one that never died goes on beside them."""
+    """Of two folders; one that never died is encoded beside them."""
     site.slots = 3
     site.put({"A/1.mp4": b"a1", "A/2.mp4": b"a2", "B/1.mp4": b"b1"}, "A", "B")
     head = site.hub.head("me/in")
@@ -420,7 +420,7 @@ def test_disk_too_small_for_a_whole_batch_publishes_what_it_has(site: Site, monk
     assert site.hub.commits_of("me/out") > 1
 
 
-def test_stop_gives_the_item_back_and_the_next_start_goes_on(site: Site) -> None:
+def test_stop_requeues_the_item_and_the_next_start_resumes_it(site: Site) -> None:
     site.put({"A/1.mp4": b"1"}, "A")
     site.converter.hold.clear()
     site.run(until=lambda engine: bool(site.converter.encoded))

@@ -136,7 +136,7 @@ def test_fingerprint_changes_when_a_file_comes_goes_or_grows_and_for_nothing_els
         ("times no longer told", [("1.mp4", 3, None), ("2.mp4", 4, None)], True),
     ],
 )
-def test_only_added_where_each_file_of_before_is_still_there(
+def test_only_added_if_each_file_of_before_is_still_there(
     case: str, later: list[tuple[str, int, float | None]], only_added: bool
 ) -> None:
     def listing(files: list[tuple[str, int, float | None]]) -> list[RemoteFile]:

@@ -84,7 +84,7 @@ def test_hostile_name_stays_on_one_line(root: logging.Logger, tmp_path: Path) ->
     assert len(written(tmp_path).splitlines()) == 1 and "\x1b" not in written(tmp_path)
 
 
-def test_log_goes_on_in_a_new_file_after_rotation(root: logging.Logger, tmp_path: Path) -> None:
+def test_log_continues_in_a_new_file_after_rotation(root: logging.Logger, tmp_path: Path) -> None:
     logs.set_up("processor", tmp_path)
     logging.getLogger("x").info("before")
     (tmp_path / "processing.log").rename(tmp_path / "processing.log.1")

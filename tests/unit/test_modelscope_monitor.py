@@ -59,7 +59,7 @@ def test_upload_in_progress_is_never_queued(tmp_path: Path, hub: MemoryHub, cloc
         assert watch.check() == []
 
 
-def test_folder_finished_long_before_the_first_look_is_queued_at_once(
+def test_folder_finished_long_before_the_first_poll_is_queued_at_once(
     tmp_path: Path, hub: MemoryHub, clock: FakeClock
 ) -> None:
     hub.put(REPO, {"A/1.mp4": b"1"})
@@ -67,7 +67,7 @@ def test_folder_finished_long_before_the_first_look_is_queued_at_once(
     assert monitor(tmp_path, hub, clock).check() == ["A"]
 
 
-def test_next_look_is_not_later_than_the_moment_of_stability(tmp_path: Path, hub: MemoryHub, clock: FakeClock) -> None:
+def test_next_poll_is_not_later_than_the_moment_of_stability(tmp_path: Path, hub: MemoryHub, clock: FakeClock) -> None:
     watch = monitor(tmp_path, hub, clock)
     hub.put(REPO, {"A/1.mp4": b"1"})
     clock.pass_time(500)
@@ -134,11 +134,11 @@ def test_any_change_of_a_known_folder_counts_from_its_last_commit(
     change: list[dict[str, bytes | None]],
     elsewhere: bool,
 ) -> None:
-    """Not from the look that found it, an interval later; where another folder went on, at worst from that."""
+    """Not from the poll that found it, an interval later; if another folder changed later, at worst from that."""
     hub.put(REPO, {"A/1.mp4": b"1", "A/2.mp4": b"2"})
     watch = monitor(tmp_path, hub, clock)
     clock.pass_time(200)
-    next_look = clock.now + watch.turn()
+    next_poll = clock.now + watch.turn()
     for step in change:
         clock.pass_time(40)
         hub.put(REPO, step, str(step))
@@ -147,8 +147,8 @@ def test_any_change_of_a_known_folder_counts_from_its_last_commit(
         clock.pass_time(30)
         hub.put(REPO, {"B/1.mp4": b"1"}, "B")
     while "A" not in statuses(tmp_path) and clock.now < changed + 2000:
-        clock.pass_time(next_look - clock.now)
-        next_look = clock.now + watch.turn()
+        clock.pass_time(next_poll - clock.now)
+        next_poll = clock.now + watch.turn()
     assert 600 <= clock.now - changed <= 600 + 2 + 30 * elsewhere
 
 
@@ -255,7 +255,7 @@ def test_jump_of_the_wall_clock_makes_no_folder_early_and_none_stuck(
     assert watch.check() == ["A"]
 
 
-def test_restart_goes_on_counting_where_it_stopped(tmp_path: Path, hub: MemoryHub, clock: FakeClock) -> None:
+def test_restart_continues_counting_from_where_it_stopped(tmp_path: Path, hub: MemoryHub, clock: FakeClock) -> None:
     hub.put(REPO, {"A/1.mp4": b"1"})
     monitor(tmp_path, hub, clock).check()
     clock.pass_time(400)

@@ -143,7 +143,9 @@ def test_outage_of_weeks_is_waited_for_as_well(watched: Watched) -> None:
     ("retry_after", "wait"),
     [([None], 0), ([0.0], 0), ([50.0], 50), ([50.0, 20.0], 50), ([20.0, 50.0], 50), ([5.0, None], 5)],
 )
-def test_hub_is_asked_no_sooner_than_it_wished(watched: Watched, retry_after: list[float | None], wait: float) -> None:
+def test_hub_is_asked_no_sooner_than_its_retry_after(
+    watched: Watched, retry_after: list[float | None], wait: float
+) -> None:
     for number, seconds in enumerate(retry_after):
         watched.fail(str(number), retry_after=seconds)
     assert watched.wait() == wait
@@ -393,7 +395,7 @@ def test_end_of_an_outage_is_not_the_end_of_what_the_machine_lacks(watched: Watc
     watched.ask(None)
     assert watched.resumed() == 1
     watched.pause.machine("no encoder")
-    assert watched.told() == [] and watched.wait() == 4 * INTERVAL, "the same trouble goes on"
+    assert watched.told() == [] and watched.wait() == 4 * INTERVAL, "the same trouble continues"
 
 
 def test_success_without_a_trouble_before_says_nothing(watched: Watched) -> None:

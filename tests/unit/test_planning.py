@@ -33,7 +33,7 @@ def digest(path: str) -> str:
         (["A/ep 01.mp4"], ["A/ep 01.mkv"]),
         (["A/x.mkv"], ["A/x.mkv"]),
         (["A/ep.mp4", "A/ep.avi"], ["A/ep.mp4.mkv", "A/ep.avi.mkv"]),
-        # Where only some disks see one name: by case, by composed characters, by both.
+        # If only some disks see one name: by case, by composed characters, by both.
         (["A/ep.mp4", "A/EP.avi"], ["A/ep.mp4.mkv", "A/EP.avi.mkv"]),
         (["A/STRASSE.mp4", "A/straße.avi"], ["A/STRASSE.mp4.mkv", "A/straße.avi.mkv"]),
         (["A/\u00e9.mp4", "A/e\u0301.avi"], ["A/\u00e9.mp4.mkv", "A/e\u0301.avi.mkv"]),

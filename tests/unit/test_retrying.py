@@ -40,7 +40,7 @@ def test_two_clients_that_fail_at_the_same_time_come_back_at_different_times() -
     assert waits(Backoff(clock), clock, HubUnavailable("x")) != waits(Backoff(clock), clock, HubUnavailable("x"))
 
 
-def test_wish_of_the_server_counts_where_it_is_longer_and_only_then() -> None:
+def test_retry_after_of_the_server_counts_if_it_is_longer_and_only_then() -> None:
     clock = FakeClock()
     backoff = Backoff(clock, attempts=4, random=lambda: 1.0)
     assert waits(backoff, clock, HubUnavailable("x", retry_after=90)) == [90, 90, 90]

@@ -87,7 +87,7 @@ def test_damaged_file_is_set_aside_and_the_generation_before_restored(
     assert any(record.levelname == "ERROR" for record in caplog.records)
 
 
-def test_entry_that_can_not_be_understood_stays_and_the_others_go_on(
+def test_entry_that_can_not_be_understood_stays_and_the_others_are_processed(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "processing_queue.json"
