@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import pty
+import re
 import struct
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.media import make, make_clip, picture, tone
+from tests.media import ffmpeg, make, make_clip, picture, tone
 from tests.programs import ROOT, run_program
 
 
@@ -69,6 +70,21 @@ def test_plan_converts_nothing_and_says_why(env: dict[str, str], tmp_path: Path)
     planned = json.loads(run_program("convert.py", "--plan", "--json", str(source), env=env).stdout)
     assert [stream["action"] for stream in planned["streams"]] == ["encode", "copy", "encode"]
     assert not (tmp_path / "a.mkv").exists()
+
+
+def test_first_line_tells_the_encoder_and_an_old_one_is_warned_of(env: dict[str, str], tmp_path: Path) -> None:
+    old = tmp_path / "ffmpeg"
+    old.write_text(f"""#!/bin/bash\n{ffmpeg()} "$@" 2> >(sed 's/Lib v[0-9.]*/Lib v1.4.1/' >&2)\n""", encoding="utf-8")
+    old.chmod(0o755)
+    source = make_clip(tmp_path / "a.mp4", seconds=0.3)
+    env["PATH"] = f"{tmp_path}:{env['PATH']}"
+    done = run_program("convert.py", "--plan", str(source), env=env)
+    first = done.stdout.splitlines()[0]
+    assert re.match(r"encoder: libsvtav1 SVT-AV1 4\.\S+ of ffmpeg \S+ \(bundled\), ffprobe /\S+; not used: ", first)
+    assert f"({old}): SVT-AV1 1.4.1 is older" in first and done.stderr == "" and len(first) < 500
+    done = run_program("convert.py", "--plan", str(source), env={**env, "FFMPEG": str(old)})
+    assert done.stdout.startswith("encoder: libsvtav1 SVT-AV1 1.4.1 of ffmpeg ")
+    assert done.stderr.startswith(f"WARNING SVT-AV1 1.4.1 of {old} is much older than the bundled ")
 
 
 @pytest.mark.parametrize(
