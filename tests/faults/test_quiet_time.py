@@ -45,7 +45,7 @@ class StumblingHub(MemoryHub):
 class Uploader:
     """Adds, lengthens and deletes files at random; ``changed``, ``crowded``, ``not_only_added`` by folder: when,
     whether commits to others came later, and whether a file that was listed is not as it was. Deletes only what was
-    listed: nobody can know of a file that came and went between two looks."""
+    listed: nobody can know of a file that came and went between two polls."""
 
     def __init__(self, hub: StumblingHub, chance: random.Random) -> None:
         self._hub = hub
@@ -108,14 +108,14 @@ def test_random_uploads_are_queued_when_quiet_never_earlier_never_lost(
     free_from: dict[str, float] = {}  # when a folder was last in work
     hub.put(REPO, {"Z/1.mp4": b"z"})
     busy_until, end = clock.now + 5000, clock.now + 10_000
-    next_look = next_upload = clock.now
+    next_poll = next_upload = clock.now
     while clock.now < end:
-        if next_upload < min(next_look, busy_until):
+        if next_upload < min(next_poll, busy_until):
             clock.pass_time(max(0.0, next_upload - clock.now))
             uploader.act()
             next_upload = clock.now + chance.expovariate(1 / 200)
             continue
-        clock.pass_time(max(0.0, next_look - clock.now))
+        clock.pass_time(max(0.0, next_poll - clock.now))
         if is_rough:
             hub.is_down, hub.breaks_off = chance.random() < 0.1, chance.random() < 0.1
             if chance.random() < 0.1:
@@ -124,9 +124,9 @@ def test_random_uploads_are_queued_when_quiet_never_earlier_never_lost(
             _process_some(queue, clock, chance)
         for item in queue.read().items():
             if item.status is Status.PROCESSING:
-                free_from[item.folder] = next_look + INTERVAL
+                free_from[item.folder] = next_poll + INTERVAL
         asked = clock.now + REQUEST
-        next_look = clock.now + watch.turn()
+        next_poll = clock.now + watch.turn()
         if not hub.is_down and not hub.breaks_off:
             uploader.was_listed()
         hub.is_down = hub.breaks_off = False

@@ -79,16 +79,16 @@ class Watch:
     def queued_at(self, set_at: dict[float, float], restarts: dict[float, float]) -> float:
         """The true second at which the folder is queued, uploaded as ``UPLOAD`` says. ``set_at``: when the hub's clock
         is set by how much; ``restarts``: when the monitor ends, and for how long it is away."""
-        away_until = next_look = 0.0
+        away_until = next_poll = 0.0
         for second in range(0, 4000, 10):
             self.hubs_clock.now += set_at.get(second, 0.0)
             if second in UPLOAD:
                 self.hub.put("me/in", {f"A/{second}.mp4": b"x"}, str(second))
             if second in restarts:
                 self.restart()
-                next_look = away_until = second + restarts[second]
-            if second >= max(next_look, away_until):
-                next_look = second + min(INTERVAL, self.monitor.turn())
+                next_poll = away_until = second + restarts[second]
+            if second >= max(next_poll, away_until):
+                next_poll = second + min(INTERVAL, self.monitor.turn())
                 if WorkQueue(self.log_dir).read().items():
                     return float(second)
             for clock in (self.clock, self.hubs_clock):
@@ -107,7 +107,7 @@ def test_hub_whose_clock_is_hours_off_has_no_folder_queued_early_or_never(tmp_pa
 
 @pytest.mark.parametrize("step", [-24 * HOUR, -5 * HOUR, -200.0, -10.0, 10.0, 40.0, 200.0, 290.0, 5 * HOUR, 24 * HOUR])
 def test_hub_whose_clock_is_set_has_no_folder_queued_early_or_never(tmp_path: Path, step: float) -> None:
-    """At any moment of an upload, while the monitor looks or is away."""
+    """At any moment of an upload, while the monitor polls or is away."""
     for number, when in enumerate(range(600, 2000, 50)):
         for restarts in ({}, {float(when - 20): 100.0}, {float(when): 400.0}):
             queued = Watch(tmp_path / f"{number}-{len(restarts)}-{when in restarts}", -HOUR).queued_at(
