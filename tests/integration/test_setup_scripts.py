@@ -112,18 +112,19 @@ def test_programs_get_the_callers_settings_whatever_the_tmux_server_was_started_
         "0 monitor",
         "1 processor",
     ]
-    _eventually(lambda: log.exists() and log.read_text(encoding="utf-8").count("127.0.0.1:9") >= 2, "both programs")
-    text = log.read_text(encoding="utf-8")
-    assert "repo=me/the-right-one" in text
-    assert " processor processing the queue" in text
-    assert TOKEN not in text + started.stdout
+
+    def text() -> str:
+        return log.read_text(encoding="utf-8") if log.exists() else ""
+
+    _eventually(lambda: "repo=me/the-right-one" in text() and " processor processing the queue" in text(), "both start")
+    assert TOKEN not in text() + started.stdout
     assert _command_lines_with(TOKEN) == []
     again = _script(environ)
     assert again.returncode == 0
     assert "is already running" in again.stdout
     assert tmux("list-windows", "-t", "=tested").count("\n") == 2
     tmux("kill-session", "-t", "=tested")
-    _eventually(lambda: log.read_text(encoding="utf-8").count(" stopped") == 2, "both programs end in order")
+    _eventually(lambda: text().count(" stopped") == 2, "both programs end in order")
 
 
 def _command_lines_with(text: str) -> list[str]:

@@ -51,7 +51,7 @@ def judge_program(name: str, holder: Holder, age: float | None, limit: float, do
     if holder.alive is False:
         return [Problem(Level.CRITICAL, f"{name} died")]
     if age is None:
-        return [Problem(Level.CRITICAL, f"{name} has not {done} yet")]
+        return [Problem(Level.CRITICAL, f"{name} has shown no sign of life yet")]
     if not -limit <= age <= limit:
         when = f"{shown_age(age)} ago" if age > 0 else f"{shown_age(-age)} in the future"
         return [Problem(Level.CRITICAL, f"{name} stalled, it last {done} {when}")]
