@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakes import FakeConverter, MemoryHub
-from tests.jobs import mkv, output_of, video_job
+from tests.jobs import mkv, output_of, record_of, video_job
 from tools.core.artifact import Artifact, ArtifactKind, Target, VideoOutput
 from tools.core.folder import RemoteFile
 from tools.core.planning import VideoJob
@@ -100,3 +100,21 @@ def test_output_is_placed_where_it_is_planned_and_leaves_what_is_not_wanted_any_
     assert moved.artifacts == (Artifact(ArtifactKind.VIDEO, "me/elsewhere", "A/2.mkv", "out", 5),)
     unwanted = stored.at(())
     assert unwanted is not None and unwanted.artifacts == ()
+
+
+def test_output_is_noted_as_journals_and_workers_read_it() -> None:
+    output = VideoOutput(record_of(SOURCE, "1.mkv"), (VIDEO,))
+    shown = output.as_json()
+    artifact = {"kind": "video", "repo": "me/out", "path": "A/1.mkv", "sha256": SHA256, "size": 6}
+    assert shown == {"record": record_of(SOURCE, "1.mkv"), "artifacts": [artifact]}
+    assert VideoOutput.of_json(shown) == output
+
+
+def test_output_that_says_just_enough_to_be_committed_is_understood() -> None:
+    bare = {"source_path": "A/1.mp4", "source_sha256": "s", "source_size": 3, "sha256": "out", "size": 5}
+    understood = VideoOutput.of_json({"record": bare})
+    assert understood.artifacts == (Artifact(ArtifactKind.VIDEO, "", "", "out", 5),)
+    assert VideoOutput.of_json({"record": {**bare, "file_name": "1.mkv"}}).artifacts[0].path == "1.mkv"
+    for name in bare:
+        with pytest.raises(KeyError):
+            VideoOutput.of_json({"record": {key: value for key, value in bare.items() if key != name}, "artifacts": []})

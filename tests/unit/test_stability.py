@@ -37,6 +37,7 @@ def poll(
     [
         ("finished before the first poll", 1000.0, 1100.0, None, 99.0),
         ("the unknown fraction of the second does not count", 1099.0, 1100.0, None, 0.0),
+        ("nor is it taken away", 1099.5, 1100.0, None, 0.0),
         ("hub tells no commit time", None, 1100.0, None, 0.0),
         ("hub tells no server time", 1000.0, None, None, 0.0),
         ("commit time in the future", 2000.0, 1100.0, None, 0.0),
@@ -101,6 +102,12 @@ def test_wait_after_a_change_starts_at_the_last_commit_that_may_have_made_it(
     assert 900.0 - seen.quiet_from == quiet, case
 
 
+def test_deletion_that_leaves_the_newest_file_starts_the_wait_again() -> None:
+    before = Snapshot(folder(files=3, modified=1000.0), 1.0, 1.0)
+    left = folder("f2", files=2, modified=1000.0)
+    assert observe(before, left, poll(1100.0, steady=900.0, window=300.0)) == Snapshot(left, 5000.0, 900.0)
+
+
 def test_newest_file_older_than_the_last_poll_leaves_it_to_the_newest_commit() -> None:
     """A merge brings files of old dates."""
     merged = observe(None, folder(modified=10.0), poll(1100.0, steady=900.0, window=300.0, committed=1050.0))
@@ -131,6 +138,7 @@ def test_stable_at_first_sight_if_no_age_is_asked() -> None:
 
 def test_marker_makes_complete_at_once() -> None:
     assert is_stable(Snapshot(folder(marker=True), 1.0, 0.0), 0.0, 600.0)
+    assert seconds_until_stable(Snapshot(folder(marker=True), 1.0, 0.0), 0.0, 600.0) == 0.0
 
 
 @settings(deadline=None)
@@ -174,6 +182,7 @@ def test_hub_clock_that_was_set_tells_nothing_about_the_time_before(step: float)
         ("the first answer", None, (1000.0, 10.0, 11.0), HubClock(989.0, 992.0, 11.0)),
         ("a narrower one", HubClock(989.0, 992.0, 11.0), (1100.0, 110.5, 110.5), HubClock(989.5, 991.5, 110.5)),
         ("a wider one: both drift", HubClock(990.0, 991.0, 0.0), (1090.0, 98.0, 100.0), HubClock(990.0, 991.1, 100.0)),
+        ("since the one before", HubClock(990.0, 991.0, 50.0), (1140.0, 148.0, 150.0), HubClock(990.0, 991.1, 150.0)),
         ("of both sides", HubClock(990.0, 991.0, 0.0), (1089.0, 98.0, 100.0), HubClock(989.9, 991.1, 100.0)),
         ("one that was set before", HubClock(0.0, 2.0, 0.0, True), (1.0, 0.0, 0.0), HubClock(1.0, 2.0, 0.0)),
         ("they just meet above", HubClock(0.0, 2.0, 0.0), (2.0, 0.0, 0.0), HubClock(2.0, 2.0, 0.0)),
@@ -251,3 +260,5 @@ def test_next_poll_of_the_process_is_placed_by_the_monotonic_clock_alone() -> No
     assert (silent.poll.hub_now, silent.poll.window, silent.hub_clock) == (None, 11.0, None)
     was_set = next_poll(second, replace(answer, asked=110.0, answered=111.0, hub_time=20_000.0))
     assert was_set.poll.hub_now is None and was_set.hub_clock is not None and was_set.hub_clock.was_set
+    soon = next_poll(second, replace(answer, asked=100.2, answered=100.5))
+    assert soon.poll.window == 0.5
