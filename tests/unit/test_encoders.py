@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 import config
-from tools.media.choice import Trial, chosen, not_used, ranked, warning_about
+from tools.media.choice import Trial, chosen, failures, not_used, ranked, warning_about
 from tools.media.encoders import BY_NAME, Encoder
 from tools.media.encoding import OutputOptions, encoder_arguments
 from tools.media.facts import Stream
@@ -185,6 +185,13 @@ def test_choice_is_told_with_the_reasons_against_the_others(others: list[Trial],
         trials.reverse()  # the first of equals
     assert chosen(trials) == "libsvtav1 SVT-AV1 4.2.0 of ffmpeg 5.1 (bundled)"
     assert not_used(trials) == said
+
+
+def test_reason_that_all_have_in_common_is_told_once() -> None:
+    trials = [trial(name, reason="no permission") for name in ("av1_nvenc", "libsvtav1")]
+    trials.append(trial("libsvtav1", ffmpeg=OURS, reason="no memory"))
+    both = "av1_nvenc, libsvtav1 of ffmpeg 5.1 (/usr/bin/ffmpeg): no permission"
+    assert failures(trials) == f"{both}; libsvtav1 of ffmpeg 5.1 (bundled): no memory"
 
 
 @pytest.mark.parametrize(

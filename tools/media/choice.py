@@ -64,6 +64,14 @@ def _own(trials: Sequence[Trial]) -> Trial:
     return next(trial for trial in trials if trial.usable is best)
 
 
+def failures(trials: Sequence[Trial]) -> str:
+    """Why none works, each reason once."""
+    names: dict[tuple[str, str], list[str]] = {}
+    for trial in trials:
+        names.setdefault((trial.program, _short(trial.reason)), []).append(trial.encoder)
+    return "; ".join(f"{', '.join(which)} of {program}: {reason}" for (program, reason), which in names.items())
+
+
 def _second_to(best: Encoder, trial: Trial) -> str:
     if trial.usable is None:
         return _short(trial.reason)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tools.core.errors import NoEncoder, PipelineError
-from tools.media.choice import Trial, chosen, not_used, ranked
+from tools.media.choice import Trial, chosen, failures, not_used, ranked
 from tools.media.complaints import Complaints, bare
 from tools.media.encoders import BY_NAME, ENCODERS, Encoder, EncoderType
 from tools.media.encoding import OutputOptions, encoder_arguments
@@ -83,8 +83,7 @@ def choose(options: OutputOptions, wanted_ffmpeg: str = "auto") -> MediaPrograms
     trials = try_encoders(options, wanted_ffmpeg)
     working = ranked(trials)
     if not working:
-        tried = "; ".join(f"{trial.encoder} of {trial.program}: {trial.reason}" for trial in trials)
-        raise NoEncoder(f"no AV1 encoder works here ({tried}): {_INSTALL}")
+        raise NoEncoder(f"no AV1 encoder works here ({failures(trials)}): {_INSTALL}")
     ffprobe = find_ffprobe([encoder.ffmpeg for encoder in working])
     return MediaPrograms(ffprobe, tuple(working), chosen(trials), not_used(trials))
 
@@ -95,7 +94,7 @@ def version_of(ffmpeg: Path) -> str:
         lines: list[str] = []
         run([ffmpeg, "-hide_banner", "-version"], limits=ChildLimits(timeout=_TRIAL_TIME), on_line=lines.append)
     except (OSError, PipelineError) as exc:
-        return f"can't be run: {exc}"
+        return f"that can't be run: {type(exc).__name__}"
     found = (re.match(r"ffmpeg version (\S+)", line) for line in lines)
     return next((match.group(1) for match in found if match), "unknown")
 
