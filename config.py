@@ -222,6 +222,12 @@ class EncodeSettings:
     crf: float = _setting("CRF", 30, "quality, smaller = better and bigger", _number(1, 63))
     pix_fmt: str = _setting("PIX_FMT", "yuv420p10le", "pixel format of the output", _choice("yuv420p10le", "yuv420p"))
     ffmpeg: str = _setting("FFMPEG", "auto", "ffmpeg program; auto = the most capable one found", _text)
+    cage: str = _setting(
+        "CAGE",
+        "auto",
+        "confine ffmpeg to its file; auto = as far as the kernel can, require = or do not start",
+        _choice("auto", "require", "off"),
+    )
     min_decoded_percent: float = _setting(
         "MIN_DECODED_PERCENT",
         99,

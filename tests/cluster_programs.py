@@ -27,6 +27,7 @@ from tools.queue_processor import QueueProcessor
 from tools.runtime import logs
 from tools.runtime.child import ChildLimits, run
 from tools.runtime.clock import STOP_WITHIN, SystemClock, stop_on_signals
+from tools.runtime.spawn import NOTHING
 from tools.stages.job_context import JobTools
 from tools.stages.workspace import Workspace
 from tools.startup import read_settings
@@ -53,7 +54,7 @@ class Encoder:
         if b"poison" in content:
             time.sleep(0.5)
             os.kill(os.getpid(), signal.SIGKILL)
-        run([self._program(source), str(self._seconds)], limits=ChildLimits(), stop=stop)
+        run([self._program(source), str(self._seconds)], access=NOTHING, limits=ChildLimits(), stop=stop)
 
     @staticmethod
     def _program(source: Path) -> Path:

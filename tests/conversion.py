@@ -17,7 +17,11 @@ def convert(source: Path, target: Path, converter: FfmpegConverter = CONVERTER) 
 
 
 def stand_in(folder: Path, rule: str) -> Path:
-    """An ffmpeg that is the real one but for ``rule``, bash that may read ``$*`` and exit; trials stay real."""
+    """An ffmpeg that is the real one but for ``rule``, bash that may read ``$*`` and exit; trials stay real.
+
+    It starts a program outside its own folder, so it works only for children that are not confined: ``uncaged``, or
+    CAGE=off for a program.
+    """
     program = folder / "ffmpeg"
     program.write_text(
         f"""#!/bin/bash

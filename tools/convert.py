@@ -25,6 +25,7 @@ from tools.core.planning import output_names
 from tools.media.converter import Conversion, EncodeProgress, FfmpegConverter
 from tools.media.plan import Plan
 from tools.report.status import human_size, human_time
+from tools.runtime.cage import confine_children
 from tools.runtime.clock import stop_on_signals
 from tools.startup import encode_options, read_settings, run_program
 
@@ -45,6 +46,7 @@ def _run(parsed: argparse.Namespace) -> int:
     logging.basicConfig(format="%(levelname)s %(message)s")  # of the converter: an old encoder, a run that failed
     stop = threading.Event()
     stop_on_signals(stop)
+    confine_children(settings.encode.cage)
     converter = FfmpegConverter(*encode_options(settings))
     chosen = converter.prepare()
     if not parsed.json:

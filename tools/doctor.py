@@ -63,6 +63,7 @@ def _findings(settings: config.Settings) -> Iterator[Finding]:
 
 
 def _media(settings: config.Settings) -> Iterator[Finding]:
+    yield checks.check_cage(settings.encode.cage)
     programs = checks.check_ffprobe(settings.encode.ffmpeg)
     yield programs
     try:

@@ -109,9 +109,11 @@ class QueueProcessor:
         """The parts of this processor, as the settings want them; ``more`` observers. Nothing is opened yet."""
         from tools.processor.build import build
         from tools.processor.reporting import LogObserver, ProgressWriter
+        from tools.runtime.cage import confined_parts
         from tools.startup import make_hub
 
         settings = self.settings
+        progress = ProgressFile(settings.paths.log_dir, confined_parts(settings.encode.cage))
         return build(
             self._options(),
             make_hub(settings, clock),
@@ -119,7 +121,7 @@ class QueueProcessor:
             clock,
             connect=partial(_connect, settings, clock),
             make_executor=partial(_cluster_executor, settings) if settings.cluster.scheduler else None,
-            observers=(LogObserver(), ProgressWriter(ProgressFile(settings.paths.log_dir)), *more),
+            observers=(LogObserver(), ProgressWriter(progress), *more),
         )
 
     def _options(self) -> "ProcessorOptions":
@@ -211,6 +213,7 @@ def _run(parsed: argparse.Namespace) -> int:
 
 def _work(settings: config.Settings, *, drain: bool) -> int:
     from tools.runtime import logs
+    from tools.runtime.cage import confine_children, confined_text
     from tools.runtime.clock import STOP_WITHIN, SystemClock, stop_on_signals
     from tools.state.singleton import Singleton
 
@@ -219,6 +222,7 @@ def _work(settings: config.Settings, *, drain: bool) -> int:
     lock = Singleton(settings.paths.log_dir, "processor")
     lock.acquire()
     logs.set_up("processor", settings.paths.log_dir, [settings.hub.token or ""])
+    cage = confine_children(settings.encode.cage)
     processor = QueueProcessor(settings, clock=clock)
     log.info(
         "processing the queue %s",
@@ -227,6 +231,7 @@ def _work(settings: config.Settings, *, drain: bool) -> int:
             hub=settings.hub.endpoint,
             concurrent=processor.max_concurrent,
             interval_s=float(processor.check_interval),
+            confined=confined_text(cage),
         ),
     )
     try:

@@ -73,6 +73,7 @@ def _run(parsed: argparse.Namespace) -> int:
 def _work(settings: config.Settings, parsed: argparse.Namespace) -> int:
     from tools.cluster import dask_transport
     from tools.runtime import logs
+    from tools.runtime.cage import confine_children, confined_text
     from tools.runtime.clock import STOP_WITHIN, SystemClock, stop_on_signals
     from tools.startup import certificates
     from tools.state.singleton import Singleton
@@ -93,6 +94,7 @@ def _work(settings: config.Settings, parsed: argparse.Namespace) -> int:
     lock.acquire()
     try:
         logs.set_up("worker", settings.paths.log_dir, [settings.hub.token or ""])
+        log.info("children are confined: %s", confined_text(confine_children(settings.encode.cage)))
         node = make_node(settings, parsed.name, top / "work", clock, keep=parsed.keep_results)
         if not _is_ready(node, clock):
             return 0

@@ -39,7 +39,7 @@ def until(condition: Callable[[], bool], seconds: float, what: str) -> None:
 def settings(hub: RunningHub, top: Path, deed: str) -> dict[str, str]:
     """Programs whose ffmpeg does ``deed`` where it is to encode."""
     ffmpeg = stand_in(top, f'case "$*" in *source.mp4*svtav1*) {deed} ;; esac')
-    return environment(hub, top, FFMPEG=str(ffmpeg), ENCODER="libsvtav1")
+    return environment(hub, top, FFMPEG=str(ffmpeg), CAGE="off", ENCODER="libsvtav1")
 
 
 def is_encoding(top: Path) -> bool:

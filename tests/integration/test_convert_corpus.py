@@ -89,6 +89,7 @@ def test_stop_ends_the_encode_and_leaves_nothing(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4"]
 
 
+@pytest.mark.usefixtures("uncaged")
 def test_encoder_that_hangs_is_ended_by_the_stall_limit(tmp_path: Path) -> None:
     fake = stand_in(tmp_path, 'case "$*" in *"-f matroska"*) sleep 60 ;; esac')
     source = make_clip(tmp_path / "in.mp4")

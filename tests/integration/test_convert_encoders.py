@@ -10,6 +10,7 @@ from tests.media import make_clip
 from tools.media.converter import FfmpegConverter, MachineOptions, OutputOptions
 from tools.media.ffmpeg import choose, try_encoders
 
+pytestmark = pytest.mark.usefixtures("uncaged")
 BUNDLED = CONVERTER._chosen().ffmpeg
 DEBIAN = Path("/usr/bin/ffmpeg")
 

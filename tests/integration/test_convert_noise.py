@@ -20,6 +20,7 @@ from tools.media.probe import probe
 from tools.media.transcode import failed_run
 from tools.report.checks import judge_trials, trial_lines
 
+pytestmark = pytest.mark.usefixtures("uncaged")
 BUNDLED = CONVERTER._chosen().ffmpeg
 FFPROBE = Path(shutil.which("ffprobe") or "ffprobe")
 PLACES = ["say; noise", "noise; say", "noise; say; noise"]

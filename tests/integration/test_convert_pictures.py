@@ -216,6 +216,7 @@ def test_times_between_those_of_the_guessed_rate_are_kept(tmp_path: Path) -> Non
         ("setparams=colorspace=bt470bg", "color_space is bt470bg instead of unset"),
     ],
 )
+@pytest.mark.usefixtures("uncaged")
 def test_gates_find_what_an_encoder_does_wrong(filter_: str, cause: str, tmp_path: Path) -> None:
     wrong = f'-filter:v "{filter_}" -color_range {"pc" if "range" in filter_ else "tv"}'
     rule = f"""case "$*" in *"-f matroska"*) exec "$real" "${{@:1:$#-1}}" {wrong} "${{@: -1}}" ;; esac"""

@@ -217,6 +217,7 @@ def test_sound_alone_is_no_video(has_cover: bool, tmp_path: Path) -> None:
         ),
     ],
 )
+@pytest.mark.usefixtures("uncaged")
 def test_census_finds_whatever_is_missing(change: str, cause: str, tmp_path: Path) -> None:
     """The result of a real encode is spoilt before the gates look at it."""
     notes, font, small = tmp_path / "notes.txt", tmp_path / "font.ttf", tmp_path / "small.ttf"
@@ -236,6 +237,7 @@ def test_census_finds_whatever_is_missing(change: str, cause: str, tmp_path: Pat
     assert convert(source, tmp_path / "out.mkv").frames == 24
 
 
+@pytest.mark.usefixtures("uncaged")
 def test_result_that_does_not_decode_is_refused(tmp_path: Path) -> None:
     source = make([*CLIP, *CODECS], tmp_path / "in.mkv")
     rule = """case "$*" in *"-f matroska"*)

@@ -12,16 +12,18 @@ import pytest
 from tests.programs import ROOT, children_working_in
 from tools.core.errors import Stopped
 from tools.runtime.child import ChildLimits, ChildOutgrew, ChildStalled, ChildTimeout, run
+from tools.runtime.spawn import Access
 
 pytestmark = pytest.mark.another_user
 
 PYTHON = [sys.executable, "-c"]
+ACCESS = Access(reads=(Path(sys.base_prefix), Path(sys.prefix)))  # a Python may lie anywhere
 
 
 def test_status_lines_and_the_end_of_standard_error_come_back() -> None:
     seen: list[str] = []
     code = "import sys; print('a'); print('b'); sys.stderr.write('x\\n' * 500 + 'last\\n'); sys.exit(3)"
-    ended = run([*PYTHON, code], limits=ChildLimits(timeout=20), on_line=seen.append)
+    ended = run([*PYTHON, code], access=ACCESS, limits=ChildLimits(timeout=20), on_line=seen.append)
     assert (ended.status, seen) == (3, ["a", "b"])
     assert ended.stderr == "x … repeated 500 times\nlast"
 
@@ -32,7 +34,7 @@ def test_every_line_of_standard_error_passes_whole_and_what_is_kept_has_the_firs
     code = (
         f"import sys; [print({word}, file=sys.stderr) for n in range(1000)]; print('y' * 9000 + 'end', file=sys.stderr)"
     )
-    ended = run([*PYTHON, code], limits=ChildLimits(timeout=20), on_complaint=seen.append)
+    ended = run([*PYTHON, code], access=ACCESS, limits=ChildLimits(timeout=20), on_complaint=seen.append)
     assert len(seen) == 1001 and seen[0] == "aaa" and seen[-1] == "y" * 9000 + "end"
     kept = ended.stderr.splitlines()
     assert kept[0] == "aaa" and kept[-1].endswith("yend") and len(kept) < 100
@@ -41,34 +43,34 @@ def test_every_line_of_standard_error_passes_whole_and_what_is_kept_has_the_firs
 def test_stalled_child_s_last_words_are_kept() -> None:
     code = "import sys, time; print('stuck', file=sys.stderr, flush=True); time.sleep(60)"
     with pytest.raises(ChildStalled) as caught:
-        run([*PYTHON, code], limits=ChildLimits(stall=0.7))
+        run([*PYTHON, code], access=ACCESS, limits=ChildLimits(stall=0.7))
     assert caught.value.stderr == "stuck"
 
 
 def test_child_without_progress_is_ended_by_the_stall_limit() -> None:
     began = time.monotonic()
     with pytest.raises(ChildStalled):
-        run(["sleep", "60"], limits=ChildLimits(stall=0.5))
+        run(["sleep", "60"], access=ACCESS, limits=ChildLimits(stall=0.5))
     assert time.monotonic() - began < 10
 
 
 def test_child_that_only_burns_cpu_is_given_more_time_and_then_ended() -> None:
     began = time.monotonic()
     with pytest.raises(ChildStalled):
-        run([sys.executable, "-c", "while True: pass"], limits=ChildLimits(stall=0.5))
+        run([sys.executable, "-c", "while True: pass"], access=ACCESS, limits=ChildLimits(stall=0.5))
     assert time.monotonic() - began > 1.5
 
 
 def test_child_that_makes_progress_is_left_alone() -> None:
     code = "import time\nfor n in range(8): print(n, flush=True); time.sleep(0.2)"
-    assert run([*PYTHON, code], limits=ChildLimits(stall=1.0), on_line=lambda line: True).status == 0
+    assert run([*PYTHON, code], access=ACCESS, limits=ChildLimits(stall=1.0), on_line=lambda line: True).status == 0
 
 
 def test_child_that_ignores_sigterm_and_its_own_child_are_killed(tmp_path: Path) -> None:
     mark = str(tmp_path / "grandchild")
     code = f"trap '' TERM; (exec -a {mark} sleep 77) & exec sleep 60"
     with pytest.raises(ChildTimeout):
-        run(["bash", "-c", code], limits=ChildLimits(timeout=0.7))
+        run(["bash", "-c", code], access=ACCESS, limits=ChildLimits(timeout=0.7))
     assert children_working_in(tmp_path) == []
 
 
@@ -76,13 +78,13 @@ def test_stop_ends_the_child() -> None:
     stop = threading.Event()
     threading.Timer(0.3, stop.set).start()
     with pytest.raises(Stopped):
-        run(["sleep", "60"], limits=ChildLimits(), stop=stop)
+        run(["sleep", "60"], access=ACCESS, limits=ChildLimits(), stop=stop)
 
 
 def test_memory_above_the_limit_ends_the_child() -> None:
     code = "import time; block = b'x' * 300_000_000; time.sleep(60)"
     with pytest.raises(ChildOutgrew):
-        run([*PYTHON, code], limits=ChildLimits(rss=150_000_000, timeout=30))
+        run([*PYTHON, code], access=ACCESS, limits=ChildLimits(rss=150_000_000, timeout=30))
 
 
 def test_child_sees_no_token_and_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,13 +92,14 @@ def test_child_sees_no_token_and_no_terminal(monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setenv(name, "hush")
     seen: list[str] = []
     code = "import os, sys; print('hush' in str(os.environ), sys.stdin.read() == '')"
-    run([*PYTHON, code], limits=ChildLimits(timeout=20), on_line=seen.append)
+    run([*PYTHON, code], access=ACCESS, limits=ChildLimits(timeout=20), on_line=seen.append)
     assert seen == ["False True"]
 
 
 def test_child_dies_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     code = (
-        f"from tools.runtime.child import *; run(['bash', '-c', 'exec -a {tmp_path}/x sleep 88'], limits=ChildLimits())"
+        "from tools.runtime.child import *; from tools.runtime.spawn import NOTHING; "
+        f"run(['bash', '-c', 'exec -a {tmp_path}/x sleep 88'], access=NOTHING, limits=ChildLimits())"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
     deadline = time.monotonic() + 10

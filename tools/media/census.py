@@ -222,8 +222,13 @@ def _chapters(source: Facts, made: Facts) -> list[str]:
     return []
 
 
+def largest_result(source_size: int) -> int:
+    """Bytes that no result of a source of that size has unless something is wrong."""
+    return _BIGGEST_GROWTH * source_size + _GROWTH_SLACK
+
+
 def _size(plan: Plan, made: Facts) -> list[str]:
-    if made.size > _BIGGEST_GROWTH * plan.facts.size + _GROWTH_SLACK:
+    if made.size > largest_result(plan.facts.size):
         return [f"the result has {made.size} bytes, the source {plan.facts.size}"]
     empty = [stream for stream in made.of("video") if stream.bytes < 2 * stream.packets]
     return ["pictures without content"] if empty else []

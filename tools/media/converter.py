@@ -1,6 +1,7 @@
 """Source file → verified Matroska file with AV1, and the report that goes into ``metadata.jsonl``."""
 
 import contextlib
+import hashlib
 import logging
 import os
 import shutil
@@ -14,7 +15,7 @@ from typing import Any, Protocol
 from tools.core.errors import NoEncoder, TranscodeError
 from tools.core.planning import Stage
 from tools.media import ffmpeg
-from tools.media.census import check_source
+from tools.media.census import check_source, largest_result
 from tools.media.choice import warning_about
 from tools.media.complaints import Complaints
 from tools.media.encoders import Encoder
@@ -23,10 +24,11 @@ from tools.media.facts import Facts
 from tools.media.ffmpeg import MediaPrograms
 from tools.media.plan import Plan, PlanAction, make_plan
 from tools.media.probe import probe
-from tools.media.transcode import EncodeProgress, OnProgress, failure, part_of, transcode
+from tools.media.transcode import EncodeProgress, OnProgress, failure, transcode
 from tools.media.verify import Checking, verify
 from tools.runtime.child import ChildLimits, ChildOutgrew, run
 from tools.runtime.files import sha256_of, sync_file
+from tools.runtime.spawn import Access
 
 __all__ = [
     "Conversion",
@@ -136,8 +138,8 @@ class FfmpegConverter:
         programs = self._chosen()
         plan = make_plan(probe(source, programs.ffprobe, stop, ffmpeg=programs.ffmpeg))
         warnings = [*plan.warnings(), *check_source(plan, self.output.min_decoded_percent)]
-        part = part_of(target)
-        with _removed_on_failure(part):
+        with _own_folder(target) as folder:
+            part = folder / "result.mkv"
             with held("encode"):
                 encoder, used, broken = self._make(plan, programs, source, part, on_progress, stop, threads, warnings)
             checking = Checking(
@@ -214,6 +216,7 @@ class FfmpegConverter:
                 try:
                     broken = transcode(
                         command,
+                        access=_access(plan, source, part),
                         duration=plan.facts.duration,
                         stall_timeout=self.machine.stall_timeout,
                         max_rss=limit,
@@ -236,7 +239,9 @@ def _covers(plan: Plan, encoder: Encoder, source: Path, part: Path, stop: thread
             paths.append(path)
             command = cover_command(encoder, source, kept.source, path)
             said = Complaints()
-            ended = run(command, limits=ChildLimits(timeout=_COVER_TIMEOUT), stop=stop, on_complaint=said.line)
+            limits = ChildLimits(timeout=_COVER_TIMEOUT)
+            access = _access(plan, source, path)
+            ended = run(command, access=access, limits=limits, stop=stop, on_complaint=said.line)
             if ended.status != 0 or not path.exists():
                 what = f"cover art of stream {kept.source.index} can't be read: ffmpeg"
                 raise failure(what, command, ended, said)
@@ -246,12 +251,23 @@ def _covers(plan: Plan, encoder: Encoder, source: Path, part: Path, stop: thread
             path.unlink(missing_ok=True)
 
 
+def _access(plan: Plan, source: Path, made: Path) -> Access:
+    """What a program needs that makes a file of the source."""
+    return Access(reads=(source,), writes=(made.parent,), largest_file=largest_result(plan.facts.size))
+
+
 @contextlib.contextmanager
-def _removed_on_failure(part: Path) -> Iterator[None]:
+def _own_folder(target: Path) -> Iterator[Path]:
+    """A folder beside the target in which it is made: the only one that the programs may write to."""
+    # Not the target's name with something added: that may have 255 bytes already.
+    digest = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:12]
+    folder = target.with_name(f".{digest}.part")
+    shutil.rmtree(folder, ignore_errors=True)  # a crash left it
+    folder.mkdir()
     try:
-        yield
+        yield folder
     finally:
-        part.unlink(missing_ok=True)  # renamed by now when all went well
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _report(

@@ -18,8 +18,9 @@ from tools.media.complaints import Complaints, bare
 from tools.media.encoders import BY_NAME, ENCODERS, Encoder, EncoderType
 from tools.media.encoding import OutputOptions, encoder_arguments
 from tools.runtime.child import ChildLimits, run
+from tools.runtime.spawn import NOTHING
 
-_TRIAL_TIME = 60.0  # s; a trial takes well under one
+_TRIAL = ChildLimits(timeout=60.0)  # s; a trial takes well under one
 _INSTALL = "install one (Debian, Ubuntu: apt install ffmpeg), or give its path as FFMPEG"
 # SVT-AV1 shall say its version, whatever the environment asks of it. Source: its svt_log.c, SVT_LOG_INFO.
 _TALKATIVE = {"SVT_LOG": "3"}
@@ -92,7 +93,12 @@ def version_of(ffmpeg: Path) -> str:
     """As it names itself."""
     try:
         lines: list[str] = []
-        run([ffmpeg, "-hide_banner", "-version"], limits=ChildLimits(timeout=_TRIAL_TIME), on_line=lines.append)
+        run(
+            [ffmpeg, "-hide_banner", "-version"],
+            access=NOTHING,
+            limits=_TRIAL,
+            on_line=lines.append,
+        )
     except (OSError, PipelineError) as exc:
         return f"that can't be run: {type(exc).__name__}"
     found = (re.match(r"ffmpeg version (\S+)", line) for line in lines)
@@ -104,7 +110,7 @@ def _crops(ffmpeg: Path) -> bool:
     picture = ["-apply_cropping", "codec", "-f", "lavfi", "-i", "color=black:s=64x64:r=25:d=0.04", "-f", "null", "-"]
     try:
         command: list[str | Path] = [ffmpeg, "-hide_banner", "-v", "error", "-nostdin", *picture]
-        return run(command, limits=ChildLimits(timeout=_TRIAL_TIME)).status == 0
+        return run(command, access=NOTHING, limits=_TRIAL).status == 0
     except (OSError, PipelineError):
         return False
 
@@ -154,7 +160,7 @@ def _trial_run(encoder: Encoder, options: OutputOptions, answer: _Answer) -> str
     command: list[str | Path] = [encoder.ffmpeg, "-hide_banner", "-v", "warning", "-nostdin", *before, *picture]
     command += ["-frames:v", str(encoder.type.trial_frames), *arguments, "-f", "null", "-"]
     try:
-        ended = run(command, limits=ChildLimits(timeout=_TRIAL_TIME), on_complaint=answer.line, env=_TALKATIVE)
+        ended = run(command, access=NOTHING, limits=_TRIAL, on_complaint=answer.line, env=_TALKATIVE)
     except (OSError, PipelineError) as exc:
         return str(exc)
     if ended.status == 0:

@@ -17,6 +17,7 @@ from tools.media.container import share_there, sniff
 from tools.media.facts import Facts, Stream, StreamKind
 from tools.media.ffprobe_json import cleaned, number
 from tools.runtime.child import ChildLimits, ChildOutgrew, ChildTimeout, run
+from tools.runtime.spawn import Access
 
 # Source: ffmpeg -demuxers; names that a build lacks do no harm.
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,asf,flv,rm,mpegts,mpeg,mpegvideo,ogg,ivf,mxf"
@@ -81,6 +82,7 @@ class _Asking:
 
     def __init__(self, path: Path, ffprobe: Path, limits: ChildLimits, stop: threading.Event | None) -> None:
         self._path, self._ffprobe, self._limits, self._stop = path, ffprobe, limits, stop
+        self._access = Access(reads=(path,))
 
     def run(self, arguments: Sequence[str], reader: "_Reader | _PacketCounter") -> tuple[int, Complaints]:
         """Exit status, and what was complained about; the answer goes to ``reader``."""
@@ -88,7 +90,12 @@ class _Asking:
         command: list[str | Path] = [self._ffprobe, "-v", "error", *SAFE_INPUT, *arguments, "-i", f"file:{self._path}"]
         try:
             ended = run(
-                command, limits=self._limits, stop=self._stop, on_line=reader.line, on_complaint=complaints.line
+                command,
+                access=self._access,
+                limits=self._limits,
+                stop=self._stop,
+                on_line=reader.line,
+                on_complaint=complaints.line,
             )
         except (ChildTimeout, ChildOutgrew) as exc:
             raise ProbeError(f"reading it {exc}") from exc
@@ -112,7 +119,7 @@ class _Asking:
 
         command: list[str | Path] = [ffmpeg, "-hide_banner", "-nostdin", *SAFE_INPUT, "-i", f"file:{self._path}"]
         try:
-            run(command, limits=self._limits, stop=self._stop, on_complaint=take)
+            run(command, access=self._access, limits=self._limits, stop=self._stop, on_complaint=take)
         except (ChildTimeout, ChildOutgrew) as exc:
             raise ProbeError(f"reading it {exc}") from exc
         return found

@@ -1,8 +1,6 @@
 """One ffmpeg run under supervision: progress, stall, memory, and what is left in the log when it fails."""
 
-import hashlib
 import logging
-import os
 import re
 import shlex
 import threading
@@ -10,7 +8,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from os import PathLike
-from pathlib import Path
 from typing import TypeVar
 
 from tools.core.errors import DiskFull, EncoderStalled, TranscodeError
@@ -18,6 +15,7 @@ from tools.media.complaints import Complaints
 from tools.media.ffprobe_json import number
 from tools.runtime.child import ChildLimits, ChildStalled, Ended, run
 from tools.runtime.logs import fields, masked
+from tools.runtime.spawn import Access
 
 log = logging.getLogger("animation.media")
 _LONGEST_CAUSE, _LONGEST_STDERR = 300, 4000  # characters
@@ -41,6 +39,7 @@ OnProgress = Callable[[EncodeProgress], None]
 def transcode(
     argv: Sequence[str | PathLike[str]],
     *,
+    access: Access,
     duration: float | None,
     stall_timeout: float,
     max_rss: int,
@@ -61,6 +60,7 @@ def transcode(
     try:
         ended = run(
             argv,
+            access=access,
             limits=ChildLimits(stall=stall_timeout, rss=max_rss),
             stop=stop,
             on_line=reader.line,
@@ -174,10 +174,3 @@ class ProgressReader:
             if now > first[0] and seconds > first[1]:
                 eta = max(0.0, self._duration - seconds) * (now - first[0]) / (seconds - first[1])
         return EncodeProgress(percent, number(block.get("fps")), number(block.get("speed", "").rstrip("x")), eta)
-
-
-def part_of(target: Path) -> Path:
-    """Where an output grows until it is verified."""
-    # Not the target's name with something added: that may have 255 bytes already.
-    digest = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:12]
-    return target.with_name(f".{digest}.part")

@@ -16,6 +16,7 @@ from tools.media.facts import Facts, Stream, StreamKind
 from tools.media.plan import Plan, StreamPlan
 from tools.media.probe import SAFE_INPUT, probe
 from tools.runtime.child import ChildLimits, ChildOutgrew, ChildStalled, ChildTimeout, run
+from tools.runtime.spawn import Access
 
 _TIMEOUT_BASE, _TIMEOUT_PER_GB = 60.0, 120.0  # s; reading a file whole takes its time
 _NOT_OF_A_DECODER = "non monotonically increasing dts to muxer"  # packets of the source that overlap
@@ -118,6 +119,7 @@ def _ffmpeg(
     try:
         ended = run(
             [*head, "-i", f"file:{path}", *arguments],
+            access=Access(reads=(path,)),
             limits=limits,
             stop=checking.stop,
             on_line=on_line,

@@ -20,6 +20,7 @@ from tools.core.errors import HubError, HubNotFound, NoEncoder, PipelineError
 from tools.hub.client import HubClient
 from tools.media.choice import Trial, chosen, not_used, ranked, warning_about
 from tools.media.ffmpeg import find_ffmpegs, find_ffprobe
+from tools.runtime.cage import CannotConfine, confine_children, confined_text
 
 SET_UP = "run `bash start_monitoring.sh --setup-only`"
 _SHOWN = 5  # workers that are named
@@ -70,6 +71,15 @@ def check_tmux() -> Finding:
         advice = SET_UP + ", or start with --foreground, which needs no tmux"
         return Finding("tmux", False, "not found", advice)
     return Finding("tmux", True, found)
+
+
+def check_cage(setting: str) -> Finding:
+    """Whether ffmpeg, which opens strangers' files, is confined; also makes it so for what follows."""
+    try:
+        cage = confine_children(setting)
+    except CannotConfine as exc:
+        return Finding("cage", False, "ffmpeg can't be confined", str(exc))
+    return Finding("cage", True, f"ffmpeg is confined: {confined_text(cage)}")
 
 
 def check_ffprobe(setting: str) -> Finding:

@@ -15,7 +15,8 @@ _FRESH = 15.0  # s; progress.json older than this tells of a processor that is n
 
 
 def status_json(counts: Mapping[str, int], items: Sequence[QueueItem], progress: Mapping[str, Any]) -> dict[str, Any]:
-    """``{"counts": {STATUS: number}, "running": [job], "workers": [worker], "paused": reason, "items": [item]}``.
+    """``{"counts": {STATUS: number}, "running": [job], "workers": [worker], "paused": reason, "confined": [part],
+    "items": [item]}``.
 
     Jobs, workers and the reason (or None) are those of ``progress.json``, items those of ``processing_queue.json``.
     """
@@ -24,6 +25,7 @@ def status_json(counts: Mapping[str, int], items: Sequence[QueueItem], progress:
         "running": progress["jobs"],
         "workers": progress["workers"],
         "paused": progress["paused"],
+        "confined": progress["confined"],
         "items": [to_json(item) for item in items],
     }
 
@@ -35,6 +37,8 @@ def status_text(overview: Overview, progress: Mapping[str, Any], now: float, run
         lines.append("The processor is not running 处理器未运行: python3 tools/queue_processor.py")
     if progress["paused"]:
         lines.append(f"PAUSED 已暂停: {progress['paused']}")
+    if running:
+        lines.append(f"ffmpeg is confined in 已限制: {', '.join(progress['confined']) or 'nothing 无'}")
     if running and progress["jobs"] and now - float(progress["updated"]) < _FRESH:
         lines += ["", "Running 正在处理:", *_table([_job_row(job) for job in progress["jobs"]])]
     if running and progress["workers"]:

@@ -1,7 +1,7 @@
 """argv → exit status, progress lines, complaints. The child never outlives us and never hangs for ever.
 
-It runs in its own session without a terminal, without our secrets in its environment, tied to our life by the kernel,
-and is ended as a group: SIGTERM, then SIGKILL.
+It runs in its own session without a terminal, without our secrets in its environment, confined to what it was given
+(see ``spawn``), tied to our life by the kernel, and is ended as a group: SIGTERM, then SIGKILL.
 
 What is looked for in its standard error is looked for in every line as it passes (``on_complaint``). What is kept of
 it (``Ended.stderr``) is for people: a program that says much can push anything out of it.
@@ -10,8 +10,6 @@ it (``Ended.stderr``) is for people: a program that says much can push anything 
 import contextlib
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,14 +19,13 @@ from typing import IO
 
 from tools.core.errors import PipelineError, Stopped
 from tools.runtime.folded import Folded
+from tools.runtime.spawn import Access, Spawned, spawn
 
-_TIED = Path(__file__).with_name("tied.py")
 _FIRST_LINES, _LAST_LINES = 20, 40  # of standard error: different lines kept of its beginning and its end
 _LONGEST_LINE = 1 << 16  # bytes; what is longer passes in parts
 _POLL = 0.1  # s between two checks of the child
 _GRACE = 3.0  # s between SIGTERM and SIGKILL
 _BUSY_LIMITS = 4  # a child that burns CPU without progress is given this many stall limits
-_SECRETS = ("MODELSCOPE", "HUB_TOKEN")
 
 
 class ChildOutgrew(PipelineError):
@@ -71,26 +68,20 @@ class ChildLimits:
 def run(
     argv: Sequence[str | os.PathLike[str]],
     *,
+    access: Access,
     limits: ChildLimits,
     stop: threading.Event | None = None,
     on_line: Callable[[str], bool | None] = lambda line: None,
     on_complaint: Callable[[str], None] = lambda line: None,
     env: Mapping[str, str] | None = None,
 ) -> Ended:
-    """Run to the end. ``on_line`` gets each line of standard output and returns True if it means progress;
-    ``on_complaint`` gets each line of standard error. Both are called in threads of their own.
+    """Run to the end, confined to ``access``. ``on_line`` gets each line of standard output and returns True
+    if it means progress; ``on_complaint`` gets each line of standard error. Both are called in threads of their own.
 
     Raises Stopped, ChildStalled, ChildTimeout, ChildOutgrew after the child's whole group is gone, and OSError
     if the program can't be started.
     """
-    process = subprocess.Popen(
-        [sys.executable, "-I", "-S", _TIED, str(os.getpid()), *argv],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-        env={**_harmless(os.environ), **(env or {})},
-    )
+    process = spawn(argv, access, env or {})
     watch = _Watch(process, limits, on_line, on_complaint)
     try:
         while not watch.is_over():
@@ -100,11 +91,8 @@ def run(
     finally:
         _end(process)
         watch.join()
+    assert process.returncode is not None
     return Ended(process.returncode, watch.stderr())
-
-
-def _harmless(environ: Mapping[str, str]) -> dict[str, str]:
-    return {key: value for key, value in environ.items() if not key.startswith(_SECRETS)}
 
 
 class _Watch:
@@ -112,7 +100,7 @@ class _Watch:
 
     def __init__(
         self,
-        process: subprocess.Popen[bytes],
+        process: Spawned,
         limits: ChildLimits,
         on_line: Callable[[str], bool | None],
         on_complaint: Callable[[str], None],
@@ -124,7 +112,6 @@ class _Watch:
         self._began = self._moved = time.monotonic()
         self._cpu_then = 0.0
         self._stderr = Folded(_FIRST_LINES, _LAST_LINES)
-        assert process.stdout is not None and process.stderr is not None
         self._threads = [
             threading.Thread(target=self._read_stdout, args=(process.stdout,), daemon=True),
             threading.Thread(target=self._read_stderr, args=(process.stderr,), daemon=True),
@@ -144,9 +131,7 @@ class _Watch:
             self._on_complaint(text)
 
     def is_over(self) -> bool:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(_POLL)
-        return self._process.returncode is not None
+        return self._process.wait(_POLL) is not None
 
     def check(self) -> None:
         now = time.monotonic()
@@ -170,16 +155,15 @@ class _Watch:
         for thread in self._threads:
             thread.join(_GRACE)  # a grandchild that left the group could hold the pipes
         for pipe in (self._process.stdout, self._process.stderr):
-            if pipe is not None and not any(thread.is_alive() for thread in self._threads):
+            if not any(thread.is_alive() for thread in self._threads):
                 pipe.close()
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: Spawned) -> None:
     """No process of the child's group is left after this."""
-    if process.poll() is None:
+    if process.wait(0) is None:
         _signal_group(process.pid, signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_GRACE)
+        process.wait(_GRACE)
     _signal_group(process.pid, signal.SIGKILL)
     process.wait()
 

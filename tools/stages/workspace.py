@@ -151,12 +151,12 @@ def _digest(text: str) -> str:
 
 
 def _used(folder: Path) -> int:
-    """Bytes of the files in a folder now; files that vanish meanwhile count as nothing."""
+    """Bytes of the files in a folder and below it now; files that vanish meanwhile count as nothing."""
     total = 0
-    with contextlib.suppress(OSError):
-        for found in folder.iterdir():
+    for place, _, names in os.walk(folder):
+        for name in names:
             with contextlib.suppress(OSError):
-                total += found.stat().st_size
+                total += (Path(place) / name).lstat().st_size
     return total
 
 

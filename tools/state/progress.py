@@ -55,8 +55,10 @@ class WorkerState:
 class ProgressFile:
     """Written by the processor alone, read by anybody without a lock."""
 
-    def __init__(self, log_dir: Path) -> None:
+    def __init__(self, log_dir: Path, confined: Sequence[str] = ()) -> None:
+        """``confined``: what is taken from the processor's children, see ``tools.runtime.cage``; for a writer."""
         self._path = log_dir / PROGRESS_FILE
+        self._confined = list(confined)
 
     def write(
         self, now: float, paused: str | None, jobs: Sequence[JobProgress], workers: Sequence[WorkerState] = ()
@@ -65,6 +67,7 @@ class ProgressFile:
         content = {
             "updated": round(now, 3),
             "paused": paused,
+            "confined": self._confined,
             "jobs": [asdict(job) for job in jobs],
             "workers": [asdict(worker) for worker in workers],
         }
@@ -81,10 +84,11 @@ class ProgressFile:
             content = None
         if not isinstance(content, dict):
             content = {}
-        updated, paused = content.get("updated"), content.get("paused")
+        updated, paused, confined = (content.get(name) for name in ("updated", "paused", "confined"))
         return {
             "updated": updated if _is_number(updated) else 0.0,
             "paused": None if paused is None else str(paused),
+            "confined": [part for part in confined if isinstance(part, str)] if isinstance(confined, list) else [],
             "jobs": _sensible(content.get("jobs")),
             "workers": _sensible(content.get("workers")),
         }

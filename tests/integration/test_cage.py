@@ -1,0 +1,210 @@
+"""What a child that was taken over can do: nothing outside its cage, whatever it tries."""
+
+import os
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tools.runtime.sandbox import can_refuse_sockets, landlock_abi
+from tools.runtime.spawn import Access, set_caged, spawn
+
+pytestmark = pytest.mark.skipif(landlock_abi() < 1, reason="this kernel has no Landlock")
+
+# Tries each thing and says what came of it. Perl, since every Debian has it and the cage lets it be read.
+INTRUDER = r"""#!/usr/bin/perl
+use Socket;
+$| = 1;
+sub told { my ($name, $done) = @_; print "$name ", ($done ? "ALLOWED" : "denied"), "\n" }
+sub reads { my ($f, $x); told($_[0], open($f, '<', $_[1]) && defined(read($f, $x, 1))) }
+while (my $line = <DATA>) {
+  chomp $line;
+  my ($what, $name, $path) = split / /, $line, 3;
+  if ($what eq 'read') { reads($name, $path) }
+  if ($what eq 'list') { told($name, opendir(my $d, $path)) }
+  if ($what eq 'write') { told($name, open(my $f, '>', $path)) }
+  if ($what eq 'append') { told($name, open(my $f, '>>', $path)) }
+  if ($what eq 'remove') { told($name, unlink($path)) }
+  if ($what eq 'link') { told($name, symlink($path, "$ENV{OWN}/way") && open(my $f, '<', "$ENV{OWN}/way")) }
+  if ($what eq 'hardlink') { told($name, link($path, "$ENV{OWN}/hard") && open(my $f, '<', "$ENV{OWN}/hard")) }
+  if ($what eq 'tcp') {
+    my $s; told($name, socket($s, PF_INET, SOCK_STREAM, 0) && connect($s, sockaddr_in($path, INADDR_LOOPBACK)));
+  }
+  if ($what eq 'udp') { told($name, socket(my $s, PF_INET, SOCK_DGRAM, 0)) }
+  if ($what eq 'unix') {
+    my $s; told($name, socket($s, PF_UNIX, SOCK_STREAM, 0) && connect($s, pack('SZ*', AF_UNIX, $path)));
+  }
+  if ($what eq 'abstract') {
+    my $s; told($name, socket($s, PF_UNIX, SOCK_STREAM, 0) && connect($s, pack('Sxa*', AF_UNIX, $path)));
+  }
+  if ($what eq 'kill') { told($name, kill(0, $path)) }
+  if ($what eq 'ptrace') { told($name, syscall($path >> 32, 16, $path & 0xffffffff, 0, 0) == 0) }
+  if ($what eq 'core') { my $f; open($f, '<', '/proc/self/limits'); told($name, !grep(/core file size\s+0\s+0/, <$f>)) }
+}
+__DATA__
+"""
+PTRACE = {"x86_64": 101, "aarch64": 117}
+
+
+def intruder(folder: Path, *tries: str) -> Path:
+    program = folder / "bin" / "intruder"
+    program.parent.mkdir(parents=True, exist_ok=True)
+    program.write_text(INTRUDER + "\n".join(tries) + "\n")
+    program.chmod(0o755)
+    return program
+
+
+def attempts(program: Path, access: Access, own: Path) -> dict[str, str]:
+    child = spawn([program], access, {"OWN": str(own), "PATH": "/usr/bin:/bin"})
+    with child.stdout, child.stderr:
+        said, complaints = child.stdout.read().decode(), child.stderr.read().decode()
+    assert child.wait() == 0, complaints
+    return dict(line.split(" ", 1) for line in said.splitlines())
+
+
+@pytest.fixture
+def listening() -> Iterator[tuple[int, str, Path]]:
+    """A TCP port, an abstract name and a socket in the file system (as tmux has one) that somebody listens on."""
+    import tempfile
+
+    abstract = f"animation-test-{os.getpid()}"
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        socket.create_server(("127.0.0.1", 0)) as tcp,
+        socket.socket(socket.AF_UNIX) as named,
+        socket.socket(socket.AF_UNIX) as visible,
+    ):
+        named.bind("\0" + abstract)
+        named.listen()
+        visible.bind(f"{folder}/s")
+        visible.listen()
+        yield tcp.getsockname()[1], abstract, Path(folder) / "s"
+
+
+def test_nothing_outside_the_cage_can_be_reached(tmp_path: Path, listening: tuple[int, str, Path]) -> None:
+    home, log_dir, own, other = (tmp_path / name for name in ("home", "log", "own", "other"))
+    for folder in (home / ".ssh", log_dir, own, other):
+        folder.mkdir(parents=True)
+    secrets = {
+        "token": home / ".modelscope-token",
+        "ssh": home / ".ssh" / "id_ed25519",
+        "dotenv": tmp_path / ".env",
+        "queue": log_dir / "processing_queue.json",
+        "other-video": other / "source.mp4",
+    }
+    for path in secrets.values():
+        path.write_text("hush")
+    source = own / "source.mp4"
+    source.write_text("pictures")
+    port, abstract, visible = listening
+    parent = os.getpid()
+    number = PTRACE.get(os.uname().machine, 0)
+    tries = [
+        *(f"read {name} {path}" for name, path in secrets.items()),
+        f"read environ /proc/{parent}/environ",
+        f"read mem /proc/{parent}/mem",
+        "read passwd /etc/passwd",
+        f"list list-home {home}",
+        f"list list-tmp {tmp_path}",
+        f"write write-outside {log_dir}/planted",
+        f"append append-outside {secrets['queue']}",
+        f"remove remove-outside {secrets['queue']}",
+        f"link link-to-secret {secrets['ssh']}",
+        f"hardlink hardlink-to-secret {secrets['dotenv']}",
+        f"tcp tcp {port}",
+        "udp udp 0",
+        f"unix unix {visible}",
+        f"abstract abstract {abstract}",
+        f"kill kill-parent {parent}",
+        "core core 0",
+    ]
+    if number:
+        tries.append(f"ptrace ptrace {number << 32 | parent}")
+    program = intruder(tmp_path, *tries)
+    found = attempts(program, Access(reads=(source,), writes=(own,)), own)
+    allowed = {name for name, end in found.items() if end != "denied"}
+    expected: set[str] = set()
+    if landlock_abi() < 4 and not can_refuse_sockets():
+        expected |= {"tcp"}
+    if not can_refuse_sockets():
+        expected |= {"udp", "unix"}
+    if landlock_abi() < 6:
+        expected |= {"kill-parent"} | (set() if can_refuse_sockets() else {"abstract"})
+    assert len(found) == len(tries) and allowed == expected
+    assert secrets["queue"].read_text() == "hush" and not (log_dir / "planted").exists()
+
+
+def test_what_the_child_was_given_works(tmp_path: Path) -> None:
+    own, shared = tmp_path / "own", tmp_path / "shared"
+    own.mkdir()
+    shared.mkdir()
+    (shared / "source.mp4").write_text("pictures")
+    tries = [f"read source {shared}/source.mp4", f"write result {own}/result.mkv", f"remove gone {own}/result.mkv"]
+    program = intruder(tmp_path, *tries, f"write beside {shared}/planted", f"write over {shared}/source.mp4")
+    found = attempts(program, Access(reads=(shared / "source.mp4",), writes=(own,)), own)
+    assert found == {"source": "ALLOWED", "result": "ALLOWED", "gone": "ALLOWED", "beside": "denied", "over": "denied"}
+
+
+def test_file_larger_than_its_limit_is_refused(tmp_path: Path) -> None:
+    child = spawn(
+        ["dd", "if=/dev/zero", f"of={tmp_path}/big", "bs=64k", "count=100"],
+        Access(writes=(tmp_path,), largest_file=1 << 20),
+        {},
+    )
+    with child.stdout, child.stderr:
+        complaints = child.stderr.read().decode()
+    assert child.wait() != 0 and "File too large" in complaints
+    assert (tmp_path / "big").stat().st_size == 1 << 20
+
+
+def test_child_has_no_new_privileges_and_no_real_time_rights() -> None:
+    child = spawn(["cat", "/proc/self/status"], Access(), {})
+    with child.stdout, child.stderr:
+        status = dict(line.split(":", 1) for line in child.stdout.read().decode().splitlines())
+    assert child.wait() == 0
+    assert status["NoNewPrivs"].strip() == "1"
+    assert not int(status["CapBnd"], 16) >> 23 & 1, "CAP_SYS_NICE"
+
+
+def test_without_the_cage_a_child_runs_as_any_other(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("hush")
+    program = intruder(tmp_path, f"read secret {tmp_path}/secret")
+    set_caged(False)
+    try:
+        assert attempts(program, Access(), tmp_path) == {"secret": "ALLOWED"}
+    finally:
+        set_caged(True)
+
+
+def test_many_children_at_once_end_each_with_its_own_status() -> None:
+    found: dict[int, int | None] = {}
+
+    def one(number: int) -> None:
+        child = spawn(["bash", "-c", f"exit {number}"], Access(), {})
+        child.stdout.close()
+        child.stderr.close()
+        found[number] = child.wait()
+
+    threads = [threading.Thread(target=one, args=(number,)) for number in range(40)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == {number: number for number in range(40)}
+
+
+def test_children_go_with_a_spawner_that_is_killed_and_the_next_one_starts(tmp_path: Path) -> None:
+    from tools.runtime.spawn import _spawner
+
+    child = spawn(["sleep", "600"], Access(), {})
+    assert isinstance(_spawner._process, subprocess.Popen)
+    _spawner._process.kill()
+    _spawner._process.wait()
+    assert child.wait(30) == -9
+    again = spawn(["true"], Access(), {})
+    assert again.wait(30) == 0
+    for stream in (child.stdout, child.stderr, again.stdout, again.stderr):
+        stream.close()
