@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Installs the lowest versions that the requirements allow, in a virtual environment of their own, and runs the tests
+# with them: bash tests/lowest.sh [arguments of pytest]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+sed -nE 's/^([A-Za-z0-9._-]+)>=([0-9][^,]*),.*/\1==\2/p' requirements.txt requirements-cluster.txt >"$folder/lowest.txt"
+cat "$folder/lowest.txt"
+python3 -m venv "$folder/venv"
+"$folder/venv/bin/pip" install -q --disable-pip-version-check -r requirements-dev.txt -c "$folder/lowest.txt"
+"$folder/venv/bin/python3" -m pytest -n "$(nproc)" "$@"
