@@ -6,6 +6,8 @@ parsers, ``--help`` and the table in the README are made of them. Nothing here r
 """
 
 import argparse
+import hashlib
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields, replace
@@ -90,9 +92,16 @@ def _text(text: str) -> str:
 
 
 def _repo(text: str) -> str:
-    if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", text):
-        raise ValueError("a dataset as owner/name")
-    return text
+    """Also as the address of its page, or with the kind of repository in front of it."""
+    found = _REPO.fullmatch(text) or _REPO_PAGE.fullmatch(text)
+    if not found:
+        raise ValueError("a dataset as owner/name, or the address of its page")
+    return found["repo"]
+
+
+_NAME = r"(?P<repo>[\w-][\w.-]*/[\w-][\w.-]*)"
+_REPO = re.compile(rf"(datasets/)?{_NAME}/?")
+_REPO_PAGE = re.compile(rf"(https?://)?(?P<hub>[^\s/@]+)/datasets/{_NAME}([/?#]\S*)?")
 
 
 def _url(text: str) -> str:
@@ -268,11 +277,21 @@ class ClusterSettings:
     )
 
 
+def default_work_dir(log_dir: Path) -> Path:
+    """A folder per user and LOG_DIR, so that neither two users nor two checkouts of a machine meet in one."""
+    place = hashlib.sha256(str(log_dir).encode("utf-8", "surrogateescape")).hexdigest()[:8]
+    return Path(f"/tmp/animation_work_{os.getuid()}_{place}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class PathSettings:
     log_dir: Path = _setting("LOG_DIR", ROOT / "log", "log, queue and state files", _path, shown="log")
     work_dir: Path = _setting(
-        "WORK_DIR", Path("/tmp/animation_work"), "videos in progress", _path, shown="/tmp/animation_work"
+        "WORK_DIR",
+        default_work_dir(ROOT / "log"),
+        "videos in progress; by default a folder per user and LOG_DIR",
+        _path,
+        shown="/tmp/animation_work_…",
     )
     hub_dir: Path = _setting("HUB_DIR", ROOT / "log/hub", "files of the embedded hub", _path, shown="log/hub")
 
@@ -301,24 +320,18 @@ class Settings:
         Raises ConfigError, one line that names the variable, its value and what is accepted.
         """
         groups: dict[str, dict[str, Any]] = {}
-        given: set[str] = set()
+        texts: dict[str, str] = {}
         for group, name, spec in _specs():
             text, source = _lookup(spec.env, flags or {}, env, dotenv or {})
             if text:
                 groups.setdefault(group, {})[name] = _parsed(spec, text, source)
-                given.add(spec.env)
+                texts[spec.env] = text
         made = {group: _GROUPS[group](**values) for group, values in groups.items()}
-        settings = cls(**made, given=frozenset(given))
-        secured = settings.cluster
-        if secured.scheduler.startswith("tls:") and not (secured.tls_ca and secured.tls_cert):
-            raise ConfigError(
-                f"CLUSTER={secured.scheduler!r} needs certificates: give CLUSTER_TLS_CA, CLUSTER_TLS_CERT"
-            )
-        if settings.hub.input_repo == settings.hub.output_repo:
-            raise ConfigError(
-                f"OUTPUT_REPO={settings.hub.output_repo!r} is also INPUT_REPO: give two different datasets"
-            )
-        return settings
+        settings = cls(**made, given=frozenset(texts))
+        _need_consistency(settings, texts)
+        if "WORK_DIR" in texts:
+            return settings
+        return replace(settings, paths=replace(settings.paths, work_dir=default_work_dir(settings.paths.log_dir)))
 
 
 _GROUPS: dict[str, type] = {
@@ -336,6 +349,23 @@ def _specs() -> Iterator[tuple[str, str, Spec]]:
         members: tuple[Field[Any], ...] = fields(kind)
         for member in members:
             yield group, member.name, member.metadata["spec"]
+
+
+def _need_consistency(settings: Settings, texts: Mapping[str, str]) -> None:
+    """Of settings that are right one by one. ``texts``: as they were given. Raises ConfigError."""
+    secured, hub = settings.cluster, settings.hub
+    if secured.scheduler.startswith("tls:") and not (secured.tls_ca and secured.tls_cert):
+        raise ConfigError(f"CLUSTER={secured.scheduler!r} needs certificates: give CLUSTER_TLS_CA, CLUSTER_TLS_CERT")
+    if hub.input_repo == hub.output_repo:
+        raise ConfigError(f"OUTPUT_REPO={hub.output_repo!r} is also INPUT_REPO: give two different datasets")
+    for name in ("INPUT_REPO", "OUTPUT_REPO"):
+        page = _REPO_PAGE.fullmatch(texts.get(name, ""))
+        if page and page["hub"].removeprefix("www.") != _host_of(hub.endpoint):
+            raise ConfigError(f"{name}={texts[name]!r} is not on MODELSCOPE_ENDPOINT={hub.endpoint}: set that one too")
+
+
+def _host_of(endpoint: str) -> str:
+    return endpoint.split("/")[2].removeprefix("www.")
 
 
 def _lookup(name: str, *sources: Mapping[str, str | None]) -> tuple[str, str]:

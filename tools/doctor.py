@@ -54,7 +54,7 @@ def _findings(settings: config.Settings) -> Iterator[Finding]:
     yield checks.check_packages(config.ROOT / "requirements.txt")
     yield checks.check_tmux()
     yield checks.check_writable("LOG_DIR", settings.paths.log_dir)
-    yield checks.check_writable("WORK_DIR", settings.paths.work_dir)
+    yield checks.check_work_dir(settings.paths.work_dir)
     yield checks.check_space(settings.paths.work_dir, settings.processor.min_free_space_gb)
     yield from _media(settings)
     yield from _hub(settings)

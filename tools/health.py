@@ -47,7 +47,9 @@ def _run(parsed: argparse.Namespace) -> int:
         disk_warning=parsed.disk_warning,
         disk_critical=parsed.disk_critical,
     )
-    level, text = _check(config.ROOT / parsed.log_dir, config.ROOT / parsed.work_dir, limits, time.time())
+    log_dir = config.ROOT / parsed.log_dir
+    work_dir = config.ROOT / parsed.work_dir if parsed.work_dir else config.default_work_dir(log_dir)
+    level, text = _check(log_dir, work_dir, limits, time.time())
     if level or not parsed.quiet:
         print(text.encode("utf-8", "replace").decode())
     return int(level)
@@ -65,10 +67,12 @@ def _parser() -> argparse.ArgumentParser:
         if not name.endswith("-dir"):  # those two are settings of the programs too
             variable = "CHECK_" + variable
         value = environ.get(variable) or default
-        parser.add_argument(f"--{name}", type=kind, default=str(value), help=f"{help} [{variable}, {default}]")
+        parser.add_argument(
+            f"--{name}", type=kind, default=str(value), help=f"{help} [{variable}, {default or 'as of the programs'}]"
+        )
 
     add("log-dir", str, paths.log_dir, "where the state files are")
-    add("work-dir", str, paths.work_dir, "where the videos in progress are")
+    add("work-dir", str, "", "where the videos in progress are")
     add(
         "monitor-age",
         float,

@@ -15,6 +15,7 @@ from tools.entry import enter_venv
 enter_venv(__name__)
 
 import argparse
+import contextlib
 import json
 import logging
 import time
@@ -36,6 +37,7 @@ if TYPE_CHECKING:  # --status must not wait for what it does not use
     from tools.processor.executor import Deliver, Executor, Note
     from tools.processor.reporting import Observer
     from tools.runtime.clock import SystemClock
+    from tools.runtime.private import FolderLock
     from tools.stages.job_context import JobTools
 
 log = logging.getLogger("animation.processor")
@@ -52,6 +54,7 @@ class QueueProcessor:
     def __init__(self, settings: config.Settings | None = None, *, clock: "SystemClock | None" = None) -> None:
         """Nothing is opened or asked here; ``settings`` None = read them when the work begins."""
         self._settings = settings
+        self._work_lock: FolderLock | None = None
         self._clock = clock
         self._said = Once()
         if settings is not None and "CHECK_INTERVAL" in settings.given:
@@ -66,11 +69,15 @@ class QueueProcessor:
         return self._settings
 
     def run(self, drain: bool = False) -> int:
-        """Work until asked to stop, or with ``drain`` until nothing is pending; returns the exit status."""
+        """Work until asked to stop, or with ``drain`` until nothing is pending; returns the exit status.
+
+        Raises AlreadyRunning if another processor works in the same WORK_DIR.
+        """
         from tools.report.bars import Bars
         from tools.runtime.clock import SystemClock
 
         clock = self._clock = self._clock or SystemClock()
+        self._hold_work_dir()
         bars = Bars()
         built = self.build(clock, bars)
         engine = built.engine
@@ -86,7 +93,19 @@ class QueueProcessor:
         finally:
             engine.close(_JOBS_END_WITHIN)
             bars.close()
+            if self._work_lock is not None:
+                self._work_lock.release()
             log.info("stopped")
+
+    def _hold_work_dir(self) -> None:
+        """Before anything there is swept. A folder that can't be used now is waited for: see ``_connect``."""
+        from tools.runtime.private import FolderLock, take_folder
+
+        work_dir = self.settings.paths.work_dir
+        self._work_lock = FolderLock(work_dir, "processor")
+        with contextlib.suppress(OSError):
+            take_folder(work_dir)
+            self._work_lock.acquire()
 
     def _turn(self, built: "Processor", clock: "SystemClock") -> None:
         """One turn whatever happens; what blocks it is said once and waited for."""
@@ -119,7 +138,7 @@ class QueueProcessor:
             make_hub(settings, clock),
             self.converter(),
             clock,
-            connect=partial(_connect, settings, clock),
+            connect=partial(_connect, settings, clock, self._work_lock),
             make_executor=partial(_cluster_executor, settings) if settings.cluster.scheduler else None,
             observers=(LogObserver(), ProgressWriter(progress), *more),
         )
@@ -166,7 +185,9 @@ def _cluster_executor(settings: config.Settings, tools: "JobTools", deliver: "De
     return ClusterExecutor(scheduler, connect_cluster, handshake, deliver, note, tools.workspace)
 
 
-def _connect(settings: config.Settings, clock: "SystemClock", tools: "JobTools") -> "HubClient":
+def _connect(
+    settings: config.Settings, clock: "SystemClock", work_lock: "FolderLock | None", tools: "JobTools"
+) -> "HubClient":
     """Everything that work needs, checked: token, datasets, disk, encoder. Raises what a person must fix.
 
     The token is read again each time, so one that was put into ``.env`` meanwhile counts.
@@ -180,6 +201,8 @@ def _connect(settings: config.Settings, clock: "SystemClock", tools: "JobTools")
         hub.create_repo(settings.hub.output_repo)
         log.info("created the private dataset %s", settings.hub.output_repo)
     tools.workspace.prepare()
+    if work_lock is not None:
+        work_lock.acquire()
     log.info("connected as %s, encoder: %s", user, tools.converter.prepare())
     return hub
 

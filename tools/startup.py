@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tools.media.encoding import MachineOptions, OutputOptions
     from tools.runtime.clock import Clock
 
+_OTHERS_WRITE = 0o022  # what nobody else may do with our files, whatever the caller's umask lets them
 _INTERRUPTED, _PIPE_CLOSED = 130, 141  # as a shell reports an end by SIGINT, by SIGPIPE
 
 
@@ -38,6 +39,7 @@ def run_program(
     ConfigError, 1 for a PipelineError or an OSError. Ctrl-C, and a reader of the output that went away (``… | head``),
     end it without a word, with the status that a shell gives them. Every program gets ``--version`` here.
     """
+    os.umask(os.umask(_OTHERS_WRITE) | _OTHERS_WRITE)
     parser.add_argument("--version", action=_ShowVersion, help="show the version, then exit")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -75,6 +75,7 @@ def _work(settings: config.Settings, parsed: argparse.Namespace) -> int:
     from tools.runtime import logs
     from tools.runtime.cage import confine_children, confined_text
     from tools.runtime.clock import STOP_WITHIN, SystemClock, stop_on_signals
+    from tools.runtime.private import take_folder
     from tools.startup import certificates
     from tools.state.singleton import Singleton
 
@@ -90,6 +91,8 @@ def _work(settings: config.Settings, parsed: argparse.Namespace) -> int:
         secured=dask_transport.security(certificates(settings)),
         folder=top / "dask",
     )
+    for folder in (settings.paths.work_dir, top):
+        take_folder(folder)
     lock = Singleton(top, "worker")
     lock.acquire()
     try:

@@ -1,5 +1,6 @@
 """State files that something else damaged: cut, overwritten, re-encoded, edited by hand, of an older version."""
 
+import errno
 import json
 import tempfile
 from dataclasses import asdict
@@ -115,9 +116,12 @@ def test_damaged_queue_is_never_missing_while_it_is_restored(tmp_path: Path, mon
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr("tools.state.json_file.os.fsync", die)
         put(tmp_path, item("C"))
-    (tmp_path / "processing_queue.json.tmp").unlink()
-    (tmp_path / "processing_queue.json.tmp").symlink_to("/dev/full")
-    with pytest.raises(Exception, match="no space left"):
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "no space left")
+
+    with monkeypatch.context() as patch, pytest.raises(Exception, match="no space left"):
+        patch.setattr("tools.state.json_file.os.fsync", full)
         put(tmp_path, item("C"))
     assert path.read_bytes() == b"torn"
     put(tmp_path, item("D"))

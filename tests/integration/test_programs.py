@@ -1,6 +1,7 @@
 """The programs as typed: bad input gives one clear line, and nothing is lost."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -122,6 +123,42 @@ def test_second_program_says_who_holds_the_lock(hub: RunningHub, tmp_path: Path,
     finally:
         process.terminate()
         process.wait(10)
+
+
+@pytest.mark.another_user
+def test_second_processor_in_the_same_work_folder_says_who_works_there_and_touches_nothing(
+    hub: RunningHub, tmp_path: Path
+) -> None:
+    env = environment(hub, tmp_path)
+    process = start_program("queue_processor.py", env=env)
+    try:
+        deadline = time.monotonic() + 30
+        while not (tmp_path / "log/processing.log").exists() or "connected as" not in log_of(tmp_path):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        kept = tmp_path / "work" / "videos" / "0123456789abcdef0123"
+        kept.mkdir(parents=True)
+        done = run_program("queue_processor.py", "--drain", env={**env, "LOG_DIR": str(tmp_path / "other")})
+        assert done.returncode == 1 and f"pid {process.pid}" in done.stderr.splitlines()[-1], done.stderr
+        assert f"WORK_DIR={tmp_path}/work" in done.stderr and kept.is_dir() and "Traceback" not in done.stderr
+    finally:
+        process.terminate()
+        process.wait(10)
+    kept.rmdir()
+    assert run_program("queue_processor.py", "--drain", env=env).returncode == 0
+
+
+@pytest.mark.another_user
+def test_state_files_are_nobody_else_s_to_write_whatever_the_umask(hub: RunningHub, tmp_path: Path) -> None:
+    env = environment(hub, tmp_path)
+    before = os.umask(0)
+    try:
+        queue_up(env)
+        assert run_program("queue_processor.py", "--drain", env=env).returncode == 0
+    finally:
+        os.umask(before)
+    wide = [path for path in [tmp_path / "log", *(tmp_path / "log").rglob("*")] if path.stat().st_mode & 0o022]
+    assert wide == [] and (tmp_path / "log" / "processing_queue.json").stat().st_mode & 0o777 == 0o644
 
 
 def test_full_disk_is_waited_for_and_said_once(hub: RunningHub, tmp_path: Path) -> None:

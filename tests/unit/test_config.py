@@ -62,6 +62,46 @@ def test_output_equal_to_input_is_refused() -> None:
         Settings.load({"INPUT_REPO": "a/b", "OUTPUT_REPO": "a/b"})
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "me/in",
+        "datasets/me/in",
+        "https://www.modelscope.cn/datasets/me/in",
+        "https://modelscope.cn/datasets/me/in/files?page=2",
+        "www.modelscope.cn/datasets/me/in/",
+    ],
+)
+def test_dataset_may_be_given_by_its_address(text: str) -> None:
+    assert Settings.load({"INPUT_REPO": text}).hub.input_repo == "me/in"
+    assert Settings.load({"OUTPUT_REPO": text}).hub.output_repo == "me/in"
+
+
+def test_address_on_another_hub_is_refused_and_one_on_the_hub_that_is_set_is_not() -> None:
+    page = "http://127.0.0.1:8020/datasets/me/in"
+    with pytest.raises(ConfigError, match="not on MODELSCOPE_ENDPOINT"):
+        Settings.load({"INPUT_REPO": page})
+    assert Settings.load({"INPUT_REPO": page, "MODELSCOPE_ENDPOINT": "http://127.0.0.1:8020"}).hub.input_repo == "me/in"
+
+
+@pytest.mark.parametrize("text", ["https://www.modelscope.cn/models/me/in", "datasets/me/in/files", "me/in/x"])
+def test_what_is_no_dataset_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="INPUT_REPO"):
+        Settings.load({"INPUT_REPO": text})
+
+
+def test_each_user_and_each_log_folder_has_a_work_folder_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    def work_dir(log_dir: str) -> Path:
+        return Settings.load({"LOG_DIR": log_dir}).paths.work_dir
+
+    ours = Settings.load({}).paths.work_dir
+    assert ours == Settings().paths.work_dir == work_dir("log") != work_dir("log/demo")
+    assert ours.parent == Path("/tmp") and ours.name.startswith("animation_")
+    monkeypatch.setattr("os.getuid", lambda: 54321)
+    assert Settings.load({}).paths.work_dir != ours
+    assert Settings.load({"WORK_DIR": "/x", "LOG_DIR": "y"}).paths.work_dir == Path("/x")
+
+
 def test_extensions_are_read_in_any_form() -> None:
     assert Settings.load({"VIDEO_EXTENSIONS": ".MP4, mkv  ts"}).monitor.video_extensions == {"mp4", "mkv", "ts"}
 

@@ -1,8 +1,10 @@
 """The queue's file: it survives damage, crowds and a person's edits."""
 
 import contextlib
+import errno
 import json
 import multiprocessing
+import os
 import random
 import tempfile
 import time
@@ -174,12 +176,17 @@ def _counts(queue: WorkQueue) -> Counter[str]:
     return found
 
 
-def test_full_disk_leaves_the_old_content(tmp_path: Path) -> None:
+def test_full_disk_leaves_the_old_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     queue = WorkQueue(tmp_path)
     put(queue, item("A"))
-    (tmp_path / "processing_queue.json.tmp").symlink_to("/dev/full")
-    with pytest.raises(DiskFull):
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "no space left")
+
+    with monkeypatch.context() as patch, pytest.raises(DiskFull):
+        patch.setattr(os, "fsync", full)
         put(queue, item("B"))
+    assert not (tmp_path / "processing_queue.json.tmp").exists()
     assert [one.folder for one in queue.read().items()] == ["A"]
 
 

@@ -5,6 +5,7 @@ Takes plain values, changes nothing that stays, and ends: a question to another 
 
 import asyncio
 import importlib.metadata
+import os
 import re
 import shutil
 import sys
@@ -21,6 +22,7 @@ from tools.hub.client import HubClient
 from tools.media.choice import Trial, chosen, not_used, ranked, warning_about
 from tools.media.ffmpeg import find_ffmpegs, find_ffprobe
 from tools.runtime.cage import CannotConfine, confine_children, confined_text
+from tools.runtime.private import distrust
 
 SET_UP = "run `bash start_monitoring.sh --setup-only`"
 _SHOWN = 5  # workers that are named
@@ -130,6 +132,19 @@ def check_writable(name: str, folder: Path) -> Finding:
         advice = f"give this user the right to write there, or set another {name}"
         return Finding(name, False, f"can't write to {place}: {exc.strerror}", advice)
     return Finding(name, True, f"{folder} is writable")
+
+
+def check_work_dir(folder: Path) -> Finding:
+    """Whether the videos in progress are safe there: the folder is ours, or can be made."""
+    if os.path.lexists(folder):
+        try:
+            why = distrust(folder)
+        except OSError as exc:
+            why = str(exc.strerror)
+        if why:
+            advice = "give WORK_DIR a folder of your own, or have this one removed"
+            return Finding("WORK_DIR", False, f"can't use {folder}: {why}", advice)
+    return check_writable("WORK_DIR", folder)
 
 
 def _existing(folder: Path) -> Path:

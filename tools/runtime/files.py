@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 from tools.core.errors import DiskFull, StateError, Stopped
 
@@ -40,6 +41,16 @@ def sync_file(path: Path) -> None:
         os.fsync(stream.fileno())
 
 
+def create(path: Path) -> BinaryIO:
+    """A new file to write; one that is there goes, and a link is not followed, whoever made it. Raises OSError.
+
+    Others may read it, nobody but its owner write. So a file that somebody else put there beforehand, in a folder that
+    both may write, does no harm.
+    """
+    path.unlink(missing_ok=True)
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644), "wb")
+
+
 def replace_durably(path: Path, content: bytes, *, prepare: Callable[[Path], None] = lambda temporary: None) -> None:
     """Give ``path`` a new content: after a crash at any instant it has the whole old or the whole new one.
 
@@ -48,7 +59,7 @@ def replace_durably(path: Path, content: bytes, *, prepare: Callable[[Path], Non
     """
     temporary = path.with_name(path.name + ".tmp")
     try:
-        with temporary.open("wb") as stream:
+        with create(temporary) as stream:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())

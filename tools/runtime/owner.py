@@ -22,15 +22,18 @@ def make_folder(path: Path) -> None:
     """Make a folder with its parents; each that root makes belongs to its parent's owner. Raises OSError."""
     if not path.is_dir():
         make_folder(path.parent)
-        path.mkdir(exist_ok=True)
+        path.mkdir(0o755, exist_ok=True)
         give_to_owner(path)
 
 
-def whose(path: Path) -> str:
-    """For a message about a path that may not be used: who owns it, or the folder that it would be in, and who asks."""
+def whose(path: Path, *, follow: bool = True) -> str:
+    """For a message about a path that may not be used: who owns it, or the folder that it would be in, and who asks.
+
+    Without ``follow`` a link itself is meant.
+    """
     while True:
         try:
-            owner = path.stat().st_uid
+            owner = path.stat(follow_symlinks=follow).st_uid
             break
         except OSError:
             path = path.parent

@@ -1,7 +1,8 @@
 """``WORK_DIR``: one folder per video on local disk, space reserved in bytes, swept of what no item needs.
 
 Local names are digests, so nothing of a hub's path reaches the disk. What a crash leaves in a video's folder (a partial
-download, a converted file) is found again under the same name by the next attempt.
+download, a converted file) is found again under the same name by the next attempt. Nothing is used, and nothing
+deleted, in a folder that is not ours, or through a link.
 """
 
 import contextlib
@@ -17,7 +18,7 @@ from tools.core.artifact import ArtifactKind
 from tools.core.errors import DiskFull, WorkspaceError
 from tools.core.folder import RemoteFile
 from tools.core.planning import VideoJob
-from tools.runtime.owner import make_folder, whose
+from tools.runtime.private import delete, is_own_folder, take_folder, take_own_folder
 
 _VIDEOS = "videos"
 HUB_CACHE = "hub_cache"
@@ -38,18 +39,20 @@ class Workspace:
     def prepare(self) -> None:
         """Make the folder. Raises WorkspaceError, which says what to do."""
         try:
-            make_folder(self.root)
+            take_folder(self.root)
+            for folder in (self._videos, self.root / HUB_CACHE):  # another user's, from an earlier run
+                if os.path.lexists(folder):
+                    take_own_folder(folder)
         except OSError as exc:
             raise WorkspaceError(f"can't use WORK_DIR={self.root}: {exc.strerror}; give another one") from exc
-        for folder in (self.root, self.root / _VIDEOS, self.root / HUB_CACHE):  # another user's, from an earlier run
-            if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
-                reason = f"can't write into it, {whose(folder)}"
-                raise WorkspaceError(f"can't use WORK_DIR={self.root}: {reason}; give another one")
 
     def video_folder(self, job: VideoJob) -> Path:
-        """The folder of this source content, made when missing."""
+        """The folder of this source content, made when missing. Raises OSError."""
         folder = self._video_folder(job.folder, job.source)
-        folder.mkdir(parents=True, exist_ok=True)
+        if not folder.is_dir() or folder.is_symlink():
+            take_folder(self.root)
+            for made in (self._videos, folder.parent, folder):
+                take_own_folder(made)
         return folder
 
     def source_file(self, job: VideoJob) -> Path:
@@ -89,16 +92,16 @@ class Workspace:
 
     def remove_video(self, folder: str, source: RemoteFile) -> None:
         """Delete everything of one video."""
-        shutil.rmtree(self._video_folder(folder, source), ignore_errors=True)
+        self._delete(self._video_folder(folder, source))
 
     def remove_item(self, folder: str) -> None:
         """Delete everything of one queue item."""
-        shutil.rmtree(self._item_folder(folder), ignore_errors=True)
+        self._delete(self._item_folder(folder))
 
     def remove(self, key: str) -> None:
         """Delete everything of a video or a queue item by its key."""
         if re.fullmatch(_KEY, key):
-            shutil.rmtree(self.root / _VIDEOS / key, ignore_errors=True)
+            self._delete(self._videos / key)
 
     def sweep(self, keep: Iterable[str]) -> None:
         """Delete what belongs to none of these queue folders: what an earlier run left."""
@@ -107,32 +110,40 @@ class Workspace:
             self.clear()
             return
         kept = {item_key(name) for name in keep}
-        with contextlib.suppress(FileNotFoundError):
-            for found in (self.root / _VIDEOS).iterdir():
-                if found.name not in kept:
-                    shutil.rmtree(found, ignore_errors=True)
+        for found in _inside(self._videos):
+            if found.name not in kept:
+                delete(found)
 
     def rest(self) -> None:
         """Nothing is under way: leave nothing behind, except what waiting items will resume from."""
-        videos = self.root / _VIDEOS
-        if not videos.is_dir() or not any(videos.iterdir()):
+        if not _inside(self._videos):
             self.clear()
 
     def clear(self) -> None:
         """Nothing of ours stays, not even caches and locks. The rest is not ours."""
         for name in (_VIDEOS, HUB_CACHE):
-            shutil.rmtree(self.root / name, ignore_errors=True)
+            if is_own_folder(self.root / name):
+                delete(self.root / name)
 
     def held(self) -> dict[str, bool]:
         """Keys (see ``video_key``) of the videos that have something here, and whether they are converted."""
-        found = (self.root / _VIDEOS).glob("*/*")
+        found = (path for item in _inside(self._videos) for path in _inside(item))
         return {f"{path.parent.name}/{path.name}": (path / _NOTE).exists() for path in found}
 
+    @property
+    def _videos(self) -> Path:
+        return self.root / _VIDEOS
+
     def _video_folder(self, folder: str, source: RemoteFile) -> Path:
-        return self.root / _VIDEOS / video_key(folder, source)
+        return self._videos / video_key(folder, source)
 
     def _item_folder(self, folder: str) -> Path:
-        return self.root / _VIDEOS / item_key(folder)
+        return self._videos / item_key(folder)
+
+    def _delete(self, path: Path) -> None:
+        """What one of our folders holds, at any depth below them."""
+        if is_own_folder(self._videos) and (path.parent == self._videos or is_own_folder(path.parent)):
+            delete(path)
 
 
 def item_key(folder: str) -> str:
@@ -148,6 +159,13 @@ def video_key(folder: str, source: RemoteFile) -> str:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:20]
+
+
+def _inside(folder: Path) -> list[Path]:
+    """What is in a folder; nothing if it is not ours, or gone."""
+    with contextlib.suppress(FileNotFoundError):
+        return list(folder.iterdir()) if is_own_folder(folder) else []
+    return []
 
 
 def _used(folder: Path) -> int:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tools.core.errors import CorruptState, PipelineError, StateError
-from tools.runtime.files import replace_durably, write_failure
+from tools.runtime.files import create, replace_durably, write_failure
 from tools.runtime.owner import give_to_owner, make_folder
 
 log = logging.getLogger("animation.state")
@@ -138,7 +138,8 @@ class JsonFile:
         self._replace(content, keep_previous=True)
         with contextlib.suppress(OSError):  # without the sum a reader parses the file, that is all
             if vouched:
-                self._sum.write_bytes(_sum_of(content))
+                with create(self._sum) as stream:
+                    stream.write(_sum_of(content))
                 give_to_owner(self._sum)
             else:
                 self._sum.unlink(missing_ok=True)

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tools.runtime.files import create
 from tools.runtime.owner import give_to_owner
 
 if TYPE_CHECKING:  # --status must not wait for what it does not use
@@ -72,7 +73,8 @@ class ProgressFile:
             "workers": [asdict(worker) for worker in workers],
         }
         temporary = self._path.with_name(PROGRESS_FILE + ".tmp")
-        temporary.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        with create(temporary) as stream:
+            stream.write((json.dumps(content, ensure_ascii=False, indent=1) + "\n").encode())
         give_to_owner(temporary)
         temporary.replace(self._path)
 

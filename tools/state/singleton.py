@@ -9,6 +9,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from tools.core.errors import AlreadyRunning
+from tools.runtime.files import create
 from tools.runtime.owner import give_to_owner, make_folder
 
 
@@ -30,7 +31,8 @@ class Singleton:
             raise AlreadyRunning(f"a {self._program} runs here already ({self._who()}): end that one first") from None
         give_to_owner(self._path)
         with contextlib.suppress(OSError):  # a full disk: the lock itself holds, only its name plate is missing
-            self._holder.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}), encoding="utf-8")
+            with create(self._holder) as stream:
+                stream.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
             give_to_owner(self._holder)
 
     def release(self) -> None:
