@@ -7,7 +7,7 @@ import pytest
 
 from tests.fakes import FakeConverter, MemoryHub
 from tests.jobs import mkv, output_of, record_of, video_job
-from tools.core.artifact import Artifact, ArtifactKind, Target, VideoOutput
+from tools.core.artifact import EXTENSIONS, Artifact, ArtifactKind, Target, VideoOutput
 from tools.core.folder import RemoteFile
 from tools.core.planning import VideoJob
 from tools.processor.executor import _LocalContext
@@ -118,3 +118,8 @@ def test_output_that_says_just_enough_to_be_committed_is_understood() -> None:
     for name in bare:
         with pytest.raises(KeyError):
             VideoOutput.of_json({"record": {key: value for key, value in bare.items() if key != name}, "artifacts": []})
+
+
+def test_extensions_tell_kinds_apart() -> None:
+    """Files of one source, in the workspace and in a repo, differ by their extension alone."""
+    assert set(EXTENSIONS) == set(ArtifactKind) and len(set(EXTENSIONS.values())) == len(EXTENSIONS)

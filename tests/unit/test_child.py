@@ -88,7 +88,7 @@ def test_memory_above_the_limit_ends_the_child() -> None:
 
 
 def test_child_sees_no_token_and_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("MODELSCOPE_API_TOKEN", "HUB_TOKEN"):
+    for name in ("MODELSCOPE_API_TOKEN", "HUB_TOKEN", "AWS_SECRET_ACCESS_KEY", "hf_token", "SMTP_PASSWORD"):
         monkeypatch.setenv(name, "hush")
     seen: list[str] = []
     code = "import os, sys; print('hush' in str(os.environ), sys.stdin.read() == '')"

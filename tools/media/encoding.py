@@ -27,7 +27,7 @@ class OutputOptions:
     The cluster's handshake carries it whole, so each value must survive JSON unchanged.
     """
 
-    encoder: str = "auto"  # one of ``tools.media.ffmpeg.PREFERENCE``, or auto: the best that passes its trial
+    encoder: str = "auto"  # one of ``tools.media.encoders.ENCODERS``, or auto: the best that passes its trial
     preset: int = 6  # speed on SVT-AV1's scale, 13 = fastest
     crf: float = 30.0  # quality, smaller = better and bigger
     pix_fmt: str = "yuv420p10le"

@@ -6,6 +6,7 @@ There is no other way to start a child. See ``spawner`` for what happens on the 
 import contextlib
 import json
 import os
+import re
 import select
 import shutil
 import signal
@@ -20,7 +21,8 @@ from pathlib import Path
 from typing import IO
 
 _SPAWNER = Path(__file__).with_name("spawner.py")
-_SECRETS = ("MODELSCOPE", "HUB_TOKEN")
+# Names of variables that may hold something secret: ours, and what others call theirs.
+_SECRET = re.compile(r"^MODELSCOPE|TOKEN|SECRET|PASSW|CREDENTIAL|_KEY$|_URLS$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,5 +168,5 @@ def _started(started: int, report: int) -> int:
 
 
 def harmless(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment without our secrets."""
-    return {key: value for key, value in environ.items() if not key.startswith(_SECRETS)}
+    """The environment without what may be secret, ours or another program's."""
+    return {key: value for key, value in environ.items() if not _SECRET.search(key)}

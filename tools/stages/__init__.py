@@ -1,1 +1,1 @@
-"""One video from the input repo to a stored blob, and a batch to a commit."""
+"""One video from the input repo to stored blobs: download, convert, store."""
