@@ -16,6 +16,7 @@ enter_venv(__name__)
 import argparse
 import asyncio
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from tools.media.ffmpeg import try_encoders
 from tools.report import checks
 from tools.report.checks import Finding
 from tools.startup import certificates, encode_options, need_cluster_packages, read_settings, run_program
+from tools.state.liveness import life_of
 
 _LIMIT = 20.0  # s for one request to the hub; the SDK repeats what fails
 _ANSWER = 8.0  # s for the hub to say anything at all
@@ -55,6 +57,8 @@ def _findings(settings: config.Settings) -> Iterator[Finding]:
     yield checks.check_tmux()
     yield checks.check_writable("LOG_DIR", settings.paths.log_dir)
     yield checks.check_work_dir(settings.paths.work_dir)
+    for name in ("monitor", "processor"):
+        yield checks.check_program(name, life_of(settings.paths.log_dir, name), time.time())
     yield checks.check_space(settings.paths.work_dir, settings.processor.min_free_space_gb)
     yield from _media(settings)
     yield from _hub(settings)

@@ -1,7 +1,7 @@
 """The check for Nagios and cron: one line, exit status 0 all is well, 1 warning, 2 critical, 3 wrong usage.
 
-Reads ``monitor_state.json``, ``progress.json``, ``processing_queue.json`` and the two pid files of a log folder, and
-the free space of its disk and of the work folder's; takes no lock and writes nothing. Runs under any Python from 3.10
+Reads ``monitor_state.json``, ``progress.json``, ``processing_queue.json``, locks and pid files of a log folder, and
+the free space of its disk and of the work folder's; holds no lock and writes nothing. Runs under any Python from 3.10
 on, without the project's packages; ``deploy/check_animation_service.sh`` starts it.
 """
 
@@ -15,15 +15,14 @@ import argparse
 import json
 import os
 import shutil
-import socket
 import time
-from datetime import datetime
 from typing import Any, NoReturn
 
 import config
 from tools.report import health
-from tools.report.health import HealthLimits, Holder, Level, Problem
+from tools.report.health import HealthLimits, Level, Problem
 from tools.startup import run_program
+from tools.state.liveness import life_of
 
 _UNKNOWN = 3  # as Nagios has it for a check that was called wrongly
 
@@ -67,9 +66,8 @@ def _parser() -> argparse.ArgumentParser:
         if not name.endswith("-dir"):  # those two are settings of the programs too
             variable = "CHECK_" + variable
         value = environ.get(variable) or default
-        parser.add_argument(
-            f"--{name}", type=kind, default=str(value), help=f"{help} [{variable}, {default or 'as of the programs'}]"
-        )
+        text, shown = (None, "by its own interval") if value is None else (str(value), default or "as of the programs")
+        parser.add_argument(f"--{name}", type=kind, default=text, help=f"{help} [{variable}, {shown}]")
 
     add("log-dir", str, paths.log_dir, "where the state files are")
     add("work-dir", str, "", "where the videos in progress are")
@@ -92,11 +90,11 @@ def _check(log_dir: Path, work_dir: Path, limits: HealthLimits, now: float) -> t
     state = _read(log_dir / "monitor_state.json", dict, problems)
     progress = _read(log_dir / "progress.json", dict, problems)
     queue = _read(log_dir / "processing_queue.json", list, problems)
-    monitor_age, processor_age = _age(now, _last_check(state)), _age(now, _number_of(progress, "updated"))
-    problems += health.judge_program("monitor", _holder(log_dir, "monitor"), monitor_age, limits.monitor_age, "polled")
-    problems += health.judge_program(
-        "processor", _holder(log_dir, "processor"), processor_age, limits.processor_age, "wrote"
-    )
+    monitor_age, processor_age = _age(now, health.last_poll(state)), _age(now, health.number_of(progress, "updated"))
+    limit = health.monitor_silence(state) if limits.monitor_age is None else limits.monitor_age
+    problems += health.judge_program("monitor", life_of(log_dir, "monitor"), monitor_age, limit, "polled")
+    limit = health.processor_silence(progress) if limits.processor_age is None else limits.processor_age
+    problems += health.judge_program("processor", life_of(log_dir, "processor"), processor_age, limit, "wrote")
     problems += health.judge_pause(progress or {})
     counts = health.count_items(queue or [])
     problems += health.judge_queue(counts, limits.failed)
@@ -124,45 +122,6 @@ def _read(path: Path, kind: type, problems: list[Problem]) -> Any:
         problems.append(Problem(Level.CRITICAL, f"{path.name} is damaged"))
         return None
     return content
-
-
-def _holder(log_dir: Path, program: str) -> Holder:
-    """Whether the process that the pid file names lives. A pid of another machine tells nothing here."""
-    try:
-        holder = json.loads((log_dir / f".{program}.pid").read_bytes())
-        if holder["host"] != socket.gethostname():
-            return Holder(True)
-        pid = int(holder["pid"])
-        if pid <= 0:
-            return Holder(True)
-        os.kill(pid, 0)
-    except FileNotFoundError:
-        return Holder(False)
-    except ProcessLookupError:
-        return Holder(True, False)
-    except PermissionError:
-        return Holder(True)
-    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
-        return Holder(True)
-    return Holder(True, True)
-
-
-def _last_check(state: Any) -> float | None:
-    """Epoch s of the monitor's last poll that was answered."""
-    exact = _number_of(state, "last_check_epoch")
-    if exact is not None or not isinstance(state, dict):
-        return exact
-    try:
-        return datetime.fromisoformat(state["last_check"]).timestamp()
-    except (KeyError, TypeError, ValueError, OverflowError, OSError):
-        return None
-
-
-def _number_of(content: Any, key: str) -> float | None:
-    value = content.get(key) if isinstance(content, dict) else None
-    if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) < 1e12:
-        return None
-    return float(value)
 
 
 def _age(now: float, then: float | None) -> float | None:

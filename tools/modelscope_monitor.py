@@ -162,6 +162,7 @@ class ModelScopeMonitor:
             head=commit,
             listed=poll.now if is_listed else state.listed,
             repo=self.settings.hub.input_repo,
+            interval=float(self.monitor_interval),
         )
         queued = self._enqueue(queue, fresh, poll)
         files.save(fresh)
@@ -357,10 +358,13 @@ def _run(parsed: argparse.Namespace) -> int:
 
 
 def _show_queue(settings: config.Settings) -> int:
+    from tools.report.heading import pulse, pulse_lines
     from tools.report.status import queue_text
 
+    now = SystemClock().time()
     items = WorkQueue(settings.paths.log_dir).read().items()
-    print(queue_text(items, SystemClock().time(), settings.processor.aging_hours))
+    shown = queue_text(items, now, settings.processor.aging_hours)
+    print("\n".join([*pulse_lines(pulse(settings.paths.log_dir), now), "", shown]))
     return 0
 
 

@@ -132,7 +132,8 @@ class QueueProcessor:
         from tools.startup import make_hub
 
         settings = self.settings
-        progress = ProgressFile(settings.paths.log_dir, confined_parts(settings.encode.cage))
+        cage, interval = confined_parts(settings.encode.cage), float(self.check_interval)
+        progress = ProgressFile(settings.paths.log_dir, cage, interval)
         return build(
             self._options(),
             make_hub(settings, clock),
@@ -264,16 +265,19 @@ def _work(settings: config.Settings, *, drain: bool) -> int:
 
 
 def _status(settings: config.Settings, *, as_json: bool) -> int:
+    from tools.report.heading import pulse, pulse_json, pulse_lines
     from tools.report.status import SHOWN, status_json, status_text
 
-    log_dir = settings.paths.log_dir
+    log_dir, now = settings.paths.log_dir, time.time()
+    seen = pulse(log_dir)
     queue, progress = WorkQueue(log_dir), ProgressFile(log_dir).read()
     if as_json:
         view = queue.read()
-        print(json.dumps(status_json(view.counts(), view.items(), progress), ensure_ascii=False, indent=1))
+        content = status_json(view.counts(), view.items(), progress) | pulse_json(seen)
+        print(json.dumps(content, ensure_ascii=False, indent=1))
     else:
-        running = (log_dir / ".processor.pid").exists()
-        print(status_text(queue.overview(SHOWN), progress, time.time(), running))
+        running = seen.lives["processor"].running is not False
+        print("\n".join([*pulse_lines(seen, now), "", status_text(queue.overview(SHOWN), progress, now, running)]))
     return 0
 
 

@@ -263,4 +263,4 @@ def test_progress_as_it_was_written_is_read_whole(tmp_path: Path) -> None:
     workers = [WorkerState(name="w", address="x", slots=1, state="ready", encoding=("A/1.mp4",), last_seen=NOW)]
     ProgressFile(tmp_path).write(NOW, "the hub is down", jobs, workers)
     expected = {"jobs": [asdict(jobs[0])], "workers": [{**asdict(workers[0]), "encoding": ["A/1.mp4"]}]}
-    assert ProgressFile(tmp_path).read() == {"updated": NOW, "paused": "the hub is down", **expected}
+    assert ProgressFile(tmp_path).read() == {"updated": NOW, "paused": "the hub is down", "confined": [], **expected}

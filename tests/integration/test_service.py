@@ -23,6 +23,7 @@ from tests.media import make_clip
 from tests.programs import environment, run_program, start_program
 from tools.core.queue_item import QueueItem, Status
 from tools.state.progress import ProgressFile
+from tools.state.singleton import Singleton
 from tools.state.work_queue import WorkQueue
 
 ALL_WELL = ["--disk-warning", "0", "--disk-critical", "0"]
@@ -69,6 +70,12 @@ def test_check_of_programs_that_run_die_and_end(hub: RunningHub, tmp_path: Path)
         running["queue_processor"].wait(10)
         status, text = check(log_dir)
         assert status == 2 and "processor died" in text and "monitor" not in text.split("|")[0]
+        for command in (("queue_processor.py", "--status"), ("modelscope_monitor.py", "--queue")):
+            first, second = run_program(*command, env=env).stdout.splitlines()[:2]
+            assert first.startswith("Monitor") and "running" in first and "not running" not in first
+            assert second.startswith("Processor") and "not running" in second and "died" in second
+        seen = json.loads(run_program("queue_processor.py", "--status", "--json", env=env).stdout)
+        assert [seen[name]["running"] for name in ("monitor", "processor")] == [True, False] and seen["last_poll"]
         running["modelscope_monitor"].send_signal(signal.SIGSTOP)
         time.sleep(1.1)
         assert "monitor stalled" in check(log_dir, CHECK_MONITOR_AGE="1")[1]
@@ -83,20 +90,24 @@ def test_check_of_programs_that_run_die_and_end(hub: RunningHub, tmp_path: Path)
 
 
 @pytest.fixture
-def calm(tmp_path: Path) -> Path:
+def calm(tmp_path: Path) -> Iterator[Path]:
     """A log folder of two programs that run: this process."""
     now = time.time()
+    locks: list[Singleton] = []
     log_dir = tmp_path / "log"
     log_dir.mkdir()
     for program in ("monitor", "processor"):
-        holder = {"pid": os.getpid(), "host": os.uname().nodename}
-        (log_dir / f".{program}.pid").write_text(json.dumps(holder), encoding="utf-8")
+        lock = Singleton(log_dir, program)
+        lock.acquire()
+        locks.append(lock)
     (log_dir / "monitor_state.json").write_text(
         json.dumps({"folders": {}, "last_check": time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(now))}),
         encoding="utf-8",
     )
     ProgressFile(log_dir).write(now, None, [])
-    return log_dir
+    yield log_dir
+    for lock in locks:
+        lock.release()
 
 
 _WATCHED = """
@@ -124,6 +135,7 @@ def test_check_reads_the_state_files_alone(calm: Path) -> None:
     opened = [line.split(" ", 2)[1:] for line in lines if line.startswith("OPENED ")]
     assert not [name for mode, name in opened if set(mode) & set("wax+")]
     wanted = {"monitor_state.json", "progress.json", "processing_queue.json", ".monitor.pid", ".processor.pid"}
+    wanted |= {".monitor.lock", ".processor.lock"}
     assert {Path(name).name for _, name in opened if name.startswith(str(calm))} == wanted
 
 

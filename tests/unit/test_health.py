@@ -6,7 +6,6 @@ import pytest
 
 from tools.report.health import (
     HealthLimits,
-    Holder,
     Level,
     Problem,
     count_items,
@@ -15,28 +14,31 @@ from tools.report.health import (
     judge_program,
     judge_queue,
     line,
+    monitor_silence,
+    processor_silence,
 )
+from tools.state.liveness import Life
 
-ALIVE = Holder(True, True)
+ALIVE = Life(True)
 
 
 @pytest.mark.parametrize(
-    ("holder", "age", "said"),
+    ("life", "age", "said"),
     [
         (ALIVE, 0.0, None),
         (ALIVE, 100.0, None),
-        (Holder(True, None), 100.0, None),
+        (Life(None), 100.0, None),
         (ALIVE, -50.0, None),
         (ALIVE, 101.0, "stalled"),
         (ALIVE, -101.0, "in the future"),
         (ALIVE, None, "yet"),
-        (Holder(True, False), 0.0, "died"),
-        (Holder(False), 0.0, "is not running"),
-        (Holder(True, None), 101.0, "stalled"),
+        (Life(False, died=True), 0.0, "died"),
+        (Life(False), 0.0, "is not running"),
+        (Life(None), 101.0, "stalled"),
     ],
 )
-def test_program_is_critical_when_gone_or_silent(holder: Holder, age: float | None, said: str | None) -> None:
-    found = judge_program("monitor", holder, age, 100.0, "polled")
+def test_program_is_critical_when_gone_or_silent(life: Life, age: float | None, said: str | None) -> None:
+    found = judge_program("monitor", life, age, 100.0, "polled")
     if said is None:
         assert found == []
     else:
@@ -85,3 +87,13 @@ def test_worst_comes_first_on_one_line_and_numbers_stay_apart() -> None:
     level, text = line(troubles, "calm", {"failed": "1", "free": "2.0GB"})
     assert (level, text) == (Level.CRITICAL, "CRITICAL - two; one name / x=1 | failed=1 free=2.0GB")
     assert line([], "all is well", {"failed": "0"}) == (Level.OK, "OK - all is well | failed=0")
+
+
+@pytest.mark.parametrize(
+    ("interval", "monitor", "processor"),
+    [(None, 1800, 180), (300, 1800, 900), (60, 360, 180), (1, 20, 60), (3600, 21600, 10800), ("x", 1800, 180)],
+)
+def test_limits_follow_the_programs_own_intervals(interval: Any, monitor: float, processor: float) -> None:
+    state = {"interval": interval}
+    assert (monitor_silence(state), processor_silence(state)) == (monitor, processor)
+    assert monitor_silence(None) == 1800 and processor_silence({}) == 180

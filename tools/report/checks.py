@@ -21,8 +21,10 @@ from tools.core.errors import HubError, HubNotFound, NoEncoder, PipelineError
 from tools.hub.client import HubClient
 from tools.media.choice import Trial, chosen, not_used, ranked, warning_about
 from tools.media.ffmpeg import find_ffmpegs, find_ffprobe
+from tools.report.health import shown_age
 from tools.runtime.cage import CannotConfine, confine_children, confined_text
 from tools.runtime.private import distrust
+from tools.state.liveness import Life
 
 SET_UP = "run `bash start_monitoring.sh --setup-only`"
 _SHOWN = 5  # workers that are named
@@ -111,6 +113,18 @@ def trial_lines(trials: Sequence[Trial]) -> list[str]:
         result = f"works{made_by}" if trial.works else f"no: {trial.reason}"
         rows.append(f"{'':<21} {trial.encoder:<11} {trial.program}: {result}"[:300])
     return rows
+
+
+def check_program(name: str, life: Life, now: float) -> Finding:
+    """Whether a program of this log folder runs; one that nobody has started is no problem, one that died is."""
+    if life.running is None:
+        return Finding(name, True, "whether it runs can't be told: its lock can't be read")
+    if life.running:
+        since = "" if life.since is None else f", for {shown_age(max(0.0, now - life.since))}"
+        return Finding(name, True, f"running ({life.holder}){since}")
+    if life.died:
+        return Finding(name, False, "not running: it died", "start it by `bash start_monitoring.sh`")
+    return Finding(name, True, "not running")
 
 
 def check_space(folder: Path, floor_gb: float) -> Finding:

@@ -5,10 +5,12 @@ Plain values go in, one ``Problem`` for each thing that is wrong comes out, and 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import IntEnum
 from typing import Any
 
 from tools.core.queue_item import CANCELLED, Status
+from tools.state.liveness import Life
 
 
 class Level(IntEnum):
@@ -23,8 +25,8 @@ class Level(IntEnum):
 class HealthLimits:
     """Thresholds: beyond them something is a problem."""
 
-    monitor_age: float = 1800  # s since the last poll that was answered: critical
-    processor_age: float = 180  # s since progress.json was written: critical
+    monitor_age: float | None = None  # s since the last poll that was answered: critical; None: by its own interval
+    processor_age: float | None = None  # s since progress.json was written: critical; None likewise
     failed: int = 1  # items that failed: a warning; 0 = never
     disk_warning: float = 10  # GB free
     disk_critical: float = 1  # GB free
@@ -36,20 +38,43 @@ class Problem:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Holder:
-    """What ``.PROGRAM.pid`` tells of the process that holds the program's lock."""
+def monitor_silence(state: Any) -> float:
+    """Seconds since the last answered poll above which something is wrong, by the monitor's own interval.
 
-    exists: bool
-    alive: bool | None = None  # None: can't be known from here (another machine, a damaged file)
+    Its state file carries that, as ``progress.json`` does the processor's; a file that does not counts as the default.
+    """
+    return max(20.0, 6 * (number_of(state, "interval") or 300.0))
 
 
-def judge_program(name: str, holder: Holder, age: float | None, limit: float, done: str) -> list[Problem]:
+def processor_silence(progress: Any) -> float:
+    """Seconds since ``progress.json`` was written above which something is wrong; it is written at each turn, and a
+    turn that is blocked waits for the processor's interval."""
+    return max(60.0, 3 * (number_of(progress, "interval") or 60.0))
+
+
+def last_poll(state: Any) -> float | None:
+    """Epoch s of the monitor's last poll that was answered, by its state file."""
+    exact = number_of(state, "last_check_epoch")
+    if exact is not None or not isinstance(state, dict):
+        return exact
+    try:
+        return datetime.fromisoformat(state["last_check"]).timestamp()
+    except (KeyError, TypeError, ValueError, OverflowError, OSError):
+        return None
+
+
+def number_of(content: Any, key: str) -> float | None:
+    """A number in a state file; None for what is none, or makes no sense."""
+    value = content.get(key) if isinstance(content, dict) else None
+    if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) < 1e12:
+        return None
+    return float(value)
+
+
+def judge_program(name: str, life: Life, age: float | None, limit: float, done: str) -> list[Problem]:
     """``age`` s since the program's last sign of life, None without one; ``done`` what that sign was."""
-    if not holder.exists:
-        return [Problem(Level.CRITICAL, f"{name} is not running")]
-    if holder.alive is False:
-        return [Problem(Level.CRITICAL, f"{name} died")]
+    if life.running is False:
+        return [Problem(Level.CRITICAL, f"{name} died" if life.died else f"{name} is not running")]
     if age is None:
         return [Problem(Level.CRITICAL, f"{name} has shown no sign of life yet")]
     if not -limit <= age <= limit:

@@ -33,8 +33,6 @@ def status_json(counts: Mapping[str, int], items: Sequence[QueueItem], progress:
 def status_text(overview: Overview, progress: Mapping[str, Any], now: float, running: bool) -> str:
     """Counts, what runs now, the latest items and the most recent failures, for people."""
     lines = ["  ".join(f"{name}: {number}" for name, number in overview.counts.items())]
-    if not running:
-        lines.append("The processor is not running 处理器未运行: python3 tools/queue_processor.py")
     if progress["paused"]:
         lines.append(f"PAUSED 已暂停: {progress['paused']}")
     if running:

@@ -5,7 +5,7 @@
     {"folders": {NAME: {"hash", "last_check_time", "file_count", "total_size", "last_modified",
                         "video_count", "has_marker", "quiet_from", "settled"}},
      "last_check": ISO, "last_check_epoch": s, "steady": s, "server_time": s, "head": commit id, "listed": epoch s,
-     "repo": "OWNER/NAME"}
+     "repo": "OWNER/NAME", "interval": s}
 
 ``last_check_time`` epoch s at which this hash was first seen; it is known unchanged for ``steady`` - ``quiet_from`` s;
 ``settled`` the hash whose queue item is completed or failed. All of it can be found again from the hub, at the cost of
@@ -42,6 +42,7 @@ class MonitorState:
     head: str | None = None  # commit id of the last listing; None: the repo had no commits
     listed: float = 0.0  # epoch s by this machine of the last whole listing
     repo: str = ""  # whose folders these are
+    interval: float | None = None  # s between polls, from which readers judge the monitor's silence
 
 
 class MonitorStateFile:
@@ -88,6 +89,7 @@ def _encoded(state: MonitorState, lines: list[bytes]) -> bytes:
         "head": state.head,
         "listed": state.listed,
         "repo": state.repo,
+        "interval": state.interval,
     }
     tail = "".join(f",\n  {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in rest.items())
     body = b"\n" + b",\n".join(lines) + b"\n  " if lines else b""

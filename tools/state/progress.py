@@ -2,7 +2,7 @@
 
 ::
 
-    {"updated": epoch s, "paused": reason or null,
+    {"updated": epoch s, "interval": s, "paused": reason or null,
      "jobs": [{"folder", "video", "stage", "percent", "fps", "speed", "eta_s", "attempt", "worker"}],
      "workers": [{"name", "address", "slots", "state", "cause", "encoding", "fps", "last_seen"}]}
 
@@ -56,9 +56,11 @@ class WorkerState:
 class ProgressFile:
     """Written by the processor alone, read by anybody without a lock."""
 
-    def __init__(self, log_dir: Path, confined: Sequence[str] = ()) -> None:
-        """``confined``: what is taken from the processor's children, see ``tools.runtime.cage``; for a writer."""
+    def __init__(self, log_dir: Path, confined: Sequence[str] = (), interval: float | None = None) -> None:
+        """For a writer: ``confined``, what is taken from the processor's children, see ``tools.runtime.cage``;
+        ``interval`` s, how long it may wait between two turns, from which readers judge its silence."""
         self._path = log_dir / PROGRESS_FILE
+        self._interval = interval
         self._confined = list(confined)
 
     def write(
@@ -67,6 +69,7 @@ class ProgressFile:
         """Replace the content; not durable, since it is stale after a crash anyway. Raises OSError."""
         content = {
             "updated": round(now, 3),
+            "interval": self._interval,
             "paused": paused,
             "confined": self._confined,
             "jobs": [asdict(job) for job in jobs],

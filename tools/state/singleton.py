@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import socket
+import time
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -11,6 +12,9 @@ from filelock import FileLock, Timeout
 from tools.core.errors import AlreadyRunning
 from tools.runtime.files import create
 from tools.runtime.owner import give_to_owner, make_folder
+from tools.state.liveness import life_of, lock_path, plate_path
+
+_ASKED_WITHIN = 0.3  # s; whoever asks whether a program runs holds the lock for an instant
 
 
 class Singleton:
@@ -18,9 +22,10 @@ class Singleton:
 
     def __init__(self, log_dir: Path, program: str) -> None:
         self._program = program
-        self._path = log_dir / f".{program}.lock"
-        self._lock = FileLock(self._path, timeout=0, thread_local=False)
-        self._holder = log_dir / f".{program}.pid"
+        self._log_dir = log_dir
+        self._path = lock_path(log_dir, program)
+        self._lock = FileLock(self._path, timeout=_ASKED_WITHIN, poll_interval=0.02, thread_local=False)
+        self._holder = plate_path(log_dir, program)
 
     def acquire(self) -> None:
         """Hold the lock until the process ends. Raises AlreadyRunning, which says who holds it."""
@@ -28,21 +33,16 @@ class Singleton:
         try:
             self._lock.acquire()
         except Timeout:
-            raise AlreadyRunning(f"a {self._program} runs here already ({self._who()}): end that one first") from None
+            holder = life_of(self._log_dir, self._program).holder
+            raise AlreadyRunning(f"a {self._program} runs here already ({holder}): end that one first") from None
         give_to_owner(self._path)
         with contextlib.suppress(OSError):  # a full disk: the lock itself holds, only its name plate is missing
+            plate = {"pid": os.getpid(), "host": socket.gethostname(), "since": round(time.time(), 3)}
             with create(self._holder) as stream:
-                stream.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
+                stream.write(json.dumps(plate).encode())
             give_to_owner(self._holder)
 
     def release(self) -> None:
         """Let go of it (a process that ends does so anyway)."""
         self._holder.unlink(missing_ok=True)
         self._lock.release()
-
-    def _who(self) -> str:
-        try:
-            holder = json.loads(self._holder.read_text(encoding="utf-8"))
-            return f"pid {int(holder['pid'])} on {holder['host']}"
-        except (OSError, ValueError, KeyError, TypeError):
-            return "its pid is unknown"

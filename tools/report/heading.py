@@ -1,0 +1,76 @@
+"""The first lines of ``--status`` and ``--queue``: whether monitor and processor run, and whether the hub answers.
+
+Reads the locks and ``monitor_state.json`` of a log folder; imports nothing heavy.
+"""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tools.report.health import last_poll, number_of, shown_age
+from tools.state.liveness import Life, life_of
+
+_NAMES = {"monitor": "监控", "processor": "处理程序"}
+_START = "bash start_monitoring.sh"
+_GRACE = 10.0  # s that an answer may take
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """Who runs, and when the hub last answered the monitor."""
+
+    lives: Mapping[str, Life]  # by program
+    answered: float | None  # epoch s of the last poll that was answered; None: never
+    expected: float  # s after which a next answer is due
+
+
+def pulse(log_dir: Path) -> Pulse:
+    """As of now; takes a moment, raises nothing."""
+    try:
+        state: Any = json.loads((log_dir / "monitor_state.json").read_bytes())
+    except (OSError, ValueError, RecursionError):
+        state = None
+    lives = {name: life_of(log_dir, name) for name in _NAMES}
+    expected = (number_of(state, "interval") or 300.0) + _GRACE
+    return Pulse(lives, last_poll(state), expected)
+
+
+def pulse_json(seen: Pulse) -> dict[str, Any]:
+    """``{"monitor": {"running": bool or null, "since": epoch s or null}, "processor": …, "last_poll": epoch s}``."""
+    lives: dict[str, Any] = {name: {"running": life.running, "since": life.since} for name, life in seen.lives.items()}
+    return {**lives, "last_poll": seen.answered}
+
+
+def pulse_lines(seen: Pulse, now: float) -> list[str]:
+    """One line per program, and one for the hub."""
+    return [*(_program_line(name, life, now) for name, life in seen.lives.items()), _hub_line(seen, now)]
+
+
+def _program_line(name: str, life: Life, now: float) -> str:
+    title = f"{name.capitalize()} {_NAMES[name]}: "
+    if life.running is None:
+        return f"{title}its lock can't be read, so whether it runs is unknown 未知"
+    if not life.running:
+        return f"{title}not running 未运行{' (it died 异常退出)' if life.died else ''}: {_START}"
+    since = (
+        "" if life.since is None else f" since 自 {_clock(life.since, now)} ({shown_age(max(0.0, now - life.since))})"
+    )
+    return f"{title}running 运行中{since}"
+
+
+def _hub_line(seen: Pulse, now: float) -> str:
+    title = "Hub: "
+    if seen.answered is None:
+        return f"{title}has not answered yet 尚未应答"
+    age = now - seen.answered
+    if age > seen.expected and seen.lives["monitor"].running is not False:
+        return f"{title}silent since 无应答，自 {_clock(seen.answered, now)} ({shown_age(age)})"
+    return f"{title}last polled 最近轮询 {_clock(seen.answered, now)} ({shown_age(max(0.0, age))} ago)"
+
+
+def _clock(when: float, now: float) -> str:
+    today = time.strftime("%Y-%m-%d", time.localtime(now)) == time.strftime("%Y-%m-%d", time.localtime(when))
+    return time.strftime("%H:%M:%S" if today else "%Y-%m-%d %H:%M", time.localtime(when))
