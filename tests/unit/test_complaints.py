@@ -1,5 +1,7 @@
 """What ffmpeg said is understood, whatever else is said 200 times before it, behind it or in between."""
 
+import errno
+
 import pytest
 
 from tools.media.complaints import Complaints, bare
@@ -22,7 +24,7 @@ def test_cause_is_seen_before_behind_and_amid_noise(said: str, noise: list[str])
     for lines in ([said, *noise], [*noise, said], [*noise, said, *noise]):
         complaints = read(*lines)
         assert complaints.cause() == said and complaints.verdict() == said
-        assert complaints.no_space == (said is FULL)
+        assert complaints.errnos == ({errno.ENOSPC} if said is FULL else set())
 
 
 def test_noise_alone_is_no_complaint() -> None:
@@ -53,11 +55,28 @@ def test_more_different_lines_than_are_kept_do_not_hide_a_full_disk() -> None:
 
     others = [f"strange {word(n)}" for n in range(2000)]
     complaints = read(*others, FULL, *others[::-1])
-    assert complaints.no_space and complaints.count == 4001
+    assert complaints.errnos == {errno.ENOSPC} and complaints.count == 4001
 
 
 def test_full_disk_in_a_file_s_name_is_none() -> None:
-    assert not read("file:/a/No space left on device.mkv: Invalid data found").no_space
+    assert not read("file:/a/No space left on device.mkv: Invalid data found").errnos
+
+
+@pytest.mark.parametrize(
+    ("line", "number"),
+    [
+        ("av_interleaved_write_frame(): Disk quota exceeded", errno.EDQUOT),
+        ("[out#0/matroska @ 0x1] Error writing trailer: File too large", errno.EFBIG),
+        ("[in#0 @ 0x1] Error opening input: No such file or directory", errno.ENOENT),
+        ("file:/w/a.mp4: Input/output error", errno.EIO),
+        ("/w/a.mkv: Permission denied", errno.EACCES),
+        ("/w/a.mkv: Read-only file system", errno.EROFS),
+        ("/w/a.mkv: Too many open files", errno.EMFILE),
+        ("[libx @ 0x1] Cannot allocate memory.", errno.ENOMEM),
+    ],
+)
+def test_error_of_the_system_is_told_by_its_number(line: str, number: int) -> None:
+    assert read(line).errnos == {number}
 
 
 def test_ignored_line_is_no_complaint() -> None:

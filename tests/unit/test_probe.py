@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import tools.media.probe
 from tests.media import make, picture
-from tools.core.errors import MediaError, ProbeError
+from tools.core.errors import MediaError, ProbeError, ReadTooSlow
 from tools.media.census import census, check_source, frames
 from tools.media.encoders import Encoder
 from tools.media.encoding import OutputOptions, cover_command, encode_command, settings_text
@@ -274,11 +274,10 @@ def test_more_than_the_limits_is_refused(
         probe(source, Path("ffprobe"))
 
 
-def test_probe_that_never_ends_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_probe_that_never_ends_is_given_up_and_blames_no_file(tmp_path: Path) -> None:
     source = make([*picture(1), "-c:v", "mpeg4"], tmp_path / "in.mkv")
     slow = tmp_path / "ffprobe"
     slow.write_text("#!/bin/sh\nsleep 60\n")
     slow.chmod(slow.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setattr(tools.media.probe, "_TIMEOUT_BASE", 0.5)
-    with pytest.raises(ProbeError, match="within"):
-        probe(source, slow)
+    with pytest.raises(ReadTooSlow, match="within"):
+        probe(source, slow, limit=lambda size: 0.5)

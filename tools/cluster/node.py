@@ -194,7 +194,8 @@ class WorkerNode:
     def _noted(self, job: VideoJob, event: Event, facts: dict[str, Any]) -> None:
         """Reported at once: the processor must know which video was in the encoder when a worker dies."""
         with self._lock:
-            self._running[video_key(job.folder, job.source)].stage = _STAGES.get(event)
+            if running := self._running.get(video_key(job.folder, job.source)):  # else it has ended this moment
+                running.stage = _STAGES.get(event)
         self._later(self.report)
 
     def _ended(self, result: JobResult) -> None:

@@ -22,8 +22,11 @@ what happened and what to do.
     │  ├─ IllegalTransition      a queue item can't make this move
     │  └─ AlreadyRunning         another process holds the lock
     ├─ WorkspaceError            the work folder can't be used
-    │  └─ DiskFull *
+    │  ├─ DiskFull *
+    │  └─ FilesGone *            what was there is not there any more, or not as it was written
     ├─ Stopped *                 asked to stop; nothing failed
+    ├─ MachineError *            this machine ended or hindered a program; the file may be fine
+    │  └─ ReadTooSlow *          reading a file took longer than was allowed
     └─ FolderChanged             (processor.item_run) the folder is not what was queued
 
     * retryable: the same call may succeed later without anybody's help. The two retry loops (the wrapper around the
@@ -168,6 +171,28 @@ class DiskFull(WorkspaceError):
         self.free = free  # bytes
 
 
+class FilesGone(WorkspaceError):
+    """Somebody deleted or changed our local files: they are made or fetched again."""
+
+    retryable = True
+
+
+class MachineError(PipelineError):
+    """This machine ended or hindered a program that worked on a file (a signal that was not ours, no memory, an I/O
+    failure, a disk too slow). The file may be fine: it is retried, and given up only after as many attempts as others.
+    """
+
+    retryable = True
+
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status  # exit status of the program; negative: the signal that ended it
+
+
+class ReadTooSlow(MachineError):
+    """Reading a file took longer than was allowed: a slow disk, a machine that stood still, or an odd file."""
+
+
 class Stopped(PipelineError):
     """The program was asked to stop while this was under way; nothing failed."""
 
@@ -177,29 +202,24 @@ class Stopped(PipelineError):
 class Trouble(str, Enum):
     """What ended an attempt at a video other than success; a plain value, also in JSON and on its way from a worker.
 
-    Grouped by whom it speaks of as far as the error alone tells.
+    ``tools.core.blame`` says of whom each speaks.
     """
 
-    # the hub, or the way to it
     HUB_UNAVAILABLE = "hub_unavailable"
-    # the account: a person must act
     HUB_FORBIDDEN = "hub_forbidden"
-    # the account or the file: to a stranger, and to a token that expired, a private dataset does not exist
     HUB_NOT_FOUND = "hub_not_found"
-    # unknown: the hub understood and refused
+    HUB_TOO_LARGE = "hub_too_large"  # 413
     HUB_REJECTED = "hub_rejected"
-    # this machine
     DISK_FULL = "disk_full"
     WORKSPACE = "workspace"
+    FILES_GONE = "files_gone"
     NO_ENCODER = "no_encoder"
+    MACHINE = "machine"
     WORKER_LOST = "worker_lost"
-    # this video
     MEDIA = "media"
-    # unknown: passes by itself, or did not
-    TRANSIENT = "transient"
-    PERMANENT = "permanent"
+    TRANSIENT = "transient"  # passes by itself, or did not
+    PERMANENT = "permanent"  # expected by nobody in a job
     UNEXPECTED = "unexpected"
-    # nobody: the program was asked to stop
     STOPPED = "stopped"
 
 
@@ -210,15 +230,21 @@ _TROUBLES: tuple[tuple[type[PipelineError], Trouble], ...] = (
     (HubNotFound, Trouble.HUB_NOT_FOUND),
     (HubRejected, Trouble.HUB_REJECTED),
     (DiskFull, Trouble.DISK_FULL),
+    (FilesGone, Trouble.FILES_GONE),
     (WorkspaceError, Trouble.WORKSPACE),
+    (StateError, Trouble.WORKSPACE),
     (NoEncoder, Trouble.NO_ENCODER),
+    (MachineError, Trouble.MACHINE),
 )
+_TOO_LARGE = 413  # HTTP
 
 
 def trouble_of(exc: BaseException) -> Trouble:
     """What an exception that ended an attempt is."""
     if not isinstance(exc, PipelineError):
         return Trouble.UNEXPECTED
+    if isinstance(exc, HubRejected) and exc.status == _TOO_LARGE:
+        return Trouble.HUB_TOO_LARGE
     for kind, trouble in _TROUBLES:
         if isinstance(exc, kind):
             return trouble

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import urlsplit
 
 from tools.core.errors import (
     HubError,
@@ -29,6 +30,7 @@ from tools.core.errors import (
 )
 from tools.core.folder import RemoteFile, is_safe_path
 from tools.hub.client import AddBlob, Head, Operation, Progress
+from tools.hub.lfs import upload_url
 from tools.hub.listing import Listing, retry_after_of
 from tools.hub.retrying import Retry, no_retry
 from tools.runtime import logs
@@ -148,7 +150,7 @@ class ModelScopeHub:
                 _cancel_event=cancel,
             )
         # If the listing knows the sha256, the SDK has compared it while the bytes came in: no second pass for that.
-        sha256 = _checked(Path(fetched), file)
+        sha256 = _checked(Path(fetched), file, progress)
         Path(fetched).replace(target)
         _remove_empty(Path(fetched).parent, staging)
         return sha256
@@ -158,16 +160,24 @@ class ModelScopeHub:
             self._store(repo, stream, sha256, size, progress)
 
     def _store(self, repo: str, stream: IO[bytes], sha256: str, size: int, progress: Progress) -> None:
-        with self._request(f"store a blob in {repo}"):
-            urls = self._sdk.legacy.validate_blobs(repo, _DATASET, [{"oid": sha256, "size": size}])
-        url = urls.get(sha256)
+        url = self._upload_url(repo, sha256, size)
         if url is None:
             progress(size)
             return
         body = _Upload(stream, size, progress)
         timeouts = (_CONNECT_TIMEOUT, self._stall)
-        with self._translating(f"send a blob to {repo}", body.ended):
+        with self._translating(f"send a blob to {repo}", body.ended, sent_to=url):
             self._sdk.legacy.upload_blob(url, body, size, timeout=timeouts)
+
+    def _upload_url(self, repo: str, sha256: str, size: int) -> str | None:
+        """Where a blob is to be sent; None if the hub has it. The SDK's own call takes a refusal for that."""
+        doing = f"store a blob in {repo}"
+        question = {"operation": "upload", "objects": [{"oid": sha256, "size": size}]}
+        with self._request(doing):
+            legacy = self._sdk.legacy
+            answer = legacy._request("POST", f"repos/datasets/{repo}/info/lfs/objects/batch", json_body=question)
+            found = legacy._json_data(answer)
+        return upload_url(found, sha256, doing)
 
     def commit(self, repo: str, operations: Sequence[Operation], message: str) -> str:
         actions = [_action(self._as_blob(repo, operation)) for operation in operations]
@@ -206,8 +216,13 @@ class ModelScopeHub:
             yield
 
     @contextlib.contextmanager
-    def _translating(self, doing: str, ended: list[PipelineError] | None = None) -> Iterator[None]:
-        """Raise the SDK's exceptions as ours; an error of our own (a stop) that ``ended`` the call goes first."""
+    def _translating(
+        self, doing: str, ended: list[PipelineError] | None = None, *, sent_to: str = ""
+    ) -> Iterator[None]:
+        """Raise the SDK's exceptions as ours; an error of our own (a stop) that ``ended`` the call goes first.
+
+        ``sent_to``: the address of a request that goes to where the hub sent us.
+        """
         import requests
         from modelscope_hub import _download_control as control
         from modelscope_hub import errors as sdk
@@ -221,9 +236,9 @@ class ModelScopeHub:
                 raise ended[0] from exc
             if isinstance(exc, OSError) and exc.errno and not isinstance(exc, requests.RequestException | sdk.HubError):
                 raise  # the local disk, not the hub
-            raise self._translated(doing, exc) from None
+            raise self._translated(doing, exc, sent_to) from None
 
-    def _translated(self, doing: str, exc: Exception) -> HubError:
+    def _translated(self, doing: str, exc: Exception, sent_to: str) -> HubError:
         import requests
         from modelscope_hub import errors as sdk
 
@@ -234,7 +249,8 @@ class ModelScopeHub:
         text = f"can't {doing}: {_plain(exc)}"
         status = getattr(exc, "status_code", None)
         if isinstance(exc, sdk.AuthenticationError | sdk.PermissionDeniedError) or status in {401, 403}:
-            if _was_redirected(exc):  # a signed link to the storage, which has expired: the next attempt gets a new one
+            # A signed link to the storage, which has expired: the next attempt gets a new one.
+            if _was_redirected(exc) or (sent_to and urlsplit(sent_to).netloc != urlsplit(self._endpoint).netloc):
                 return HubUnavailable(f"{text} (by the storage behind the hub)", status=status)
             return HubForbidden(f"{text}; check MODELSCOPE_API_TOKEN and its rights", status=status or 401)
         if isinstance(exc, sdk.FileIntegrityError):
@@ -360,14 +376,15 @@ class _Upload:
         return piece
 
 
-def _checked(path: Path, file: RemoteFile) -> str:
-    """sha256 of a fetched file. Raises IntegrityError, the file deleted, if its size is not as listed."""
+def _checked(path: Path, file: RemoteFile, progress: Progress) -> str:
+    """sha256 of a fetched file. Raises IntegrityError, the file deleted, if its size is not as listed, and what
+    ``progress`` raises to end a transfer."""
     if path.stat().st_size != file.size:
         path.unlink()
         raise IntegrityError(f"{file.path} came with another size than the {file.size} bytes listed")
     if file.sha256:
         return file.sha256
-    return sha256_of(path)
+    return sha256_of(path, on_piece=lambda: progress(0))
 
 
 def _remove_empty(folder: Path, top: Path) -> None:

@@ -4,15 +4,18 @@ Between their lines stand others: SVT-AV1 says once per thread that it may not r
 root. Those are no complaint about a file, and must neither hide one nor be taken for one.
 """
 
+import os
 import re
 from collections.abc import Sequence
 
+from tools.core.blame import NAMED_BY_PROGRAMS
 from tools.runtime.folded import Folded
 
 # The banner and the warnings of SVT-AV1, which it prints whatever -v says. Source: its svt_log.c.
 _NOISE = re.compile(r"\s*$|Svt\[(info|warn|debug)\]")
-# The text of ENOSPC is the end of a line; elsewhere it could be a file's name.
-_NO_SPACE = re.compile(r"No space left on device\W*$")
+# The text of an error of the system is the end of a line; elsewhere it could be a file's name.
+_SYSTEM = {os.strerror(number): number for number in NAMED_BY_PROGRAMS}
+_SYSTEM_ERROR = re.compile(rf"({'|'.join(map(re.escape, _SYSTEM))})\W*$")
 _TELLING = re.compile(r"error|invalid|fail|not|unable|maximum|unknown|impossible|no (such|space)", re.IGNORECASE)
 _CONSEQUENCE = re.compile(r"\[(in|out|vost|aost|fc|vf|af)#|Error (while|init|open)")
 _OF_A_PART = re.compile(r"\[\S+ @ 0x[0-9a-f]+\]")  # ffmpeg's way to say which of its parts speaks
@@ -27,7 +30,7 @@ class Complaints:
     def __init__(self, ignored: str = "") -> None:
         """``ignored``: a line with this text in it is no complaint."""
         self.count = 0  # lines that are complaints
-        self.no_space = False  # whether the disk is full
+        self.errnos: set[int] = set()  # errors of the system that were named, see ``NAMED_BY_PROGRAMS``
         self._ignored = ignored
         self._kept = Folded(_KEPT, _KEPT)
 
@@ -35,7 +38,8 @@ class Complaints:
         if is_noise(line) or (self._ignored and self._ignored in line):
             return
         self.count += 1
-        self.no_space = self.no_space or _NO_SPACE.search(line) is not None
+        if named := _SYSTEM_ERROR.search(line):
+            self.errnos.add(_SYSTEM[named[1]])
         if _CLOSING not in line:
             self._kept.add(line.strip())
 

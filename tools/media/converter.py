@@ -9,26 +9,28 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from tools.core.errors import NoEncoder, TranscodeError
+from tools.core.blame import is_short_of_memory
+from tools.core.errors import MachineError, NoEncoder, TranscodeError
 from tools.core.planning import Stage
 from tools.media import ffmpeg
-from tools.media.census import check_source, largest_result
+from tools.media.census import check_source
 from tools.media.choice import warning_about
-from tools.media.complaints import Complaints
+from tools.media.covers import access_to, covers_of
 from tools.media.encoders import Encoder
-from tools.media.encoding import MachineOptions, OutputOptions, cover_command, encode_command, settings_text
+from tools.media.encoding import MachineOptions, OutputOptions, encode_command, settings_text
 from tools.media.facts import Facts
 from tools.media.ffmpeg import MediaPrograms
+from tools.media.pace import Pace, ReadLimit, patiently, pause
 from tools.media.plan import Plan, PlanAction, make_plan
 from tools.media.probe import probe
-from tools.media.transcode import EncodeProgress, OnProgress, failure, transcode
+from tools.media.transcode import EncodeProgress, OnProgress, transcode
 from tools.media.verify import Checking, verify
-from tools.runtime.child import ChildLimits, ChildOutgrew, run
-from tools.runtime.files import sha256_of, sync_file
-from tools.runtime.spawn import Access
+from tools.runtime.child import ChildOutgrew
+from tools.runtime.files import copy_file, sha256_of, sync_file
 
 __all__ = [
     "Conversion",
@@ -43,8 +45,7 @@ __all__ = [
 Held = Callable[[Stage], AbstractContextManager[None]]
 """What a conversion enters for as long as its stage ``encode`` or ``verify`` lasts: a place among others."""
 log = logging.getLogger("animation.media")
-_COVER_TIMEOUT = 60.0  # s
-_FEWER = (2, 1)  # cores, after an encode with more outgrew the memory limit
+_FEWER = (2, 1)  # cores, after an encode with more outgrew the memory limit, or was killed
 
 
 def unheld(stage: Stage) -> AbstractContextManager[None]:
@@ -98,7 +99,7 @@ class Converter(Protocol):
         """Convert and verify; ``target`` appears whole or not at all. ``threads``: cores that the encoder is to use.
 
         Enters ``held`` for each stage. Raises ProbeError, VerifyError, TranscodeError (permanent), EncoderStalled,
-        NoEncoder, DiskFull, Stopped.
+        MachineError, NoEncoder, DiskFull, Stopped, and OSError for a file that can't be used.
         """
         ...
 
@@ -110,6 +111,7 @@ class FfmpegConverter:
         self.output = output
         self.machine = machine or MachineOptions()
         self._programs: MediaPrograms | None = None
+        self._pace = Pace()
         self._lock = threading.Lock()
 
     def prepare(self) -> str:
@@ -121,9 +123,13 @@ class FfmpegConverter:
         return ffmpeg.version_of(self._chosen().ffmpeg)
 
     def plan(self, source: Path, stop: threading.Event | None = None) -> Plan:
-        """What would become of each stream. Raises ProbeError."""
+        """What would become of each stream. Raises ProbeError, MachineError."""
         programs = self._chosen()
-        return make_plan(probe(source, programs.ffprobe, stop, ffmpeg=programs.ffmpeg))
+
+        def look(limit: ReadLimit) -> Plan:
+            return make_plan(probe(source, programs.ffprobe, stop, ffmpeg=programs.ffmpeg, limit=limit))
+
+        return patiently(look, source, self._pace, stop)
 
     def convert(
         self,
@@ -136,28 +142,62 @@ class FfmpegConverter:
         held: Held = unheld,
     ) -> Conversion:
         programs = self._chosen()
-        plan = make_plan(probe(source, programs.ffprobe, stop, ffmpeg=programs.ffmpeg))
+        try:
+            plan = self.plan(source, stop)
+            return self._made_of(plan, programs, source, target, on_progress, stop, threads, held)
+        except NoEncoder:
+            with self._lock:
+                self._programs = None  # one that can't be started is not the one to use next time
+            raise
+
+    def _made_of(
+        self,
+        plan: Plan,
+        programs: MediaPrograms,
+        source: Path,
+        target: Path,
+        on_progress: OnProgress,
+        stop: threading.Event,
+        threads: int | None,
+        held: Held,
+    ) -> Conversion:
+        """Make and verify what was planned."""
         warnings = [*plan.warnings(), *check_source(plan, self.output.min_decoded_percent)]
         with _own_folder(target) as folder:
             part = folder / "result.mkv"
             with held("encode"):
                 encoder, used, broken = self._make(plan, programs, source, part, on_progress, stop, threads, warnings)
-            checking = Checking(
-                encoder=encoder,
-                ffprobe=programs.ffprobe,
-                stop=stop,
-                min_percent=self.output.min_decoded_percent,
-                stall_timeout=self.machine.stall_timeout,
-                max_rss=self._max_rss(),
-            )
+            check = partial(self._verify, plan, source, part, broken, encoder, programs.ffprobe, stop)
             with held("verify"):
-                made, damage = verify(plan, source, part, broken, checking)
+                made, damage = patiently(check, part, self._pace, stop)
                 sync_file(part)
                 sha256 = sha256_of(part, stop)
             part.replace(target)
         settings = settings_text(plan, encoder, self.output, used)
         label = encoder.label if plan.action == "transcode" else ""
         return _report(plan, made, label, settings, sha256, target.stat().st_size, [*warnings, *damage])
+
+    def _verify(
+        self,
+        plan: Plan,
+        source: Path,
+        part: Path,
+        broken: int,
+        encoder: Encoder,
+        ffprobe: Path,
+        stop: threading.Event,
+        limit: ReadLimit,
+    ) -> tuple[Facts, list[str]]:
+        checking = Checking(
+            encoder=encoder,
+            ffprobe=ffprobe,
+            stop=stop,
+            min_percent=self.output.min_decoded_percent,
+            stall_timeout=self.machine.stall_timeout,
+            max_rss=self._max_rss(),
+            limit=limit,
+        )
+        return verify(plan, source, part, broken, checking)
 
     def _max_rss(self) -> int:
         return self.machine.max_encode_rss or _machine_memory() * 3 // 4
@@ -183,14 +223,13 @@ class FfmpegConverter:
     ) -> tuple[Encoder, int | None, int]:
         """Write ``part`` by the best encoder that manages this file; returns it, its threads, damaged pictures."""
         if plan.action == "copy":
-            shutil.copyfile(source, part)
+            copy_file(source, part, stop)
             return programs.encoders[0], threads, 0
         for encoder in programs.encoders:
             try:
                 return encoder, *self._encode(plan, encoder, source, part, on_progress, stop, threads)
-            except TranscodeError as exc:
-                # A software encoder that has begun fails for the file's sake: the next one would, too.
-                if exc.retryable or encoder is programs.encoders[-1] or not (encoder.is_hardware or exc.pictures == 0):
+            except (TranscodeError, MachineError) as exc:
+                if encoder is programs.encoders[-1] or not _may_be_the_encoder(encoder, exc):
                     raise
                 warnings.append(f"{encoder.label} failed on this file, the next encoder took it: {exc}")
                 if encoder.is_hardware:
@@ -208,15 +247,16 @@ class FfmpegConverter:
         stop: threading.Event,
         threads: int | None,
     ) -> tuple[int | None, int]:
-        """Run ffmpeg, with fewer threads after it outgrew the memory limit; returns threads and damaged pictures."""
+        """Run ffmpeg, with fewer threads after it outgrew the memory limit or was killed, as the kernel does where
+        memory is short; returns threads and damaged pictures."""
         limit = self._max_rss()
-        with _covers(plan, encoder, source, part, stop) as covers:
+        with covers_of(plan, encoder, source, part, stop) as covers:
             for attempt in (threads, *(fewer for fewer in _FEWER if threads is None or fewer < threads)):
                 command = encode_command(plan, encoder, self.output, source, part, covers, attempt)
                 try:
                     broken = transcode(
                         command,
-                        access=_access(plan, source, part),
+                        access=access_to(plan, source, part),
                         duration=plan.facts.duration,
                         stall_timeout=self.machine.stall_timeout,
                         max_rss=limit,
@@ -225,35 +265,23 @@ class FfmpegConverter:
                     )
                     return attempt, broken
                 except ChildOutgrew as exc:
-                    outgrown = exc
-        raise TranscodeError(f"the encode {outgrown}, more than MAX_ENCODE_RSS allows, even with one thread")
+                    ended: Exception = exc
+                except MachineError as exc:
+                    if not is_short_of_memory(exc.status):
+                        raise
+                    ended = exc
+                    pause(stop)
+        if isinstance(ended, MachineError):
+            raise ended
+        raise TranscodeError(f"the encode {ended}, more than MAX_ENCODE_RSS allows, even with one thread")
 
 
-@contextlib.contextmanager
-def _covers(plan: Plan, encoder: Encoder, source: Path, part: Path, stop: threading.Event) -> Iterator[list[Path]]:
-    """Cover pictures as files beside the output while it is made."""
-    paths = []
-    try:
-        for number, kept in enumerate(plan.kept("cover")):
-            path = part.with_name(f"{part.name}.cover{number}")
-            paths.append(path)
-            command = cover_command(encoder, source, kept.source, path)
-            said = Complaints()
-            limits = ChildLimits(timeout=_COVER_TIMEOUT)
-            access = _access(plan, source, path)
-            ended = run(command, access=access, limits=limits, stop=stop, on_complaint=said.line)
-            if ended.status != 0 or not path.exists():
-                what = f"cover art of stream {kept.source.index} can't be read: ffmpeg"
-                raise failure(what, command, ended, said)
-        yield paths
-    finally:
-        for path in paths:
-            path.unlink(missing_ok=True)
-
-
-def _access(plan: Plan, source: Path, made: Path) -> Access:
-    """What a program needs that makes a file of the source."""
-    return Access(reads=(source,), writes=(made.parent,), largest_file=largest_result(plan.facts.size))
+def _may_be_the_encoder(encoder: Encoder, exc: TranscodeError | MachineError) -> bool:
+    """Whether another encoder may manage what this one did not."""
+    if isinstance(exc, MachineError):  # a driver that crashes takes ffmpeg with it
+        return encoder.is_hardware and not is_short_of_memory(exc.status)
+    # A software encoder that has begun fails for the file's sake: the next one would, too.
+    return not exc.retryable and (encoder.is_hardware or exc.pictures == 0)
 
 
 @contextlib.contextmanager

@@ -7,16 +7,18 @@ demuxers of real video containers may open the file, by ``file:``.
 import json
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tools.core.errors import ProbeError
+from tools.core.errors import ProbeError, ReadTooSlow
 from tools.media.complaints import Complaints, bare
 from tools.media.container import share_there, sniff
 from tools.media.facts import Facts, Stream, StreamKind
 from tools.media.ffprobe_json import cleaned, number
-from tools.runtime.child import ChildLimits, ChildOutgrew, ChildTimeout, run
+from tools.media.pace import ReadLimit, usual_limit
+from tools.media.program import machine_fault, run_program
+from tools.runtime.child import ChildLimits, ChildOutgrew, ChildTimeout, Ended
 from tools.runtime.spawn import Access
 
 # Source: ffmpeg -demuxers; names that a build lacks do no harm.
@@ -29,22 +31,27 @@ MAX_SECONDS = 48 * 3600.0
 MAX_ATTACHED = 1 << 30  # bytes of all attachments; they are held in memory
 _MAX_PACKETS = 20_000_000  # 48 h at 100 per second
 _MAX_RSS = 3 << 30  # bytes; a large real file takes some hundred MB
-_TIMEOUT_BASE, _TIMEOUT_PER_GB = 60.0, 120.0  # s; reading a file whole takes its time
 _LONGEST_CAUSE = 200  # characters
 _GAP = 0.25  # s between two packets of one audio stream that is more than its own rhythm
 _HDR_TRANSFERS = frozenset({"smpte2084", "arib-std-b67"})
 
 
-def probe(path: Path, ffprobe: Path, stop: threading.Event | None = None, *, ffmpeg: Path | None = None) -> Facts:
+def probe(
+    path: Path,
+    ffprobe: Path,
+    stop: threading.Event | None = None,
+    *,
+    ffmpeg: Path | None = None,
+    limit: ReadLimit = usual_limit,
+) -> Facts:
     """Everything about a file, its packets counted. Raises ProbeError for what can't be read or passes the limits.
 
+    Raises MachineError, ReadTooSlow, DiskFull, NoEncoder if it was this machine that kept the programs from reading.
     ``ffmpeg``: the program that will do the work; its names of the codecs count if it knows more than ffprobe.
     """
     size = path.stat().st_size
     container = sniff(path)
-    asking = _Asking(
-        path, ffprobe, ChildLimits(timeout=_TIMEOUT_BASE + _TIMEOUT_PER_GB * size / 1e9, rss=_MAX_RSS), stop
-    )
+    asking = _Asking(path, ffprobe, ChildLimits(timeout=limit(size), rss=_MAX_RSS), stop)
     reader = _Reader()
     status, said = asking.run(["-show_format", "-show_streams", "-show_chapters", "-of", "json"], reader)
     content = reader.content()
@@ -78,7 +85,8 @@ def probe(path: Path, ffprobe: Path, stop: threading.Event | None = None, *, ffm
 
 
 class _Asking:
-    """Questions to ffprobe about one file, under limits. Raises ProbeError when they are passed."""
+    """Questions to ffprobe about one file, under limits. Raises ProbeError if it takes too much memory, and what
+    ``probe`` raises if it is not the file that is to blame."""
 
     def __init__(self, path: Path, ffprobe: Path, limits: ChildLimits, stop: threading.Event | None) -> None:
         self._path, self._ffprobe, self._limits, self._stop = path, ffprobe, limits, stop
@@ -88,18 +96,30 @@ class _Asking:
         """Exit status, and what was complained about; the answer goes to ``reader``."""
         complaints = Complaints()
         command: list[str | Path] = [self._ffprobe, "-v", "error", *SAFE_INPUT, *arguments, "-i", f"file:{self._path}"]
+        ended = self._ask(command, reader.line, complaints.line)
+        if fault := machine_fault("ffprobe", ended, complaints):
+            raise fault
+        return ended.status, complaints
+
+    def _ask(
+        self,
+        command: Sequence[str | Path],
+        on_line: Callable[[str], bool | None],
+        on_complaint: Callable[[str], None],
+    ) -> Ended:
         try:
-            ended = run(
+            return run_program(
                 command,
                 access=self._access,
                 limits=self._limits,
                 stop=self._stop,
-                on_line=reader.line,
-                on_complaint=complaints.line,
+                on_line=on_line,
+                on_complaint=on_complaint,
             )
-        except (ChildTimeout, ChildOutgrew) as exc:
+        except ChildOutgrew as exc:
             raise ProbeError(f"reading it {exc}") from exc
-        return ended.status, complaints
+        except ChildTimeout as exc:
+            raise ReadTooSlow(f"reading it {exc}") from exc
 
     def first_picture(self, index: int) -> Mapping[str, Mapping[str, Any]]:
         """Side data of the first picture of a stream, by type."""
@@ -118,10 +138,10 @@ class _Asking:
                 found[int(match[1])] = (match[2].lower(), match[3])
 
         command: list[str | Path] = [ffmpeg, "-hide_banner", "-nostdin", *SAFE_INPUT, "-i", f"file:{self._path}"]
-        try:
-            run(command, access=self._access, limits=self._limits, stop=self._stop, on_complaint=take)
-        except (ChildTimeout, ChildOutgrew) as exc:
-            raise ProbeError(f"reading it {exc}") from exc
+        complaints = Complaints()  # it says much more here, and its status is bad: it was given nothing to do
+        ended = self._ask(command, lambda line: None, take)
+        if ended.status < 0 and (fault := machine_fault("ffmpeg", ended, complaints)):
+            raise fault
         return found
 
 

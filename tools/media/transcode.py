@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from os import PathLike
 from typing import TypeVar
 
-from tools.core.errors import DiskFull, EncoderStalled, TranscodeError
+from tools.core.errors import DiskFull, EncoderStalled, MachineError, PipelineError, TranscodeError
 from tools.media.complaints import Complaints
 from tools.media.ffprobe_json import number
-from tools.runtime.child import ChildLimits, ChildStalled, Ended, run
+from tools.media.program import machine_fault, run_program
+from tools.runtime.child import ChildLimits, ChildStalled, Ended
 from tools.runtime.logs import fields, masked
 from tools.runtime.spawn import Access
 
@@ -32,7 +33,7 @@ class EncodeProgress:
     eta_s: float | None  # s
 
 
-_Error = TypeVar("_Error", TranscodeError, EncoderStalled, DiskFull)
+_Error = TypeVar("_Error", bound=PipelineError)
 OnProgress = Callable[[EncodeProgress], None]
 
 
@@ -48,7 +49,8 @@ def transcode(
 ) -> int:
     """Run to the end; returns how many pictures the source's decoder complained about. ``duration`` s of the source.
 
-    Raises TranscodeError, EncoderStalled, ChildOutgrew, DiskFull, Stopped. Status 0 proves nothing yet: see ``verify``.
+    Raises TranscodeError, EncoderStalled, ChildOutgrew, DiskFull, MachineError, NoEncoder, Stopped. Status 0 proves
+    nothing yet: see ``verify``.
     """
     reader = ProgressReader(duration, on_progress)
     damage, complaints = _Damage(), Complaints()
@@ -58,7 +60,7 @@ def transcode(
         complaints.line(line)
 
     try:
-        ended = run(
+        ended = run_program(
             argv,
             access=access,
             limits=ChildLimits(stall=stall_timeout, rss=max_rss),
@@ -71,14 +73,20 @@ def transcode(
         command = [str(part) for part in argv]
         raise _logged(EncoderStalled(str(exc), argv=command, stderr=exc.stderr, pictures=reader.pictures)) from exc
     if ended.status != 0:
-        raise failure("ffmpeg", argv, ended, complaints, pictures=reader.pictures)
+        raise failure("ffmpeg", argv, ended, complaints, access, pictures=reader.pictures)
     return damage.pictures
 
 
 def failure(
-    what: str, argv: Sequence[str | PathLike[str]], ended: Ended, complaints: Complaints, pictures: int = 0
-) -> TranscodeError | DiskFull:
-    """The error for a run of ffmpeg that ended badly, by what it said; logged. ``what`` begins its message."""
+    what: str,
+    argv: Sequence[str | PathLike[str]],
+    ended: Ended,
+    complaints: Complaints,
+    access: Access,
+    pictures: int = 0,
+) -> TranscodeError | DiskFull | MachineError:
+    """The error for a run of ffmpeg that ended badly, by how it ended and what it said; logged. ``what`` begins its
+    message."""
     cause = complaints.cause()[:_LONGEST_CAUSE] or "it said nothing"
     error = TranscodeError(
         f"{what} ended with status {ended.status}: {cause}",
@@ -87,16 +95,16 @@ def failure(
         stderr=ended.stderr,
         pictures=pictures,
     )
-    if not complaints.no_space:
+    fault = machine_fault(what, ended, complaints, access)
+    if fault is None:
         return _logged(error)
-    full = DiskFull("no space left for the encode: make room in WORK_DIR")
-    full.__cause__ = error  # which has the command
-    return _logged(full)
+    fault.__cause__ = error  # which has the command
+    return _logged(fault)
 
 
 def failed_run(exc: BaseException | None) -> dict[str, str]:
     """``command`` (as a shell takes it) and ``stderr`` (its end) of the ffmpeg run behind an error; {} if none is."""
-    if isinstance(exc, DiskFull):
+    if isinstance(exc, DiskFull | MachineError):
         exc = exc.__cause__
     if not isinstance(exc, TranscodeError) or not exc.argv:
         return {}

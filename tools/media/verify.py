@@ -8,17 +8,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.core.errors import EncoderStalled, VerifyError
+from tools.core.errors import EncoderStalled, MachineError, ReadTooSlow, VerifyError
 from tools.media.census import census, frames, tolerated
 from tools.media.complaints import Complaints
 from tools.media.encoders import Encoder
 from tools.media.facts import Facts, Stream, StreamKind
+from tools.media.pace import ReadLimit
 from tools.media.plan import Plan, StreamPlan
 from tools.media.probe import SAFE_INPUT, probe
-from tools.runtime.child import ChildLimits, ChildOutgrew, ChildStalled, ChildTimeout, run
+from tools.media.program import machine_fault, run_program
+from tools.runtime.child import ChildLimits, ChildOutgrew, ChildStalled, ChildTimeout
 from tools.runtime.spawn import Access
 
-_TIMEOUT_BASE, _TIMEOUT_PER_GB = 60.0, 120.0  # s; reading a file whole takes its time
 _NOT_OF_A_DECODER = "non monotonically increasing dts to muxer"  # packets of the source that overlap
 _FEW_COMPLAINTS = 4  # lines; about one packet cut in the middle
 # Containers whose packets go into Matroska byte for byte; others frame their audio in another way.
@@ -35,14 +36,16 @@ class Checking:
     min_percent: float  # of the frames that must decode
     stall_timeout: float  # s
     max_rss: int  # bytes
+    limit: ReadLimit  # of a program that reads a file whole
 
 
 def verify(plan: Plan, source: Path, output: Path, broken: int, checking: Checking) -> tuple[Facts, list[str]]:
-    """Facts of the output and warnings about damage of the source. Raises VerifyError with every difference found.
+    """Facts of the output and warnings about damage of the source. Raises VerifyError with every difference found,
+    and MachineError, ReadTooSlow, EncoderStalled, DiskFull, NoEncoder if it could not be looked for.
 
     ``broken``: pictures of the source that its decoder complained about.
     """
-    made = probe(output, checking.ffprobe, checking.stop, ffmpeg=checking.encoder.ffmpeg)
+    made = probe(output, checking.ffprobe, checking.stop, ffmpeg=checking.encoder.ffmpeg, limit=checking.limit)
     differences = census(plan, made)
     lost, warnings = frames(plan, made, checking.min_percent)
     differences += lost
@@ -92,7 +95,7 @@ def _checksums(path: Path, indexes: list[int], codec: str, checking: Checking) -
     """One per stream, over the payload of all its packets."""
     found: list[str] = []
     maps = [part for index in indexes for part in ("-map", f"0:{index}")]
-    limits = ChildLimits(timeout=_TIMEOUT_BASE + _TIMEOUT_PER_GB * path.stat().st_size / 1e9, rss=checking.max_rss)
+    limits = ChildLimits(timeout=checking.limit(path.stat().st_size), rss=checking.max_rss)
     _ffmpeg(path, [*maps, "-c", codec, "-f", "streamhash", "-hash", "md5", "-"], found.append, checking, limits)
     by_stream = dict(line.split(",", 1) for line in found if "," in line)
     return [by_stream.get(str(number), "") for number in range(len(indexes))]
@@ -117,7 +120,7 @@ def _ffmpeg(
     head: list[str | Path] = [checking.encoder.ffmpeg, "-hide_banner", "-nostdin", "-v", "repeat+error", *SAFE_INPUT]
     complaints = Complaints(ignored=_NOT_OF_A_DECODER)
     try:
-        ended = run(
+        ended = run_program(
             [*head, "-i", f"file:{path}", *arguments],
             access=Access(reads=(path,)),
             limits=limits,
@@ -127,8 +130,12 @@ def _ffmpeg(
         )
     except ChildStalled as exc:
         raise EncoderStalled(f"reading the result made {exc}", stderr=exc.stderr) from exc
-    except (ChildOutgrew, ChildTimeout) as exc:
-        raise VerifyError(f"reading it {exc}", differences=[str(exc)]) from exc
+    except ChildTimeout as exc:
+        raise ReadTooSlow(f"reading the result {exc}") from exc
+    except ChildOutgrew as exc:  # what was decoded before with less: the machine's memory is the limit
+        raise MachineError(f"reading the result {exc}") from exc
+    if fault := machine_fault("ffmpeg", ended, complaints):
+        raise fault
     if ended.status != 0 and not complaints.count:
         complaints.line(f"the decoder ended with status {ended.status}")
     return complaints

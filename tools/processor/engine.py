@@ -7,9 +7,11 @@ what happened is told to an observer.
 """
 
 import contextlib
+import math
 import queue
 from functools import partial
 
+from tools.core.blame import OF_THE_HUB
 from tools.core.errors import PipelineError, Stopped, Trouble
 from tools.core.queue_item import QueueItem, Status, give_back, settle
 from tools.hub.client import HubClient
@@ -22,6 +24,7 @@ from tools.processor.pause import Suspect
 from tools.stages.video_job import JobResult, Outcome
 from tools.state.journal import Event, sweep
 
+_NEED_PERSON = OF_THE_HUB - {Trouble.HUB_UNAVAILABLE, Trouble.HUB_NOT_FOUND}  # if they do not speak of one video
 _PROGRESS, _IDLE_PROGRESS = 1.0, 30.0  # s between two reports of what runs, and of nothing
 
 
@@ -48,6 +51,7 @@ class Engine:
         self._next_check = 0.0  # monotonic s, of the queue
         self._recovered = False
         self._reported: tuple[float, str | None] | None = None  # monotonic s and pause of the last progress
+        self._smallest_stored = math.inf  # bytes, of the sources whose results the hub took
         self.any_failed = False
 
     @property
@@ -143,6 +147,7 @@ class Engine:
             return
         if result.outcome is Outcome.STORED:
             self._pause.worked("transfer", source.path)
+            self._smallest_stored = min(self._smallest_stored, source.size)
             self._tell(reporting.VideoStored(source.path, result.job.attempt))
         elif result.outcome is Outcome.DEFERRED:
             self._deferred(run, result, lacked_space)
@@ -161,23 +166,31 @@ class Engine:
             self._tell(reporting.VideoFailed(source.path, attempt, result.cause))
 
     def _deferred(self, run: ItemRun, result: JobResult, lacked_space: bool) -> None:
-        if result.trouble in {Trouble.HUB_UNAVAILABLE, Trouble.HUB_FORBIDDEN, Trouble.HUB_NOT_FOUND}:
+        if result.trouble in OF_THE_HUB:
             self._pause.suspect(
                 Suspect(
                     kind="transfer",
                     about=result.job.source.path,
                     cause=result.cause,
-                    needs_person=result.trouble is Trouble.HUB_FORBIDDEN,
+                    needs_person=result.trouble in _NEED_PERSON,
                     blame=partial(self._blame, run, result),
-                    is_certain=result.trouble is Trouble.HUB_NOT_FOUND,
+                    is_certain=self._speaks_of_the_video(result),
                 )
             )
         elif result.trouble is Trouble.DISK_FULL:
             if not lacked_space:
                 self._tell(reporting.WaitingForSpace(result.cause))
             run.split_what_waits()
+        elif result.trouble is Trouble.FILES_GONE:
+            self._tell(reporting.VideoFailed(result.job.source.path, result.job.attempt, result.cause))
         else:
             self._pause.machine(result.cause)
+
+    def _speaks_of_the_video(self, result: JobResult) -> bool:
+        """Whether what the hub said is about this file, if it answers at all."""
+        if result.trouble is Trouble.HUB_TOO_LARGE:
+            return result.job.source.size > self._smallest_stored
+        return result.trouble is Trouble.HUB_NOT_FOUND
 
     def _blame(self, run: ItemRun, result: JobResult) -> None:
         """The hub serves others: this video's transfer failed for its own sake."""

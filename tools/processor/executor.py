@@ -4,6 +4,7 @@ An executor takes a few more jobs than it has encode slots, so that one video do
 others encode; the stages' slots in ``JobTools`` keep the order among them.
 """
 
+import contextlib
 import itertools
 import logging
 import threading
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tools.core.artifact import ArtifactKind
+from tools.core.errors import PipelineError
 from tools.core.folder import RemoteFile
 from tools.core.planning import VideoJob
 from tools.stages.job_context import JobContext
@@ -161,8 +163,13 @@ class LocalExecutor:
     def close(self, timeout: float) -> bool:
         deadline = time.monotonic() + timeout
         with self._changed:
-            for _, context in self._running.values():
+            contexts = [context for _, context in self._running.values()]
+            for context in contexts:
                 context.stop.set()
+        for context in contexts:  # at once: whoever is killed before its job has ended was asked to end, and died of it
+            with contextlib.suppress(PipelineError):
+                context.note(Event.RELEASED, cause="stopped")
+        with self._changed:
             while self._running and (left := deadline - time.monotonic()) > 0:
                 self._changed.wait(left)
             return not self._running

@@ -71,12 +71,22 @@ def replace_durably(path: Path, content: bytes, *, prepare: Callable[[Path], Non
         raise
 
 
-def sha256_of(path: Path, stop: threading.Event | None = None) -> str:
-    """Of a file's content, hex. Raises OSError, and Stopped once ``stop`` is set."""
+def sha256_of(path: Path, stop: threading.Event | None = None, *, on_piece: Callable[[], None] = lambda: None) -> str:
+    """Of a file's content, hex. Raises OSError, Stopped once ``stop`` is set, and what ``on_piece`` raises."""
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         while chunk := stream.read(_CHUNK):
             if stop is not None and stop.is_set():
                 raise Stopped(f"stopped while reading {path.name}")
+            on_piece()
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def copy_file(source: Path, target: Path, stop: threading.Event) -> None:
+    """Copy a file's content. Raises OSError, and Stopped once ``stop`` is set; ``target`` may be there in part then."""
+    with source.open("rb") as reading, target.open("wb") as writing:
+        while chunk := reading.read(_CHUNK):
+            if stop.is_set():
+                raise Stopped(f"stopped while copying {source.name}")
+            writing.write(chunk)

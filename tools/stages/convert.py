@@ -9,10 +9,12 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from tools.core.artifact import Artifact, ArtifactKind, Target, VideoOutput
+from tools.core.errors import MachineError, MediaError, NoEncoder
 from tools.core.planning import Stage, VideoJob
 from tools.core.record import Record
 from tools.media.converter import Conversion, EncodeProgress
 from tools.runtime.files import replace_durably, sha256_of
+from tools.stages.evidence import look_for_fault
 from tools.stages.job_context import JobContext, JobTools
 from tools.state.journal import Event
 from tools.state.progress import JobProgress
@@ -22,17 +24,22 @@ def convert(job: VideoJob, tools: JobTools, context: JobContext, source: Path, s
     """Convert into the workspace's result files and remove the source; returns what it became.
 
     Waits for a place to encode in, and for one to verify in: the next video encodes while this one is verified.
-    Raises MediaError, DiskFull, Stopped.
+    Raises MediaError, MachineError, DiskFull, FilesGone, Stopped, and OSError for local files that can't be used.
     """
     began = datetime.now().astimezone().isoformat(timespec="seconds")
-    conversion = tools.converter.convert(
-        source,
-        tools.workspace.artifact_file(job.folder, job.source, ArtifactKind.VIDEO),
-        on_progress=partial(_show, job, context, "encode"),
-        stop=context.stop,
-        threads=tools.threads,
-        held=partial(_held, job, tools, context),
-    )
+    try:
+        conversion = tools.converter.convert(
+            source,
+            tools.workspace.artifact_file(job.folder, job.source, ArtifactKind.VIDEO),
+            on_progress=partial(_show, job, context, "encode"),
+            stop=context.stop,
+            threads=tools.threads,
+            held=partial(_held, job, tools, context),
+        )
+    except (MediaError, MachineError) as exc:
+        if not isinstance(exc, NoEncoder):
+            look_for_fault(source, source_sha256, context.stop)
+        raise
     artifacts = [_artifact(job, tools, target, conversion, context.stop) for target in job.targets]
     output = VideoOutput(make_record(job, conversion, source_sha256, began), tuple(artifacts))
     source.unlink(missing_ok=True)  # before the note, so that a disk which just filled has room for it
@@ -53,7 +60,7 @@ def _artifact(
 def converted_before(job: VideoJob, tools: JobTools, context: JobContext) -> VideoOutput | None:
     """What an earlier attempt left whole in the workspace; None if there is none, or less than is wanted now.
 
-    Raises Stopped.
+    Raises Stopped, and OSError if it can't be read: then it may still be whole.
     """
     try:
         noted = json.loads(tools.workspace.note_file(job.folder, job.source).read_bytes())
@@ -63,7 +70,7 @@ def converted_before(job: VideoJob, tools: JobTools, context: JobContext) -> Vid
             file = tools.workspace.artifact_file(job.folder, job.source, artifact.kind)
             if file.stat().st_size != artifact.size or sha256_of(file, context.stop) != artifact.sha256:
                 return None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
     return output.at(job.targets)  # the names planned before the crash may have been others
 

@@ -8,12 +8,13 @@ import contextlib
 import logging
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 
 from tools.core.artifact import VideoOutput
-from tools.core.errors import DiskFull, PipelineError, Trouble, WorkspaceError, trouble_of
+from tools.core.blame import trouble_of_file
+from tools.core.errors import DiskFull, FilesGone, PipelineError, Trouble, WorkspaceError, trouble_of
 from tools.core.planning import VideoJob
 from tools.media.transcode import failed_run
-from tools.runtime.files import is_disk_full
 from tools.stages.convert import convert, converted_before
 from tools.stages.download import download
 from tools.stages.job_context import JobContext, JobTools
@@ -62,17 +63,20 @@ OUTCOMES = {
     Trouble.HUB_UNAVAILABLE: Outcome.DEFERRED,
     Trouble.HUB_FORBIDDEN: Outcome.DEFERRED,
     Trouble.HUB_NOT_FOUND: Outcome.DEFERRED,
-    Trouble.HUB_REJECTED: Outcome.REFUSED,
+    Trouble.HUB_TOO_LARGE: Outcome.DEFERRED,
+    Trouble.HUB_REJECTED: Outcome.DEFERRED,
     Trouble.DISK_FULL: Outcome.DEFERRED,
     Trouble.WORKSPACE: Outcome.DEFERRED,
+    Trouble.FILES_GONE: Outcome.DEFERRED,
     Trouble.NO_ENCODER: Outcome.DEFERRED,
+    Trouble.MACHINE: Outcome.FAILED,
     Trouble.MEDIA: Outcome.REFUSED,
     Trouble.TRANSIENT: Outcome.FAILED,
-    Trouble.PERMANENT: Outcome.REFUSED,
+    Trouble.PERMANENT: Outcome.FAILED,
     Trouble.UNEXPECTED: Outcome.FAILED,
     Trouble.STOPPED: Outcome.STOPPED,
 }
-"""What a trouble that a job met means for its video."""
+"""What a trouble that a job met means for its video: only what speaks of the video itself refuses it."""
 
 _EVENTS = {Outcome.FAILED: Event.FAILED, Outcome.REFUSED: Event.REFUSED}
 
@@ -87,9 +91,17 @@ def _stages(job: VideoJob, tools: JobTools, context: JobContext) -> VideoOutput:
         context.note(Event.STORED, **output.as_json())
         return output
     except OSError as exc:
-        if is_disk_full(exc):
-            raise DiskFull(f"no space left in {tools.workspace.root}: make room") from exc
-        raise WorkspaceError(f"can't work in {tools.workspace.root}: {exc}") from exc
+        raise _of_a_file(exc, tools.workspace.root) from exc
+
+
+def _of_a_file(exc: OSError, root: Path) -> WorkspaceError:
+    """A failed operation on one of the job's local files, as ours."""
+    trouble = trouble_of_file(exc.errno)
+    if trouble is Trouble.DISK_FULL:
+        return DiskFull(f"no space left in {root}: make room ({exc.strerror})")
+    if trouble is Trouble.FILES_GONE:
+        return FilesGone(f"local files are gone from {root}: {exc}")
+    return WorkspaceError(f"can't work in {root}: {exc}")
 
 
 def _make(job: VideoJob, tools: JobTools, context: JobContext) -> VideoOutput:

@@ -1,0 +1,55 @@
+"""The hub's answer to «which of these blobs do you lack?» (the batch API of Git LFS) → where to send one.
+
+Source: git-lfs, docs/api/batch.md: an object has ``actions``, or none if it is there already, or an ``error``.
+"""
+
+import re
+from typing import Any
+
+from tools.core.errors import HubForbidden, HubNotFound, HubRejected, HubUnavailable
+from tools.runtime.logs import masked
+
+_LONGEST = 200  # characters of the hub's own words
+_PASSES = frozenset({408, 425, 429})
+
+
+def upload_url(answer: Any, sha256: str, doing: str) -> str | None:
+    """The address for a blob; None if the hub has it. ``doing`` is what can't be done otherwise, for the message.
+
+    Raises HubForbidden, HubNotFound, HubRejected or HubUnavailable by the code of the object's error; HubUnavailable
+    too for an answer that says nothing about the object.
+    """
+    found = _object(answer, sha256)
+    if found is None:
+        raise HubUnavailable(f"can't {doing}: the hub's answer does not name the blob")
+    if found.get("error"):
+        raise _refusal(found["error"], doing)
+    actions = found.get("actions")
+    if not actions:
+        return None
+    upload = actions.get("upload") if isinstance(actions, dict) else None
+    href = upload.get("href") if isinstance(upload, dict) else None
+    if not isinstance(href, str) or not href:
+        raise HubUnavailable(f"can't {doing}: the hub's answer does not say where to send it")
+    return href
+
+
+def _object(answer: Any, sha256: str) -> dict[str, Any] | None:
+    objects = answer.get("objects") if isinstance(answer, dict) else None
+    named = objects if isinstance(objects, list) else []
+    return next((one for one in named if isinstance(one, dict) and one.get("oid") == sha256), None)
+
+
+def _refusal(error: Any, doing: str) -> HubRejected | HubUnavailable:
+    known = error if isinstance(error, dict) else {"message": error}
+    code = str(known.get("code"))
+    status = int(code) if re.fullmatch(r"[0-9]{3}", code) else None
+    said = masked(" ".join(str(known.get("message") or "no reason given").split()))[:_LONGEST]
+    text = f"can't {doing}: {said}" + (f" [{status}]" if status else "")
+    if status in {401, 403}:
+        return HubForbidden(f"{text}; check MODELSCOPE_API_TOKEN and its rights", status=status)
+    if status == 404:
+        return HubNotFound(text, status=status)
+    if status is not None and 400 <= status < 500 and status not in _PASSES:
+        return HubRejected(text, status=status)
+    return HubUnavailable(text, status=status)
