@@ -47,7 +47,7 @@ from tools.hub.client import Head, HubClient
 from tools.runtime import logs
 from tools.runtime.clock import STOP_WITHIN, Clock, SystemClock, stop_on_signals
 from tools.runtime.once import Once
-from tools.startup import connect, make_hub, read_settings, run_program
+from tools.startup import connect, make_hub, origin_of, read_settings, run_program, tell_origin
 from tools.state.monitor_state import MonitorState, MonitorStateFile
 from tools.state.work_queue import QueueView, WorkQueue
 
@@ -361,6 +361,7 @@ def _show_queue(settings: config.Settings) -> int:
     from tools.report.heading import pulse, pulse_lines
     from tools.report.status import queue_text
 
+    tell_origin(settings)
     now = SystemClock().time()
     items = WorkQueue(settings.paths.log_dir).read().items()
     shown = queue_text(items, now, settings.processor.aging_hours)
@@ -369,13 +370,14 @@ def _show_queue(settings: config.Settings) -> int:
 
 
 def _watch(settings: config.Settings, *, once: bool) -> int:
-    from tools.state.singleton import Singleton
+    from tools.state.origin import start
 
     clock = SystemClock()
     stop_on_signals(clock.stop, within=STOP_WITHIN)
-    lock = Singleton(settings.paths.log_dir, "monitor")
-    lock.acquire()
+    lock, news = start(settings.paths.log_dir, "monitor", origin_of(settings))
     logs.set_up("monitor", settings.paths.log_dir, [settings.hub.token or ""])
+    if news:
+        log.warning("%s", news)
     monitor = ModelScopeMonitor(settings, clock=clock)
     try:
         if not once:

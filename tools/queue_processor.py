@@ -26,7 +26,7 @@ import config
 from tools.core.errors import IllegalTransition, PipelineError, StateError
 from tools.core.queue_item import QueueItem, Status, cancel, retry
 from tools.runtime.once import Once
-from tools.startup import connect, need_cluster_packages, read_settings, run_program
+from tools.startup import connect, need_cluster_packages, origin_of, read_settings, run_program, tell_origin
 from tools.state.progress import ProgressFile
 from tools.state.work_queue import WorkQueue
 
@@ -224,6 +224,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(parsed: argparse.Namespace) -> int:
     settings = read_settings(parsed)
+    if parsed.status or parsed.retry is not None or parsed.cancel is not None:
+        tell_origin(settings)
     if parsed.status:
         return _status(settings, as_json=parsed.json)
     if parsed.retry is not None:
@@ -239,13 +241,14 @@ def _work(settings: config.Settings, *, drain: bool) -> int:
     from tools.runtime import logs
     from tools.runtime.cage import confine_children, confined_text
     from tools.runtime.clock import STOP_WITHIN, SystemClock, stop_on_signals
-    from tools.state.singleton import Singleton
+    from tools.state.origin import start
 
     clock = SystemClock()
     stop_on_signals(clock.stop, within=STOP_WITHIN)
-    lock = Singleton(settings.paths.log_dir, "processor")
-    lock.acquire()
+    lock, news = start(settings.paths.log_dir, "processor", origin_of(settings))
     logs.set_up("processor", settings.paths.log_dir, [settings.hub.token or ""])
+    if news:
+        log.warning("%s", news)
     cage = confine_children(settings.encode.cage)
     processor = QueueProcessor(settings, clock=clock)
     log.info(

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tools.media.converter import Converter
     from tools.media.encoding import MachineOptions, OutputOptions
     from tools.runtime.clock import Clock
+    from tools.state.origin import Origin
 
 _OTHERS_WRITE = 0o022  # what nobody else may do with our files, whatever the caller's umask lets them
 _INTERRUPTED, _PIPE_CLOSED = 130, 141  # as a shell reports an end by SIGINT, by SIGPIPE
@@ -196,6 +197,23 @@ def _tokens(settings: Settings) -> list[str | None]:
         fresh = written = settings  # it is being edited
     found = [fresh.hub.token, settings.hub.token, written.hub.token, saved_token()]
     return [token for token in found if token] or [None]
+
+
+def origin_of(settings: Settings) -> "Origin":
+    """Of which hub and datasets the state files are that these settings mean."""
+    from tools.state.origin import Origin
+
+    hub = settings.hub
+    return Origin(hub.endpoint, hub.input_repo, hub.output_repo)
+
+
+def tell_origin(settings: Settings) -> None:
+    """Say on standard error if the state files in LOG_DIR, which a command shows or changes, are of other datasets."""
+    from tools.state.origin import read_origin
+
+    found = read_origin(settings.paths.log_dir)
+    if found is not None and found != origin_of(settings):
+        print(f"the state here 此处的状态: {found}; settings 当前设置: {origin_of(settings)}", file=sys.stderr)
 
 
 def make_hub(settings: Settings, clock: "Clock") -> "HubClient":

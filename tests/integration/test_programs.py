@@ -127,6 +127,42 @@ def test_second_program_says_who_holds_the_lock(hub: RunningHub, tmp_path: Path,
 
 
 @pytest.mark.another_user
+def test_other_output_repo_gets_everything_and_the_first_one_s_items_come_back(hub: RunningHub, tmp_path: Path) -> None:
+    env = environment(hub, tmp_path)
+    other = {**env, "OUTPUT_REPO": "me/second"}
+    queue_up(env)
+    assert run_program("queue_processor.py", "--cancel", "番剧", env=env).returncode == 0
+    told = run_program("queue_processor.py", "--status", env=other)
+    assert "failed: 1" in told.stdout and "me/in -> me/out" in told.stderr and "me/second" in told.stderr
+    queue_up(other)
+    assert run_program("queue_processor.py", "--drain", env=other).returncode == 0
+    assert (hub.root / "datasets/me/second/番剧/1.mkv").exists()
+    assert "completed: 1" in run_program("queue_processor.py", "--status", env=other).stdout
+    assert run_program("queue_processor.py", "--drain", env=env).returncode == 0
+    assert "failed: 1" in run_program("queue_processor.py", "--status", env=env).stdout
+    assert log_of(tmp_path).count("settings name other datasets than before") == 2 and problems(tmp_path) == []
+
+
+@pytest.mark.another_user
+def test_second_program_of_other_settings_does_not_start(hub: RunningHub, tmp_path: Path) -> None:
+    env = environment(hub, tmp_path)
+    queue_up(env)
+    process = start_program("modelscope_monitor.py", env=env)
+    try:
+        deadline = time.monotonic() + 20
+        while not (tmp_path / "log/.monitor.pid").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        done = run_program("queue_processor.py", "--drain", env={**env, "INPUT_REPO": "me/other"})
+        assert done.returncode == 1 and done.stderr.count("\n") == 1 and f"pid {process.pid}" in done.stderr
+        assert "me/in -> me/out" in done.stderr and "me/other -> me/out" in done.stderr
+        assert "番剧" in run_program("modelscope_monitor.py", "--queue", env=env).stdout
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+@pytest.mark.another_user
 def test_second_processor_in_the_same_work_folder_says_who_works_there_and_touches_nothing(
     hub: RunningHub, tmp_path: Path
 ) -> None:
