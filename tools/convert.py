@@ -13,6 +13,7 @@ enter_venv(__name__)
 import argparse
 import json
 import logging
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from tools.core.errors import PipelineError, Stopped
 from tools.core.planning import output_names
 from tools.media.converter import Conversion, EncodeProgress, FfmpegConverter
 from tools.media.plan import Plan
+from tools.report.bars import bar_line
 from tools.report.status import human_size, human_time
 from tools.runtime.cage import confine_children
 from tools.runtime.clock import stop_on_signals
@@ -119,13 +121,8 @@ class _Bar:
     """A progress bar with fps, speed and ETA on a terminal, nothing elsewhere."""
 
     def __init__(self, name: str) -> None:
-        self._bar = tqdm(
-            total=100,
-            desc=_shown(name)[:40],
-            leave=False,
-            disable=not sys.stderr.isatty(),
-            bar_format="{desc} {percentage:3.0f}%|{bar}| {postfix}",
-        )
+        self._name = _shown(name)
+        self._bar = tqdm(total=100, leave=False, disable=not sys.stderr.isatty(), bar_format="{desc}")
 
     def __enter__(self) -> "_Bar":
         return self
@@ -134,11 +131,12 @@ class _Bar:
         self._bar.close()
 
     def show(self, progress: EncodeProgress) -> None:
-        self._bar.n = progress.percent or 0.0
         fps = "" if progress.fps is None else f"{progress.fps:.1f} fps "
         speed = "" if progress.speed is None else f"{progress.speed:.2f}x "
         eta = human_time(progress.eta_s)
-        self._bar.set_postfix_str(f"{fps}{speed}{eta and 'ETA ' + eta}", refresh=False)
+        numbers = f"{fps}{speed}{eta and 'ETA ' + eta}".rstrip()
+        line = bar_line("", self._name, progress.percent, numbers, shutil.get_terminal_size().columns)
+        self._bar.set_description_str(line, refresh=False)
         self._bar.refresh()
 
 

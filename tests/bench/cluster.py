@@ -48,7 +48,7 @@ def through_dask(workers: int, videos: int, seconds: float) -> float:
     """Wall s from the first submission to the last result: real sockets, an encoder that sleeps."""
 
     def work(one: VideoJob, tools: JobTools, context: JobContext) -> JobResult:
-        with tools.encode.held(context):
+        with tools.encode.held(one, context):
             time.sleep(seconds)
         return JobResult(one, Outcome.STORED, output_of(one))
 

@@ -48,7 +48,7 @@ def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
     slots = Slots(1)
 
     def run(one: VideoJob, context: JobContext) -> JobResult:
-        with slots.held(context):
+        with slots.held(one, context):
             context.note(Event.ENCODING)
             context.show(JobProgress(folder=one.folder, video=one.source.path, stage="encode", percent=50.0))
             made.ran.append(one.source.name)

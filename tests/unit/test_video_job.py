@@ -37,6 +37,7 @@ class Port:
         self.noted: list[str] = []
         self.facts: dict[str, object] = {}
         self.stages: list[str] = []
+        self.waits = threading.Event()
 
     def note(self, event: str, **facts: object) -> None:
         self.noted.append(event)
@@ -45,6 +46,8 @@ class Port:
     def show(self, progress: JobProgress) -> None:
         if progress.stage not in self.stages[-1:]:
             self.stages.append(progress.stage)
+        if progress.stage == "waiting":
+            self.waits.set()
 
 
 def worker_of(tmp_path: Path, hub: MemoryHub, converter: FakeConverter) -> JobTools:
@@ -144,3 +147,27 @@ def test_next_video_encodes_while_the_one_before_is_verified_each_stage_in_its_p
         thread.join(60)
     assert slowly.overlapped == [True, True, True]
     assert slowly.most == {"encode": 1, "verify": 1}
+
+
+def test_video_that_waits_for_an_encoder_is_shown_as_waiting(tmp_path: Path) -> None:
+    hub, first, second = MemoryHub(), Port(1), Port(2)
+    commit = hub.put("me/in", {"A/1.mp4": b"1", "A/2.mp4": b"2"})
+    hub.create_repo("me/out")
+    started = threading.Event()
+
+    def during(stage: str, source: Path, stop: threading.Event) -> None:
+        started.set()
+        assert source.read_text() == "2" or second.waits.wait(20), "the other one is not shown as waiting"
+
+    worker = worker_of(tmp_path, hub, FakeConverter(during=during))
+    threads = [
+        threading.Thread(target=run_video_job, args=(job_of(hub, commit, f"A/{port.order}.mp4"), worker, port))
+        for port in (first, second)
+    ]
+    threads[0].start()
+    assert started.wait(20)
+    threads[1].start()
+    for thread in threads:
+        thread.join(60)
+    assert first.stages == ["download", "encode", "verify", "upload"]
+    assert second.stages[:3] == ["download", "waiting", "encode"]

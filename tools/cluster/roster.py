@@ -21,6 +21,7 @@ SILENCE = 20.0  # s without a report after which a worker's jobs are reassigned
 _STREAK = 3  # failures of its own, in a row, after which a worker is suspended
 _SUSPENSION, _LONGEST_SUSPENSION = 60.0, 1800.0  # s, doubling from the first to the second
 _NO_HUB = 30.0  # s of suspension if it could not reach the hub: which passes by itself
+_MOVABLE: tuple[Stage | None, ...] = (None, "download", "waiting")  # has not reached the encoder
 _REMEMBERED = 600.0  # s for which a worker that is gone is still shown
 
 
@@ -179,7 +180,7 @@ class Roster:
         if not any(len(member.running) < member.slots for member in ready):
             return None
         for member in sorted(ready, key=lambda one: -len(one.running) / one.slots):
-            waiting = [one for one in member.running if member.stage_of(one) in {None, "download"}]
+            waiting = [one for one in member.running if member.stage_of(one) in _MOVABLE]
             if len(member.running) > member.slots and waiting:
                 return member, waiting[-1]
         return None

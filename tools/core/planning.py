@@ -20,8 +20,8 @@ _LONGEST_NAME = 255  # bytes of UTF-8 that one part of a path may have on the fi
 _LONGEST_STEM = _LONGEST_NAME - max(len(kind.extension) for kind in ArtifactKind)  # each kind adds its own to it
 
 
-Stage = Literal["download", "encode", "verify", "upload"]
-"""The stages of a video job, in this order; also as ``progress.json`` shows them."""
+Stage = Literal["waiting", "download", "encode", "verify", "upload"]
+"""The stages of a video job, in this order, as ``progress.json`` shows them; ``waiting``: for a place in any other."""
 STAGES: tuple[str, ...] = get_args(Stage)
 
 

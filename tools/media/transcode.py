@@ -181,4 +181,6 @@ class ProgressReader:
             first = self._marks[0]
             if now > first[0] and seconds > first[1]:
                 eta = max(0.0, self._duration - seconds) * (now - first[0]) / (seconds - first[1])
-        return EncodeProgress(percent, number(block.get("fps")), number(block.get("speed", "").rstrip("x")), eta)
+        # At its start ffmpeg prints rates of 0, which say nothing yet.
+        fps, speed = number(block.get("fps")) or None, number(block.get("speed", "").rstrip("x")) or None
+        return EncodeProgress(percent, fps, speed, eta)

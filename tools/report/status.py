@@ -1,12 +1,12 @@
 """What ``--status`` and ``--queue`` print. Reads values, imports nothing heavy."""
 
 import shutil
-import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from tools.core.queue_item import QueueItem, rank, to_json
+from tools.report.cells import cells, cut, cut_name
 from tools.state.work_queue import Overview, pending_in_order
 
 SHOWN = 10
@@ -38,13 +38,13 @@ def status_text(overview: Overview, progress: Mapping[str, Any], now: float, run
     if running:
         lines.append(f"ffmpeg is confined in 已限制: {', '.join(progress['confined']) or 'nothing 无'}")
     if running and progress["jobs"] and now - float(progress["updated"]) < _FRESH:
-        lines += ["", "Running 正在处理:", *_table([_job_row(job) for job in progress["jobs"]])]
+        lines += ["", "Running 正在处理:", *_table([_job_row(job) for job in progress["jobs"]], cut_name)]
     if running and progress["workers"]:
         heading = ("worker", "slots", "state", "fps", "seen", "encodes")
         lines += ["", "Workers 工作机:", *_table([heading, *map(partial(_worker_row, now), progress["workers"])])]
     if overview.latest:
         rows = [("status", "p", "videos", "added", "ended", "folder"), *map(_item_row, overview.latest)]
-        lines += ["", "Latest 最近的项目:", *_table(rows)]
+        lines += ["", "Latest 最近的项目:", *_table(rows, cut_name)]
     for item in overview.failed:
         lines.append(f"failed 失败 {item.folder}: {item.error or 'no cause recorded'}")
         lines += [f"    {q.path}: {q.cause}" for q in item.quarantined[:SHOWN]]
@@ -63,7 +63,7 @@ def queue_text(items: Sequence[QueueItem], now: float, aging_hours: float) -> st
         size = human_size(item.total_size)
         numbers = (str(place), str(item.priority), str(item.videos_total), str(item.file_count), size)
         rows.append((*numbers, item.added_time, item.folder))
-    return "\n".join(_table(rows))
+    return "\n".join(_table(rows, cut_name))
 
 
 def human_size(size: float) -> str:
@@ -113,26 +113,14 @@ def _item_row(item: QueueItem) -> tuple[str, ...]:
     return item.status.value, str(item.priority), videos, item.added_time, item.end_time or "", item.folder
 
 
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Columns aligned by what a terminal shows (a CJK character takes two cells), cut to its width."""
-    widths = [max(_cells(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+def _table(rows: Sequence[Sequence[str]], shorten: Callable[[str, int], str] = cut) -> list[str]:
+    """Columns aligned by what a terminal shows; the last one is shortened to its width."""
+    widths = [max(cells(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
     room = shutil.get_terminal_size((200, 24)).columns
     lines = []
     for row in rows:
         left = "  " + "".join(
-            text + " " * (width - _cells(text) + 2) for text, width in zip(row[:-1], widths, strict=True)
+            text + " " * (width - cells(text) + 2) for text, width in zip(row[:-1], widths, strict=True)
         )
-        lines.append(left + _cut(row[-1], max(20, room - _cells(left) - 1)))
+        lines.append(left + shorten(row[-1], max(20, room - cells(left) - 1)))
     return lines
-
-
-def _cells(text: str) -> int:
-    return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)
-
-
-def _cut(text: str, room: int) -> str:
-    if _cells(text) <= room:
-        return text
-    while _cells(text) > room - 1:
-        text = text[:-1]
-    return text + "…"

@@ -102,7 +102,7 @@ def make_record(job: VideoJob, conversion: Conversion, source_sha256: str, began
 
 @contextlib.contextmanager
 def _held(job: VideoJob, tools: JobTools, context: JobContext, stage: Stage) -> Iterator[None]:
-    with (tools.encode if stage == "encode" else tools.verify).held(context):
+    with (tools.encode if stage == "encode" else tools.verify).held(job, context):
         if stage == "encode":
             context.note(Event.ENCODING)  # from here on a crash counts against this video
         _show(job, context, stage, EncodeProgress(percent=0.0, fps=None, speed=None, eta_s=None))

@@ -67,12 +67,16 @@ class Slots:
         self._changed = threading.Condition()
 
     @contextmanager
-    def held(self, context: JobContext) -> Iterator[None]:
-        """Hold one place. Raises Stopped when asked to end while waiting."""
+    def held(self, job: VideoJob, context: JobContext) -> Iterator[None]:
+        """Hold one place; who has to wait for it is shown as waiting. Raises Stopped when asked to end meanwhile."""
         with self._changed:
             self._waiting.append(context.order)
+            is_shown = False
             try:
                 while not context.stop.is_set() and not (self._free and min(self._waiting) == context.order):
+                    if not is_shown:
+                        context.show(_waiting(job))
+                        is_shown = True
                     self._changed.wait(_POLL)
             finally:
                 self._waiting.remove(context.order)
@@ -86,6 +90,10 @@ class Slots:
             with self._changed:
                 self._free += 1
                 self._changed.notify_all()
+
+
+def _waiting(job: VideoJob) -> JobProgress:
+    return JobProgress(folder=job.folder, video=job.source.path, stage="waiting", attempt=job.attempt)
 
 
 class TransferMeter:

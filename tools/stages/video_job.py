@@ -86,7 +86,7 @@ def _stages(job: VideoJob, tools: JobTools, context: JobContext) -> VideoOutput:
         output = converted_before(job, tools, context)
         if output is None:
             output = _make(job, tools, context)
-        with tools.store.held(context):
+        with tools.store.held(job, context):
             store(job, tools, context, output)
         context.note(Event.STORED, **output.as_json())
         return output
@@ -107,7 +107,7 @@ def _of_a_file(exc: OSError, root: Path) -> WorkspaceError:
 def _make(job: VideoJob, tools: JobTools, context: JobContext) -> VideoOutput:
     folder = tools.workspace.video_folder(job)
     with tools.workspace.reserved(folder, int(job.source.size * (1 + _RESULT_SHARE)) + _SLACK):
-        with tools.download.held(context):
+        with tools.download.held(job, context):
             source, sha256 = download(job, tools, context)
         output = convert(job, tools, context, source, sha256)
         record = output.record

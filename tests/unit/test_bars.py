@@ -1,0 +1,78 @@
+"""What the bars show: lines that fit a terminal, names that stay apart, no numbers before there are any."""
+
+from typing import Any
+
+import pytest
+
+from tools.core.planning import Stage
+from tools.media.transcode import EncodeProgress, ProgressReader
+from tools.report.bars import job_line
+from tools.report.cells import cells, cut, cut_name
+from tools.state.progress import JobProgress
+
+FANSUB = "[某字幕组][葬送的芙莉莲 Frieren Beyond Journey's End][{}][BDRip 1920x1080 HEVC 10bit FLAC 2.0][1A2B3C4D].mkv"
+
+
+def job(stage: Stage, number: int = 1, **more: Any) -> JobProgress:
+    return JobProgress(
+        folder="葬送的芙莉莲", video=f"葬送的芙莉莲/{FANSUB.format(f'{number:02}')}", stage=stage, **more
+    )
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        FANSUB,
+        "Journey's End of a Very Long Name Indeed S01E{} 1080p WEB-DL x265 AAC5.1 (2023).mkv",
+        "葬送的芙莉莲 很长很长很长很长很长很长的名字 第{}话 简体中文字幕 1080P.mp4",
+        "A Show With a Long Name, and Its Subtitle Too - {}v2 [720p].mkv",
+        "{} a show whose number comes first, with a long name that follows.mkv",
+        "葬送的芙莉莲 第2季/很长很长很长很长很长很长的名字 {}.mkv",
+    ],
+)
+@pytest.mark.parametrize("room", [20, 21, 30, 40])
+def test_name_that_is_too_long_keeps_its_number_and_fits(name: str, room: int) -> None:
+    shown = [cut_name(name.format(f"{number:02}"), room) for number in range(1, 31)]
+    assert len(set(shown)) == 30 and max(map(cells, shown)) <= room
+    assert all(f"{number:02}" in one for number, one in enumerate(shown, 1))
+
+
+@pytest.mark.parametrize("name", ["", "…", "あ" * 90, "a" * 300 + ".mkv", "/", "NCOP.mkv", "9" * 50])
+def test_any_name_fits(name: str) -> None:
+    for room in range(8, 60):
+        assert cells(cut_name(name, room)) <= room and cells(cut(name, room)) <= room
+
+
+def test_name_without_a_number_keeps_its_end() -> None:
+    assert cut_name("葬送的芙莉莲 Frieren Beyond Journey's End Creditless Opening", 24) == "葬送的芙莉莲 Frie…pening"
+
+
+@pytest.mark.parametrize("columns", [80, 100, 132, 200])
+@pytest.mark.parametrize(
+    "shown",
+    [
+        job("waiting"),
+        job("download", percent=86.0, speed=123_400_000.0, eta_s=4000.0),
+        job("encode", percent=0.0),
+        job("encode", percent=64.2, fps=123.4, speed=12.34, eta_s=36_000.0),
+        job("upload", percent=100.0, speed=1.0, eta_s=0.0),
+    ],
+)
+def test_line_fits_the_terminal_and_has_no_stray_comma(shown: JobProgress, columns: int) -> None:
+    line = job_line(shown, columns)
+    assert cells(line) < columns and ", " not in line
+    assert "01" in line and shown.stage in line
+
+
+def test_two_episodes_of_one_show_differ_on_80_columns() -> None:
+    numbers = {"percent": 64.0, "fps": 23.9, "speed": 1.02, "eta_s": 1300.0}
+    assert job_line(job("encode", 1, **numbers), 80) != job_line(job("encode", 2, **numbers), 80)
+
+
+def test_rate_of_the_first_moment_is_unknown_not_zero() -> None:
+    seen: list[EncodeProgress] = []
+    reader = ProgressReader(10.0, seen.append)
+    for block in ("fps=0.00 speed=N/A frame=0", "fps=0.00 speed=0x frame=3", "fps=24.5 speed=1.02x frame=30"):
+        for line in [*block.split(), "progress=continue"]:
+            reader.line(line)
+    assert [(one.fps, one.speed) for one in seen] == [(None, None), (None, None), (24.5, 1.02)]

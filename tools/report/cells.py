@@ -1,0 +1,49 @@
+"""Text in the cells of a terminal: how many it takes, and how it is cut so that people can still tell it apart."""
+
+import re
+import unicodedata
+from pathlib import PurePosixPath
+
+_EPISODE = re.compile(r"(?i)(?<![0-9a-z.])(?:s\d{1,2}\s?e|ep?|第)?\d{1,4}(?:v\d)?[话話集回]?(?![0-9a-z.])")
+_YEAR = re.compile(r"(?:19|20)\d\d")
+
+
+def cells(text: str) -> int:
+    """How many cells the text takes: a CJK character two, a combining mark none."""
+    return sum(
+        2 if unicodedata.east_asian_width(char) in "WF" else 0 if unicodedata.combining(char) else 1 for char in text
+    )
+
+
+def cut(text: str, room: int) -> str:
+    """The text in at most ``room`` cells; what is too long loses its end."""
+    return text if cells(text) <= room else _beginning(text, room - 1) + "…"
+
+
+def cut_name(name: str, room: int) -> str:
+    """A file name or path in at most ``room`` cells; one that is too long loses what stands around its number."""
+    if cells(name) <= room:
+        return name
+    stem = str(PurePosixPath(name).with_suffix("")) if PurePosixPath(name).name else name
+    if cells(stem) <= room:
+        return stem
+    start, end = _number(stem)
+    number, rest = stem[start:end], stem[end:]
+    left = room - cells(number) - 1  # for the beginning, and for what follows the number
+    after = "…" if rest else ""
+    beginning = _beginning(stem[:start], left - cells(after))
+    if beginning == stem[:start]:
+        return cut(stem, room)
+    return cut(f"{beginning}…{number}{after}", room)
+
+
+def _beginning(text: str, room: int) -> str:
+    while text and cells(text) > room:
+        text = text[:-1]
+    return text
+
+
+def _number(stem: str) -> tuple[int, int]:
+    """Where the number of an episode stands: the last that is no year, resolution, codec or digest; else the end."""
+    found = [match for match in _EPISODE.finditer(stem) if not _YEAR.fullmatch(match[0])]
+    return found[-1].span() if found else (max(0, len(stem) - 6), len(stem))
