@@ -24,8 +24,10 @@ from tools.runtime.spawn import Access, Spawned, spawn
 _FIRST_LINES, _LAST_LINES = 20, 40  # of standard error: different lines kept of its beginning and its end
 _LONGEST_LINE = 1 << 16  # bytes; what is longer passes in parts
 _POLL = 0.1  # s between two checks of the child
+_LONGEST_STEP = 1.0  # s that pass between two checks at most: in what is longer we did not run, nor did the child
 _GRACE = 3.0  # s between SIGTERM and SIGKILL
 _BUSY_LIMITS = 4  # a child that burns CPU without progress is given this many stall limits
+_IDLE = 0.01  # of the stall limit: who had less CPU than this meanwhile sleeps
 
 
 class ChildOutgrew(PipelineError):
@@ -95,6 +97,25 @@ def run(
     return Ended(process.returncode, watch.stderr())
 
 
+@dataclass(frozen=True, slots=True)
+class CpuTime:
+    """What a process had of the CPU, and how long it was ready to run and had to wait for one."""
+
+    ran: float = 0.0  # s, all threads
+    waited: float = 0.0  # s, all threads that live
+
+
+def is_stalled(quiet: float, limit: float, used: CpuTime) -> bool:
+    """Whether a child that made no progress for ``quiet`` s, and had ``used`` of the CPU meanwhile, hangs.
+
+    Time in which it was ready to run and got no CPU does not count: on a busy machine it is slow and does not hang.
+    One that sleeps has the limit (s), one that is at work four of them.
+    """
+    wanted = used.ran + used.waited
+    starved = min(used.waited, quiet * used.waited / wanted) if wanted else 0.0  # threads may wait side by side
+    return quiet - starved > limit * (1 if used.ran < _IDLE * limit else _BUSY_LIMITS)
+
+
 class _Watch:
     """The readers of one child's pipes, and the limits that it must keep."""
 
@@ -109,8 +130,10 @@ class _Watch:
         self._limits = limits
         self._on_line = on_line
         self._on_complaint = on_complaint
-        self._began = self._moved = time.monotonic()
-        self._cpu_then = 0.0
+        self._checked = time.monotonic()
+        self._age = self._quiet = 0.0  # s since it began, and since its latest progress, in which we ran
+        self._moved = threading.Event()
+        self._cpu_then = CpuTime()
         self._stderr = Folded(_FIRST_LINES, _LAST_LINES)
         self._threads = [
             threading.Thread(target=self._read_stdout, args=(process.stdout,), daemon=True),
@@ -122,7 +145,7 @@ class _Watch:
     def _read_stdout(self, pipe: IO[bytes]) -> None:
         for line in pipe:
             if self._on_line(line.decode("utf-8", "replace").rstrip("\r\n")):
-                self._moved = time.monotonic()
+                self._moved.set()
 
     def _read_stderr(self, pipe: IO[bytes]) -> None:
         while line := pipe.readline(_LONGEST_LINE):
@@ -134,19 +157,30 @@ class _Watch:
         return self._process.wait(_POLL) is not None
 
     def check(self) -> None:
-        now = time.monotonic()
+        self._tick()
         limits = self._limits
-        if limits.timeout is not None and now - self._began > limits.timeout:
+        if limits.timeout is not None and self._age > limits.timeout:
             raise ChildTimeout(f"did not end within {limits.timeout:g} s")
         if limits.rss and (rss := _rss(self._process.pid)) > limits.rss:
             raise ChildOutgrew(rss)
-        if limits.stall is not None and now - self._moved > limits.stall:
-            quiet = now - self._moved
-            cpu = _cpu_seconds(self._process.pid)
-            if cpu - self._cpu_then < 0.01 * limits.stall or quiet > _BUSY_LIMITS * limits.stall:
-                raise ChildStalled(f"no progress for {quiet:.0f} s", self.stderr())
-        elif limits.stall is not None and now - self._moved < 2 * _POLL:
-            self._cpu_then = _cpu_seconds(self._process.pid)
+        if limits.stall is not None and self._quiet > limits.stall:
+            now, then = _cpu_time(self._process.pid), self._cpu_then
+            used = CpuTime(max(0.0, now.ran - then.ran), max(0.0, now.waited - then.waited))
+            if is_stalled(self._quiet, limits.stall, used):
+                raise ChildStalled(f"no progress for {self._quiet:.0f} s", self.stderr())
+
+    def _tick(self) -> None:
+        """Let time pass, as far as we ran: a machine that was frozen, or had no CPU for us, had none for the child."""
+        now = time.monotonic()
+        step = min(_LONGEST_STEP, now - self._checked)
+        self._checked = now
+        self._age += step
+        self._quiet += step
+        if self._moved.is_set():
+            self._moved.clear()
+            self._quiet = 0.0
+            if self._limits.stall is not None:
+                self._cpu_then = _cpu_time(self._process.pid)
 
     def stderr(self) -> str:
         return self._stderr.text()
@@ -180,10 +214,15 @@ def _rss(pid: int) -> int:
         return 0
 
 
-def _cpu_seconds(pid: int) -> float:
-    """User and system time so far. Source: proc_pid_stat(5), fields 14 and 15 (the name may hold blanks)."""
-    try:
+def _cpu_time(pid: int) -> CpuTime:
+    """So far. Source: proc_pid_stat(5), fields 14 and 15 (the name may hold blanks); Documentation/scheduler/
+    sched-stats.rst, the second field of schedstat in ns (a kernel without it leaves 0)."""
+    ran = waited = 0.0
+    with contextlib.suppress(OSError, IndexError, ValueError):
         after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
-    except (OSError, IndexError, ValueError):
-        return 0.0
+        ran = (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
+    with contextlib.suppress(OSError):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            with contextlib.suppress(OSError, IndexError, ValueError):
+                waited += int((thread / "schedstat").read_text().split()[1]) / 1e9
+    return CpuTime(ran, waited)
