@@ -118,8 +118,7 @@ def processor_main(argv: list[str]) -> int:
     parser.add_argument("--silence", type=float, default=20.0)
     parser.add_argument("--forever", action="store_true")
     parsed = parser.parse_args(argv)
-    # Workers join again a second after they lost a scheduler, and report at once.
-    ClusterExecutor.timeouts = Timeouts(first_reports=1.5, silence=parsed.silence)
+    ClusterExecutor.timeouts = Timeouts(silence=parsed.silence)
     settings = read_settings(argparse.Namespace())
     clock = SystemClock()
     stop_on_signals(clock.stop, within=STOP_WITHIN)

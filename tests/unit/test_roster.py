@@ -180,3 +180,42 @@ def test_waiting_video_moves_to_a_worker_with_nothing_to_encode() -> None:
     assert roster.job_to_move(0) == (a, "id-3")
     run_on(b, "4")
     assert roster.job_to_move(0) is None, "nobody is idle"
+
+
+def after_scheduler_was_lost(stage: Stage | None) -> Roster:
+    """A roster with worker b alone, which came back before a, where 1 was in this stage (None: not known yet)."""
+    roster, (a, _) = with_members("a", "b")
+    run_on(a, "1")
+    roster.report(report("a", 1, jobs=() if stage is None else (reported("1", stage),)), 1.0, 1.0)
+    roster.clear()
+    roster.clear()  # the next connection fails at once
+    roster.expect_back(10.0)
+    back = roster.report(report("b", 2), 11.0, 11.0)
+    assert back is not None
+    back.accepted = True
+    return roster
+
+
+@pytest.mark.parametrize("stage", ["encode", None])
+def test_video_of_a_worker_waits_for_it_after_the_scheduler_was_lost_but_not_for_ever(stage: Stage | None) -> None:
+    roster = after_scheduler_was_lost(stage)
+    assert roster.choose(job("1"), 12.0) is None
+    other = roster.choose(job("2"), 12.0)
+    assert other is not None and other.name == "b"
+    late = roster.report(report("a", 2), 13.0, 13.0)
+    assert late is not None and roster.choose(job("1"), 13.0) is None, "its handshake is not over"
+    late.accepted = True
+    assert roster.choose(job("1"), 13.0) is late
+
+    roster = after_scheduler_was_lost(stage)
+    roster.report(report("b", 3), 10.0 + SILENCE, 0.0)
+    instead = roster.choose(job("1"), 10.0 + SILENCE)
+    assert instead is not None and instead.name == "b"
+
+
+def test_video_that_waits_for_an_encoder_moves_to_an_idle_worker() -> None:
+    roster, (a, _) = with_members("a", "b")
+    for name in ("1", "2"):
+        run_on(a, name)
+    roster.report(report("a", 1, jobs=(reported("1", "encode"), reported("2", "waiting"))), 1.0, 1.0)
+    assert roster.job_to_move(1.0) == (a, "id-2")

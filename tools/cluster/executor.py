@@ -200,7 +200,9 @@ class ClusterExecutor:
                 log.info("connected to the scheduler at %s", self._address)
             self._trouble = None
             self._problems.over()
-            self._places_from = time.monotonic() + self.timeouts.first_reports
+            now = time.monotonic()
+            self._places_from = now + self.timeouts.first_reports
+            self._roster.expect_back(now)
 
     def on_disconnected(self, cause: str) -> None:
         trouble = f"can't work with the scheduler at {self._address}: {cause}"

@@ -94,6 +94,8 @@ class Roster:
     def __init__(self, silence: float = SILENCE) -> None:
         self._silence = silence
         self._members: dict[str, Member] = {}
+        self._expected: dict[str, str] = {}  # videos that were on a worker when the scheduler was lost → incarnation
+        self._expected_until = 0.0  # monotonic s
         self._doubted: dict[str, str] = {}  # videos that failed → incarnation of the only worker on which they did
 
     # --- who is there --------------------------------------------------------------------------------------------
@@ -134,8 +136,15 @@ class Roster:
     def clear(self) -> None:
         """The scheduler is lost: nobody is known until it reports again. Who was suspended stays so."""
         for member in self._members.values():
+            if not member.gone:
+                keys = [video_key(job.folder, job.source) for job in member.running.values()]
+                self._expected.update(dict.fromkeys(keys, member.incarnation))
             member.gone = True
             member.running.clear()
+
+    def expect_back(self, now: float) -> None:
+        """The scheduler is there again: what a worker had is kept for it as long as one may be silent."""
+        self._expected_until = now + self._silence
 
     def remove_old(self, now: float) -> None:
         """Forget workers that are gone for long."""
@@ -159,11 +168,15 @@ class Roster:
     def choose(self, job: VideoJob, now: float) -> Member | None:
         """Who should take the job: whoever has (some of) its work already, else who has least to do per slot.
 
-        None if nobody has a place left. A worker whose failure of this video is doubted gets it only if there is no
-        other.
+        None if nobody has a place left, or if the worker that had it may still come back. A worker whose failure of
+        this video is doubted gets it only if there is no other.
         """
         key = video_key(job.folder, job.source)
         ready = self.ready(now)
+        owner = self._expected.get(key)
+        if owner and now < self._expected_until and all(owner != m.incarnation and key not in m.begun for m in ready):
+            return None
+        self._expected.pop(key, None)
         doubted = self._doubted.get(key)
         others = [member for member in ready if member.incarnation != doubted] if doubted else ready
         able = [member for member in others or ready if len(member.running) < member.capacity]
