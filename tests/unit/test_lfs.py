@@ -23,6 +23,8 @@ def about(**more: Any) -> dict[str, Any]:
         (about(), None),
         (about(actions={}), None),
         (about(actions=None, error=None), None),
+        ({"objects": []}, None),
+        ({"objects": [{"oid": "b" * 64}]}, None),
     ],
 )
 def test_blob_is_sent_where_the_hub_says_or_is_there_already(answer: Any, url: str | None) -> None:
@@ -64,7 +66,6 @@ def test_error_of_a_single_blob_is_read_by_its_code(error: Any, kind: type[HubEr
         {"objects": None},
         {"objects": {}},
         {"objects": [None, 1, {}]},
-        {"objects": [{"oid": "b" * 64}]},
         about(actions=[1]),
         about(actions={"upload": None}),
         about(actions={"upload": {"href": 5}}),

@@ -17,11 +17,15 @@ def upload_url(answer: Any, sha256: str, doing: str) -> str | None:
     """The address for a blob; None if the hub has it. ``doing`` is what can't be done otherwise, for the message.
 
     Raises HubForbidden, HubNotFound, HubRejected or HubUnavailable by the code of the object's error; HubUnavailable
-    too for an answer that says nothing about the object.
+    too for an answer that can't be understood.
     """
-    found = _object(answer, sha256)
+    objects = answer.get("objects") if isinstance(answer, dict) else None
+    if not isinstance(objects, list) or not all(isinstance(one, dict) for one in objects):
+        raise HubUnavailable(f"can't {doing}: the hub's answer can't be understood")
+    # ModelScope names only what it lacks.
+    found = next((one for one in objects if one.get("oid") == sha256), None)
     if found is None:
-        raise HubUnavailable(f"can't {doing}: the hub's answer does not name the blob")
+        return None
     if found.get("error"):
         raise _refusal(found["error"], doing)
     actions = found.get("actions")
@@ -32,12 +36,6 @@ def upload_url(answer: Any, sha256: str, doing: str) -> str | None:
     if not isinstance(href, str) or not href:
         raise HubUnavailable(f"can't {doing}: the hub's answer does not say where to send it")
     return href
-
-
-def _object(answer: Any, sha256: str) -> dict[str, Any] | None:
-    objects = answer.get("objects") if isinstance(answer, dict) else None
-    named = objects if isinstance(objects, list) else []
-    return next((one for one in named if isinstance(one, dict) and one.get("oid") == sha256), None)
 
 
 def _refusal(error: Any, doing: str) -> HubRejected | HubUnavailable:
