@@ -269,7 +269,7 @@ def test_what_fails_during_a_pause_of_another_cause_counts_for_nothing(watched: 
         (HubForbidden("expired"), True, True, True, 0),
         (HubNotFound("no repo"), True, True, True, 0),
         (Stopped("stopped"), True, False, False, 0),
-        (HubRejected("too big"), False, False, False, 0),
+        (HubRejected("too big"), True, True, True, 0),
         (IntegrityError("differs"), False, False, False, 0),
         (ProbeError("no video"), False, False, False, 0),
     ],
@@ -295,6 +295,16 @@ def test_suspect_that_the_hub_does_not_explain_is_blamed(watched: Watched) -> No
         watched.ask(None)
         watched.pause.worked("open", "B")
     assert watched.blamed == ["A"]
+
+
+def test_part_of_what_failed_inherits_since_when(watched: Watched) -> None:
+    watched.fail_and_ask("A/1", kind="publish")
+    watched.pause.split("publish", "A/1", "A/2")
+    watched.pause.split("publish", "unknown", "A/3")
+    watched.pause.worked("publish", "A/1")
+    for about in ("A/3", "A/2"):
+        watched.fail_and_ask(about, kind="publish")
+    assert watched.blamed == ["A/2"]
 
 
 # --- what is said ----------------------------------------------------------------------------------------------------

@@ -42,6 +42,10 @@ _MOVES = {
 }
 
 
+RESULT_KEPT = "result_kept"
+"""The key in the queue file of a quarantined video whose result is still there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Quarantined:
     """A video that can't be converted, and why."""
@@ -49,6 +53,7 @@ class Quarantined:
     path: str
     cause: str
     sha256: str = ""  # hex, of the source that was tried; "" if unknown
+    result_kept: bool = False  # it was converted and the hub did not take it: the result waits in WORK_DIR for --retry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,7 +231,7 @@ def to_json(item: QueueItem) -> dict[str, Any]:
     """The item as the queue file shows it."""
     shown = {f.name: getattr(item, f.name) for f in fields(item) if f.name != "extra"}
     shown["status"] = item.status.value
-    shown["quarantined"] = [{"path": q.path, "cause": q.cause, "sha256": q.sha256} for q in item.quarantined]
+    shown["quarantined"] = [_shown(one) for one in item.quarantined]
     return {**{key: shown.pop(key) for key in _READERS_FIRST}, **shown, **item.extra}
 
 
@@ -263,7 +268,13 @@ def _defaults(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _quarantined(one: Mapping[str, Any]) -> Quarantined:
-    return Quarantined(str(one["path"]), str(one.get("cause", "")), str(one.get("sha256", "")))
+    path, kept = str(one["path"]), one.get(RESULT_KEPT) is True
+    return Quarantined(path, str(one.get("cause", "")), str(one.get("sha256", "")), kept)
+
+
+def _shown(one: Quarantined) -> dict[str, Any]:
+    kept = {RESULT_KEPT: True} if one.result_kept else {}
+    return {"path": one.path, "cause": one.cause, "sha256": one.sha256, **kept}
 
 
 _NUMBERS = (

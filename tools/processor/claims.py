@@ -41,6 +41,13 @@ class Claims:
             self._set_right(view)
             return [item.folder for item in view.live()]
 
+    def keeping(self) -> list[str]:
+        """The folders of settled items with results that the hub did not take and ``--retry`` will send."""
+        try:
+            return self._queue.read().keeping()
+        except StateError:
+            return []
+
     def next(self) -> QueueItem | None:
         """Claim the first item that is due; None if there is none."""
         wall = self._clock.time()

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 
-from tools.core.errors import BlobsLost, HubRejected, PipelineError
+from tools.core.errors import BlobsLost, HubForbidden, HubNotFound, HubRejected, PipelineError
 from tools.processor.hub_thread import Answer, Failed
 from tools.processor.item_run import Batch, ItemRun
 from tools.processor.parts import EngineParts
@@ -51,10 +51,36 @@ class Commits:
             self._pause.worked("publish", about)
             self._over(run, batch, answer.value, "")
             return
-        not_published = partial(self._not_published, run, batch, answer.error)
+        error = answer.error
+        if isinstance(error, BlobsLost) and batch.failures + 1 >= self._rules.max_attempts:
+            error = HubRejected(str(error))  # it was sent again each time: that is no matter of lost blobs
+        tried = len(batch.tasks)
+
+        def not_published() -> None:
+            if len(batch.tasks) == tried:  # else it was halved meanwhile, and what is left of it was not tried yet
+                self._not_published(run, batch, error)
+
         batch.not_before = self._clock.monotonic() + self._rules.retry_interval
-        if not self._pause.may_explain("publish", about, answer.error, not_published):
+        if not self._pause.may_explain("publish", about, error, not_published):
             not_published()
+        elif isinstance(error, HubRejected) and not isinstance(error, HubForbidden | HubNotFound):
+            self._narrow(run, batch, error)
+
+    def _narrow(self, run: ItemRun, batch: Batch, exc: HubRejected) -> None:
+        """Try the halves of what the hub refused: if it takes one, it is the other that it speaks of."""
+        batch.refusals += 1
+        # A half is tried twice: if the hub takes none, few commits come of it.
+        if batch.refusals > int(batch.is_half):
+            self._halve(run, batch, exc)
+
+    def _halve(self, run: ItemRun, batch: Batch, exc: PipelineError) -> bool:
+        half = run.halve(batch)
+        if half is None:
+            return False
+        half.not_before = batch.not_before
+        self._pause.split("publish", f"{run.item.folder}/{batch.number}", f"{run.item.folder}/{half.number}")
+        self._tell(CommitRejected(run.item.folder, batch.number, str(exc)))
+        return True
 
     def _not_published(self, run: ItemRun, batch: Batch, exc: PipelineError) -> None:
         about = run.item.folder, batch.number, str(exc)
@@ -65,9 +91,7 @@ class Commits:
             wait = self._rules.retry_interval * 2 ** (batch.failures - 1)
             batch.not_before = self._clock.monotonic() + wait
             self._tell(CommitFailed(*about))
-        elif isinstance(exc, HubRejected) and run.halve(batch):
-            self._tell(CommitRejected(*about))
-        else:
+        elif not (isinstance(exc, HubRejected) and self._halve(run, batch, exc)):
             run.refuse_batch(batch, f"the hub did not take the commit: {exc}")
             self._over(run, batch, None, str(exc))
 
@@ -76,7 +100,7 @@ class Commits:
         batch.is_over = True
         self._tell(_event(run, batch, self._clock.monotonic(), commit, cause))
         run.journal.note(Event.COMMITTED, *batch.outputs(), commit=commit)
-        for source in batch.sources():
+        for source in batch.unneeded():
             self._jobs.forget(run.item.folder, source)
         if not run.is_over:  # else it is settled in this turn, and one write does for both
             self._claims.change(run.item.folder, run.with_totals)

@@ -11,6 +11,7 @@ import math
 import queue
 from functools import partial
 
+from tools.core.artifact import ArtifactKind
 from tools.core.blame import OF_THE_HUB
 from tools.core.errors import PipelineError, Stopped, Trouble
 from tools.core.queue_item import QueueItem, Status, give_back, settle
@@ -121,7 +122,7 @@ class Engine:
         """Resume after an earlier run: its items are requeued, and what belongs to no item goes."""
         live = self._claims.recover()
         sweep(self._claims.log_dir, live)
-        self._jobs.sweep(live)
+        self._jobs.sweep([*live, *self._claims.keeping()])
         self._recovered = True
 
     # --- what comes in -------------------------------------------------------------------------------------------
@@ -197,7 +198,9 @@ class Engine:
         source = result.job.source
         with contextlib.suppress(PipelineError):  # a full disk may refuse even this note
             run.journal.note(Event.FAILED, source, cause=result.cause)
-        run.blame(source, result.cause, self._clock.monotonic())
+        result_file = self._jobs.artifact_file(result.job.folder, source, ArtifactKind.VIDEO)
+        keeps = result_file is None or result_file.exists()
+        run.blame(source, result.cause, self._clock.monotonic(), result_kept=keeps)
         self._tell_failure(run, result)
 
     def _connected(self, answer: Answer[HubClient]) -> None:
@@ -296,7 +299,7 @@ class Engine:
         folder, quarantined = run.item.folder, run.quarantined()
         now = self._clock.time()
         item = self._claims.release(folder, lambda it: settle(run.with_totals(it), now, quarantined))
-        self._forget(folder)
+        self._forget(folder, results=not any(one.result_kept for one in quarantined))
         self._next_check = 0.0
         self._reported = None
         if item is None:
@@ -304,9 +307,10 @@ class Engine:
         self.any_failed |= item.status is Status.FAILED
         self._tell(reporting.ItemSettled(folder, item.status, item.videos_done, len(quarantined)))
 
-    def _forget(self, folder: str) -> None:
-        """Nothing local is needed of an item any more."""
+    def _forget(self, folder: str, *, results: bool = True) -> None:
+        """Nothing local is needed of an item any more, except its ``results`` if they are still to be sent."""
         self._journal_of(folder).remove()
-        self._jobs.forget(folder)
+        if results:
+            self._jobs.forget(folder)
         if not self._runs and not self._is_opening:
             self._jobs.rest()

@@ -74,6 +74,8 @@ class Batch:
     tasks: list[_Task]
     began: float | None = None  # monotonic s of its first job
     failures: int = 0  # of its publication so far
+    refusals: int = 0  # of its publication, whosever fault they are
+    is_half: bool = False  # of one that was refused
     not_before: float = 0.0  # monotonic s, of the next try to publish it
     is_over: bool = False  # published, or nothing of it can be
     is_publishing: bool = False
@@ -84,6 +86,10 @@ class Batch:
     def outputs(self) -> dict[RemoteFile, VideoOutput]:
         """What is to be committed, or was."""
         return {task.video.source: task.output for task in self.tasks if task.output is not None}
+
+    def unneeded(self) -> list[RemoteFile]:
+        """The sources whose local files may go once it is over."""
+        return [task.video.source for task in self.tasks if task.refused is None or not task.refused.result_kept]
 
     def records(self) -> list[Record]:
         return [task.output.record for task in self.tasks if task.output is not None]
@@ -192,28 +198,28 @@ class ItemRun:
             self._refuse(task, _died("its worker", task.crashes))
         return True
 
-    def blame(self, source: RemoteFile, cause: str, now: float) -> None:
-        """A transfer that was put off counts as a failure of its video after all."""
+    def blame(self, source: RemoteFile, cause: str, now: float, *, result_kept: bool = False) -> None:
+        """A transfer that was put off counts as a failure of its video after all; ``result_kept``: it was converted."""
         task = self._task_of(source)
         if task is not None and task.running is None and not task.is_settled:
-            self._failed(task, cause, now)
+            self._failed(task, cause, now, result_kept=result_kept)
 
     def _task_of(self, source: RemoteFile) -> _Task | None:
         if not self._tasks:
             self._tasks = {task.video.source.path: task for batch in self.batches for task in batch.tasks}
         return self._tasks.get(source.path)
 
-    def _failed(self, task: _Task, cause: str, now: float) -> None:
+    def _failed(self, task: _Task, cause: str, now: float, *, result_kept: bool = False) -> None:
         task.failures += 1
         wait = next_attempt(task.failures, self.rules.max_attempts, self.rules.retry_interval)
         if wait is None:
-            self._refuse(task, f"{cause} (tried {task.failures} times)")
+            self._refuse(task, f"{cause} (tried {task.failures} times)", result_kept=result_kept)
         else:
             task.not_before = now + wait
 
-    def _refuse(self, task: _Task, cause: str) -> None:
+    def _refuse(self, task: _Task, cause: str, *, result_kept: bool = False) -> None:
         source = task.video.source
-        task.refused = Quarantined(source.path, cause, source.sha256)
+        task.refused = Quarantined(source.path, cause, source.sha256, result_kept)
 
     def batches_ready(self, now: float) -> list[Batch]:
         """Batches whose videos are all settled and that are not being published."""
@@ -240,22 +246,26 @@ class ItemRun:
                 split = True
         return split
 
-    def halve(self, batch: Batch) -> bool:
-        """Make two batches of one, so that what the hub refuses keeps nothing else back; whether it could be done."""
+    def halve(self, batch: Batch) -> Batch | None:
+        """Make two batches of one, so that what the hub refuses keeps nothing else back; the new one, None if it can't
+        be done."""
         middle = len(batch.tasks) // 2
         if middle == 0:
-            return False
-        self.batches.append(Batch(len(self.batches) + 1, batch.tasks[middle:], batch.began))
+            return None
+        half = Batch(len(self.batches) + 1, batch.tasks[middle:], batch.began)
+        self.batches.append(half)
         batch.tasks = batch.tasks[:middle]
         batch.failures = 0
-        return True
+        batch.is_half = half.is_half = True
+        batch.refusals = 0
+        return half
 
     def refuse_batch(self, batch: Batch, cause: str) -> None:
         """The hub won't have the commit: its videos count as quarantined, so that in = out + quarantined."""
         for task in batch.tasks:
             if task.output is not None:
                 task.output = None
-                self._refuse(task, cause)
+                self._refuse(task, cause, result_kept=True)
 
     def put_back(self, batch: Batch) -> None:
         """The hub lost blobs that can't be sent from here: the videos are done again, by whoever has their results."""

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from tools.core.errors import HubForbidden, HubNotFound, HubUnavailable, PipelineError, Stopped
+from tools.core.errors import HubForbidden, HubRejected, HubUnavailable, PipelineError, Stopped
 from tools.processor.reporting import Observer, Paused, Resumed
 from tools.runtime.clock import Clock
 from tools.runtime.once import Once
@@ -80,7 +80,7 @@ class Pause:
 
     def may_explain(self, kind: Kind, about: str, exc: PipelineError, blame: Callable[[], None]) -> bool:
         """Whether it may not be the fault of ``about`` that the hub did not do this; then that becomes a suspect."""
-        if not isinstance(exc, HubUnavailable | HubForbidden | HubNotFound):
+        if not isinstance(exc, HubUnavailable | HubRejected):
             return isinstance(exc, Stopped)
         self.suspect(
             Suspect(
@@ -93,6 +93,11 @@ class Pause:
             )
         )
         return True
+
+    def split(self, kind: Kind, about: str, into: str) -> None:
+        """A part of what is about ``about`` is tried by itself from now on: what speaks of the whole speaks of it."""
+        if (since := self._failing_since.get((kind, about))) is not None:
+            self._failing_since[kind, into] = since
 
     def machine(self, cause: str) -> None:
         """This machine can't: no encoder, no folder to work in."""

@@ -40,7 +40,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tools.core.errors import CorruptState
-from tools.core.queue_item import QueueItem, Status, from_json, to_json
+from tools.core.queue_item import RESULT_KEPT, QueueItem, Status, from_json, to_json
 from tools.runtime.once import Once
 from tools.state.json_file import JsonFile
 
@@ -80,6 +80,12 @@ class QueueView:
         if self._live is None:
             self._live = {key: self._item(key) for key, text in self._texts.items() if self._is_live(key, text)}
         return list(self._live.values())
+
+    def keeping(self) -> list[str]:
+        """The folders of settled items with results that the hub did not take."""
+        mark = RESULT_KEPT.encode()
+        items = [self._item(key) for key, text in self._texts.items() if not text or mark in text]
+        return [item.folder for item in items if any(one.result_kept for one in item.quarantined)]
 
     def _is_live(self, key: bytes, text: bytes) -> bool:
         found = None if key in self._items else _STATE.search(text)
