@@ -105,6 +105,14 @@ def test_own_trouble_moves_the_video_and_three_times_in_a_row_suspend_the_worker
     assert a.state(61 + 100) is not State.READY and a.suspended_until == 61 + 120, "one more, twice as long"
 
 
+@pytest.mark.parametrize("trouble", [Trouble.HUB_REJECTED, Trouble.HUB_TOO_LARGE])
+def test_what_the_hub_refuses_is_no_worker_s_failure(trouble: Trouble) -> None:
+    roster, (a, _) = with_members("a", "b")
+    for number in range(4):
+        refused = result(str(number), Outcome.DEFERRED, trouble)
+        assert roster.judge(a, refused, 0) is refused and a.state(0) is State.READY
+
+
 def test_success_ends_a_streak() -> None:
     roster, (a, _) = with_members("a", "b")
     for outcome in (Outcome.DEFERRED, Outcome.DEFERRED, Outcome.STORED, Outcome.DEFERRED, Outcome.DEFERRED):

@@ -22,6 +22,8 @@ _STREAK = 3  # failures of its own, in a row, after which a worker is suspended
 _SUSPENSION, _LONGEST_SUSPENSION = 60.0, 1800.0  # s, doubling from the first to the second
 _NO_HUB = 30.0  # s of suspension if it could not reach the hub: which passes by itself
 _MOVABLE: tuple[Stage | None, ...] = (None, "download", "waiting")  # has not reached the encoder
+# A hub refuses these whoever asks.
+_OF_NO_WORKER = frozenset({Trouble.HUB_REJECTED, Trouble.HUB_TOO_LARGE})
 _REMEMBERED = 600.0  # s for which a worker that is gone is still shown
 
 
@@ -205,12 +207,15 @@ class Roster:
 
         Trouble of the worker's own (disk, encoder, its way to the hub) sends the video elsewhere and uses up no
         attempt. A video that fails is first tried on another worker, whose word then counts: if that one succeeds,
-        the failure was the first one's own. If there is no other, the result stands as it is.
+        the failure was the first one's own. If there is no other, the result stands as it is; so does what the hub
+        refuses, which is judged with what it refuses of others.
         """
         key = video_key(result.job.folder, result.job.source)
         if result.outcome is Outcome.STORED:
             member.streak = member.suspensions = 0
             self._doubted.pop(key, None)
+            return result
+        if result.trouble in _OF_NO_WORKER:
             return result
         others = [one for one in self.ready(now) if one.incarnation != member.incarnation]
         if result.outcome is Outcome.DEFERRED:
