@@ -1,6 +1,7 @@
 """What a hub refuses without saying of whom it speaks: tried again, paused for if it refuses others too; no verified
 result is deleted or encoded again for it."""
 
+import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -111,11 +112,18 @@ def test_refusal_of_one_is_its_own_and_its_result_waits_for_a_retry(at: str, tmp
 
 def test_413_for_a_large_file_and_not_for_smaller_ones_speaks_of_that_file(tmp_path: Path) -> None:
     site, hub = site_of(tmp_path, "store", 413)
-    site.put({"A/1.mp4": b"small", "A/2.mp4": b"large" * 100}, "A")
+    large = b"large" * 100
+
+    def wait_for_the_small_one(stage: str, source: Path, stop: threading.Event) -> None:
+        while source.read_bytes() == large and not site.published("A"):
+            stop.wait(0.01)
+
+    site.converter = FakeConverter(during=wait_for_the_small_one)
+    site.put({"A/1.mp4": b"small", "B/2.mp4": large}, "A", "B")
     hub.refused = ["largelarge"]
     site.run()
-    assert [(q.path, q.result_kept) for q in site.item("A").quarantined] == [("A/2.mp4", True)]
-    assert min(hub.refusals.values()) >= 2 and "1.mkv" in site.published("A")
+    assert [(q.path, q.result_kept) for q in site.item("B").quarantined] == [("B/2.mp4", True)]
+    assert list(hub.refusals.values()) == [2] and "1.mkv" in site.published("A")
 
 
 def test_kept_results_are_marked_in_the_queue_and_forgotten_with_the_folder(tmp_path: Path) -> None:
