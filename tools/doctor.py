@@ -46,7 +46,8 @@ def _run(parsed: argparse.Namespace) -> int:
     for finding in _findings(read_settings(parsed)):
         problems += not finding.ok
         print(finding, flush=True)
-    print(f"{problems} problems 发现 {problems} 个问题" if problems else "All is well. 一切正常。")
+    found = f"{problems} problem{'' if problems == 1 else 's'} 发现 {problems} 个问题"
+    print(found if problems else "All is well. 一切正常。")
     return 1 if problems else 0
 
 

@@ -264,3 +264,19 @@ def test_progress_as_it_was_written_is_read_whole(tmp_path: Path) -> None:
     ProgressFile(tmp_path).write(NOW, "the hub is down", jobs, workers)
     expected = {"jobs": [asdict(jobs[0])], "workers": [{**asdict(workers[0]), "encoding": ["A/1.mp4"]}]}
     assert ProgressFile(tmp_path).read() == {"updated": NOW, "paused": "the hub is down", "confined": [], **expected}
+
+
+def test_state_files_are_written_and_restored_where_hard_links_are_forbidden(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(source: Path, target: Path) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr("os.link", forbidden)
+    for name in ("A", "B", "C"):
+        put(tmp_path, item(name))
+    assert folders(tmp_path) == ["A", "B", "C"]
+    (tmp_path / "processing_queue.json").write_text("[{")
+    put(tmp_path, item("D"))
+    assert folders(tmp_path) == ["A", "B", "D"]
+    assert [found.read_text() for found in tmp_path.glob("processing_queue.json.damaged-*")] == ["[{"]

@@ -137,3 +137,11 @@ def test_bytes_after_the_end_do_no_harm(kind: str, clips: Path, tmp_path: Path) 
     source = tmp_path / f"long.{kind}"
     source.write_bytes(whole(clips, kind) + b"\0" * 50_000)
     assert convert(source, tmp_path / "out.mkv").frames == SECONDS * 24
+
+
+def test_chapters_that_outlast_picture_and_sound_are_no_cut(tmp_path: Path) -> None:
+    chapters = tmp_path / "chapters.txt"
+    chapters.write_text(";FFMETADATA1\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=9000\ntitle=all\n")
+    inputs = [*picture(6), *tone(6), "-i", str(chapters), "-map_metadata", "2"]
+    source = make([*inputs, "-map", "0", "-map", "1", *X264], tmp_path / "long.mp4")
+    assert convert(source, tmp_path / "out.mkv").frames == 6 * 24

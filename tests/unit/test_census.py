@@ -2,7 +2,10 @@
 
 from array import array
 
-from tools.media.census import frames
+import pytest
+
+from tools.core.errors import VerifyError
+from tools.media.census import check_source, frames
 from tools.media.facts import Facts, Stream
 from tools.media.plan import Plan, StreamPlan
 
@@ -42,3 +45,26 @@ def test_two_pictures_may_give_way_but_no_more() -> None:
 
     assert judged(video(EVEN), video(moved(2, 0.06)))[0] == []
     assert judged(video(EVEN), video(moved(5, 0.06)))[0] == ["the time of a picture moved by 60 ms"]
+
+
+def source_of(container: str, own: float | None) -> Plan:
+    """4 s of pictures in a file of 9 s, most of it a data track; ``own``: the duration of the video's header, s."""
+    shown = video(EVEN)
+    header = shown.facts if own is None else {**shown.facts, "duration": own}
+    shown = Stream(0, "video", "h264", header, len(EVEN), begin=0.0, end=EVEN[-1], times=array("d", EVEN))
+    chapters = Stream(1, "data", "bin_data", {"duration": 9.0})
+    return Plan(
+        Facts("", (shown, chapters), (), {}, 9.0, 1000, container),
+        "transcode",
+        (StreamPlan(shown, "encode", "av1", ""),),
+    )
+
+
+def test_chapters_of_a_quicktime_file_may_outlast_its_pictures() -> None:
+    assert check_source(source_of("mov", 4.0), 98.0) == []
+
+
+@pytest.mark.parametrize(("container", "own"), [("mov", 9.0), ("mov", None), ("matroska", 4.0)])
+def test_pictures_that_end_before_they_promise_are_cut(container: str, own: float | None) -> None:
+    with pytest.raises(VerifyError, match=r"of 9\.0 s are there"):
+        check_source(source_of(container, own), 98.0)

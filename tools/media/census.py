@@ -9,6 +9,7 @@ from itertools import pairwise
 
 from tools.core.errors import VerifyError
 from tools.media.facts import Facts, Stream, StreamKind
+from tools.media.ffprobe_json import number
 from tools.media.plan import Plan, StreamPlan, colour_range, is_rgb, kept_flags
 
 SYNC = 0.040  # s; a viewer notices more
@@ -58,12 +59,21 @@ def _ends_early(facts: Facts) -> list[tuple[float, str]]:
     for stream in facts.of("subtitle"):
         late = [end for begin, end in zip(stream.times, stream.ends, strict=True) if begin > facts.end - _NEAR_END]
         last = max([last, *late])
-    missing = facts.duration - max(last, last - min(0.0, facts.begin))
-    endless = any(stream.ends and max(stream.ends) >= facts.duration - _END_SLACK for stream in facts.of("subtitle"))
-    if missing <= max(_END_SLACK, _END_SHARE * facts.duration) or (endless and facts.share_there == 100):
+    duration = _promised(facts, facts.duration)
+    missing = duration - max(last, last - min(0.0, facts.begin))
+    endless = any(stream.ends and max(stream.ends) >= duration - _END_SLACK for stream in facts.of("subtitle"))
+    if missing <= max(_END_SLACK, _END_SHARE * duration) or (endless and facts.share_there == 100):
         return []
-    reached = facts.duration - missing
-    return [(100 * reached / facts.duration, f"the file is cut: {reached:.1f} s of {facts.duration:.1f} s are there")]
+    reached = duration - missing
+    return [(100 * reached / duration, f"the file is cut: {reached:.1f} s of {duration:.1f} s are there")]
+
+
+def _promised(facts: Facts, whole: float) -> float:
+    """The header's duration (s) of what is compared: a QuickTime file's own counts chapters and other data too."""
+    shown = [s for s in facts.streams if s.kind in {"video", "audio", "subtitle"}]
+    own = [number(stream.facts.get("duration")) for stream in shown]
+    known = [duration for duration in own if duration is not None]
+    return min(whole, max(known)) if facts.container == "mov" and known and len(known) == len(own) else whole
 
 
 def _hole_in_source(plan: Plan) -> list[tuple[float, str]]:

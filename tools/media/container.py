@@ -38,7 +38,7 @@ def sniff(path: Path) -> str:
         raise ProbeError("the file is empty")
     name = _container(head)
     if name is None:
-        raise ProbeError(f"not a video file: it begins with {head[:16]!r}")
+        raise ProbeError("not a video file: unknown content")
     return name
 
 

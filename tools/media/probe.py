@@ -65,7 +65,7 @@ def probe(
     shown = "packet=stream_index,pts_time,dts_time,duration_time,size,flags"
     _, complaints = asking.run(["-show_entries", shown, "-of", "compact=p=0"], counter)
     if status != 0:
-        raise ProbeError(f"can't be read as a video: {said.verdict()[-_LONGEST_CAUSE:] or 'no stream was found'}")
+        raise ProbeError(f"can't be read as a video: {bare(said.verdict())[-_LONGEST_CAUSE:] or 'no stream was found'}")
     _check_extent(streams, counter)
     for stream in streams:
         if stream.kind == "video" and stream.facts.get("color_transfer") in _HDR_TRANSFERS:
@@ -80,7 +80,7 @@ def probe(
         size=size,
         container=container,
         share_there=share_there(path, container),
-        complaints=complaints.cause(),
+        complaints=bare(complaints.cause()),
     )
 
 

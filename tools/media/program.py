@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from tools.core.blame import trouble_of_end
 from tools.core.errors import DiskFull, MachineError, NoEncoder, Trouble
-from tools.media.complaints import Complaints
+from tools.media.complaints import Complaints, bare
 from tools.runtime.child import ChildLimits, Ended, run
 from tools.runtime.spawn import Access
 
@@ -48,7 +48,7 @@ def machine_fault(
         by = _name_of(-ended.status)
         hint = "; is the machine short of memory?" if ended.status == -signal.SIGKILL else ""
         return MachineError(f"{what} was ended by {by}, which this program did not send{hint}", status=ended.status)
-    said = complaints.cause()[:_LONGEST_CAUSE] or "it said nothing"
+    said = bare(complaints.cause())[:_LONGEST_CAUSE] or "it said nothing"
     return MachineError(f"{what} was hindered by this machine (status {ended.status}): {said}", status=ended.status)
 
 

@@ -11,7 +11,7 @@ from os import PathLike
 from typing import TypeVar
 
 from tools.core.errors import DiskFull, EncoderStalled, MachineError, PipelineError, TranscodeError
-from tools.media.complaints import Complaints
+from tools.media.complaints import Complaints, bare
 from tools.media.ffprobe_json import number
 from tools.media.program import machine_fault, run_program
 from tools.runtime.child import ChildLimits, ChildStalled, Ended
@@ -87,7 +87,7 @@ def failure(
 ) -> TranscodeError | DiskFull | MachineError:
     """The error for a run of ffmpeg that ended badly, by how it ended and what it said; logged. ``what`` begins its
     message."""
-    cause = complaints.cause()[:_LONGEST_CAUSE] or "it said nothing"
+    cause = bare(complaints.cause())[:_LONGEST_CAUSE] or "it said nothing"
     error = TranscodeError(
         f"{what} ended with status {ended.status}: {cause}",
         argv=[str(part) for part in argv],

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tools.core.errors import EncoderStalled, MachineError, ReadTooSlow, VerifyError
 from tools.media.census import census, frames, tolerated
-from tools.media.complaints import Complaints
+from tools.media.complaints import Complaints, bare
 from tools.media.encoders import Encoder
 from tools.media.facts import Facts, Stream, StreamKind
 from tools.media.pace import ReadLimit
@@ -54,7 +54,7 @@ def verify(plan: Plan, source: Path, output: Path, broken: int, checking: Checki
     complaints = _decode(output, ["0:V", "0:a?"], checking)
     if complaints.count:
         excused = _source_is_to_blame(plan, source, complaints.count, checking)
-        (warnings if excused else differences).append(f"it does not decode in full: {complaints.cause()[:200]}")
+        (warnings if excused else differences).append(f"it does not decode in full: {bare(complaints.cause())[:200]}")
     pictures = max(1, plan.main_video.packets)
     if broken > tolerated(pictures, checking.min_percent):
         differences.append(f"damaged source: {broken} of {pictures} pictures do not decode")

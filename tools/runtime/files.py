@@ -11,6 +11,7 @@ from typing import BinaryIO
 from tools.core.errors import DiskFull, StateError, Stopped
 
 _CHUNK = 1 << 20  # bytes per read
+_NO_LINKS = frozenset({errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV})
 _DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -69,6 +70,19 @@ def replace_durably(path: Path, content: bytes, *, prepare: Callable[[Path], Non
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def second_name(path: Path, other: Path) -> None:
+    """Give a small file a second name, which is free; a durable copy where links are forbidden (FAT, some mounts).
+
+    Raises OSError.
+    """
+    try:
+        os.link(path, other)
+    except OSError as exc:
+        if exc.errno not in _NO_LINKS:
+            raise
+        replace_durably(other, path.read_bytes())
 
 
 def sha256_of(path: Path, stop: threading.Event | None = None, *, on_piece: Callable[[], None] = lambda: None) -> str:

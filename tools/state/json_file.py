@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tools.core.errors import CorruptState, PipelineError, StateError
-from tools.runtime.files import create, replace_durably, write_failure
+from tools.runtime.files import create, replace_durably, second_name, write_failure
 from tools.runtime.owner import give_to_owner, make_folder
 
 log = logging.getLogger("animation.state")
@@ -122,7 +122,7 @@ class JsonFile:
         """Give the damaged file a second name, then put the earlier one in its place: a crash finds either of them."""
         try:
             aside.unlink(missing_ok=True)
-            os.link(self.path, aside)
+            second_name(self.path, aside)
             self._replace(self.previous.read_bytes(), keep_previous=False)
         except OSError as exc:
             raise write_failure(self.path, exc) from exc
@@ -150,7 +150,7 @@ class JsonFile:
             give_to_owner(temporary)
             if keep_previous and self.path.exists():
                 self.previous.unlink(missing_ok=True)
-                os.link(self.path, self.previous)
+                second_name(self.path, self.previous)
 
         try:
             replace_durably(self.path, content, prepare=prepare)
