@@ -229,9 +229,9 @@ def _run(parsed: argparse.Namespace) -> int:
     if parsed.status:
         return _status(settings, as_json=parsed.json)
     if parsed.retry is not None:
-        return _retry(settings, parsed.retry)
+        return _retry(settings, parsed.retry.rstrip("/") or parsed.retry)  # Tab adds the slash
     if parsed.cancel is not None:
-        return _cancel(settings, parsed.cancel)
+        return _cancel(settings, parsed.cancel.rstrip("/"))
     if settings.cluster.scheduler:
         need_cluster_packages()
     return _work(settings, drain=parsed.drain)
@@ -296,7 +296,8 @@ def _retry(settings: config.Settings, folder: str) -> int:
             # First: a journal that outlived its item (a crash came between) would refuse its videos again.
             Journal(settings.paths.log_dir, item.folder).remove()
             view.put(retry(item))
-    print(f"{len(failed)} failed items requeued 已重新排队: {', '.join(item.folder for item in failed) or '-'}")
+    number = "1 failed item" if len(failed) == 1 else f"{len(failed)} failed items"
+    print(f"{number} requeued 已重新排队: {', '.join(item.folder for item in failed) or '-'}")
     return 0
 
 

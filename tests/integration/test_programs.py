@@ -220,7 +220,7 @@ def test_cancel_and_retry(hub: RunningHub, tmp_path: Path) -> None:
     env = environment(hub, tmp_path)
     queue_up(env)
     assert run_program("queue_processor.py", "--cancel", "nobody", env=env).returncode == 1
-    assert run_program("queue_processor.py", "--cancel", "番剧", env=env).returncode == 0
+    assert run_program("queue_processor.py", "--cancel", "番剧/", env=env).returncode == 0
     assert "failed: 1" in run_program("queue_processor.py", "--status", env=env).stdout
     run_program("modelscope_monitor.py", "--once", env=env)
     assert run_program("queue_processor.py", "--drain", env=env).returncode == 0

@@ -48,9 +48,15 @@ def status_text(overview: Overview, progress: Mapping[str, Any], now: float, run
     for item in overview.failed:
         lines.append(f"failed 失败 {item.folder}: {item.error or 'no cause recorded'}")
         lines += [f"    {q.path}: {q.cause}" for q in item.quarantined[:SHOWN]]
+        lines += _hidden("    ", len(item.quarantined) - SHOWN)
+    lines += _hidden("", overview.counts.get("failed", 0) - len(overview.failed))
     if overview.failed:
         lines.append("Retry 重试: python3 tools/queue_processor.py --retry [FOLDER]")
     return "\n".join(lines)
+
+
+def _hidden(indent: str, number: int) -> list[str]:
+    return [f"{indent}… and {number} more, see --status --json 另有 {number} 个"] if number > 0 else []
 
 
 def queue_text(items: Sequence[QueueItem], now: float, aging_hours: float) -> str:
