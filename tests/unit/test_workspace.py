@@ -67,6 +67,17 @@ def test_what_an_earlier_attempt_left_needs_no_room_again(space: Workspace) -> N
         pass
 
 
+def test_part_of_a_download_counts_once_however_deep_the_sdk_puts_it(space: Workspace) -> None:
+    part = folder(space, "a") / "part" / "A" / "1.mp4.incomplete"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(bytes(80))
+    with space.reserved(space.root / "a", 90):
+        with space.reserved(folder(space, "b"), 10):
+            pass
+        with pytest.raises(DiskFull), space.reserved(space.root / "b", 11):
+            pass
+
+
 def test_what_others_put_on_the_disk_lowers_what_there_is_and_never_the_floor(space: Workspace, tmp_path: Path) -> None:
     (tmp_path / "theirs").write_bytes(bytes(90))
     with space.reserved(folder(space, "a"), 10):
