@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tools.core.errors import DiskFull, StateError, Stopped
+from tools.runtime.owner import give_to_owner
 
 _CHUNK = 1 << 20  # bytes per read
 _NO_LINKS = frozenset({errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV})
@@ -82,7 +83,7 @@ def second_name(path: Path, other: Path) -> None:
     except OSError as exc:
         if exc.errno not in _NO_LINKS:
             raise
-        replace_durably(other, path.read_bytes())
+        replace_durably(other, path.read_bytes(), prepare=give_to_owner)
 
 
 def sha256_of(path: Path, stop: threading.Event | None = None, *, on_piece: Callable[[], None] = lambda: None) -> str:
