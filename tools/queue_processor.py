@@ -296,8 +296,7 @@ def _retry(settings: config.Settings, folder: str) -> int:
             # First: a journal that outlived its item (a crash came between) would refuse its videos again.
             Journal(settings.paths.log_dir, item.folder).remove()
             view.put(retry(item))
-    number = "1 failed item" if len(failed) == 1 else f"{len(failed)} failed items"
-    print(f"{number} requeued 已重新排队: {', '.join(item.folder for item in failed) or '-'}")
+    print(f"{len(failed)} failed items requeued 已重新排队: {', '.join(item.folder for item in failed) or '-'}")
     return 0
 
 
