@@ -98,7 +98,7 @@ has_token() {
 }
 
 set_demo() {
-  export HUB_DIR=${HUB_DIR:-$root/log/hub}
+  export HUB_DIR=${HUB_DIR:-$root/log/hub} LOG_DIR=${LOG_DIR:-$root/log/demo}
   export INPUT_REPO=demo/animation OUTPUT_REPO=demo/animation-av1
   export MONITOR_INTERVAL=${MONITOR_INTERVAL:-5} MIN_FOLDER_STABLE_TIME=${MIN_FOLDER_STABLE_TIME:-10}
   export CHECK_INTERVAL=${CHECK_INTERVAL:-3} PRESET=${PRESET:-10} MIN_FREE_SPACE_GB=${MIN_FREE_SPACE_GB:-1}
@@ -106,6 +106,7 @@ set_demo() {
   "$venv/bin/python3" tools/demo.py
   port=$("$venv/bin/python3" tools/demo.py --free-port)
   export MODELSCOPE_ENDPOINT=http://127.0.0.1:$port
+  "$venv/bin/python3" tools/demo.py --note
 }
 
 # The hub makes its token, which writes need, at its first start.

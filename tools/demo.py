@@ -20,10 +20,13 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+import config
 from tools.core.errors import PipelineError
 from tools.hub_server.store import HubStore, read_token
 from tools.media.ffmpeg import find_ffmpegs
-from tools.startup import read_settings, run_program
+from tools.runtime.files import replace_durably
+from tools.runtime.owner import give_to_owner, make_folder
+from tools.startup import DEMO_FILE, read_settings, run_program
 
 _PORT = 8020
 _SUBTITLES = "1\n00:00:00,500 --> 00:00:03,000\n你好, 世界\n\n2\n00:00:03,200 --> 00:00:05,500\nHello, world\n"
@@ -38,6 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     """The program; returns the exit status."""
     parser = argparse.ArgumentParser(prog="demo.py", description="Make the demo's dataset.")
     parser.add_argument("--free-port", action="store_true", help="print a free port of this machine, then exit")
+    parser.add_argument("--note", action="store_true", help="note the settings for commands typed later, then exit")
     parser.add_argument("--token", action="store_true", help=argparse.SUPPRESS)
     return run_program(parser, argv, _run)
 
@@ -47,6 +51,9 @@ def _run(parsed: argparse.Namespace) -> int:
         print(_free_port())
         return 0
     settings = read_settings(parsed)
+    if parsed.note:
+        _note(settings)
+        return 0
     if parsed.token:
         print(read_token(settings.paths.hub_dir)[0])  # into a pipe of start_monitoring.sh, never on a terminal
         return 0
@@ -55,6 +62,25 @@ def _run(parsed: argparse.Namespace) -> int:
     except (OSError, subprocess.CalledProcessError) as exc:
         raise PipelineError(f"can't make the demo's clips: {exc}") from exc
     return 0
+
+
+def _note(settings: config.Settings) -> None:
+    hub, paths = settings.hub, settings.paths
+    values = {
+        "MODELSCOPE_ENDPOINT": hub.endpoint,
+        "INPUT_REPO": hub.input_repo,
+        "OUTPUT_REPO": hub.output_repo,
+        "LOG_DIR": paths.log_dir,
+        "HUB_DIR": paths.hub_dir,
+        "MIN_FREE_SPACE_GB": f"{settings.processor.min_free_space_gb:g}",
+        "PRESET": settings.encode.preset,
+        "MONITOR_INTERVAL": f"{settings.monitor.interval:g}",
+        "MIN_FOLDER_STABLE_TIME": f"{settings.monitor.min_folder_stable_time:g}",
+    }
+    make_folder(paths.log_dir)
+    path = paths.log_dir / DEMO_FILE
+    replace_durably(path, "".join(f"{name}='{value}'\n" for name, value in values.items()).encode())
+    give_to_owner(path)
 
 
 def _free_port() -> int:

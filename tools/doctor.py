@@ -27,7 +27,7 @@ from tools.hub.modelscope_client import ModelScopeHub
 from tools.media.ffmpeg import try_encoders
 from tools.report import checks
 from tools.report.checks import Finding
-from tools.startup import certificates, encode_options, need_cluster_packages, read_settings, run_program
+from tools.startup import certificates, encode_options, need_cluster_packages, read_command_settings, run_program
 from tools.state.liveness import life_of
 
 _LIMIT = 20.0  # s for one request to the hub; the SDK repeats what fails
@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(parsed: argparse.Namespace) -> int:
     problems = 0
-    for finding in _findings(read_settings(parsed)):
+    for finding in _findings(read_command_settings(parsed)):
         problems += not finding.ok
         print(finding, flush=True)
     found = f"{problems} problem{'' if problems == 1 else 's'} 发现 {problems} 个问题"

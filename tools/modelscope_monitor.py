@@ -47,7 +47,7 @@ from tools.hub.client import Head, HubClient
 from tools.runtime import logs
 from tools.runtime.clock import STOP_WITHIN, Clock, SystemClock, stop_on_signals
 from tools.runtime.once import Once
-from tools.startup import connect, make_hub, origin_of, read_settings, run_program, tell_origin
+from tools.startup import connect, make_hub, origin_of, read_command_settings, read_settings, run_program, tell_origin
 from tools.state.monitor_state import MonitorState, MonitorStateFile
 from tools.state.work_queue import QueueView, WorkQueue
 
@@ -353,7 +353,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(parsed: argparse.Namespace) -> int:
-    settings = read_settings(parsed)
+    settings = read_command_settings(parsed)
     return _show_queue(settings) if parsed.queue else _watch(settings, once=parsed.once)
 
 

@@ -26,7 +26,15 @@ import config
 from tools.core.errors import IllegalTransition, PipelineError, StateError
 from tools.core.queue_item import QueueItem, Status, cancel, retry
 from tools.runtime.once import Once
-from tools.startup import connect, need_cluster_packages, origin_of, read_settings, run_program, tell_origin
+from tools.startup import (
+    connect,
+    need_cluster_packages,
+    origin_of,
+    read_command_settings,
+    read_settings,
+    run_program,
+    tell_origin,
+)
 from tools.state.progress import ProgressFile
 from tools.state.work_queue import WorkQueue
 
@@ -223,7 +231,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(parsed: argparse.Namespace) -> int:
-    settings = read_settings(parsed)
+    settings = read_command_settings(parsed)
     if parsed.status or parsed.retry is not None or parsed.cancel is not None:
         tell_origin(settings)
     if parsed.status:

@@ -8,6 +8,7 @@ import importlib.util
 import io
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import fields
@@ -102,6 +103,43 @@ def read_settings(parsed: argparse.Namespace, environ: Mapping[str, str] = os.en
     return Settings.load(environ, _read_dotenv(dotenv), flag_values(parsed))
 
 
+DEMO_FILE = "demo.env"
+"""The settings of a demo, in its LOG_DIR; the token, which is in no state file, is in its HUB_DIR."""
+DEMO_DIR = "log/demo"
+_NAMES_A_HUB = frozenset(("MODELSCOPE_ENDPOINT", "INPUT_REPO", "OUTPUT_REPO"))
+
+
+def read_command_settings(parsed: argparse.Namespace) -> Settings:
+    """Like ``read_settings``, for what a person types: with a demo's LOG_DIR the demo's hub and datasets are meant.
+
+    A command that says nothing of either, while a demo has run here, is told how to reach which.
+    """
+    settings = read_settings(parsed)
+    named = settings.given & _NAMES_A_HUB
+    demo = _read_dotenv(settings.paths.log_dir / DEMO_FILE)
+    if demo and not named:
+        settings = Settings.load(os.environ, demo, flag_values(parsed))
+        return with_token(settings, _token_of_demo(settings.paths.hub_dir))
+    is_bare = not demo and not settings.given & {*_NAMES_A_HUB, "MODELSCOPE_API_TOKEN", "LOG_DIR"}
+    if is_bare and (ROOT / DEMO_DIR / DEMO_FILE).exists():
+        program = shlex.join(sys.argv)
+        print(
+            f"this is about {origin_of(settings)}, as set by default: put INPUT_REPO and OUTPUT_REPO into .env; "
+            f"for the demo type 演示请输入: LOG_DIR={DEMO_DIR} python3 {program}",
+            file=sys.stderr,
+        )
+    return settings
+
+
+def _token_of_demo(hub_dir: Path) -> str | None:
+    from tools.hub_server.store import read_token
+
+    try:
+        return read_token(hub_dir)[0]
+    except OSError:
+        return None  # of another user; --status needs none
+
+
 def _read_dotenv(path: Path) -> dict[str, str | None]:
     """The lines of a ``.env`` file, never executed and nothing in them expanded; {} without the file."""
     try:
@@ -189,6 +227,8 @@ def connect(settings: Settings, clock: "Clock") -> "tuple[HubClient, str]":
 def _tokens(settings: Settings) -> list[str | None]:
     from tools.hub.modelscope_client import saved_token
 
+    if _read_dotenv(settings.paths.log_dir / DEMO_FILE).get("MODELSCOPE_ENDPOINT") == settings.hub.endpoint:
+        return [settings.hub.token]  # a token for the real hub is none of the demo's business
     try:
         fresh = read_settings(argparse.Namespace())
         bare = {name: value for name, value in os.environ.items() if name == "ANIMATION_DOTENV"}

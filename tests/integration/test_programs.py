@@ -127,6 +127,22 @@ def test_second_program_says_who_holds_the_lock(hub: RunningHub, tmp_path: Path,
 
 
 @pytest.mark.another_user
+def test_status_and_doctor_know_a_demo_by_its_log_folder_alone(hub: RunningHub, tmp_path: Path) -> None:
+    env = environment(hub, tmp_path, HUB_DIR=str(hub.root), LOG_DIR=str(tmp_path / "log/demo"))
+    (hub.root / ".token").write_text(hub.token)
+    queue_up(env)
+    assert run_program("demo.py", "--note", env=env).returncode == 0
+    assert hub.token not in (tmp_path / "log/demo/demo.env").read_text(encoding="utf-8")
+    names = ("MODELSCOPE_ENDPOINT", "MODELSCOPE_API_TOKEN", "INPUT_REPO", "OUTPUT_REPO", "HUB_DIR")
+    typed = {name: value for name, value in env.items() if name not in names}
+    told = run_program("queue_processor.py", "--status", env=typed)
+    assert "番剧" in told.stdout and told.stderr == ""
+    checked = run_program("doctor.py", env=typed).stdout
+    for found in (f"{hub.endpoint} answers", "OK       token ", "OK       input repo   me/in", "me/out"):
+        assert found in checked, checked
+
+
+@pytest.mark.another_user
 def test_other_output_repo_gets_everything_and_the_first_one_s_items_come_back(hub: RunningHub, tmp_path: Path) -> None:
     env = environment(hub, tmp_path)
     other = {**env, "OUTPUT_REPO": "me/second"}

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from config import ROOT, ConfigError, settings_table
+from config import ROOT, ConfigError, Settings, settings_table
+from tools import startup
 from tools.core.errors import PipelineError
 from tools.report.checks import check_python
 from tools.runtime.owner import whose
@@ -101,6 +102,48 @@ def test_scripts_pass_on_every_setting() -> None:
     assert names <= listed
     others = {"MODELSCOPE_HOME", "HUB_TOKEN", "ANIMATION_DOTENV", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"}
     assert {name for name in listed - names - others if not name.endswith("_PROXY")} == set()
+
+
+def settings_typed(**environ: str) -> Settings:
+    parsed = argparse.Namespace()
+    kept = {name: value for name, value in os.environ.items() if name not in settings_table()}
+    with pytest.MonkeyPatch.context() as patch:
+        for name in os.environ.keys() - kept.keys():
+            patch.delenv(name)
+        for name, value in environ.items():
+            patch.setenv(name, value)
+        return startup.read_command_settings(parsed)
+
+
+def test_command_with_the_demo_s_log_folder_means_the_demo_and_no_other_token_goes_there(tmp_path: Path) -> None:
+    (tmp_path / ".token").write_text("of-the-demo\n")
+    real = tmp_path / "real.env"
+    real.write_text("MODELSCOPE_API_TOKEN=of-the-real-hub\n", encoding="utf-8")
+    note = f"MODELSCOPE_ENDPOINT=http://127.0.0.1:9\nINPUT_REPO=demo/a\nHUB_DIR={tmp_path}\nLOG_DIR={tmp_path}\n"
+    (tmp_path / startup.DEMO_FILE).write_text(note, encoding="utf-8")
+    typed = settings_typed(LOG_DIR=str(tmp_path), ANIMATION_DOTENV=str(real))
+    assert (typed.hub.endpoint, typed.hub.input_repo) == ("http://127.0.0.1:9", "demo/a")
+    assert typed.hub.token == "of-the-demo" and startup._tokens(typed) == ["of-the-demo"]
+    other = settings_typed(LOG_DIR=str(tmp_path), INPUT_REPO="me/in", ANIMATION_DOTENV=str(real))
+    assert (other.hub.input_repo, other.hub.token) == ("me/in", "of-the-real-hub")
+
+
+def test_command_without_settings_says_how_to_reach_the_demo_and_the_real_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(startup, "ROOT", tmp_path)
+    settings_typed()
+    assert capsys.readouterr().err == "", "no demo has run"
+    (tmp_path / startup.DEMO_DIR).mkdir(parents=True)
+    (tmp_path / startup.DEMO_DIR / startup.DEMO_FILE).write_text("INPUT_REPO=demo/a\n")
+    settings_typed()
+    said = capsys.readouterr().err
+    assert (
+        said.count("\n") == 1 and "LOG_DIR=log/demo python3 " in said and "INPUT_REPO and OUTPUT_REPO into .env" in said
+    )
+    for given in ({"INPUT_REPO": "me/in"}, {"LOG_DIR": str(tmp_path)}, {"MODELSCOPE_API_TOKEN": "x"}):
+        settings_typed(**given)
+    assert capsys.readouterr().err == ""
 
 
 def test_there_are_programs() -> None:
