@@ -187,15 +187,16 @@ open_window() {
 }
 
 commands() {
-  local prefix="tmux${TMUX_SOCKET:+ -L $TMUX_SOCKET}"
+  local prefix="tmux${TMUX_SOCKET:+ -L $TMUX_SOCKET}" given=''
+  [ -z "${LOG_DIR:-}" ] || given="env LOG_DIR=$(printf %q "$LOG_DIR") " # some shells know no other way
   say ""
   say "Management 管理命令:"
   say "  watch the monitor 查看监控      $prefix attach -t $session:0"
   say "  watch the processor 查看处理    $prefix attach -t $session:processor"
-  say "  status 状态                     python3 tools/queue_processor.py --status"
-  say "  queue 队列                      python3 tools/modelscope_monitor.py --queue"
+  say "  status 状态                     ${given}python3 tools/queue_processor.py --status"
+  say "  queue 队列                      ${given}python3 tools/modelscope_monitor.py --queue"
   say "  log 日志                        tail -f ${LOG_DIR:-log}/processing.log"
-  say "  check the set-up 检查环境       python3 tools/doctor.py"
+  say "  check the set-up 检查环境       ${given}python3 tools/doctor.py"
   say "  stop everything 全部停止        $prefix kill-session -t $session"
 }
 

@@ -30,7 +30,7 @@ hand_over() {
   chown -h "$1" "$log_dir"
   find "$log_dir" -maxdepth 1 \( -name 'processing.log*' -o -name '*.json' -o -name '*.json.*' -o -name '.*.json.*' \
     -o -name '.monitor.*' -o -name '.processor.*' \) -type f -exec chown -h "$1" {} +
-  for found in "$log_dir/journal" ${work_dir:+"$work_dir"} "$cache"; do
+  for found in "$log_dir/journal" "$log_dir/other" ${work_dir:+"$work_dir"} "$cache"; do
     [ ! -d "$found" ] || chown -R -h "$1" "$found"
   done
   if [ -f "$project/.env" ] && [ ! -L "$project/.env" ]; then
