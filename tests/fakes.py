@@ -84,6 +84,9 @@ class MemoryHub:
         commits = self._repo(repo).commits
         return Head(commits[-1][0], commits[-1][1], float(int(self.clock.time()))) if commits else None
 
+    def recent(self, repo: str) -> list[str]:
+        return [commit for commit, _, _ in reversed(self._repo(repo).commits)]
+
     def list_files(self, repo: str, commit: str) -> Iterator[RemoteFile]:
         for path, (size, sha256, when) in sorted(self._tree(repo, commit).items()):
             yield RemoteFile(path, size, sha256, when)

@@ -26,7 +26,8 @@ class Fault:
     """What happens to requests whose ``"METHOD path?query"`` contains ``match``: the first ``skip`` pass, the next
     ``times`` suffer ``kind``:
 
-    status:NNN | html | unsuccess[:CODE] | empty | short | twice (entries) | repeat (page 1) | junk
+    status:NNN | html | body (``says``, as JSON) | unsuccess[:CODE] | empty | short | twice (entries) | repeat (page 1)
+    junk | counts:N (so many more than there are)
     reset | cut:N (the same once it has read N bytes of the body) | hang
     lost (done, unanswered) | late:S (unanswered, done S s later) | slow:S | truncated | corrupt
     trickle:B (bytes each 0.1 s) | expired (the link to the storage that it gives is refused there)
@@ -153,6 +154,9 @@ class _Faulty:
         elif kind == "repeat":
             query = re.sub(rb"PageNumber=\d+", b"PageNumber=1", scope["query_string"])
             await self._app({**scope, "query_string": query}, receive, send)
+        elif kind == "counts":
+            status, headers, body = await _answer_of(self._app, scope, receive)
+            await _answer(send, status, _counting(body, int(value)), headers)
         elif kind in _CHANGED:
             status, headers, body = await _answer_of(self._app, scope, receive)
             await _answer(send, status, _CHANGED[kind](body), headers)
@@ -189,6 +193,14 @@ _CHANGED: dict[str, Callable[[bytes], bytes]] = {
     "twice": _changed_files(lambda files: [*files, *files]),
     "junk": _changed_files(lambda files: [*_JUNK, *files[1:]]),
 }
+
+
+def _counting(body: bytes, more: int) -> bytes:
+    content = json.loads(body)
+    if not content["Data"]:
+        return body  # a refusal
+    content["TotalCount"] = content["Data"]["TotalCount"] = content["Data"]["TotalCount"] + more
+    return json.dumps(content).encode()
 
 
 async def _whole(receive: Any) -> bytes:
@@ -234,10 +246,11 @@ async def _refuse(fault: Fault, kind: str, value: int, send: Any) -> None:
     said = {"Code": value, "Message": fault.says, "Success": False}
     status, body = {
         "html": (200, b"<html>please log in</html>"),
+        "body": (200, fault.says.encode()),
         "empty": (200, json.dumps({"Code": 200, "Success": True, "Data": {"Files": []}}).encode()),
         "unsuccess": (200, json.dumps({**said, "Code": value or 500}).encode()),
     }.get(kind, (value or 200, json.dumps(said).encode()))
-    headers = {"content-type": "application/json"}
+    headers = {"content-type": "text/html; charset=utf-8" if kind == "html" else "application/json"}
     if fault.retry_after is not None:
         headers["retry-after"] = str(fault.retry_after)
     await _answer(send, status, body, headers)

@@ -51,6 +51,9 @@ class NumberHub:
         number = self._commits[repo]
         return Head(f"{number:040x}", 1.7e9, 1.7e9) if number else None
 
+    def recent(self, repo: str) -> list[str]:
+        return [f"{number:040x}" for number in range(self._commits[repo], 0, -1)]
+
     def list_files(self, repo: str, commit: str) -> Iterator[RemoteFile]:
         for (held, _), files in self._files.items():
             if held == repo:

@@ -1,6 +1,7 @@
 """A hub that misbehaves: survived, or told as what it is; never fewer files, never two commits, never the token."""
 
 import hashlib
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ import pytest
 
 from tests.fakes import FakeClock
 from tests.hub_server import Fault, RunningHub, running_hub
-from tools.core.errors import HubError, HubForbidden, HubRejected, HubUnavailable, IntegrityError, Stopped
+from tools.core.errors import HubError, HubForbidden, HubNotFound, HubRejected, HubUnavailable, IntegrityError, Stopped
 from tools.core.folder import RemoteFile
 from tools.hub.client import AddBlob, AddBytes
 from tools.hub.modelscope_client import ModelScopeHub
@@ -110,6 +111,89 @@ def test_page_that_never_comes_right_is_an_error_and_no_end_of_the_list(
     server.faults.append(Fault("PageNumber=2&", kind, times=999))
     with pytest.raises(HubUnavailable):
         paths(hub, commit)
+
+
+def test_count_that_never_fits_is_taken_as_listed_with_one_warning(
+    hub: RetryingHub, server: RunningHub, caplog: pytest.LogCaptureFixture
+) -> None:
+    commit = fill(hub)
+    server.faults.append(Fault("/repo/tree", "counts:3", times=999))
+    for _ in range(3):
+        assert paths(hub, commit) == sorted(FILES)
+        assert [file.path for file in hub.list_folder(REPO, commit, "番剧")] == sorted(FILES)
+    assert hub.list_folder(REPO, commit, "nowhere") == []
+    told = [record for record in caplog.records if "counts more" in record.getMessage()]
+    assert [record.levelname for record in told] == ["WARNING"]
+    assert "listed=50 counted=53" in told[0].getMessage()
+
+
+def test_short_listing_that_comes_out_otherwise_the_second_time_is_an_error(
+    hub: RetryingHub, server: RunningHub, caplog: pytest.LogCaptureFixture
+) -> None:
+    commit = fill(hub)
+    for kind in ("short", "empty", "short"):
+        server.faults[:] = [Fault("PageNumber=2&", kind, times=999)]
+        with pytest.raises(HubUnavailable, match="came up short"):
+            paths(hub, commit)
+    server.faults[:] = [Fault("PageNumber=2&", "short", times=1)]
+    with pytest.raises(HubUnavailable, match="came up short"):
+        paths(hub, commit)
+    assert "counts more" not in caplog.text
+    server.faults.clear()
+    assert paths(hub, commit) == sorted(FILES)
+
+
+@pytest.mark.parametrize("kind", ["status:404", "unsuccess:404"])
+def test_later_page_that_is_not_found_is_an_error_and_no_end_of_the_list(
+    hub: RetryingHub, server: RunningHub, kind: str
+) -> None:
+    commit = fill(hub)
+    server.faults.append(Fault("PageNumber=2&", kind, times=999))
+    with pytest.raises(HubUnavailable):
+        paths(hub, commit)
+    with pytest.raises(HubUnavailable):
+        hub.list_folder(REPO, commit, "番剧")
+
+
+@pytest.mark.parametrize("kind", ["status:404", "unsuccess:404", "empty"])
+def test_folder_that_is_not_found_is_there_as_long_as_the_one_above_lists_it(
+    hub: RetryingHub, server: RunningHub, kind: str
+) -> None:
+    commit = hub.commit(REPO, [AddBytes("a/b/1.mp4", b"1"), AddBytes("c.txt", b"c")], "add")
+    for folder, root in (("a", "Root=a&"), ("a/b", "Root=a%2Fb&")):
+        server.faults[:] = [Fault(root, kind, times=999)]
+        with pytest.raises(HubUnavailable):
+            hub.list_folder(REPO, commit, folder)
+        server.faults[:] = [Fault("Root=", kind, times=999)]
+        with pytest.raises(HubUnavailable):
+            hub.list_folder(REPO, commit, folder)
+    server.faults.clear()
+    assert hub.list_folder(REPO, commit, "a/x/y") == hub.list_folder(REPO, commit, "x") == []
+    with pytest.raises(HubNotFound):
+        hub.list_folder(REPO, "0" * 40, "a")
+
+
+def test_repo_has_no_commits_only_if_it_has_no_files_either(hub: RetryingHub, server: RunningHub) -> None:
+    assert hub.head(REPO) is None
+    fill(hub)
+    for said in ('{"Commit": []}', '{"Commit": [], "TotalCount": 0}', '{"Commit": null, "TotalCount": 0}', "null"):
+        server.faults[:] = [Fault("/commits", "body", times=999, says=f'{{"Code": 200, "Data": {said}}}')]
+        with pytest.raises(HubUnavailable):
+            hub.head(REPO)
+
+
+def test_blob_that_the_hub_refuses_by_itself_is_told_as_refused_and_not_as_stored(
+    hub: RetryingHub, server: RunningHub, clock: FakeClock
+) -> None:
+    source = server.root / "blob"
+    source.write_bytes(b"new")
+    sha256 = hashlib.sha256(b"new").hexdigest()
+    codes = ((403, HubForbidden), (422, HubRejected), (507, HubUnavailable), ("x", HubUnavailable))
+    for code, told in codes:
+        said = {"Data": {"objects": [{"oid": sha256, "error": {"code": code, "message": "no room"}}]}}
+        server.faults[:] = [Fault("/objects/batch", "body", times=999, says=json.dumps(said))]
+        with pytest.raises(told, match="no room"):
+            hub.store_blob(REPO, source, sha256, 3, lambda moved: None)
 
 
 def test_entries_that_come_twice_are_files_once(hub: RetryingHub, server: RunningHub) -> None:

@@ -13,9 +13,9 @@ import pytest
 from tests.fakes import FakeClock, FakeConverter, MemoryHub, Told
 from tools.core.errors import EncoderStalled, HubForbidden, HubUnavailable, NoEncoder, ProbeError, Stopped
 from tools.core.folder import group_folders
-from tools.core.queue_item import QueueItem, Status, cancel, new_item
+from tools.core.queue_item import QueueItem, Status, cancel, entry_for, new_item
 from tools.core.record import Published
-from tools.hub.client import Operation
+from tools.hub.client import Head, Operation
 from tools.processor.build import ProcessorOptions, build
 from tools.processor.engine import Engine
 from tools.processor.reporting import (
@@ -383,6 +383,32 @@ def test_folder_that_is_gone_ends_failed_with_its_cause(site: Site) -> None:
     site.hub.put("me/in", {"A/1.mp4": None})
     site.run()
     assert site.item("A").status is Status.FAILED and "gone" in (site.item("A").error or "")
+
+
+def test_folder_that_was_gone_is_queued_again_when_it_comes_back_unchanged(site: Site) -> None:
+    site.put({"A/1.mp4": b"1", "B/1.mp4": b"2", "B/notes.txt": b"n"}, "A", "B")
+    before = group_folders(site.hub.list_files("me/in", site.hub.recent("me/in")[0]), EXTENSIONS)
+    site.hub.put("me/in", {"A/1.mp4": None, "B/1.mp4": None})
+    site.run()
+    for name in "AB":
+        item = site.item(name)
+        assert item.status is Status.FAILED and entry_for(item, before[name], time.time()) is not None
+    site.put({"A/1.mp4": b"1", "B/1.mp4": b"2"}, "A", "B")
+    site.run()
+    assert site.item("A").status is site.item("B").status is Status.COMPLETED
+
+
+def test_input_repo_whose_commits_are_not_listed_fails_no_folder(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.put({"A/1.mp4": b"1"}, "A")
+    real, asked = site.hub.head, []
+
+    def head(repo: str) -> Head | None:
+        asked.append(repo)
+        return None if len(asked) < 4 and repo == "me/in" else real(repo)
+
+    monkeypatch.setattr(site.hub, "head", head)
+    site.run()
+    assert site.item("A").status is Status.COMPLETED and asked.count("me/in") >= 4
 
 
 @pytest.mark.parametrize("trouble", [HubUnavailable("down"), HubForbidden("token expired"), NoEncoder("no ffmpeg")])

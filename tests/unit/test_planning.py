@@ -86,8 +86,16 @@ def test_names_that_are_cut_meet_neither_each_other_nor_those_that_keep_their_ex
         ("in another case too", {"A/ep.mp4": "A/EP.mkv"}, ["A/EP.mkv", "A/ep.avi.mkv"]),
         ("whatever its name is", {"A/ep.mp4": "A/film.mkv"}, ["A/film.mkv", "A/ep.mkv"]),
         ("both names of the other are taken", {"A/ep.mp4": "A/ep.avi.mkv"}, ["A/ep.avi.mkv", "A/ep.mkv"]),
-        ("a source that is gone holds no name", {"A/gone.mp4": "A/ep.mp4.mkv"}, ["A/ep.mp4.mkv", "A/ep.avi.mkv"]),
-        ("two that were published as one", {"A/ep.mp4": "A/1.mkv", "A/ep.avi": "A/1.mkv"}, ["A/1.mkv", "A/1.mkv"]),
+        (
+            "a source that is gone holds its name: it may come back",
+            {"A/gone.mp4": "A/ep.mp4.mkv"},
+            [f"A/ep.mp4{digest('A/ep.mp4')}.mkv", "A/ep.avi.mkv"],
+        ),
+        (
+            "in another case too, gone",
+            {"A/gone.mp4": "A/EP.AVI.mkv"},
+            ["A/ep.mp4.mkv", f"A/ep.avi{digest('A/ep.avi')}.mkv"],
+        ),
     ],
 )
 def test_published_source_keeps_its_name(case: str, published: dict[str, str], names: list[str]) -> None:
@@ -132,6 +140,23 @@ def test_changed_source_is_done_again() -> None:
     existing = {"A/1.mkv": RemoteFile("A/1.mkv", 5, "out")}
     plan = plan_folder([new], published, existing, [], repos=REPOS, extensions=VIDEOS, batch_size=30)
     assert [video.targets for batch in plan.batches for video in batch] == [mkv("A/1.mkv")]
+
+
+@pytest.mark.parametrize("there", ["of the one", "of the other", "of neither"])
+def test_of_two_that_were_published_under_one_name_only_the_one_whose_file_is_there_keeps_it(there: str) -> None:
+    one, other = remote("A/ep.mp4", "one"), remote("A/ep.avi", "other")
+    records = [record_of(one, "ep.mkv", sha256="of the one"), record_of(other, "ep.mkv", sha256="of the other")]
+    published = Published.parse("\n".join(map(json.dumps, records)).encode())
+    existing = {"A/ep.mkv": RemoteFile("A/ep.mkv", 5, there)}
+    plan = plan_folder([one, other], published, existing, [], repos=REPOS, extensions=VIDEOS, batch_size=30)
+    done = [source for source, _ in plan.done]
+    assert done == {"of the one": [one], "of the other": [other], "of neither": []}[there]
+    targets = {video.source: video.targets for batch in plan.batches for video in batch}
+    free = {one: mkv("A/ep.mp4.mkv"), other: mkv("A/ep.avi.mkv")}
+    if there == "of neither":
+        assert targets == {one: mkv("A/ep.mkv"), other: free[other]}
+    else:
+        assert targets == {source: target for source, target in free.items() if source not in done}
 
 
 @pytest.mark.parametrize(

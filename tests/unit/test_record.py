@@ -66,6 +66,28 @@ def test_without_content_nothing_is_published(content: bytes | None) -> None:
         ),
         *(b'{"source_path": "A/1.mp4"}', b'{"file_name": "1.mkv"}', b'{"source_path": "A/1.mp4", "file_name": 1}'),
         b'{"source_path": null, "file_name": "1.mkv"}',
+        *(
+            b'{"source_path": "A/1.mp4", "file_name": "0.mkv", %b}' % odd
+            for odd in (
+                b'"source_size": "3,4 MB"',
+                b'"source_size": Infinity',
+                b'"source_size": -1',
+                b'"source_size": true',
+                b'"source_size": 1.5',
+                b'"size": [1]',
+                b'"size": %d' % 2**70,
+                b'"size": 1%b' % (b"0" * 5000),
+                b'"source_sha256": 7',
+                b'"sha256": {}',
+                b'"duration_s": NaN',
+                b'"duration_s": "24 min"',
+                b'"frames": "many"',
+                b'"streams": {"deep": ' + b'{"a": ' * 900 + b"1" + b"}" * 901,
+                b'"streams": ' + b"[" * 100_000,
+                b'"warnings": "none"',
+                b'"quality": [1]',
+            )
+        ),
     ],
 )
 def test_line_that_is_no_record_is_kept_byte_for_byte_before_the_records(foreign: bytes) -> None:
@@ -74,6 +96,38 @@ def test_line_that_is_no_record_is_kept_byte_for_byte_before_the_records(foreign
     assert published.encode() == foreign + b"\n" + named("A/1.mp4", "1.mkv") + named("A/2.mp4", "2.mkv")
     more = published.with_records([record_of(remote("A/3.mp4"), "3.mkv")])
     assert more.encode().startswith(foreign + b"\n") and len(more.names()) == 3
+
+
+def test_row_whose_unknown_fields_nest_deeply_comes_back_byte_for_byte() -> None:
+    deep = b'{"source_path":  "A/1.mp4", "file_name": "1.mkv", "x": ' + b"[" * 400 + b"]" * 400 + b"}\r\n"
+    published = Published.parse(deep)
+    assert list(published.names()) == ["A/1.mp4"] and published.encode() == deep
+    assert published.with_records([record_of(remote("A/2.mp4"), "2.mkv")]).encode().startswith(deep)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_file_of_an_editor_that_marks_its_byte_order_is_read_and_written_as_utf8(encoding: str) -> None:
+    lines = named("番剧/1.mp4", "1.mkv") + b"a remark\n"
+    published = Published.parse(lines.decode().encode(encoding))
+    assert list(published.names()) == ["番剧/1.mp4"]
+    assert published.encode() == b"a remark\n" + named("番剧/1.mp4", "1.mkv")
+
+
+def test_file_that_claims_a_byte_order_and_keeps_none_comes_back_as_it_was() -> None:
+    odd = b"\xff\xfe12\n"
+    assert Published.parse(odd).encode() == odd
+
+
+def test_numbers_with_thousands_of_digits_are_put_in_order_by_their_value() -> None:
+    names = ["A/1.mp4", f"A/{'9' * 5000}.mp4", f"A/1{'0' * 5000}.mp4"]
+    assert [f.path for f in sorted(map(remote, reversed(names)), key=natural_order)] == names
+    assert len(Published.parse(b"".join(named(name, "1.mkv") for name in names)).encode().splitlines()) == 3
+
+
+def test_record_whose_file_another_source_replaced_goes() -> None:
+    first, kept = record_of(remote("A/1.mp4"), "1.mkv"), record_of(remote("A/2.mp4"), "2.mkv")
+    new = record_of(remote("A/1.avi"), "1.mkv")
+    assert Published.parse(line(first) + line(kept)).with_records([new]).encode() == line(new) + line(kept)
 
 
 def test_lines_that_are_no_records_stay_in_their_order() -> None:

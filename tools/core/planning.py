@@ -72,14 +72,15 @@ def plan_folder(
     and what is still there with the sha256 recorded. A video refused before is not retried unless it changed.
     """
     videos = sorted((f for f in files if is_video(f.name, extensions) and is_safe_path(f.path)), key=natural_order)
-    names = output_names([video.path for video in videos], published.names())
+    kept_names = _owned(published, existing)
+    names = output_names([video.path for video in videos], kept_names)
     refused = {(q.path, q.sha256): q for q in quarantined if q.sha256}
     done: list[tuple[RemoteFile, Record]] = []
     kept: list[Quarantined] = []
     todo: list[Video] = []
     for video in videos:
         record = published.record_of(video)
-        if record is not None and _is_there(video.folder, record, existing):
+        if record is not None and video.path in kept_names and _is_there(video.folder, record, existing):
             done.append((video, record))
         elif (video.path, video.sha256) in refused:
             kept.append(refused[video.path, video.sha256])
@@ -100,13 +101,29 @@ def _is_there(folder: str, record: Record, existing: Mapping[str, RemoteFile]) -
     return file is not None and file.size == record.get("size") and file.sha256 in {"", record.get("sha256")}
 
 
+def _owned(published: Published, existing: Mapping[str, RemoteFile]) -> dict[str, str]:
+    """The name of each source that was published and lost it to nobody: of those with the same one, it belongs to the
+    first whose file is there."""
+    names = published.names()
+    owners: dict[str, str] = {}
+
+    def is_there(source: str) -> bool:
+        return _is_there(names[source].rpartition("/")[0], published.records[source], existing)
+
+    for source, name in names.items():
+        if name not in owners or (is_there(source) and not is_there(owners[name])):
+            owners[name] = source
+    return {source: name for name, source in owners.items()}
+
+
 def output_names(sources: Sequence[str], published: Mapping[str, str]) -> dict[str, str]:
     """The path in the output repo of the MKV of each source path of one folder.
 
     ``A/ep 01.mp4`` → ``A/ep 01.mkv``. If several would meet in one name (also if only a case-insensitive disk
-    thinks so) each keeps its extension: ``ep 01.mp4.mkv``. A source that was published keeps the name it has.
+    thinks so) each keeps its extension: ``ep 01.mp4.mkv``. A source that was published keeps the name it has, also
+    from others after it is gone: it may come back. No two of ``published`` meet in one name.
     """
-    kept = {source: published[source] for source in sources if source in published}
+    kept = dict(published)
     levels = {source: 0 for source in sources if source not in kept}
     while True:
         names = {source: _named(source, level) for source, level in levels.items()}
@@ -115,7 +132,7 @@ def output_names(sources: Sequence[str], published: Mapping[str, str]) -> dict[s
             holders.setdefault(_as_disks_see(name), []).append(source)
         meeting = [s for group in holders.values() if len(group) > 1 for s in group if levels.get(s, _LAST) < _LAST]
         if not meeting:
-            return {**kept, **names}
+            return {source: kept.get(source) or names[source] for source in sources}
         for source in meeting:
             levels[source] += 1
 

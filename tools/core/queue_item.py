@@ -179,6 +179,12 @@ def settle(
     )
 
 
+def gone(item: QueueItem, now: float, error: str) -> QueueItem:
+    """The folder, or every video in it, is not there any more. Its fingerprint goes as well, so that the same folder
+    uploaded again is queued again."""
+    return replace(settle(item, now, item.quarantined, error), hash="")
+
+
 def cancel(item: QueueItem, now: float) -> QueueItem:
     """A person cancels the item; it is not queued again until the folder changes or ``--retry``."""
     return _move(item, Status.FAILED, end_time=local_time(now), error=CANCELLED)

@@ -1,5 +1,7 @@
 """What is published of a video: its record, one line of its folder's ``metadata.jsonl``, and that file as a whole."""
 
+import codecs
+import contextlib
 import json
 import re
 import unicodedata
@@ -41,31 +43,57 @@ class Record(_Named, total=False):
     warnings: list[str]  # one line for each thing dropped or damaged; absent if there was none
 
 
+_KINDS: dict[str, tuple[type, ...]] = {
+    "source_sha256": (str,),
+    "source_size": (int,),
+    "sha256": (str,),
+    "size": (int,),
+    "duration_s": (int, float),
+    "frames": (int,),
+    "width": (int,),
+    "height": (int,),
+    "encoder": (str,),
+    "settings": (str,),
+    "streams": (list,),
+    "quality": (dict,),
+    "attempt_time": (str,),
+    "warnings": (list,),
+}
+_LARGEST = 1 << 63  # what no size or count reaches
+
+
 class Published:
-    """A folder's ``metadata.jsonl``: one record per source path; lines it can't read are kept as they are."""
+    """A folder's ``metadata.jsonl``: one record per source path.
+
+    Anybody may have written there. A line whose fields are not what they are called is no record, and kept as it is.
+    """
 
     def __init__(
         self, records: Mapping[str, Record], foreign: Sequence[str] = (), lines: Mapping[str, bytes] | None = None
     ) -> None:
         self._records = dict(records)
-        self._lines = dict(lines or {})  # records as they were encoded before
+        self._lines = dict(lines or {})  # records as they stand in the file
         self.foreign = tuple(foreign)
 
     @classmethod
     def parse(cls, content: bytes | None) -> "Published":
         """From the file's bytes, or None without a file."""
         records: dict[str, Record] = {}
+        lines: dict[str, bytes] = {}
         foreign: list[str] = []
-        for line in (content or b"").decode("utf-8", "surrogateescape").split("\n"):
-            try:
-                entry = json.loads(line) if line.strip() else None
-            except (ValueError, RecursionError):  # the latter for brackets by the thousand
-                entry = line
-            if isinstance(entry, dict) and all(isinstance(entry.get(k), str) for k in ("source_path", "file_name")):
-                records[entry["source_path"]] = cast(Record, entry)
-            elif entry is not None:
+        for line in _text_of(content or b"").split("\n"):
+            record = _record_of(line)
+            if record is not None:
+                records[record["source_path"]] = record
+                lines[record["source_path"]] = line.encode("utf-8", "surrogateescape") + b"\n"
+            elif line.strip():
                 foreign.append(line)
-        return cls(records, foreign)
+        return cls(records, foreign, lines)
+
+    @property
+    def records(self) -> Mapping[str, Record]:
+        """By source path."""
+        return self._records
 
     def names(self) -> dict[str, str]:
         """Source path → output path of everything published."""
@@ -85,10 +113,13 @@ class Published:
         return record if record.get("source_size") == source.size else None
 
     def with_records(self, records: Iterable[Record]) -> "Published":
-        """These records added, each in the place of an older one of its source."""
+        """These records added, each in the place of an older one of its source, or of one whose file it replaces."""
         new = {str(record["source_path"]): record for record in records}
-        kept = {source: line for source, line in self._lines.items() if source not in new}
-        return Published(self._records | new, self.foreign, kept)
+        names = set(Published(new).names().values())
+        replaced = {source for source, name in self.names().items() if name in names} - new.keys()
+        old = {source: record for source, record in self._records.items() if source not in replaced}
+        kept = {source: line for source, line in self._lines.items() if source in old and source not in new}
+        return Published(old | new, self.foreign, kept)
 
     def encode(self) -> bytes:
         """The file: foreign lines first, then the records by natural order of their source."""
@@ -99,6 +130,36 @@ class Published:
         return foreign + b"".join(self._lines[source] for source in sorted(self._records, key=_natural))
 
 
+def _text_of(content: bytes) -> str:
+    """UTF-8, or what a byte order mark says; what is neither comes back as it was."""
+    with contextlib.suppress(UnicodeDecodeError):
+        if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            return content.decode("utf-16")
+    return content.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape")
+
+
+def _record_of(line: str) -> Record | None:
+    """The record of a line; None if it is none."""
+    try:
+        entry = json.loads(line, parse_constant=_refuse) if line.strip() else None
+    except (ValueError, RecursionError):  # the latter for brackets by the thousand
+        return None
+    if not isinstance(entry, dict) or not all(isinstance(entry.get(key), str) for key in _Named.__annotations__):
+        return None
+    return cast(Record, entry) if all(_fits(entry.get(key), kinds) for key, kinds in _KINDS.items()) else None
+
+
+def _fits(value: object, kinds: tuple[type, ...]) -> bool:
+    """Whether a field that is there makes sense."""
+    if isinstance(value, int | float):
+        return isinstance(value, kinds) and not isinstance(value, bool) and 0 <= value < _LARGEST
+    return value is None or isinstance(value, kinds)
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
+
+
 def natural_order(file: RemoteFile) -> tuple[tuple[tuple[int, int, str], ...], str]:
     """Sort key by path with numbers by value: ``2`` before ``10``."""
     return _natural(file.path)
@@ -107,4 +168,7 @@ def natural_order(file: RemoteFile) -> tuple[tuple[tuple[int, int, str], ...], s
 @lru_cache(maxsize=1 << 15)  # each batch sorts its folder's metadata again
 def _natural(path: str) -> tuple[tuple[tuple[int, int, str], ...], str]:
     parts = re.findall(r"[0-9]+|[^0-9]+", unicodedata.normalize("NFKC", path).casefold())
-    return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts), path
+    # A number as its digits, by their count first: somebody may name a file with more than ``int`` reads.
+    numbers = (part.lstrip("0") if part.isdecimal() else None for part in parts)
+    keys = ((1, 0, part) if n is None else (0, len(n), n) for part, n in zip(parts, numbers, strict=True))
+    return tuple(keys), path

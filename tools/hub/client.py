@@ -61,7 +61,13 @@ class HubClient(Protocol):
         ...
 
     def head(self, repo: str) -> Head | None:
-        """The newest commit of the default branch; None for a repo without commits. HubNotFound without the repo."""
+        """The newest commit of the default branch; None for a repo that is known to have none.
+
+        HubNotFound without the repo."""
+        ...
+
+    def recent(self, repo: str) -> list[str]:
+        """Ids of the newest commits of the default branch, newest first, about a hundred at most."""
         ...
 
     def list_files(self, repo: str, commit: str) -> Iterator[RemoteFile]:
@@ -72,7 +78,8 @@ class HubClient(Protocol):
         ...
 
     def list_folder(self, repo: str, commit: str, folder: str) -> list[RemoteFile]:
-        """The files directly in one folder, by path. A folder that does not exist at that commit is an empty list."""
+        """The files directly in one folder, by path; an empty list for a folder that is known not to be there at that
+        commit. HubNotFound if the commit itself is unknown."""
         ...
 
     def read_file(self, repo: str, commit: str, path: str) -> bytes | None:

@@ -1,18 +1,18 @@
 """Heads, listings and small files over plain HTTP: pinned to a commit, streamed, checked page by page.
 
-A page that is no JSON, says ``Success: false``, repeats another or leaves the count short is an error, never the end
-of the list.
+A page that is no JSON, says ``Success: false``, has no list or repeats another is an error, never the end of the list.
+That nothing is there (no commits, no folder) is believed only if a second question at the same commit says so too; a
+listing that stays below the hub's own count only if it comes out the same by pages of another size.
 """
 
 import contextlib
-import json
+import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,18 +20,22 @@ from urllib.parse import urlsplit
 import requests
 import urllib3
 
-from tools.core.errors import HubError, HubForbidden, HubNotFound, HubRejected, HubUnavailable
+from tools.core.errors import HubForbidden, HubNotFound, HubRejected, HubUnavailable
 from tools.core.folder import RemoteFile
+from tools.hub import answers
+from tools.hub.answers import Reading
 from tools.hub.client import Head
 from tools.hub.retrying import Retry, no_retry
-from tools.runtime import logs
+from tools.runtime.once import Once
 
+log = logging.getLogger("animation.hub")
 _BRANCH = "master"
 _PAGE_SIZES = (3000, 1000, 200)  # the largest that a server really gives is found by trying, and kept
 _AHEAD, _MOST_AHEAD = 4, 16  # pages fetched at the same time: of the largest size; of small ones
 _TIMEOUT = (15.0, 60.0)  # s to connect, s without a byte
 _SLOWEST = 4096  # bytes/s on average below which an answer counts as stalled
 _PIECE = 1 << 18  # bytes
+_RECENT = 100  # commits among which one of ours must be
 _LARGEST_PAGE = 64 << 20  # bytes; 3000 entries with paths of 4 kB are 15 MB
 _LARGEST_TEXT = 256 << 20  # bytes; a metadata.jsonl of a million videos is smaller
 
@@ -56,30 +60,73 @@ class Listing:
         self._retry = retry
         self._sessions = threading.local()
         self._page_size = 0  # 0: not found out yet
+        self._said = Once()  # by repo
 
     def head(self, repo: str) -> Head | None:
-        """One request. Raises HubNotFound without the repo."""
-        answer = self._get(f"{repo}/commits", {"Ref": _BRANCH, "PageNumber": 1, "PageSize": 1})
-        commits = _part(_content(answer), "Data", dict).get("Commit") or []
+        """One request, two for a repo without commits. Raises HubNotFound without the repo."""
+        commits, server_time = self._commits(repo, 1)
         if not commits:
+            self._confirm_no_commits(repo)
             return None
-        newest = commits[0] if isinstance(commits, list) and isinstance(commits[0], dict) else {}
-        if not newest.get("Id"):
+        newest = answers.commit_id_of(commits[0].get("Id"))
+        if newest is None:
             raise HubUnavailable(f"the hub lists commits of {repo} without an id")
-        return Head(str(newest["Id"]), _epoch(newest.get("CommittedDate")), server_time(answer.headers))
+        return Head(newest, answers.epoch_of(commits[0].get("CommittedDate")), server_time)
+
+    def recent(self, repo: str) -> list[str]:
+        """Ids of the newest commits, newest first; one request."""
+        return [str(commit.get("Id")) for commit in self._commits(repo, _RECENT)[0]]
+
+    def _commits(self, repo: str, count: int) -> tuple[list[dict[str, Any]], float | None]:
+        answer = self._get(f"{repo}/commits", {"Ref": _BRANCH, "PageNumber": 1, "PageSize": count})
+        content = answers.content_of(answer.content)
+        commits = answers.list_of(content, "Commit")
+        if not commits and answers.total_of(content):
+            raise HubUnavailable(f"the hub counts commits of {repo} and lists none")
+        return commits, answers.server_time(answer.headers)
+
+    def _confirm_no_commits(self, repo: str) -> None:
+        """Raises HubUnavailable if the branch has files after all."""
+        try:
+            page = self._page(repo, {"Revision": _BRANCH, "Recursive": "False"}, 1, 1)
+        except HubNotFound:
+            return
+        if answers.list_of(page, "Files"):
+            raise HubUnavailable(f"the hub lists no commits of {repo}, but files")
 
     def files(self, repo: str, commit: str) -> Iterator[RemoteFile]:
         """Every file at a commit, page by page; a few pages are fetched ahead."""
         return self._pages(repo, {"Revision": commit, "Recursive": "True"})
 
     def folder(self, repo: str, commit: str, folder: str) -> Iterator[RemoteFile]:
-        """The files directly in a folder; nothing if it does not exist."""
+        """The files directly in a folder; nothing if the folder above does not know it either."""
+        files = self._pages(repo, {"Revision": commit, "Recursive": "False", "Root": folder})
         try:
-            for file in self._pages(repo, {"Revision": commit, "Recursive": "False", "Root": folder}):
-                if file.folder == folder:
-                    yield file
+            yield from (file for file in files if file.folder == folder)
         except HubNotFound:
-            return
+            if not folder or self._is_listed(repo, commit, folder):
+                raise HubUnavailable(f"the hub lists {folder!r} of {repo} and does not find it", status=404) from None
+        except _NothingListed:
+            if folder and self._is_listed(repo, commit, folder):
+                raise
+
+    def _is_listed(self, repo: str, commit: str, folder: str) -> bool:
+        """Whether the folder above lists it at this commit; one that is not there itself lists nothing."""
+        above = folder.rpartition("/")[0]
+        reading = Reading(repo)
+        query = {"Revision": commit, "Recursive": "False", **({"Root": above} if above else {})}
+        try:
+            for entries in self._read(reading, query):
+                if any(entry.get("Path") == folder for entry in entries):
+                    return True
+                reading.take(entries)
+        except (HubNotFound, _NothingListed):
+            if not above:
+                raise  # the commit itself is not known there
+            return self._is_listed(repo, commit, above)
+        if reading.is_short:
+            self._confirm_short(reading, query)
+        return False
 
     def content(self, repo: str, commit: str, path: str) -> bytes | None:
         """A small file; None if it does not exist."""
@@ -90,32 +137,54 @@ class Listing:
 
     def _pages(self, repo: str, query: dict[str, Any]) -> Iterator[RemoteFile]:
         """Until an empty page, or a short one with which the count is full. Every path comes once."""
-        page, size = self._first_page(repo, query)
-        total, entries = _total(page), _entries(page)
-        seen = _Paths()
-        yield from _new_files(entries, seen, repo)
+        reading = Reading(repo)
+        for entries in self._read(reading, query):
+            yield from reading.new_files(entries)
+        if reading.is_short:
+            self._confirm_short(reading, query)
+
+    def _read(self, reading: Reading, query: dict[str, Any], size: int = 0) -> Iterator[list[dict[str, Any]]]:
+        """The pages of a listing. ``size`` entries each; 0: as many as the server gives."""
+        repo = reading.repo
+        page, size = (self._page(repo, query, 1, size), size) if size else self._first_page(repo, query)
+        reading.total, reading.size = answers.total_of(page), size
+        entries = answers.list_of(page, "Files")
+        yield entries
+        if not entries and reading.total != 0:
+            raise _NothingListed(f"the hub lists nothing of {repo} and does not say that nothing is there")
         most = max(_AHEAD, min(_MOST_AHEAD, _AHEAD * _PAGE_SIZES[0] // size))
         pool = ThreadPoolExecutor(most)
         try:
             ahead: deque[Future[dict[str, Any]]] = deque()
             number = 1
-            while entries and not (len(entries) < size and total is not None and len(seen) >= total):
-                while not ahead or (len(ahead) < most and total is not None and number * size < total):
+            while entries and not (len(entries) < size and reading.is_full):
+                while not ahead or (len(ahead) < most and number * size < (reading.total or 0)):
                     number += 1
                     ahead.append(pool.submit(self._page, repo, query, number, size))
-                entries = _entries(ahead.popleft().result())
-                yield from _new_files(entries, seen, repo)
+                entries = answers.list_of(ahead.popleft().result(), "Files")
+                yield entries
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-        if total is not None and len(seen) < total:
-            raise HubUnavailable(f"the listing of {repo} came up short: {len(seen)} of {total} entries")
+
+    def _confirm_short(self, reading: Reading, query: dict[str, Any]) -> None:
+        """Some hub may count what is no distinct path: then nothing is missing. Raises HubUnavailable otherwise."""
+        self._page_size = 0  # found with a count that does not fit
+        again, listed = Reading(reading.repo), len(reading.seen)
+        with contextlib.suppress(HubNotFound, _NothingListed):
+            for entries in self._read(again, query, reading.size // 2 + 1):
+                again.take(entries)
+        if not again.is_same(reading):
+            raise HubUnavailable(f"the listing of {reading.repo} came up short: {listed} of {reading.total} entries")
+        if self._said.is_news(reading.repo):
+            said = "the hub counts more entries than it lists, the same twice; taken as listed"
+            log.warning("%s: repo=%s listed=%d counted=%d", said, reading.repo, listed, reading.total)
 
     def _first_page(self, repo: str, query: dict[str, Any]) -> tuple[dict[str, Any], int]:
         """The first page and its size, the largest that the server honours; that size is kept."""
         given = 0
         for size in (self._page_size,) if self._page_size else _PAGE_SIZES:
             page = self._page(repo, query, 1, size)
-            total, got = _total(page), len(_entries(page))
+            total, got = answers.total_of(page), len(answers.list_of(page, "Files"))
             if got >= size or (total is not None and got >= total):
                 self._page_size = size if got >= size else self._page_size
                 return page, size
@@ -131,10 +200,14 @@ class Listing:
 
     def _ask_page(self, repo: str, query: dict[str, Any], number: int, size: int) -> dict[str, Any]:
         try:
-            return _content(self._get(f"{repo}/repo/tree", {**query, "PageNumber": number, "PageSize": size}))
-        except HubForbidden as exc:
-            if number > 1 and exc.status == 403:  # the first page was allowed: a known transient failure
-                raise HubUnavailable(f"page {number} of the listing of {repo}: {exc}", status=403) from exc
+            content = answers.content_of(
+                self._get(f"{repo}/repo/tree", {**query, "PageNumber": number, "PageSize": size}).content
+            )
+            answers.list_of(content, "Files")
+            return content
+        except (HubForbidden, HubNotFound) as exc:
+            if number > 1 and exc.status in {403, 404}:  # the first page was there: a known transient failure
+                raise HubUnavailable(f"page {number} of the listing of {repo}: {exc}", status=exc.status) from exc
             raise
 
     def _get(self, path: str, query: dict[str, Any], most: int = _LARGEST_PAGE) -> _Answer:
@@ -143,7 +216,7 @@ class Listing:
         try:
             with self._session().get(url, params=query, timeout=self._timeout, stream=True) as answer:
                 if answer.status_code != 200:
-                    raise refusal(answer.status_code, path, answer.headers)
+                    raise answers.refusal(answer.status_code, path, answer.headers)
                 return _Answer(answer.headers, self._body(answer, path, most))
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as exc:
             raise HubUnavailable(f"the hub at {urlsplit(url).netloc} does not answer: {type(exc).__name__}") from None
@@ -171,122 +244,5 @@ class Listing:
         return session
 
 
-def refusal(status: int, path: str, headers: Mapping[str, str]) -> HubError:
-    """What an answer with another status than 200 means."""
-    text = f"{path.split('?')[0]}: HTTP {status}"
-    if status in {401, 403}:
-        return HubForbidden(f"{text}; check MODELSCOPE_API_TOKEN and its rights", status=status)
-    if status == 404:
-        return HubNotFound(f"{text}; it does not exist, or this token can't see it", status=status)
-    if status in {408, 425, 429} or status >= 500:
-        return HubUnavailable(text, retry_after=retry_after_of(headers), status=status)
-    return HubRejected(text, status=status)
-
-
-def retry_after_of(headers: Mapping[str, str]) -> float | None:
-    """Seconds until the server wants to be asked again; None if it does not say.
-
-    Source: RFC 9110 §10.2.3: seconds, or a date, which counts by the server's own clock.
-    """
-    text = headers.get("Retry-After", "").strip()
-    if text.isdecimal() and text.isascii():
-        return float(text[:9])
-    with contextlib.suppress(ValueError, TypeError, OverflowError):
-        until = parsedate_to_datetime(text).timestamp()
-        now = server_time(headers)
-        return max(0.0, until - (time.time() if now is None else now))
-    return None
-
-
-def _content(answer: _Answer) -> dict[str, Any]:
-    try:
-        content = json.loads(answer.content)
-    except (ValueError, RecursionError):
-        raise HubUnavailable("the hub's answer is not JSON") from None
-    if not isinstance(content, dict):
-        raise HubUnavailable("the hub's answer is not a JSON object")
-    code = str(content.get("Code") or 200)
-    if content.get("Success") is not False and code == "200":
-        return content
-    text = f"the hub reports a failure: {logs.masked(str(content.get('Message')))[:200]}"
-    if code in {"401", "403"}:
-        raise HubForbidden(f"{text}; check MODELSCOPE_API_TOKEN and its rights", status=int(code))
-    raise HubNotFound(text, status=404) if code == "404" else HubUnavailable(text)
-
-
-def _part(content: Mapping[str, Any], name: str, kind: type) -> Any:
-    """A part of an answer, empty if it is missing or of another kind."""
-    found = content.get(name)
-    return found if isinstance(found, kind) else kind()
-
-
-def _entries(content: dict[str, Any]) -> list[dict[str, Any]]:
-    return [entry for entry in _part(_part(content, "Data", dict), "Files", list) if isinstance(entry, dict)]
-
-
-def _total(content: dict[str, Any]) -> int | None:
-    total = _part(content, "Data", dict).get("TotalCount", content.get("TotalCount"))
-    return total if isinstance(total, int) and not isinstance(total, bool) and total >= 0 else None
-
-
-class _Paths:
-    """Which paths came already: 8 bytes of hash each, since a set of a million paths is large."""
-
-    def __init__(self) -> None:
-        self._buckets = [bytearray() for _ in range(4096)]
-        self._count = 0
-
-    def __len__(self) -> int:
-        return self._count
-
-    def add(self, path: str) -> bool:
-        """Note a path; whether it is new."""
-        number = hash(path)
-        bucket, known = self._buckets[number & 4095], number.to_bytes(8, "little", signed=True)
-        found = bucket.find(known)
-        while found >= 0 and found % 8:  # halves of two others
-            found = bucket.find(known, found + 1)
-        if found >= 0:
-            return False
-        bucket += known
-        self._count += 1
-        return True
-
-
-def _new_files(entries: list[dict[str, Any]], seen: _Paths, repo: str) -> Iterator[RemoteFile]:
-    """The blobs of a page that no page had before.
-
-    Raises HubUnavailable for a page that brings nothing new: a server that repeats itself hides what should be there.
-    """
-    before = len(seen)
-    for entry in entries:
-        path = entry.get("Path")
-        if not isinstance(path, str) or not path:
-            continue
-        if seen.add(path) and entry.get("Type") == "blob":
-            size = entry.get("Size")
-            yield RemoteFile(
-                path,
-                size if isinstance(size, int) and size >= 0 else 0,
-                str(entry.get("Sha256") or ""),
-                _epoch(entry.get("CommittedDate")),
-            )
-    if entries and len(seen) == before:
-        raise HubUnavailable(f"the listing of {repo} repeats itself")
-
-
-def server_time(headers: Mapping[str, str]) -> float | None:
-    """The server's clock at its answer, epoch s."""
-    try:
-        return parsedate_to_datetime(headers["Date"]).timestamp()
-    except (KeyError, ValueError, TypeError):
-        return None
-
-
-def _epoch(value: Any) -> float | None:
-    """Epoch s of a commit; None for what is no time."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return number if abs(number) < 1e12 else None
+class _NothingListed(HubUnavailable):
+    """An empty list that no count confirms."""

@@ -29,9 +29,10 @@ from tools.core.errors import (
     PipelineError,
 )
 from tools.core.folder import RemoteFile, is_safe_path
+from tools.hub.answers import commit_id_of, retry_after_of
 from tools.hub.client import AddBlob, Head, Operation, Progress
 from tools.hub.lfs import upload_url
-from tools.hub.listing import Listing, retry_after_of
+from tools.hub.listing import Listing
 from tools.hub.retrying import Retry, no_retry
 from tools.runtime import logs
 from tools.runtime.files import sha256_of
@@ -39,7 +40,6 @@ from tools.runtime.files import sha256_of
 _DATASET = "dataset"
 _PRIVATE = 1  # Source: modelscope_hub, visibility of a dataset: 1 private, 3 internal, 5 public
 _CONFLICT = re.compile("branch changed|could not update refs|please retry|try again|10030000001", re.IGNORECASE)
-_EXISTS = {"10020101001", "10010101001", "10010202004"}
 _CONNECT_TIMEOUT = 30.0  # s
 _LONGEST_INLINE = 64 << 10  # bytes of a text inside a commit. Source: modelscope_hub, UPLOAD_LFS_FORCE_THRESHOLD
 _LONGEST_DOWNLOAD = 30 * 24 * 3600.0  # s; what makes no progress is ended by the stall limit
@@ -82,6 +82,8 @@ class ModelScopeHub:
             sdk = HubApi(HubConfig(endpoint=self._endpoint, cache_dir=self._cache_dir, token=self._token))
             sdk.legacy._timeout = (_CONNECT_TIMEOUT, self._stall)
             sdk.openapi._max_retries = 1
+            for session in (sdk.legacy._session, sdk.legacy._read_session):
+                session.hooks["response"].append(_refuse_page)
             return sdk
 
     @cached_property
@@ -101,7 +103,10 @@ class ModelScopeHub:
         if not self._secret:
             raise HubForbidden("no token: set MODELSCOPE_API_TOKEN (in .env), or run `modelscope login`", status=401)
         with self._request("verify the token"):
-            return str(self._sdk.whoami().username)
+            name = self._sdk.whoami().username
+        if not isinstance(name, str) or not name:
+            raise HubUnavailable("the hub does not say who the token belongs to")
+        return name
 
     def repo_exists(self, repo: str) -> bool:
         with self._request(f"check whether {repo} exists"):
@@ -119,6 +124,9 @@ class ModelScopeHub:
 
     def head(self, repo: str) -> Head | None:
         return self._listing.head(repo)
+
+    def recent(self, repo: str) -> list[str]:
+        return self._listing.recent(repo)
 
     def list_files(self, repo: str, commit: str) -> Iterator[RemoteFile]:
         return self._listing.files(repo, commit)
@@ -188,10 +196,11 @@ class ModelScopeHub:
             # Below 500 the hub says itself that it did nothing.
             exc.may_have_happened = exc.status is None or exc.status >= 500
             raise
-        commit = answer.get("oid") or answer.get("Id") or answer.get("commit_id") if isinstance(answer, dict) else None
-        if not commit:
+        known = answer if isinstance(answer, dict) else {}
+        commit = commit_id_of(known.get("oid") or known.get("Id") or known.get("commit_id"))
+        if commit is None:
             raise HubUnavailable(f"the answer to a commit to {repo} names no commit", may_have_happened=True)
-        return str(commit)
+        return commit
 
     def _as_blob(self, repo: str, operation: Operation) -> Operation:
         """A long text is stored before the commit like any other file, so that the commit's body stays small."""
@@ -237,6 +246,8 @@ class ModelScopeHub:
             if isinstance(exc, OSError) and exc.errno and not isinstance(exc, requests.RequestException | sdk.HubError):
                 raise  # the local disk, not the hub
             raise self._translated(doing, exc, sent_to) from None
+        except (AttributeError, LookupError, TypeError, RecursionError) as exc:  # the SDK takes the shape for granted
+            raise HubUnavailable(f"can't {doing}: the hub's answer makes no sense ({type(exc).__name__})") from exc
 
     def _translated(self, doing: str, exc: Exception, sent_to: str) -> HubError:
         import requests
@@ -278,6 +289,15 @@ def saved_token() -> str | None:
         return None
     logs.keep_secret(saved)
     return saved
+
+
+def _refuse_page(response: Any, **_: Any) -> None:
+    """A page for people, with status 200, is no answer: as a file it would be one that is wrong, as the answer to an
+    upload a blob that is stored. A proxy or a login puts them there. Raises HubUnavailable."""
+    kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    is_file = response.request.method == "GET" and urlsplit(response.url).path.endswith("/repo")
+    if response.status_code == 200 and (kind == "text/html" or (is_file and kind == "application/json")):
+        raise HubUnavailable(f"the hub at {urlsplit(response.url).netloc} answers with a page instead of data")
 
 
 def _configure_sdk(stall: float) -> None:

@@ -111,6 +111,9 @@ class RetryingHub:
     def head(self, repo: str) -> Head | None:
         return self._retry("head", lambda: self._hub.head(repo))
 
+    def recent(self, repo: str) -> list[str]:
+        return self._retry("recent", lambda: self._hub.recent(repo))
+
     def list_files(self, repo: str, commit: str) -> Iterator[RemoteFile]:
         """Single pages are retried inside the client; a listing that broke off after its first file is the caller's."""
         files = self._retry("list_files", lambda: _first_fetched(self._hub.list_files(repo, commit)))

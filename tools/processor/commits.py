@@ -7,9 +7,13 @@ from tools.core.errors import BlobsLost, HubForbidden, HubNotFound, HubRejected,
 from tools.processor.hub_thread import Answer, Failed
 from tools.processor.item_run import Batch, ItemRun
 from tools.processor.parts import EngineParts
-from tools.processor.publish import publish
+from tools.processor.publish import CommitNotShown, publish
 from tools.processor.reporting import BatchOver, CommitFailed, CommitRejected
 from tools.state.journal import Event
+
+# s between two looks for a commit that the hub took: as long as it took so far, within these.
+_SHORTEST_WAIT, _LONGEST_WAIT = 1.0, 300.0
+_SHOWN_WITHIN = 3600.0  # s after which a commit that never came to be seen is made again
 
 
 class Commits:
@@ -52,6 +56,9 @@ class Commits:
             self._over(run, batch, answer.value, "")
             return
         error = answer.error
+        if isinstance(error, CommitNotShown):
+            self._not_shown(run, batch, error)
+            return
         if isinstance(error, BlobsLost) and batch.failures + 1 >= self._rules.max_attempts:
             error = HubRejected(str(error))  # it was sent again each time: that is no matter of lost blobs
         tried = len(batch.tasks)
@@ -81,6 +88,19 @@ class Commits:
         self._pause.split("publish", f"{run.item.folder}/{batch.number}", f"{run.item.folder}/{half.number}")
         self._tell(CommitRejected(run.item.folder, batch.number, str(exc)))
         return True
+
+    def _not_shown(self, run: ItemRun, batch: Batch, exc: CommitNotShown) -> None:
+        """What the hub took is published: it is waited for, and no attempt is counted however long that takes."""
+        now = self._clock.monotonic()
+        if batch.taken_at is None:
+            batch.taken_at = now
+            self._tell(CommitFailed(run.item.folder, batch.number, str(exc)))
+        waited = now - batch.taken_at
+        if waited >= _SHOWN_WITHIN:
+            batch.taken_at = None
+            for folder in run.output_folders:
+                folder.give_up_waiting()
+        batch.not_before = now + min(_LONGEST_WAIT, max(_SHORTEST_WAIT, waited))
 
     def _not_published(self, run: ItemRun, batch: Batch, exc: PipelineError) -> None:
         about = run.item.folder, batch.number, str(exc)

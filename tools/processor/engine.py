@@ -14,7 +14,7 @@ from functools import partial
 from tools.core.artifact import ArtifactKind
 from tools.core.blame import OF_THE_HUB
 from tools.core.errors import PipelineError, Stopped, Trouble
-from tools.core.queue_item import QueueItem, Status, give_back, settle
+from tools.core.queue_item import QueueItem, Status, give_back, gone, settle
 from tools.hub.client import HubClient
 from tools.processor import reporting
 from tools.processor.commits import Commits
@@ -248,7 +248,7 @@ class Engine:
         if isinstance(error, FolderChanged):
             self._tell(reporting.ItemNotAsQueued(item.folder, cause))
             if error.folder is None or not error.folder.video_count:  # which the monitor does not queue
-                self._claims.release(item.folder, lambda it: settle(it, now, it.quarantined, cause))
+                self._claims.release(item.folder, lambda it: gone(it, now, cause))
                 self._forget(item.folder)
                 return
             # The monitor puts the new fingerprint in once it is stable; until then there is nothing to do here.

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from tools.core.artifact import ArtifactKind, VideoOutput
-from tools.core.errors import PipelineError, Trouble
+from tools.core.errors import HubUnavailable, PipelineError, Trouble
 from tools.core.folder import Folder, RemoteFile, group_folders
 from tools.core.planning import FolderPlan, Video, VideoJob, plan_folder
 from tools.core.queue_item import Quarantined, QueueItem
@@ -77,6 +77,7 @@ class Batch:
     refusals: int = 0  # of its publication, whosever fault they are
     is_half: bool = False  # of one that was refused
     not_before: float = 0.0  # monotonic s, of the next try to publish it
+    taken_at: float | None = None  # monotonic s since which a commit of it is not shown by the hub that took it
     is_over: bool = False  # published, or nothing of it can be
     is_publishing: bool = False
 
@@ -223,14 +224,8 @@ class ItemRun:
 
     def batches_ready(self, now: float) -> list[Batch]:
         """Batches whose videos are all settled and that are not being published."""
-        return [
-            batch
-            for batch in self._unfinished()
-            if not batch.is_over
-            and not batch.is_publishing
-            and batch.not_before <= now
-            and all(task.is_settled for task in batch.tasks)
-        ]
+        free = (b for b in self._unfinished() if not b.is_over and not b.is_publishing and b.not_before <= now)
+        return [batch for batch in free if all(task.is_settled for task in batch.tasks)]
 
     def split_what_waits(self) -> bool:
         """Let batches that can't continue for now publish what they have; whether any could.
@@ -312,9 +307,11 @@ def open_item(item: QueueItem, hub: HubClient, journal: Journal, rules: RunRules
     An item without a hash (a person wrote it into the queue) takes the folder as it is.
     """
     head = hub.head(rules.input_repo)
-    files = hub.list_folder(rules.input_repo, head.commit_id, item.folder) if head else []
+    if head is None:  # no folder can be queued from it, so this proves nothing
+        raise HubUnavailable(f"the hub lists no commits of {rules.input_repo}")
+    files = hub.list_folder(rules.input_repo, head.commit_id, item.folder)
     now_there = group_folders(files, rules.extensions, rules.marker).get(item.folder)
-    if head is None or now_there is None or item.hash not in {"", now_there.fingerprint}:
+    if now_there is None or item.hash not in {"", now_there.fingerprint}:
         raise FolderChanged(now_there)
     main = OutputFolder(rules.output_repo, item.folder)
     main.refresh(hub)

@@ -5,10 +5,11 @@ Calling it again after a crash or a lost answer commits nothing twice: what is t
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from tools.core.artifact import Artifact, ArtifactKind, VideoOutput
-from tools.core.errors import BlobsLost, HubForbidden, HubNotFound, HubRejected, IntegrityError
+from tools.core.errors import BlobsLost, HubError, HubForbidden, HubNotFound, HubRejected, HubUnavailable
 from tools.core.folder import RemoteFile
 from tools.core.record import METADATA, Published
 from tools.hub.client import AddBlob, AddBytes, Head, HubClient, Operation
@@ -19,21 +20,45 @@ FileOf = Callable[[RemoteFile, ArtifactKind], Path | None]
 """The local file of what a source became, which need not exist; None if it is on another machine."""
 
 
+class CommitNotShown(HubError):
+    """The hub took a commit and does not show it yet: to be looked for again later, never to be sent again."""
+
+    retryable = True
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """An output folder at a commit: its files by path, and what its ``metadata.jsonl`` says."""
+
+    files: Mapping[str, RemoteFile]
+    published: Published
+
+
 class OutputFolder:
     """One folder of an output repo: its ``files`` by path, and its ``metadata.jsonl`` if it keeps one, as of ``head``.
 
     It is read again only when the repo moved, and the metadata only if their sha256 is another than before: the
-    next batch of a long folder need not read what the one before it wrote. No commits = an empty repo.
+    next batch of a long folder need not read what the one before it wrote. No commits = an empty repo. A head that
+    lacks a commit of ours is an older one (of a replica that lags): it changes nothing.
     """
 
     def __init__(self, repo: str, folder: str, *, keeps_metadata: bool = True) -> None:
         self.repo = repo
         self.folder = folder
         self.head: Head | None = None
-        self.published = Published.parse(None)
-        self.files: dict[str, RemoteFile] = {}
+        self._state = _State({}, Published.parse(None))
         self._keeps_metadata = keeps_metadata
-        self._metadata_sha256 = ""
+        self._known: dict[str, Published] = {}  # by the sha256 of their metadata
+        self._own = ""  # our newest commit
+        self._unshown: dict[frozenset[str], str] = {}  # commits that were not seen yet, by what they publish
+
+    @property
+    def published(self) -> Published:
+        return self._state.published
+
+    @property
+    def files(self) -> Mapping[str, RemoteFile]:
+        return self._state.files
 
     @property
     def _metadata(self) -> str:
@@ -42,22 +67,38 @@ class OutputFolder:
     def refresh(self, hub: HubClient) -> None:
         """Bring it up to date. Raises HubError."""
         head = hub.head(self.repo)
-        if head is not None and self.head is not None and head.commit_id == self.head.commit_id:
+        if head is None and self.head is not None:
+            raise HubUnavailable(f"the hub lists no commits of {self.repo} any more")
+        if head is None or (self.head is not None and head.commit_id == self.head.commit_id):
             return
-        files = [] if head is None else hub.list_folder(self.repo, head.commit_id, self.folder)
-        self.files = {file.path: file for file in files}
-        listed = self.files.get(self._metadata) if self._keeps_metadata else None
-        if head is None or listed is None:
-            self._expect(None, Published.parse(None))
-        elif not listed.sha256 or listed.sha256 != self._metadata_sha256:
-            metadata = hub.read_file(self.repo, head.commit_id, self._metadata)
-            self._expect(metadata, Published.parse(metadata))
-        self.head = head
+        if not self._own or not self._is_older(hub, head):
+            self._take(self._state_at(hub, head.commit_id), head)
 
-    def _expect(self, metadata: bytes | None, published: Published) -> None:
-        """These are the metadata, or will be with the next commit."""
-        self.published = published
-        self._metadata_sha256 = hashlib.sha256(metadata).hexdigest() if metadata else ""
+    def _is_older(self, hub: HubClient, head: Head) -> bool:
+        """Whether a head lacks our own newest commit."""
+        recent = hub.recent(self.repo)
+        return self._own not in recent or head.commit_id in recent[recent.index(self._own) + 1 :]
+
+    def _take(self, state: _State, head: Head) -> None:
+        self._state, self.head = state, head
+
+    def _state_at(self, hub: HubClient, commit: str) -> _State:
+        files = {file.path: file for file in hub.list_folder(self.repo, commit, self.folder)}
+        listed = files.get(self._metadata) if self._keeps_metadata else None
+        if listed is None:
+            return _State(files, Published.parse(None))
+        known = self._known.get(listed.sha256) or Published.parse(self._read_metadata(hub, commit, listed))
+        self._known = {listed.sha256: known} if listed.sha256 else {}
+        return _State(files, known)
+
+    def _read_metadata(self, hub: HubClient, commit: str, listed: RemoteFile) -> bytes:
+        """As listed. Raises HubUnavailable otherwise: what was not read would be overwritten by the next commit."""
+        content = hub.read_file(self.repo, commit, listed.path)
+        if content is None or len(content) != listed.size:
+            raise HubUnavailable(f"{listed.path} of {self.repo} is listed, but can't be read whole")
+        if listed.sha256 not in {"", hashlib.sha256(content).hexdigest()}:
+            raise HubUnavailable(f"{listed.path} of {self.repo} was read with another content than listed")
+        return content
 
     def artifacts(self, outputs: Outputs) -> list[tuple[RemoteFile, Artifact]]:
         """Those that belong here, each with its source."""
@@ -70,31 +111,74 @@ class OutputFolder:
 
     def shows(self, outputs: Outputs) -> bool:
         """Whether all that belongs here is there, as of ``head``."""
-        files = all(self._has(artifact) for _, artifact in self.artifacts(outputs))
-        return files and (not self._keeps_metadata or all(map(self._tells_of, outputs.values())))
+        return self._is_in(self._state, outputs)
 
-    def _has(self, artifact: Artifact) -> bool:
-        file = self.files.get(artifact.path)
-        return file is not None and file.size == artifact.size and file.sha256 in {"", artifact.sha256}
+    def _is_in(self, state: _State, outputs: Outputs) -> bool:
+        for _, artifact in self.artifacts(outputs):
+            file = state.files.get(artifact.path)
+            if file is None or file.size != artifact.size or file.sha256 not in {"", artifact.sha256}:
+                return False
+        return not self._keeps_metadata or all(_tells_of(state.published, output) for output in outputs.values())
 
-    def _tells_of(self, output: VideoOutput) -> bool:
-        record = output.record
-        source = RemoteFile(record["source_path"], record["source_size"], record["source_sha256"])
-        found = self.published.record_of(source)
-        return found is not None and found.get("sha256") == record["sha256"]
+    def awaits(self, outputs: Outputs) -> bool:
+        """Whether these were committed and not seen since."""
+        return _key(outputs) in self._unshown
 
-    def commit(self, hub: HubClient, outputs: Outputs, message: str) -> str:
-        """Make visible what belongs here, in one commit; returns its id. Raises HubError."""
+    def commit(self, hub: HubClient, outputs: Outputs, message: str) -> None:
+        """Make visible what belongs here, in one commit. Raises HubError."""
         operations: list[Operation] = [
             AddBlob(artifact.path, artifact.sha256, artifact.size) for _, artifact in self.artifacts(outputs)
         ]
         if not self._keeps_metadata:
-            return hub.commit(self.repo, operations, message)
+            self._own = self._unshown[_key(outputs)] = hub.commit(self.repo, operations, message)
+            return
         published = self.published.with_records(output.record for output in outputs.values())
         metadata = published.encode()
-        commit = hub.commit(self.repo, [*operations, AddBytes(self._metadata, metadata)], message)
-        self._expect(metadata, published)
-        return commit
+        operations.append(AddBytes(self._metadata, metadata))
+        self._own = self._unshown[_key(outputs)] = hub.commit(self.repo, operations, message)
+        self._known[hashlib.sha256(metadata).hexdigest()] = published
+        self._state = _State(self._state.files, published)  # the next commit builds on this one, seen or not
+
+    def read_back(self, hub: HubClient, outputs: Outputs) -> str | None:
+        """The commit that shows these as they were meant: the one that was made, or the head; None if neither does.
+
+        Raises HubError."""
+        commit = self._unshown[_key(outputs)]
+        head = Head(commit, None, None)
+        state = self._shown_at(hub, commit, outputs)
+        if state is None:
+            found = hub.head(self.repo)
+            state = self._shown_at(hub, found.commit_id, outputs) if found and found.commit_id != commit else None
+            if found is None or state is None:
+                return None
+            head = found
+        del self._unshown[_key(outputs)]
+        if commit == self._own:  # else a later one of ours is on its way
+            self._take(state, head)
+        return head.commit_id
+
+    def _shown_at(self, hub: HubClient, commit: str, outputs: Outputs) -> _State | None:
+        try:
+            state = self._state_at(hub, commit)
+        except HubNotFound:
+            return None  # a replica that does not know it yet
+        return state if self._is_in(state, outputs) else None
+
+    def give_up_waiting(self) -> None:
+        """Take what the hub shows as it is: commits that it never came to show will be made again."""
+        self._own, self.head = "", None
+        self._unshown.clear()
+
+
+def _key(outputs: Outputs) -> frozenset[str]:
+    return frozenset(source.path for source in outputs)
+
+
+def _tells_of(published: Published, output: VideoOutput) -> bool:
+    record = output.record
+    source = RemoteFile(record["source_path"], record["source_size"], record["source_sha256"])
+    found = published.record_of(source)
+    return found is not None and found.get("sha256") == record["sha256"]
 
 
 def publish(hub: HubClient, folders: Sequence[OutputFolder], outputs: Outputs, file_of: FileOf, message: str) -> str:
@@ -102,26 +186,37 @@ def publish(hub: HubClient, folders: Sequence[OutputFolder], outputs: Outputs, f
 
     ``folders`` in order: the one that keeps the metadata comes last, so that what it shows as done is done everywhere.
     What the hub lost of the blobs is sent again. Raises HubError; BlobsLost if that can't be done from here;
-    IntegrityError when the read-back shows anything else than what was meant.
+    CommitNotShown while the hub does not show what it took: called again, it only looks again.
     """
     commits = [_publish_in(hub, folder, outputs, file_of, message) for folder in folders if folder.artifacts(outputs)]
     return commits[-1]
 
 
 def _publish_in(hub: HubClient, folder: OutputFolder, outputs: Outputs, file_of: FileOf, message: str) -> str:
-    folder.refresh(hub)
-    if folder.head is not None and folder.shows(outputs):
-        return folder.head.commit_id
+    if not folder.awaits(outputs):
+        folder.refresh(hub)
+        if folder.head is not None and folder.shows(outputs):
+            return folder.head.commit_id
+        _commit(hub, folder, outputs, file_of, message)
+    return _read_back(hub, folder, outputs)
+
+
+def _read_back(hub: HubClient, folder: OutputFolder, outputs: Outputs) -> str:
+    commit = folder.read_back(hub, outputs)
+    if commit is None:
+        raise CommitNotShown(f"the hub took the commit, but does not show {folder.folder} of {folder.repo} as sent yet")
+    return commit
+
+
+def _commit(hub: HubClient, folder: OutputFolder, outputs: Outputs, file_of: FileOf, message: str) -> None:
     try:
-        commit = folder.commit(hub, outputs, message)
+        folder.commit(hub, outputs, message)
     except (HubForbidden, HubNotFound):
         raise
     except HubRejected as exc:
         if not _send_again(hub, folder, outputs, file_of):
             raise BlobsLost(str(exc)) from exc
-        commit = folder.commit(hub, outputs, message)
-    _read_back(hub, folder, outputs)
-    return commit
+        folder.commit(hub, outputs, message)
 
 
 def _send_again(hub: HubClient, folder: OutputFolder, outputs: Outputs, file_of: FileOf) -> bool:
@@ -133,10 +228,3 @@ def _send_again(hub: HubClient, folder: OutputFolder, outputs: Outputs, file_of:
     for artifact, path in found:
         hub.store_blob(folder.repo, path, artifact.sha256, artifact.size, lambda moved: None)
     return True
-
-
-def _read_back(hub: HubClient, folder: OutputFolder, outputs: Outputs) -> None:
-    folder.refresh(hub)
-    if folder.head is None or not folder.shows(outputs):
-        names = ", ".join(artifact.path.rpartition("/")[2] for _, artifact in folder.artifacts(outputs)[:3])
-        raise IntegrityError(f"the hub took the commit, but {folder.folder} does not show it as sent ({names} …)")
