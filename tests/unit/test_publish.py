@@ -1,0 +1,121 @@
+"""A batch → its commit, over a hub whose replicas lag: never sent twice, never built on what is older than our own."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.fakes import MemoryHub
+from tests.jobs import record_of
+from tools.core.artifact import Artifact, ArtifactKind, VideoOutput
+from tools.core.errors import HubNotFound, HubUnavailable
+from tools.core.folder import RemoteFile
+from tools.hub.client import Head, Operation
+from tools.processor.publish import CommitNotShown, OutputFolder, publish
+
+
+class LaggingHub(MemoryHub):
+    """While ``behind`` > 0 it shows nothing of that many newest commits of the output."""
+
+    behind = 0
+
+    def _shown(self) -> list[str]:
+        return super().recent("me/out")[self.behind :]
+
+    def head(self, repo: str) -> Head | None:
+        newest = super().head(repo)
+        shown = self._shown()
+        return Head(shown[0], newest.committed_at, newest.server_time) if newest and shown else None
+
+    def recent(self, repo: str) -> list[str]:
+        return self._shown()
+
+    def list_folder(self, repo: str, commit: str, folder: str) -> list[RemoteFile]:
+        if commit not in self._shown():
+            raise HubNotFound(f"no revision {commit}", status=404)
+        return super().list_folder(repo, commit, folder)
+
+
+def outputs(hub: MemoryHub, name: str, top: Path) -> dict[RemoteFile, VideoOutput]:
+    content = name.encode()
+    source, sha256 = RemoteFile(f"A/{name}.mp4", 1, name), hashlib.sha256(content).hexdigest()
+    result = top / name
+    result.write_bytes(content)
+    hub.store_blob("me/out", result, sha256, len(content), lambda moved: None)
+    artifact = Artifact(ArtifactKind.VIDEO, "me/out", f"A/{name}.mkv", sha256, len(content))
+    return {source: VideoOutput(record_of(source, f"{name}.mkv", sha256=sha256, size=len(content)), (artifact,))}
+
+
+def send(hub: MemoryHub, folder: OutputFolder, batch: dict[RemoteFile, VideoOutput]) -> str:
+    return publish(hub, [folder], batch, lambda source, kind: None, "add")
+
+
+def names(hub: MemoryHub) -> list[str]:
+    content = hub.read_file("me/out", MemoryHub.recent(hub, "me/out")[0], "A/metadata.jsonl") or b""
+    return [json.loads(line)["file_name"] for line in content.splitlines()]
+
+
+@pytest.fixture
+def hub() -> LaggingHub:
+    hub = LaggingHub()
+    hub.create_repo("me/out")
+    hub.put("me/out", {"README.md": b"r"})
+    return hub
+
+
+def test_commit_that_is_not_shown_yet_is_looked_for_again_and_made_once(
+    hub: LaggingHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, batch = OutputFolder("me/out", "A"), outputs(hub, "1", tmp_path)
+    folder.refresh(hub)
+    real = hub.commit
+
+    def commit(repo: str, operations: Sequence[Operation], message: str) -> str:
+        made = real(repo, operations, message)
+        hub.behind = 1
+        return made
+
+    monkeypatch.setattr(hub, "commit", commit)
+    for _ in range(5):
+        with pytest.raises(CommitNotShown):
+            send(hub, folder, batch)
+    hub.behind = 0
+    assert send(hub, folder, batch) == hub.recent("me/out")[0] and hub.commits_of("me/out") == 2
+    assert not folder.awaits(batch) and names(hub) == ["1.mkv"]
+
+
+def test_next_batch_is_built_on_our_own_commit_whatever_older_head_is_shown(hub: LaggingHub, tmp_path: Path) -> None:
+    folder = OutputFolder("me/out", "A")
+    send(hub, folder, outputs(hub, "1", tmp_path))
+    hub.behind = 1
+    with pytest.raises(CommitNotShown):
+        send(hub, folder, outputs(hub, "2", tmp_path))
+    assert names(hub) == ["1.mkv", "2.mkv"]
+    hub.behind = 0
+    hub.put("me/out", {"A/metadata.jsonl": b"of somebody else\n"})
+    send(hub, folder, outputs(hub, "3", tmp_path))
+    content = hub.read_file("me/out", hub.recent("me/out")[0], "A/metadata.jsonl") or b""
+    assert content.startswith(b"of somebody else\n"), "what came after ours counts"
+
+
+@pytest.mark.parametrize("read", [None, b"<html>please log in</html>", b"{}"])
+def test_metadata_that_were_not_read_as_listed_are_never_overwritten(
+    hub: LaggingHub, tmp_path: Path, read: bytes | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.put("me/out", {"A/metadata.jsonl": b"2}"})
+    batch = outputs(hub, "1", tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(hub, "read_file", lambda repo, commit, path: read)
+        with pytest.raises(HubUnavailable):
+            send(hub, OutputFolder("me/out", "A"), batch)
+    assert hub.commits_of("me/out") == 2
+
+
+def test_repo_that_lost_its_commits_is_a_hub_that_can_not_answer(hub: LaggingHub) -> None:
+    folder = OutputFolder("me/out", "A")
+    folder.refresh(hub)
+    hub.behind = 99
+    with pytest.raises(HubUnavailable):
+        folder.refresh(hub)
