@@ -217,4 +217,4 @@ def test_batches_are_in_natural_order_of_videos_alone_and_carry_their_names() ->
 
 
 def test_stages_have_the_names_that_progress_files_and_reports_of_workers_hold() -> None:
-    assert STAGES == ("download", "encode", "verify", "upload")
+    assert STAGES == ("waiting", "download", "encode", "verify", "upload")
