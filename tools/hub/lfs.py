@@ -20,7 +20,9 @@ def upload_url(answer: Any, sha256: str, doing: str) -> str | None:
     too for an answer that can't be understood.
     """
     objects = answer.get("objects") if isinstance(answer, dict) else None
-    if not isinstance(objects, list) or not all(isinstance(one, dict) for one in objects):
+    if not isinstance(objects, list) or not all(
+        isinstance(one, dict) and isinstance(one.get("oid"), str) for one in objects
+    ):
         raise HubUnavailable(f"can't {doing}: the hub's answer can't be understood")
     # ModelScope names only what it lacks.
     found = next((one for one in objects if one.get("oid") == sha256), None)
