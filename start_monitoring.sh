@@ -4,6 +4,7 @@
 #   bash start_monitoring.sh [--demo] [--setup-only] [--foreground]
 set -euo pipefail
 
+called_from=$PWD
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 cd "$root"
 session=${TMUX_SESSION:-animation_monitor}
@@ -49,38 +50,82 @@ install_packages() {
     fail "apt could not install: $*; install by hand, then run this again 请手动安装"
 }
 
+# The first Python that is new enough: an older one may come first in PATH.
+find_python() {
+  for python in python3 python3.14 python3.13 python3.12 python3.11 python3.10; do
+    if command -v "$python" >/dev/null && "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
+      return 0
+    fi
+  done
+  return 1
+}
+
 need_programs() {
   local missing=()
-  command -v python3 >/dev/null || missing+=(python3)
   { command -v ffmpeg >/dev/null && command -v ffprobe >/dev/null; } || missing+=(ffmpeg)
   if [ "$foreground" = no ]; then command -v tmux >/dev/null || missing+=(tmux); fi
-  [ -x "$venv/bin/python3" ] || python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+  if ! "$venv/bin/python3" -c 'import pip' 2>/dev/null; then
+    if command -v python3 >/dev/null; then
+      find_python || fail "Python 3.10 or newer is needed, this is $(python3 -V 2>&1) 需要 Python 3.10 以上"
+      "$python" -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+    else
+      missing+=(python3 python3-venv)
+    fi
+  fi
   if [ ${#missing[@]} -gt 0 ]; then install_packages "${missing[@]}"; fi
-  python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
-    fail "Python 3.10 or newer is needed, this is $(python3 -V) 需要 Python 3.10 以上"
+}
+
+need_write() {
+  [ -w "$1" ] || fail "can't write to $1: it belongs to $(stat -c %U "$1"), this runs as $(id -un) 没有写权限"
 }
 
 need_venv() {
+  local wanted said
   if ! "$venv/bin/python3" -c 'import pip' 2>/dev/null; then
+    need_write "$root"
     say "making .venv 正在创建虚拟环境"
     rm -rf "$venv" # an interrupted run may have left a broken one
-    python3 -m venv "$venv" || fail "python3 -m venv failed: install python3-venv, then run this again"
+    find_python || fail "Python 3.10 or newer is needed 需要 Python 3.10 以上"
+    "$python" -m venv "$venv" || fail "$python -m venv failed: install python3-venv, then run this again"
   fi
-  local wanted
   wanted=$(sha256sum requirements.txt)
   if [ "$(cat "$venv/.requirements" 2>/dev/null)" != "$wanted" ]; then
+    need_write "$venv"
     say "installing Python packages 正在安装 Python 依赖"
-    "$venv/bin/python3" -m pip install -q --disable-pip-version-check -r requirements.txt ||
-      fail "pip could not install requirements.txt: see above, then run this again"
+    if ! said=$("$venv/bin/python3" -m pip install -q --disable-pip-version-check -r requirements.txt 2>&1); then
+      tail -n 1 <<<"$said" >&2
+      fail "pip could not install requirements.txt; if it can't reach the package index, set https_proxy=http://HOST:PORT" \
+        "or PIP_INDEX_URL=https://mirrors.aliyun.com/pypi/simple/ and run this again 请设置代理或镜像后重试"
+    fi
     say "$wanted" >"$venv/.requirements"
+  fi
+  # In a folder that was moved, the commands of .venv name an interpreter that is gone.
+  if ! grep -qsF "$(readlink -f "$venv")/bin" "$venv/bin/pip" && ! "$venv/bin/pip" --version >/dev/null 2>&1; then
+    need_write "$venv"
+    say "the project's folder was moved: rebuilding the commands in .venv 项目目录已移动，正在重建命令"
+    rebuild_commands
   fi
 }
 
+rebuild_commands() {
+  "$venv/bin/python3" - "$venv/bin" <<'PYTHON'
+import sys
+from importlib.metadata import distributions
+
+from pip._vendor.distlib.scripts import ScriptMaker
+
+maker = ScriptMaker(None, sys.argv[1])
+maker.clobber, maker.variants = True, {""}
+for distribution in distributions():
+    for command in distribution.entry_points:
+        if command.group == "console_scripts":
+            maker.make(f"{command.name} = {command.value}")
+PYTHON
+}
+
 set_up() {
-  mkdir -p log
-  [ -w log ] || fail "can't write to $root/log: it belongs to $(stat -c %U log), this runs as $(id -un) 没有写权限"
   if command -v flock >/dev/null; then
-    exec 9<log # the folder itself: a file made here by root would lock its owner out
+    exec 9<"$root" # the folder itself: a file made here by root would lock its owner out
     flock 9
   fi
   need_programs
@@ -90,11 +135,13 @@ set_up() {
 
 # --- demo -------------------------------------------------------------------------------------------------------------
 
-has_token() {
-  [ -n "${MODELSCOPE_API_TOKEN:-}" ] && return 0
-  local dotenv=${ANIMATION_DOTENV:-.env}
-  [ -r "$dotenv" ] && grep -Eq '^[[:space:]]*(export[[:space:]]+)?MODELSCOPE_API_TOKEN[[:space:]]*=[[:space:]]*[\"'\'']?[^[:space:]\"'\''#]' "$dotenv" && return 0
-  [ -s "${MODELSCOPE_HOME:-$HOME/.modelscope}/credentials/cookies" ]
+# The programs' own reader says what is set; a wrong setting ends this here with its line, before anything starts.
+ask_settings() {
+  local answer
+  answer=$("$venv/bin/python3" tools/ask.py) || exit $?
+  { IFS= read -r log_dir && IFS= read -r hub_dir && IFS= read -r has_token; } <<<"$answer"
+  mkdir -p "$log_dir" 2>/dev/null || fail "can't make LOG_DIR=$log_dir: set another one, or give this user the right to 无法创建"
+  need_write "$log_dir"
 }
 
 set_demo() {
@@ -102,8 +149,11 @@ set_demo() {
   export INPUT_REPO=demo/animation OUTPUT_REPO=demo/animation-av1
   export MONITOR_INTERVAL=${MONITOR_INTERVAL:-5} MIN_FOLDER_STABLE_TIME=${MIN_FOLDER_STABLE_TIME:-10}
   export CHECK_INTERVAL=${CHECK_INTERVAL:-3} PRESET=${PRESET:-10} MIN_FREE_SPACE_GB=${MIN_FREE_SPACE_GB:-1}
+}
+
+make_demo() {
   say "DEMO: an embedded hub on this machine, no account, nothing leaves it. 演示模式：使用本机内置 hub，无需账号。"
-  "$venv/bin/python3" tools/demo.py
+  "$venv/bin/python3" tools/demo.py || exit $?
   port=$("$venv/bin/python3" tools/demo.py --free-port)
   export MODELSCOPE_ENDPOINT=http://127.0.0.1:$port
   "$venv/bin/python3" tools/demo.py --note
@@ -137,15 +187,6 @@ tmux_() {
   if [ -n "${TMUX_SOCKET:-}" ]; then "${clean[@]}" tmux -L "$TMUX_SOCKET" "$@"; else "${clean[@]}" tmux "$@"; fi
 }
 
-program() {
-  case $1 in
-    monitor) command=("$venv/bin/python3" "$root/tools/modelscope_monitor.py") ;;
-    processor) command=("$venv/bin/python3" "$root/tools/queue_processor.py") ;;
-    hub) command=("$venv/bin/python3" "$root/tools/local_hub.py" --root "$HUB_DIR" --port "$2") ;;
-    *) fail "no program $1" ;;
-  esac
-}
-
 # Inside a window: settings come through a pipe that only we can open, so the token is in no argument and no file, and a
 # tmux server that was started long ago with another environment does not matter.
 run_window() {
@@ -153,12 +194,12 @@ run_window() {
   unset "${settings[@]}"
   while IFS= read -r -d '' pair; do export "${pair?}"; done <"$pipe"
   rm -f "$pipe"
-  program "$name" "${3:-0}"
   trap : INT # Ctrl-C is for the program; this shell stays to tell how it ended
-  "${command[@]}" || status=$?
+  "$venv/bin/python3" "$root/tools/supervise.py" --port "${3:-0}" "$name" || status=$?
   trap - INT
   say ""
-  say "$name ended with status $status 已退出. Start again 重新启动: ${command[*]}"
+  say "$name ended with status $status 已退出. Start again 重新启动: bash $(quoted "$root/start_monitoring.sh")"
+  tmux set-option -w -t "$TMUX_PANE" @ended "$status" 2>/dev/null || true # whoever started this waits for it
   exec bash --norc -i
 }
 
@@ -171,79 +212,153 @@ send_settings() {
 
 open_window() {
   local name=$1 pipe command
-  pipe=$(mktemp -u "$root/log/.start-XXXXXXXX")
+  pipe=$(mktemp -u "$log_dir/.start-XXXXXXXX")
   mkfifo -m 600 "$pipe"
   # Several words are run as they are; one would go through the user's login shell, which may be fish, or nologin.
   command=("$BASH" "$root/start_monitoring.sh" --window "$name" "$pipe" "${port:-0}")
+  if tmux_ has-session -t "=$session" 2>/dev/null; then
+    tmux_ kill-window -t "=$session:=$name" 2>/dev/null || true # what is left of one that ended
+  fi
   if tmux_ has-session -t "=$session" 2>/dev/null; then
     tmux_ new-window -d -t "=$session:" -n "$name" "${command[@]}"
   else
     # A server that starts here would keep our environment; the token reaches the programs only through the pipe.
     TMUX_CLEAN=1 tmux_ new-session -d -s "$session" -n "$name" -x 200 -y 50 "${command[@]}"
-    # A user's base-index may be 1; the monitor is window 0 all the same.
-    tmux_ move-window -s "=$session:$name" -t "=$session:0" 2>/dev/null || true
+  fi
+  if [ "$name" = monitor ]; then # is window 0, whatever the user's base-index is and however often it was replaced
+    tmux_ move-window -s "=$session:=$name" -t "=$session:0" 2>/dev/null || true
   fi
   send_settings "$pipe"
 }
 
+# A word as a person may paste it into any shell.
+quoted() {
+  case $1 in
+    *[!A-Za-z0-9_./:@%+=,-]*) printf "'%s'" "${1//\'/\'\\\'\'}" ;;
+    *) printf '%s' "$1" ;;
+  esac
+}
+
 commands() {
-  local prefix="tmux${TMUX_SOCKET:+ -L $TMUX_SOCKET}" given=''
-  [ -z "${LOG_DIR:-}" ] || given="env LOG_DIR=$(printf %q "$LOG_DIR") " # some shells know no other way
+  local tmux=tmux attach="attach -t" given='' top='' name
+  case ${LC_ALL:-${LC_CTYPE:-${LANG:-}}} in *[uU][tT][fF]*) ;; *) tmux+=" -u" ;; esac
+  if [ -n "${TMUX_SOCKET:-}" ]; then
+    tmux+=" -L $(quoted "$TMUX_SOCKET")"
+  elif [ -n "${TMUX:-}" ]; then
+    attach="switch-client -t"
+  fi
+  [ "$called_from" = "$root" ] || top=$root/
+  # What came from this shell's environment is not found again by another shell.
+  for name in LOG_DIR ANIMATION_DOTENV; do [ -z "${!name:-}" ] || given+="$name=$(quoted "${!name}") "; done
+  [ -z "$given" ] || given="env $given" # some shells know no other way
   say ""
   say "Management 管理命令:"
-  say "  watch the monitor 查看监控      $prefix attach -t $session:0"
-  say "  watch the processor 查看处理    $prefix attach -t $session:processor"
-  say "  status 状态                     ${given}python3 tools/queue_processor.py --status"
-  say "  queue 队列                      ${given}python3 tools/modelscope_monitor.py --queue"
-  say "  log 日志                        tail -f ${LOG_DIR:-log}/processing.log"
-  say "  check the set-up 检查环境       ${given}python3 tools/doctor.py"
-  say "  stop everything 全部停止        $prefix kill-session -t $session"
+  say "  watch the monitor 查看监控      $tmux $attach $(quoted "$session:0")"
+  say "  watch the processor 查看处理    $tmux $attach $(quoted "$session:processor")"
+  say "  status 状态                     ${given}python3 $(quoted "${top}tools/queue_processor.py") --status"
+  say "  queue 队列                      ${given}python3 $(quoted "${top}tools/modelscope_monitor.py") --queue"
+  say "  log 日志                        tail -F $(quoted "$log_dir/processing.log")"
+  say "  check the set-up 检查环境       ${given}python3 $(quoted "${top}tools/doctor.py")"
+  say "  stop everything 全部停止        $tmux kill-session -t $(quoted "$session")"
+}
+
+windows() { tmux_ list-windows -t "=$session" -F '#{window_name}' 2>/dev/null || true; }
+
+ended_with() { tmux_ show-options -wqv -t "=$session:=$1" @ended 2>/dev/null || true; }
+
+# A program runs if it holds its lock; one that has ended instead is shown, and its status is ours.
+wait_for_programs() {
+  local tries=200 name status
+  until [ "$(grep -c . <<<"$("$venv/bin/python3" tools/ask.py --running)")" = 2 ]; do
+    for name in monitor processor; do
+      status=$(ended_with "$name")
+      [ -z "$status" ] || not_started "$name" "$status"
+    done
+    tries=$((tries - 1))
+    if [ $tries = 0 ]; then
+      "$venv/bin/python3" tools/ask.py --running | grep -q ^monitor && not_started processor 1
+      not_started monitor 1
+    fi
+    sleep 0.2
+  done
+}
+
+not_started() {
+  say "start_monitoring: the $1 does not run 未能启动; its last lines 最后几行:" >&2
+  tmux_ capture-pane -p -t "=$session:=$1" | grep . | tail -n 6 >&2 || true
+  [ "$2" != 0 ] || exit 1
+  exit "$2"
 }
 
 run_tmux() {
+  local name started=()
   command -v tmux >/dev/null || fail "tmux is missing: install it, or use --foreground 请安装 tmux 或使用 --foreground"
   if [ "$demo" = yes ]; then
     # The monitor is window 0, so it comes first. It waits for the hub by itself, but its token must exist.
     HUB_TOKEN=${HUB_TOKEN:-$("$venv/bin/python3" tools/demo.py --token)}
     export HUB_TOKEN MODELSCOPE_API_TOKEN=$HUB_TOKEN
   fi
-  open_window monitor
-  open_window processor
+  for name in monitor processor; do
+    if ! grep -q "^$name " <<<"$running"; then
+      open_window "$name"
+      started+=("$name")
+    fi
+  done
   if [ "$demo" = yes ]; then
     open_window hub
+    started+=(hub)
     wait_for_hub
   fi
-  say "Started in tmux session $session: monitor, processor$([ "$demo" = no ] || echo ', hub'). 已启动。"
+  wait_for_programs
+  if [ -n "$running" ]; then say "Already running 已在运行: $running"; fi
+  say "Started in tmux session $session: $(printf '%s, ' "${started[@]}" | sed 's/, $//'). 已启动。"
   if [ "$demo" = yes ]; then demo_hints; fi
   commands
 }
 
 run_foreground() {
-  local pids=() status=0 name
-  stop_all() {
-    trap '' INT TERM HUP
-    kill -TERM "${pids[@]}" 2>/dev/null || true
-  }
-  trap stop_all INT TERM HUP
-  set -m # a process group each: Ctrl-C reaches this shell alone, which asks each program once to stop; a second signal kills
+  local names=(monitor processor)
   if [ "$demo" = yes ]; then
-    program hub "$port"
-    "${command[@]}" &
-    pids+=($!)
-    wait_for_hub
+    HUB_TOKEN=${HUB_TOKEN:-$("$venv/bin/python3" tools/demo.py --token)}
+    export HUB_TOKEN MODELSCOPE_API_TOKEN=$HUB_TOKEN
+    names=(hub monitor processor)
     demo_hints
   fi
-  for name in monitor processor; do
-    program "$name"
-    "${command[@]}" &
-    pids+=($!)
-  done
   say "Running in the foreground; Ctrl-C stops everything. 前台运行中，Ctrl-C 结束。"
-  wait -n "${pids[@]}" || status=$?
-  stop_all
-  wait "${pids[@]}" || true
-  [ $status -lt 128 ] || status=0
-  return $status
+  exec "$venv/bin/python3" tools/supervise.py --port "${port:-0}" "${names[@]}"
+}
+
+both_run() { [ "$(grep -c . <<<"$running")" = 2 ]; }
+
+# What is there already: nothing is started twice, and a demo's windows are never mixed with those of real use.
+check_session() {
+  local names
+  names=$(windows)
+  if grep -qx hub <<<"$names"; then
+    [ "$demo" = yes ] || fail "the demo runs in tmux session $session: end it first 请先结束演示:" \
+      "tmux kill-session -t $(quoted "$session")"
+    if ! both_run || [ -n "$(ended_with hub)" ]; then
+      say "The demo lost a program, starting it again. 演示程序已退出，重新启动。"
+      end_session
+      return
+    fi
+  elif both_run && [ -z "$names" ]; then
+    fail "already running outside of tmux 已在 tmux 之外运行: ${running//$'\n'/, }"
+  fi
+  both_run || return 0
+  say "Session $session is already running. 会话已在运行。"
+  commands
+  exit 0
+}
+
+end_session() {
+  local tries=60
+  tmux_ kill-session -t "=$session" 2>/dev/null || true
+  while running=$("$venv/bin/python3" tools/ask.py --running) && [ -n "$running" ]; do
+    tries=$((tries - 1))
+    [ $tries -gt 0 ] || fail "still running: $running"
+    sleep 0.2
+  done
 }
 
 # --- start ------------------------------------------------------------------------------------------------------------
@@ -265,18 +380,24 @@ for argument in "$@"; do
 done
 
 set_up
+ask_settings
 if [ "$setup_only" = yes ]; then
   say "Set up. 安装完成。"
   exit 0
 fi
-if [ "$foreground" = no ] && command -v tmux >/dev/null && tmux_ has-session -t "=$session" 2>/dev/null; then
-  say "Session $session is already running. 会话已在运行。"
-  commands
-  exit 0
-fi
-if [ "$demo" = no ] && ! has_token; then
+if [ "$demo" = no ] && [ "$has_token" != token ]; then
   say "No token found (MODELSCOPE_API_TOKEN, .env, modelscope login): starting the demo. 未找到令牌，启动演示。"
   demo=yes
 fi
-[ "$demo" = no ] || set_demo
+if [ "$demo" = yes ]; then
+  set_demo
+  ask_settings
+fi
+running=$("$venv/bin/python3" tools/ask.py --running)
+if [ "$foreground" = yes ]; then
+  [ -z "$running" ] || fail "already running 已在运行: ${running//$'\n'/, }: end it first 请先结束"
+else
+  check_session
+fi
+[ "$demo" = no ] || make_demo
 if [ "$foreground" = yes ]; then run_foreground; else run_tmux; fi

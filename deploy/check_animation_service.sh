@@ -8,4 +8,8 @@ if ! command -v python3 >/dev/null; then
   echo "CRITICAL - python3 is missing, nothing can be checked"
   exit 2
 fi
-exec python3 -B "$project/tools/health.py" "$@"
+python=python3
+if ! python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))'; then
+  python=$project/.venv/bin/python3 # an older one may come first in PATH
+fi
+exec "$python" -B "$project/tools/health.py" "$@"

@@ -15,6 +15,8 @@ enter_venv(__name__)
 
 import argparse
 import contextlib
+import errno
+import os
 import socket
 import subprocess
 import tempfile
@@ -59,8 +61,10 @@ def _run(parsed: argparse.Namespace) -> int:
         return 0
     try:
         _make(settings.paths.hub_dir, settings.hub.input_repo, str(find_ffmpegs(settings.encode.ffmpeg)[-1]))
-    except (OSError, subprocess.CalledProcessError) as exc:
-        raise PipelineError(f"can't make the demo's clips: {exc}") from exc
+    except OSError as exc:
+        raise PipelineError(f"can't make the demo's clips in {settings.paths.hub_dir}: {exc.strerror}") from exc
+    except subprocess.CalledProcessError as exc:
+        raise PipelineError(f"can't make the demo's clips in {settings.paths.hub_dir}: {_cause(exc.stderr)}") from exc
     return 0
 
 
@@ -83,6 +87,13 @@ def _note(settings: config.Settings) -> None:
     give_to_owner(path)
 
 
+def _cause(said: bytes) -> str:
+    """One line out of a screen of ffmpeg's."""
+    text = said.decode("utf-8", "replace").strip()
+    full = os.strerror(errno.ENOSPC)
+    return f"{full}: free some, or set HUB_DIR" if full in text else text.rpartition("\n")[2] or "ffmpeg failed"
+
+
 def _free_port() -> int:
     for port in (_PORT, 0):
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)) as found:
@@ -101,7 +112,8 @@ def _make(hub_dir: Path, repo: str, ffmpeg: str) -> None:
             subtitles = Path(folder) / "words.srt"
             subtitles.write_text(_SUBTITLES, encoding="utf-8")
             made = Path(folder) / f"clip{target.suffix}"
-            subprocess.run(_command(ffmpeg, picture, subtitles, made), check=True, stdin=subprocess.DEVNULL)
+            command = _command(ffmpeg, picture, subtitles, made)
+            subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
             made.replace(target)
 
 

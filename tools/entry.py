@@ -34,7 +34,10 @@ def _replace_process() -> None:
     python = os.path.join(venv, "bin", "python3")
     here_already = os.path.realpath(sys.prefix) == os.path.realpath(venv) or os.environ.get(_ENTERED) == venv
     # Code that came through a pipe or is being typed is gone with the process that read it.
-    repeatable = len(sys.orig_argv) > 1 and sys.argv[0] not in {"", "-"}
+    given = getattr(sys, "orig_argv", [])  # Python 3.10; an older one may come first in PATH
+    if not given and os.path.isfile(sys.argv[0]):
+        given = [sys.executable, *sys.argv]
+    repeatable = len(given) > 1 and sys.argv[0] not in {"", "-"}
     if repeatable and not here_already and os.path.exists(python):
         os.environ[_ENTERED] = venv
-        os.execv(python, [python, *sys.orig_argv[1:]])
+        os.execv(python, [python, *given[1:]])

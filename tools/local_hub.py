@@ -51,7 +51,10 @@ def _serve(root: Path, host: str, port: int) -> int:
     from tools.hub_server.app import create_app
     from tools.hub_server.http_timeouts import MOST_CONNECTIONS, TimeoutProtocol
     from tools.hub_server.store import HubStore, read_token
+    from tools.state.singleton import Singleton
 
+    lock = Singleton(root / ".hub", "hub")
+    lock.acquire()
     store = HubStore(root)
     store.prepare()
     token, where = read_token(root)
@@ -79,6 +82,7 @@ def _serve(root: Path, host: str, port: int) -> int:
         pass
     server.should_exit = True
     thread.join(_STOP_WITHIN)
+    lock.release()
     return 0 if stop.is_set() else 1
 
 

@@ -256,6 +256,15 @@ def tell_origin(settings: Settings) -> None:
         print(f"the state here 此处的状态: {found}; settings 当前设置: {origin_of(settings)}", file=sys.stderr)
 
 
+def has_token(settings: Settings) -> bool:
+    """Whether there is any token: a setting, or a saved login."""
+    if settings.hub.token:
+        return True
+    from tools.hub.modelscope_client import saved_token
+
+    return saved_token() is not None
+
+
 def make_hub(settings: Settings, clock: "Clock") -> "HubClient":
     """The hub of these settings, behind the wrapper that retries. Sends nothing yet."""
     from tools.hub.modelscope_client import ModelScopeHub

@@ -1,0 +1,101 @@
+"""The supervisor: what dies is restarted and told, what ended for good stays ended, and nothing survives it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.programs import ROOT, HubAddress, end, environment, run_program, start_program
+from tools.state.liveness import life_of
+from tools.state.singleton import Singleton
+
+pytestmark = pytest.mark.another_user
+NOBODY = HubAddress("http://127.0.0.1:9", "made-up-for-tests")
+
+
+def eventually(is_so: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
+
+
+def both_run(log_dir: Path) -> bool:
+    return all(life_of(log_dir, name).running for name in ("monitor", "processor"))
+
+
+def log_of(log_dir: Path) -> str:
+    path = log_dir / "processing.log"
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+def pid_of(log_dir: Path, program: str) -> int:
+    return int(life_of(log_dir, program).holder.split()[1])
+
+
+def test_killed_program_is_restarted_with_its_cause_and_a_stop_ends_all_in_order(tmp_path: Path) -> None:
+    log_dir = tmp_path / "log"
+    supervisor = start_program("supervise.py", "monitor", "processor", env=environment(NOBODY, tmp_path))
+    try:
+        eventually(lambda: both_run(log_dir), "both run")
+        killed = pid_of(log_dir, "processor")
+        os.kill(killed, signal.SIGKILL)
+        eventually(lambda: both_run(log_dir) and pid_of(log_dir, "processor") != killed, "it runs again")
+        told = [line for line in log_of(log_dir).splitlines() if " supervisor " in line]
+        assert len(told) == 1 and "WARNING supervisor processor died, restarting" in told[0] and "SIGKILL" in told[0]
+        assert end(supervisor) == 0
+    finally:
+        supervisor.kill()
+    assert not any(life_of(log_dir, name).running for name in ("monitor", "processor"))
+    assert log_of(log_dir).count(" stopped\n") == 2
+
+
+def test_programs_of_a_killed_supervisor_end_in_order(tmp_path: Path) -> None:
+    log_dir = tmp_path / "log"
+    supervisor = start_program("supervise.py", "monitor", "processor", env=environment(NOBODY, tmp_path))
+    eventually(lambda: both_run(log_dir), "both run")
+    supervisor.kill()
+    supervisor.wait()
+    eventually(lambda: log_of(log_dir).count(" stopped\n") == 2, "both end", 15)
+
+
+def test_program_that_was_asked_to_end_or_runs_elsewhere_stays_ended(tmp_path: Path) -> None:
+    log_dir = tmp_path / "log"
+    env = environment(NOBODY, tmp_path)
+    supervisor = start_program("supervise.py", "monitor", env=env)
+    eventually(lambda: bool(life_of(log_dir, "monitor").running), "it runs")
+    os.kill(pid_of(log_dir, "monitor"), signal.SIGTERM)
+    assert supervisor.wait(30) == 0
+    lock = Singleton(log_dir, "monitor")
+    lock.acquire()
+    assert run_program("supervise.py", "monitor", env=env, timeout=30).returncode == 1
+    assert " supervisor " not in log_of(log_dir)
+
+
+_LOOP = """
+import sys
+from pathlib import Path
+from tools.core import restarts
+from tools.runtime import logs
+from tools.supervise import Supervisor
+restarts._FIRST_WAIT = restarts._LONGEST_WAIT = 0.01
+logs.set_up("supervisor", Path(sys.argv[1]))
+count = Path(sys.argv[1]) / "count"
+code = "import sys; from pathlib import Path; p = Path(sys.argv[1]); n = len(p.read_bytes()) if p.exists() else 0; "
+code += "p.write_bytes(b'x' * (n + 1)); sys.exit(2 if n == 8 else 3)"
+sys.exit(Supervisor(Path(sys.argv[1]), {"monitor": [sys.executable, "-c", code, str(count)]}).run())
+"""
+
+
+def test_crash_loop_is_one_error_and_wrong_settings_end_it_with_their_status(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _LOOP, str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2, done.stderr
+    text = log_of(tmp_path)
+    assert text.count("WARNING supervisor monitor died, restarting") == 8 and text.count("status 3") == 8
+    assert text.count("ERROR") == 1 and "monitor died 5 times soon after its start" in text

@@ -1,0 +1,43 @@
+"""What ``start_monitoring.sh`` asks: the settings as the programs read them, and who runs.
+
+So the shell parses no ``.env``, looks for no token, and believes no pid.
+"""
+
+import os.path
+import sys
+
+if not __package__:
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+
+from tools.entry import enter_venv
+
+enter_venv(__name__)
+
+import argparse
+
+from tools.startup import has_token, read_settings, run_program
+from tools.state.liveness import life_of
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The program; returns the exit status: 0, 2 for wrong settings."""
+    parser = argparse.ArgumentParser(prog="start_monitoring", description="Answer start_monitoring.sh.")
+    parser.add_argument("--running", action="store_true", help="print the programs that run, one per line")
+    return run_program(parser, argv, _run)
+
+
+def _run(parsed: argparse.Namespace) -> int:
+    settings = read_settings(parsed)
+    log_dir = settings.paths.log_dir
+    if not parsed.running:
+        print(log_dir, settings.paths.hub_dir, "token" if has_token(settings) else "no token", sep="\n")
+        return 0
+    for program in ("monitor", "processor"):
+        life = life_of(log_dir, program)
+        if life.running:
+            print(f"{program} ({life.holder})")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,158 @@
+"""Keeps programs running: starts them, restarts one that died, and ends all of them in order.
+
+``start_monitoring.sh`` runs it: in each tmux window for one program, with ``--foreground`` for all. As the first
+process of a container it takes care of orphans too. A program that was asked to end, has wrong settings, or finds
+another one running stays ended. If the supervisor is killed, the kernel asks its programs to end.
+"""
+
+import os.path
+import sys
+
+if not __package__:
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+
+from tools.entry import enter_venv
+
+enter_venv(__name__)
+
+import argparse
+import ctypes
+import logging
+import os
+import signal
+import subprocess
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import config
+from tools.core.restarts import Restarts, cause_of, is_final
+from tools.runtime import logs
+from tools.startup import port, read_settings, run_program
+from tools.state.liveness import life_of
+
+log = logging.getLogger("animation.supervisor")
+_FILES = {"hub": "local_hub.py", "monitor": "modelscope_monitor.py", "processor": "queue_processor.py"}
+_STOPS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+_END_WITHIN = 9.5  # s; programs end within 8.5, the promise is 10
+_PR_SET_PDEATHSIG = 1  # Source: prctl(2)
+_prctl = ctypes.CDLL(None).prctl
+
+
+@dataclass(slots=True)
+class _Kept:
+    """One program that is kept running."""
+
+    name: str
+    command: list[str]
+    process: "subprocess.Popen[bytes] | None" = None
+    started: float = 0.0  # monotonic s
+    due: float | None = 0.0  # monotonic s of its next start; None: it runs, or stays ended
+    restarts: Restarts = field(default_factory=Restarts)
+    status: int = 0  # of its last end
+
+
+class Supervisor:
+    """The loop; ``log_dir`` has the programs' locks."""
+
+    def __init__(self, log_dir: Path, commands: dict[str, list[str]]) -> None:
+        self._log_dir = log_dir
+        self._kept = [_Kept(name, command) for name, command in commands.items()]
+        self._stop_until: float | None = None
+
+    def run(self) -> int:
+        """Until all programs have ended for good; returns the highest of their exit statuses, 0 if asked to stop."""
+        watched = {*_STOPS, signal.SIGCHLD}
+        signal.pthread_sigmask(signal.SIG_BLOCK, watched)
+        while True:
+            self._start_those_due()
+            if not any(kept.process or kept.due is not None for kept in self._kept):
+                return 0 if self._stop_until is not None else max(abs(kept.status) for kept in self._kept)
+            caught = signal.sigtimedwait(watched, self._until_next())
+            if caught is not None and caught.si_signo in _STOPS:
+                self._ask_to_end()
+            self._collect()
+            if self._stop_until is not None and time.monotonic() > self._stop_until:
+                self._signal(signal.SIGKILL)
+
+    def _until_next(self) -> float:
+        moments = [kept.due for kept in self._kept if kept.due is not None]
+        if self._stop_until is not None:
+            moments.append(self._stop_until + 0.1)
+        return min(60.0, max(0.0, min(moments, default=float("inf")) - time.monotonic()))
+
+    def _start_those_due(self) -> None:
+        for kept in self._kept:
+            if kept.due is not None and kept.due <= time.monotonic():
+                kept.due, kept.started = None, time.monotonic()
+                # A session of its own: Ctrl-C reaches us alone, and we ask each program once.
+                kept.process = subprocess.Popen(kept.command, start_new_session=True, preexec_fn=_as_our_child)
+
+    def _collect(self) -> None:
+        """All children that have ended, also those that are not ours but were left to us as the first process."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            for kept in self._kept:
+                if kept.process is not None and kept.process.pid == pid:
+                    kept.process.returncode = kept.status = os.waitstatus_to_exitcode(status)
+                    kept.process = None
+                    self._ended(kept)
+
+    def _ended(self, kept: _Kept) -> None:
+        if self._stop_until is not None:
+            return
+        runs_elsewhere = kept.status == 1 and life_of(self._log_dir, kept.name).running is True
+        if is_final(kept.status, runs_elsewhere=runs_elsewhere):
+            return
+        kept.restarts = kept.restarts.after(time.monotonic() - kept.started)
+        kept.due = time.monotonic() + kept.restarts.wait
+        facts = logs.fields(wait_s=kept.restarts.wait, cause=cause_of(kept.status))
+        log.warning("%s died, restarting: %s", kept.name, facts)
+        if kept.restarts.is_loop:
+            times = kept.restarts.quick
+            log.error("%s died %d times soon after its start, see its lines above; restarts continue", kept.name, times)
+
+    def _ask_to_end(self) -> None:
+        if self._stop_until is None:
+            self._stop_until = time.monotonic() + _END_WITHIN
+        for kept in self._kept:
+            kept.due = None
+        self._signal(signal.SIGTERM)  # a second one ends a program at once, as a second Ctrl-C should
+
+    def _signal(self, signum: int) -> None:
+        for kept in self._kept:
+            if kept.process is not None:
+                kept.process.send_signal(signum)
+
+
+def _as_our_child() -> None:
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    signal.pthread_sigmask(signal.SIG_SETMASK, set())
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The program; returns the highest exit status of its programs, 0 if it was asked to stop."""
+    parser = argparse.ArgumentParser(prog="supervise.py", description="Keep programs running.")
+    parser.add_argument("program", nargs="+", choices=list(_FILES), help="what to run")
+    parser.add_argument("--port", type=port, default=8020, help="port of the hub")
+    return run_program(parser, argv, _run)
+
+
+def _run(parsed: argparse.Namespace) -> int:
+    settings = read_settings(parsed)
+    logs.set_up("supervisor", settings.paths.log_dir, [settings.hub.token or ""])
+    more = {"hub": ["--port", str(parsed.port)]}
+    commands = {
+        name: [sys.executable, str(config.ROOT / "tools" / _FILES[name]), *more.get(name, [])]
+        for name in parsed.program
+    }
+    return Supervisor(settings.paths.log_dir, commands).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
