@@ -71,10 +71,23 @@ def test_every_program_tells_its_version(path: object) -> None:
     assert done.stdout.split()[1:] == [version()]
 
 
-@pytest.mark.parametrize(("flag", "unbuffered"), [("--help", ""), ("--free-port", ""), ("--free-port", "1")])
-def test_reader_that_went_away_ends_a_program_without_a_word(flag: str, unbuffered: str) -> None:
-    command = [sys.executable, str(ROOT / "tools" / "demo.py"), flag]
-    environ = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "demo.py --help",
+        "demo.py --free-port",
+        "queue_processor.py --status",
+        "queue_processor.py --status --json",
+        "modelscope_monitor.py --queue",
+        "doctor.py",
+        "health.py",
+    ],
+)
+def test_reader_that_went_away_ends_a_program_without_a_word(typed: str, unbuffered: str, tmp_path: Path) -> None:
+    program, *flags = typed.split()
+    command = [sys.executable, str(ROOT / "tools" / program), *flags]
+    environ = {**os.environ, "PYTHONUNBUFFERED": unbuffered, "LOG_DIR": str(tmp_path), "WORK_DIR": str(tmp_path)}
     with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None and process.stderr is not None
         process.stdout.close()  # long before the program prints
