@@ -22,6 +22,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -45,6 +46,7 @@ class _Kept:
 
     name: str
     command: list[str]
+    lock_dir: Path
     process: "subprocess.Popen[bytes] | None" = None
     started: float = 0.0  # monotonic s
     due: float | None = 0.0  # monotonic s of its next start; None: it runs, or stays ended
@@ -53,11 +55,10 @@ class _Kept:
 
 
 class Supervisor:
-    """The loop; ``log_dir`` has the programs' locks."""
+    """The loop, over programs by name: the command of each, and the folder that has its lock."""
 
-    def __init__(self, log_dir: Path, commands: dict[str, list[str]]) -> None:
-        self._log_dir = log_dir
-        self._kept = [_Kept(name, command) for name, command in commands.items()]
+    def __init__(self, programs: Mapping[str, tuple[list[str], Path]]) -> None:
+        self._kept = [_Kept(name, *program) for name, program in programs.items()]
         self._stop_until: float | None = None
 
     def run(self) -> int:
@@ -106,7 +107,7 @@ class Supervisor:
     def _ended(self, kept: _Kept) -> None:
         if self._stop_until is not None:
             return
-        runs_elsewhere = kept.status == 1 and life_of(self._log_dir, kept.name).running is True
+        runs_elsewhere = kept.status == 1 and life_of(kept.lock_dir, kept.name).running is True
         if is_final(kept.status, runs_elsewhere=runs_elsewhere):
             return
         kept.restarts = kept.restarts.after(time.monotonic() - kept.started)
@@ -146,12 +147,11 @@ def main(argv: list[str] | None = None) -> int:
 def _run(parsed: argparse.Namespace) -> int:
     settings = read_settings(parsed)
     logs.set_up("supervisor", settings.paths.log_dir, [settings.hub.token or ""])
-    more = {"hub": ["--port", str(parsed.port)]}
-    commands = {
-        name: [sys.executable, str(config.ROOT / "tools" / _FILES[name]), *more.get(name, [])]
-        for name in parsed.program
-    }
-    return Supervisor(settings.paths.log_dir, commands).run()
+    log_dir, hub_dir = settings.paths.log_dir, settings.paths.hub_dir
+    programs = {name: ([sys.executable, str(config.ROOT / "tools" / _FILES[name])], log_dir) for name in parsed.program}
+    if "hub" in programs:
+        programs["hub"] = ([*programs["hub"][0], "--port", str(parsed.port)], hub_dir / ".hub")
+    return Supervisor(programs).run()
 
 
 if __name__ == "__main__":

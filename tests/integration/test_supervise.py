@@ -88,7 +88,8 @@ logs.set_up("supervisor", Path(sys.argv[1]))
 count = Path(sys.argv[1]) / "count"
 code = "import sys; from pathlib import Path; p = Path(sys.argv[1]); n = len(p.read_bytes()) if p.exists() else 0; "
 code += "p.write_bytes(b'x' * (n + 1)); sys.exit(2 if n == 8 else 3)"
-sys.exit(Supervisor(Path(sys.argv[1]), {"monitor": [sys.executable, "-c", code, str(count)]}).run())
+command = [sys.executable, "-c", code, str(count)]
+sys.exit(Supervisor({"monitor": (command, Path(sys.argv[1]))}).run())
 """
 
 
