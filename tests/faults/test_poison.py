@@ -82,7 +82,13 @@ def test_video_that_kills_the_processor_each_time_is_quarantined_and_takes_no_ot
     hub: RunningHub, tmp_path: Path
 ) -> None:
     """With several encodes at a time the others die as often as it, unless they are tried apart."""
-    env = site(hub, tmp_path, "sleep 0.4; kill -9 $PPID; sleep 600", "sleep 1", MAX_CONCURRENT="3")
+    env = site(
+        hub,
+        tmp_path,
+        f"sleep 0.4; kill -9 $(grep -om1 '[0-9]*' {tmp_path}/log/.processor.pid | head -1); sleep 600",
+        "sleep 1",
+        MAX_CONCURRENT="3",
+    )
     ends: list[int] = []
     while len(ends) < 4 and (not ends or ends[-1] < 0):
         ends.append(run_program("queue_processor.py", "--drain", env=env).returncode)

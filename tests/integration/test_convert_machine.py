@@ -148,7 +148,8 @@ def test_read_that_was_too_slow_is_retried_with_a_longer_limit(
 
     monkeypatch.setattr(program, "run", slow)
     convert(make_clip(tmp_path / "in.mp4"), tmp_path / "out.mkv")
-    assert limits[1] >= 2 * limits[0] and limits[2] >= 4 * limits[0]
+    # What a disk's pace adds to the 60 s differs from one moment to the next.
+    assert 60 <= limits[0] < 120 <= limits[1] < 240 <= limits[2]
 
 
 @pytest.mark.parametrize("mark", ["-show_format & in.mp4", "-show_format & result.mkv"])

@@ -77,7 +77,7 @@ def test_first_line_tells_the_encoder_and_an_old_one_is_warned_of(env: dict[str,
     old.write_text(f"""#!/bin/bash\n{ffmpeg()} "$@" 2> >(sed 's/Lib v[0-9.]*/Lib v1.4.1/' >&2)\n""", encoding="utf-8")
     old.chmod(0o755)
     source = make_clip(tmp_path / "a.mp4", seconds=0.3)
-    env["PATH"] = f"{tmp_path}:{env['PATH']}"
+    env |= {"PATH": f"{tmp_path}:{env['PATH']}", "CAGE": "off"}  # the old one starts another program, elsewhere
     done = run_program("convert.py", "--plan", str(source), env=env)
     first = done.stdout.splitlines()[0]
     assert re.match(r"encoder: libsvtav1 SVT-AV1 4\.\S+ of ffmpeg \S+ \(bundled\), ffprobe /\S+; not used: ", first)
