@@ -229,7 +229,7 @@ while [ $# -gt 0 ]; do
   esac
 done
 [[ $user =~ ^[a-z_][a-z0-9_-]{0,31}$ ]] || fail "--user $user is not a valid user name"
-group=$user changed=no
+group=$(id -gn "$user" 2>/dev/null || printf %s "$user") changed=no
 if [ -n "$stage" ]; then
   mkdir -p "$stage"
   stage=$(cd -- "$stage" && pwd)

@@ -3,6 +3,7 @@
 There is no other way to start a child. See ``spawner`` for what happens on the other side.
 """
 
+import atexit
 import contextlib
 import json
 import os
@@ -108,6 +109,14 @@ class _Spawner:
                 env=harmless(os.environ),
             )
         self._socket, self._owner = ours, os.getpid()
+        atexit.register(self._close, os.getpid())
+
+    def _close(self, owner: int) -> None:
+        """At the end of our program; after a kill the kernel closes the socket, which has the same effect."""
+        if owner == os.getpid() and self._socket is not None and self._process is not None:
+            self._socket.close()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(1)
 
 
 _spawner = _Spawner()
