@@ -139,7 +139,7 @@ set_up() {
 ask_settings() {
   local answer
   answer=$("$venv/bin/python3" tools/ask.py) || exit $?
-  { IFS= read -r log_dir && IFS= read -r hub_dir && IFS= read -r has_token; } <<<"$answer"
+  { IFS= read -r log_dir && IFS= read -r _ && IFS= read -r has_token; } <<<"$answer"
   mkdir -p "$log_dir" 2>/dev/null || fail "can't make LOG_DIR=$log_dir: set another one, or give this user the right to 无法创建"
   need_write "$log_dir"
 }
@@ -380,11 +380,11 @@ for argument in "$@"; do
 done
 
 set_up
-ask_settings
 if [ "$setup_only" = yes ]; then
   say "Set up. 安装完成。"
   exit 0
 fi
+ask_settings
 if [ "$demo" = no ] && [ "$has_token" != token ]; then
   say "No token found (MODELSCOPE_API_TOKEN, .env, modelscope login): starting the demo. 未找到令牌，启动演示。"
   demo=yes

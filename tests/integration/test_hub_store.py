@@ -188,7 +188,7 @@ def test_port_that_is_taken_is_one_line_and_status_1(tmp_path: Path) -> None:
     process, line = start(tmp_path)
     try:
         port = line.split()[2].rpartition(":")[2]
-        done = run_program("local_hub.py", "--root", str(tmp_path), "--port", port, env=dict(os.environ))
+        done = run_program("local_hub.py", "--root", str(tmp_path / "other"), "--port", port, env=dict(os.environ))
         assert done.returncode == 1 and port in done.stderr and done.stderr.count("\n") == 1
         assert run_program("local_hub.py", "--port", "99999", env=dict(os.environ)).returncode == 2
     finally:
