@@ -95,7 +95,7 @@ need_venv() {
     if ! said=$("$venv/bin/python3" -m pip install -q --disable-pip-version-check -r requirements.txt 2>&1); then
       tail -n 1 <<<"$said" >&2
       fail "pip could not install requirements.txt; if it can't reach the package index, set https_proxy=http://HOST:PORT" \
-        "or PIP_INDEX_URL=https://mirrors.aliyun.com/pypi/simple/ and run this again 请设置代理或镜像后重试"
+        "or PIP_INDEX_URL=URL of a mirror, and run this again 请设置代理或镜像后重试"
     fi
     say "$wanted" >"$venv/.requirements"
   fi
