@@ -35,7 +35,13 @@ def log_of(log_dir: Path) -> str:
 
 
 def pid_of(log_dir: Path, program: str) -> int:
-    return int(life_of(log_dir, program).holder.split()[1])
+    """Of a program that holds its lock; its name plate is written just behind that."""
+
+    def words() -> list[str]:
+        return life_of(log_dir, program).holder.split()
+
+    eventually(lambda: len(words()) > 1 and words()[1].isdecimal(), "its name plate is there")
+    return int(words()[1])
 
 
 def test_killed_program_is_restarted_with_its_cause_and_a_stop_ends_all_in_order(tmp_path: Path) -> None:
