@@ -155,10 +155,11 @@ def test_what_another_user_left_in_the_work_folder_is_noticed_before_any_work(tm
     assert "WorkspaceError: can't use WORK_DIR=" in done.stderr and f"{tmp_path / name} belongs to" in done.stderr
 
 
-def test_set_up_where_the_log_folder_may_not_be_written_is_one_line(tmp_path: Path) -> None:
+def test_start_where_the_log_folder_may_not_be_written_is_one_line(tmp_path: Path) -> None:
     project = copy_project(tmp_path / "project")
     (project / "log").chmod(0o555)
-    done = without_rights("bash", project / "start_monitoring.sh", "--setup-only", env=os.environ)
+    env = {**os.environ, "MODELSCOPE_API_TOKEN": "not-a-token"}
+    done = without_rights("bash", project / "start_monitoring.sh", "--foreground", env=env)
     assert done.returncode == 1 and done.stderr.count("\n") == 1
     assert f"can't write to {project}/log: it belongs to " in done.stderr
 
