@@ -56,7 +56,7 @@ def _setting(
     return field(default=default, repr=not secret, metadata={"spec": spec})
 
 
-def _number(low: float, high: float, unit: str = "") -> Callable[[str], float]:
+def _number_between(low: float, high: float, unit: str = "") -> Callable[[str], float]:
     def parse(text: str) -> float:
         try:
             value = float(text)
@@ -177,13 +177,13 @@ class HubSettings:
 @dataclass(frozen=True, kw_only=True)
 class MonitorSettings:
     interval: float = _setting(
-        "MONITOR_INTERVAL", 300, "seconds between polls of the hub", _number(0.1, 86400, "s"), flag="--interval"
+        "MONITOR_INTERVAL", 300, "seconds between polls of the hub", _number_between(0.1, 86400, "s"), flag="--interval"
     )
     min_folder_stable_time: float = _setting(
         "MIN_FOLDER_STABLE_TIME",
         600,
         "seconds without a change after which a folder is complete",
-        _number(0, 604800, "s"),
+        _number_between(0, 604800, "s"),
     )
     video_extensions: frozenset[str] = _setting(
         "VIDEO_EXTENSIONS",
@@ -200,22 +200,25 @@ class MonitorSettings:
 @dataclass(frozen=True, kw_only=True)
 class ProcessorSettings:
     check_interval: float = _setting(
-        "CHECK_INTERVAL", 60, "seconds between checks of the queue", _number(0.1, 86400, "s"), flag="--interval"
+        "CHECK_INTERVAL", 60, "seconds between checks of the queue", _number_between(0.1, 86400, "s"), flag="--interval"
     )
     max_concurrent: int = _setting("MAX_CONCURRENT", 1, "concurrent encodes", _integer(1, 256), flag="--concurrent")
     batch_size: int = _setting("BATCH_SIZE", 30, "videos per commit", _integer(1, 900))
     max_attempts: int = _setting("MAX_ATTEMPTS", 3, "attempts for transient errors", _integer(1, 100))
     aging_hours: float = _setting(
-        "AGING_HOURS", 24, "hours of waiting after which an item moves up one priority; 0 = off", _number(0, 8760, "h")
+        "AGING_HOURS",
+        24,
+        "hours of waiting after which an item moves up one priority; 0 = off",
+        _number_between(0, 8760, "h"),
     )
     stall_timeout: float = _setting(
         "STALL_TIMEOUT",
         300,
         "seconds without progress after which a download, encode or upload is retried",
-        _number(1, 86400, "s"),
+        _number_between(1, 86400, "s"),
     )
     min_free_space_gb: float = _setting(
-        "MIN_FREE_SPACE_GB", 10, "GB of disk space that always stay free", _number(0, 1e6, "GB")
+        "MIN_FREE_SPACE_GB", 10, "GB of disk space that always stay free", _number_between(0, 1e6, "GB")
     )
 
 
@@ -228,7 +231,7 @@ class EncodeSettings:
         _choice("auto", "av1_nvenc", "av1_qsv", "av1_vaapi", "libsvtav1", "libaom-av1"),
     )
     preset: int = _setting("PRESET", 6, "speed of SVT-AV1, 13 = fastest", _integer(0, 13))
-    crf: float = _setting("CRF", 30, "quality, smaller = better and bigger", _number(1, 63))
+    crf: float = _setting("CRF", 30, "quality, smaller = better and bigger", _number_between(1, 63))
     pix_fmt: str = _setting("PIX_FMT", "yuv420p10le", "pixel format of the output", _choice("yuv420p10le", "yuv420p"))
     ffmpeg: str = _setting("FFMPEG", "auto", "ffmpeg program; auto = the most capable one found", _text)
     cage: str = _setting(
@@ -241,13 +244,13 @@ class EncodeSettings:
         "MIN_DECODED_PERCENT",
         99,
         "a damaged video is converted only if this share of its frames decodes",
-        _number(0, 100, "%"),
+        _number_between(0, 100, "%"),
     )
     max_encode_rss_gb: float = _setting(
         "MAX_ENCODE_RSS",
         0,
         "GB of memory above which an encode is restarted with fewer threads; 0 = three quarters of the machine's",
-        _number(0, 1e5, "GB"),
+        _number_between(0, 1e5, "GB"),
     )
 
 

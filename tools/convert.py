@@ -90,16 +90,18 @@ def _one(
         with _Bar(source.name) as bar:
             report = converter.convert(source, target, on_progress=bar.show, stop=stop)
     except Stopped:
-        print(f"{_shown(source)}: stopped", file=sys.stderr)
+        print(f"{_printable(source)}: stopped", file=sys.stderr)
         return False
     except PipelineError as exc:
         _tell(
-            {"file": str(source), "refused": str(exc), "kind": type(exc).__name__}, f"{_shown(source)}: {exc}", as_json
+            {"file": str(source), "refused": str(exc), "kind": type(exc).__name__},
+            f"{_printable(source)}: {exc}",
+            as_json,
         )
         return False
     except OSError as exc:
-        text = f"{exc.strerror}: {_shown(exc.filename or source)}"
-        _tell({"file": str(source), "refused": text, "kind": "OSError"}, f"{_shown(source)}: {text}", as_json)
+        text = f"{exc.strerror}: {_printable(exc.filename or source)}"
+        _tell({"file": str(source), "refused": text, "kind": "OSError"}, f"{_printable(source)}: {text}", as_json)
         return False
     _tell({"file": str(source), "output": str(target), **report.as_record()}, _report(source, target, report), as_json)
     return True
@@ -112,7 +114,7 @@ def _tell(content: dict[str, Any], text: str, as_json: bool) -> None:
         print(text, file=sys.stderr if "refused" in content else sys.stdout, flush=True)
 
 
-def _shown(path: object) -> str:
+def _printable(path: object) -> str:
     """A name on one line, whatever is in it."""
     return "".join(ch if ch.isprintable() else ch.encode("unicode_escape").decode() for ch in str(path))
 
@@ -121,7 +123,7 @@ class _Bar:
     """A progress bar with fps, speed and ETA on a terminal, nothing elsewhere."""
 
     def __init__(self, name: str) -> None:
-        self._name = _shown(name)
+        self._name = _printable(name)
         self._bar = tqdm(total=100, leave=False, disable=not sys.stderr.isatty(), bar_format="{desc}")
 
     def __enter__(self) -> "_Bar":
@@ -152,7 +154,7 @@ def _show_plan(source: Path, plan: Plan, as_json: bool) -> None:
         }
         for one in plan.streams
     ]
-    lines = [f"{_shown(source)}: {plan.action}"]
+    lines = [f"{_printable(source)}: {plan.action}"]
     lines += [
         f"  #{s['index']} {s['type']:<10} {s['source_codec']} → {s['codec'] or '–'} ({s['action']}): {s['why']}"
         for s in streams
@@ -165,7 +167,7 @@ def _show_plan(source: Path, plan: Plan, as_json: bool) -> None:
 def _report(source: Path, target: Path, report: Conversion) -> str:
     before = source.stat().st_size
     lines = [
-        f"{_shown(source.name)} → {_shown(target)}",
+        f"{_printable(source.name)} → {_printable(target)}",
         f"  {report.action} {report.encoder} {report.settings}".rstrip(),
         f"  {report.width}x{report.height}, {report.frames} frames, {human_time(report.duration_s)}, verified",
         f"  {human_size(before)} → {human_size(report.size)} ({100 * report.size / max(1, before):.0f} %)",

@@ -85,8 +85,6 @@ def test_every_program_tells_its_version(path: object) -> None:
     ],
 )
 def test_reader_that_went_away_ends_a_program_without_a_word(typed: str, unbuffered: str, tmp_path: Path) -> None:
-    if unbuffered and typed.endswith("--help"):
-        pytest.skip("argparse itself lets this one pass with status 0")
     program, *flags = typed.split()
     command = [sys.executable, str(ROOT / "tools" / program), *flags]
     environ = {**os.environ, "PYTHONUNBUFFERED": unbuffered, "LOG_DIR": str(tmp_path), "WORK_DIR": str(tmp_path)}
@@ -94,7 +92,8 @@ def test_reader_that_went_away_ends_a_program_without_a_word(typed: str, unbuffe
         assert process.stdout is not None and process.stderr is not None
         process.stdout.close()  # long before the program prints
         assert process.stderr.read() == b""
-    assert process.returncode == 141
+    # What argparse itself prints unbuffered fails inside it, and it ends with 0 all the same.
+    assert process.returncode == (0 if unbuffered and typed.endswith("--help") else 141)
 
 
 def test_oldest_python_is_one() -> None:

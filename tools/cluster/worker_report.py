@@ -91,10 +91,10 @@ def _job(job: Mapping[str, object]) -> ReportedJob:
         key=_as(str, job["key"]),
         video=_as(str, job["video"]),
         stage=_stage(job["stage"]),
-        percent=_number(job["percent"]),
-        fps=_number(job["fps"]),
-        speed=_number(job["speed"]),
-        eta_s=_number(job["eta_s"]),
+        percent=_finite(job["percent"]),
+        fps=_finite(job["fps"]),
+        speed=_finite(job["speed"]),
+        eta_s=_finite(job["eta_s"]),
     )
 
 
@@ -116,5 +116,5 @@ def _sequence(value: object) -> list[object] | tuple[object, ...]:
     return value
 
 
-def _number(value: object) -> float | None:
+def _finite(value: object) -> float | None:
     return float(value) if type(value) is int else None if value is None else _as(float, value)

@@ -237,7 +237,7 @@ def to_json(item: QueueItem) -> dict[str, Any]:
     """The item as the queue file shows it."""
     shown = {f.name: getattr(item, f.name) for f in fields(item) if f.name != "extra"}
     shown["status"] = item.status.value
-    shown["quarantined"] = [_shown(one) for one in item.quarantined]
+    shown["quarantined"] = [_quarantined_json(one) for one in item.quarantined]
     return {**{key: shown.pop(key) for key in _READERS_FIRST}, **shown, **item.extra}
 
 
@@ -278,7 +278,7 @@ def _quarantined(one: Mapping[str, Any]) -> Quarantined:
     return Quarantined(path, str(one.get("cause", "")), str(one.get("sha256", "")), kept)
 
 
-def _shown(one: Quarantined) -> dict[str, Any]:
+def _quarantined_json(one: Quarantined) -> dict[str, Any]:
     kept = {RESULT_KEPT: True} if one.result_kept else {}
     return {"path": one.path, "cause": one.cause, "sha256": one.sha256, **kept}
 

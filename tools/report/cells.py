@@ -27,7 +27,7 @@ def cut_name(name: str, room: int) -> str:
     stem = str(PurePosixPath(name).with_suffix("")) if PurePosixPath(name).name else name
     if cells(stem) <= room:
         return stem
-    start, end = _number(stem)
+    start, end = _episode_number(stem)
     number, rest = stem[start:end], stem[end:]
     left = room - cells(number) - 1  # for the beginning, and for what follows the number
     after = "…" if rest else ""
@@ -43,7 +43,7 @@ def _beginning(text: str, room: int) -> str:
     return text
 
 
-def _number(stem: str) -> tuple[int, int]:
+def _episode_number(stem: str) -> tuple[int, int]:
     """Where the number of an episode stands: the last that is no year, resolution, codec or digest; else the end."""
     found = [match for match in _EPISODE.finditer(stem) if not _YEAR.fullmatch(match[0])]
     return found[-1].span() if found else (max(0, len(stem) - 6), len(stem))

@@ -41,7 +41,7 @@ def life_of(log_dir: Path, program: str) -> Life:
         return Life(False, died=plate is not None)
     since = plate.get("since") if plate else None
     known = isinstance(since, int | float) and not isinstance(since, bool) and 0 < since < 1e12
-    return Life(running, float(since) if running and known and since is not None else None, _shown(plate))
+    return Life(running, float(since) if running and known and since is not None else None, _holder_text(plate))
 
 
 def _is_held(path: Path) -> bool | None:
@@ -68,7 +68,7 @@ def _plate(path: Path) -> dict[str, Any] | None:
     return plate if isinstance(plate, dict) else {}
 
 
-def _shown(plate: dict[str, Any] | None) -> str:
+def _holder_text(plate: dict[str, Any] | None) -> str:
     try:
         return f"pid {int((plate or {})['pid'])} on {(plate or {})['host']}"
     except (ValueError, KeyError, TypeError, OverflowError):
