@@ -249,7 +249,7 @@ class EncodeSettings:
     max_encode_rss_gb: float = _setting(
         "MAX_ENCODE_RSS",
         0,
-        "GB of memory above which an encode is restarted with fewer threads; 0 = three quarters of the machine's",
+        "GB of memory above which an encode is restarted with fewer threads; 0 = three quarters of what is there",
         _number_between(0, 1e5, "GB"),
     )
 

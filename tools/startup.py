@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from config import ROOT, ConfigError, Settings, flag_values, with_token
 from tools.core.errors import HubForbidden, PipelineError
+from tools.runtime import limits
 from tools.runtime.owner import whose
 
 if TYPE_CHECKING:
@@ -176,8 +177,12 @@ def encode_options(settings: Settings) -> "tuple[OutputOptions, MachineOptions]"
 
 
 def cores_for_each(slots: int) -> int | None:
-    """How many cores each of ``slots`` concurrent encodes should use; None = a single encode, which may use all."""
-    return None if slots == 1 else max(1, -(-len(os.sched_getaffinity(0)) // slots))
+    """How many cores each of ``slots`` concurrent encodes should use; None = a single encode, which may use all.
+
+    An encoder sees the whole machine's: in a container that may use fewer it must be told.
+    """
+    cores = limits.cores()
+    return None if slots == 1 and cores >= (os.cpu_count() or 1) else max(1, -(-cores // slots))
 
 
 def need_cluster_packages() -> None:

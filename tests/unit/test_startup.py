@@ -171,6 +171,18 @@ def test_demo_has_a_log_folder_of_its_own_which_its_printed_commands_name() -> N
         assert re.search(rf"LOG_DIR=/p/log/demo .*{command}", done.stdout), done.stdout + done.stderr
 
 
+@pytest.mark.parametrize(
+    ("machine", "ours", "slots", "threads"),
+    [(8, 8, 1, None), (8, 8, 2, 4), (8, 8, 3, 3), (8, 2, 1, 2), (8, 2, 2, 1), (8, 2, 4, 1), (8, 3, 2, 2)],
+)
+def test_encodes_share_the_cores_that_may_be_used(
+    machine: int, ours: int, slots: int, threads: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: machine)
+    monkeypatch.setattr("tools.runtime.limits.cores", lambda: ours)
+    assert startup.cores_for_each(slots) == threads
+
+
 FUNCTIONS = ("set_demo", "quoted", "commands")
 
 

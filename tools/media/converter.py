@@ -31,6 +31,7 @@ from tools.media.transcode import EncodeProgress, OnProgress, transcode
 from tools.media.verify import Checking, verify
 from tools.runtime.child import ChildOutgrew
 from tools.runtime.files import copy_file, sha256_of, sync_file
+from tools.runtime.limits import memory
 
 __all__ = [
     "Conversion",
@@ -200,7 +201,7 @@ class FfmpegConverter:
         return verify(plan, source, part, broken, checking)
 
     def _max_rss(self) -> int:
-        return self.machine.max_encode_rss or _machine_memory() * 3 // 4
+        return self.machine.max_encode_rss or memory() * 3 // 4
 
     def _chosen(self) -> MediaPrograms:
         with self._lock:
@@ -327,7 +328,3 @@ def _report(
         size=size,
         warnings=tuple(warnings),
     )
-
-
-def _machine_memory() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
