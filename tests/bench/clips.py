@@ -5,7 +5,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from tests.media import ffmpeg, make, picture, tone
+from tests.media import ffmpeg, ffprobe, make, picture, tone
 
 _SHARED = Path(os.environ.get("BENCH_CLIPS") or Path(__file__).resolve().parents[3] / "shared" / "media")
 _REAL = ("sintel_480p_zh_ass.mkv", "bbb_720p_51.mp4")
@@ -31,7 +31,7 @@ def long_clip(folder: Path, seconds: float = 30.0) -> tuple[Path, str]:
 def _length(path: Path) -> float:
     """s of a file by ffprobe."""
     done = subprocess.run(
-        ["ffprobe", "-v", "error", "-show_entries", "format=duration", "-of", "json", f"file:{path}"],
+        [ffprobe(), "-v", "error", "-show_entries", "format=duration", "-of", "json", f"file:{path}"],
         capture_output=True,
         check=True,
     )

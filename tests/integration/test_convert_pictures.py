@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.conversion import convert, refusal, stand_in
-from tests.media import facts_of, ffmpeg, make, picture, streams_of, times_of, tone
+from tests.media import facts_of, ffmpeg, ffprobe, make, picture, streams_of, times_of, tone
 from tools.media.converter import FfmpegConverter, MachineOptions, OutputOptions
 
 X264 = ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p"]
@@ -30,7 +30,7 @@ def video_of(path: Path) -> dict[str, object]:
 
 def first_picture(path: Path) -> dict[str, dict[str, object]]:
     """Side data of the first picture by type."""
-    command = ["ffprobe", "-v", "error", "-select_streams", "v:0", "-read_intervals", "%+#1", "-show_frames"]
+    command = [ffprobe(), "-v", "error", "-select_streams", "v:0", "-read_intervals", "%+#1", "-show_frames"]
     done = subprocess.run([*command, "-of", "compact=p=0:nk=0", str(path)], capture_output=True, text=True, check=True)
     return {name: {} for name in re.findall(r"side_data_type=([^|\n]+)", done.stdout)}
 

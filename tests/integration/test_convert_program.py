@@ -80,7 +80,9 @@ def test_first_line_tells_the_encoder_and_an_old_one_is_warned_of(env: dict[str,
     env |= {"PATH": f"{tmp_path}:{env['PATH']}", "CAGE": "off"}  # the old one starts another program, elsewhere
     done = run_program("convert.py", "--plan", str(source), env=env)
     first = done.stdout.splitlines()[0]
-    assert re.match(r"encoder: libsvtav1 SVT-AV1 4\.\S+ of ffmpeg \S+ \(bundled\), ffprobe /\S+; not used: ", first)
+    assert re.match(
+        r"encoder: libsvtav1 SVT-AV1 4\.\S+ of ffmpeg \S+ \(bundled\), ffprobe of the package \S+; not used: ", first
+    )
     assert f"({old}): SVT-AV1 1.4.1 is older" in first and done.stderr == "" and len(first) < 500
     done = run_program("convert.py", "--plan", str(source), env={**env, "FFMPEG": str(old)})
     assert done.stdout.startswith("encoder: libsvtav1 SVT-AV1 1.4.1 of ffmpeg ")

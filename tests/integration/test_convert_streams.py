@@ -90,7 +90,7 @@ def test_subtitles_that_nothing_can_read_are_dropped_with_a_record(tmp_path: Pat
     source = make([*CLIP, *words(tmp_path), *maps(3), *CODECS, "-c:s", "ttml"], tmp_path / "ttml.mp4")
     report = convert(source, tmp_path / "out.mkv")
     assert "subtitle" not in streams_of(tmp_path / "out.mkv")
-    assert [line for line in report.warnings if "dropped" in line and "stpp" in line]
+    assert [line for line in report.warnings if "dropped" in line and "ttml" in line]
     assert report.streams[-1]["action"] == "drop" and report.streams[-1]["codec"] is None
 
 

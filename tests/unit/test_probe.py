@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import tools.media.probe
-from tests.media import make, picture
+from tests.media import ffprobe, make, picture
 from tools.core.errors import MediaError, ProbeError, ReadTooSlow
 from tools.media.census import census, check_source, frames
 from tools.media.encoders import Encoder
@@ -268,10 +268,10 @@ def test_more_than_the_limits_is_refused(
     font.write_bytes(b"\0\1\0\0" * 100)
     attach = ["-attach", str(font), "-metadata:s:t:0", "mimetype=font/ttf"]
     source = make([*picture(2), "-c:v", "mpeg4", *attach], tmp_path / "in.mkv")
-    probe(source, Path("ffprobe"))
+    probe(source, Path(ffprobe()))
     monkeypatch.setattr(tools.media.probe, limit, most)
     with pytest.raises(ProbeError, match=cause):
-        probe(source, Path("ffprobe"))
+        probe(source, Path(ffprobe()))
 
 
 def test_probe_that_never_ends_is_given_up_and_blames_no_file(tmp_path: Path) -> None:

@@ -165,7 +165,7 @@ def _span(stream: Stream) -> float:
 
 def _picture_differences(source: Stream, have: Stream) -> list[str]:
     differences = []
-    for name in _COLOURS if not source.is_foreign else ():
+    for name in _COLOURS:
         before = _known(source.facts.get(name)) or _INTRINSIC.get((source.codec, name), "")
         if name == "color_space" and is_rgb(source):
             before = "bt709"  # as the filter made it

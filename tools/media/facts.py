@@ -33,7 +33,6 @@ class Stream:
     ends: "array[float]" = field(default_factory=lambda: array("d"))  # s, of each subtitle
     gaps: list[tuple[float, float]] = field(default_factory=list)  # (from, to) in s, without sound in an audio stream
     hdr: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by type, of the first picture if it has HDR
-    is_foreign: bool = False  # ffprobe does not know the codec, so that facts are missing
 
     @property
     def tags(self) -> Mapping[str, str]:

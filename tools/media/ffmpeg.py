@@ -4,11 +4,7 @@ Being listed by ``ffmpeg -encoders`` means nothing (a build lists encoders of ca
 on PATH neither (a distribution's build lacks the newer encoders).
 """
 
-import importlib.util
-import os
 import re
-import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,11 +13,10 @@ from tools.media.choice import Trial, chosen, failures, not_used, ranked
 from tools.media.complaints import Complaints, bare
 from tools.media.encoders import BY_NAME, ENCODERS, Encoder, EncoderType
 from tools.media.encoding import OutputOptions, encoder_arguments
-from tools.runtime.child import ChildLimits, run
+from tools.media.installed import ASKED, INSTALL, find_ffmpegs, find_ffprobe, version_of
+from tools.runtime.child import run
 from tools.runtime.spawn import NOTHING
 
-_TRIAL = ChildLimits(timeout=60.0)  # s; a trial takes well under one
-_INSTALL = "install one (Debian, Ubuntu: apt install ffmpeg), or give its path as FFMPEG"
 # SVT-AV1 shall say its version, whatever the environment asks of it. Source: its svt_log.c, SVT_LOG_INFO.
 _TALKATIVE = {"SVT_LOG": "3"}
 
@@ -40,35 +35,6 @@ class MediaPrograms:
         return self.encoders[0].ffmpeg
 
 
-def find_ffmpegs(setting: str) -> list[Path]:
-    """Every ffmpeg that could be used: the setting's alone if one is set, else PATH's and the bundled one."""
-    if setting != "auto":
-        found = shutil.which(setting)
-        if found is None:
-            raise NoEncoder(f"FFMPEG={setting!r} is no program that can be run: {_INSTALL}")
-        return [Path(found)]
-    candidates = [Path(found)] if (found := shutil.which("ffmpeg")) else []
-    # Its own search would start the program, with our environment and so the token.
-    bundle = importlib.util.find_spec("imageio_ffmpeg")
-    if bundle is not None and bundle.origin is not None:
-        binaries = sorted(Path(bundle.origin).parent.glob("binaries/ffmpeg-*"))
-        candidates += [path for path in binaries if os.access(path, os.X_OK)]
-    if not candidates:
-        raise NoEncoder(f"no ffmpeg found: {_INSTALL}")
-    return list(dict.fromkeys(candidates))
-
-
-def find_ffprobe(ffmpegs: Sequence[Path]) -> Path:
-    """ffprobe beside an ffmpeg in use, or on PATH. Raises NoEncoder."""
-    for folder in [path.resolve().parent for path in ffmpegs]:
-        if (folder / "ffprobe").exists():
-            return folder / "ffprobe"
-    found = shutil.which("ffprobe")
-    if found is None:
-        raise NoEncoder(f"no ffprobe found: {_INSTALL}")
-    return Path(found)
-
-
 def try_encoders(options: OutputOptions, wanted_ffmpeg: str = "auto") -> list[Trial]:
     """Every encoder of every candidate, tried. Raises NoEncoder if there is no ffmpeg at all."""
     trials = []
@@ -84,25 +50,9 @@ def choose(options: OutputOptions, wanted_ffmpeg: str = "auto") -> MediaPrograms
     trials = try_encoders(options, wanted_ffmpeg)
     working = ranked(trials)
     if not working:
-        raise NoEncoder(f"no AV1 encoder works here ({failures(trials)}): {_INSTALL}")
+        raise NoEncoder(f"no AV1 encoder works here ({failures(trials)}): {INSTALL}")
     ffprobe = find_ffprobe([encoder.ffmpeg for encoder in working])
     return MediaPrograms(ffprobe, tuple(working), chosen(trials), not_used(trials))
-
-
-def version_of(ffmpeg: Path) -> str:
-    """As it names itself."""
-    try:
-        lines: list[str] = []
-        run(
-            [ffmpeg, "-hide_banner", "-version"],
-            access=NOTHING,
-            limits=_TRIAL,
-            on_line=lines.append,
-        )
-    except (OSError, PipelineError) as exc:
-        return f"that can't be run: {type(exc).__name__}"
-    found = (re.match(r"ffmpeg version (\S+)", line) for line in lines)
-    return next((match.group(1) for match in found if match), "unknown")
 
 
 def _crops(ffmpeg: Path) -> bool:
@@ -110,7 +60,7 @@ def _crops(ffmpeg: Path) -> bool:
     picture = ["-apply_cropping", "codec", "-f", "lavfi", "-i", "color=black:s=64x64:r=25:d=0.04", "-f", "null", "-"]
     try:
         command: list[str | Path] = [ffmpeg, "-hide_banner", "-v", "error", "-nostdin", *picture]
-        return run(command, access=NOTHING, limits=_TRIAL).status == 0
+        return run(command, access=NOTHING, limits=ASKED).status == 0
     except (OSError, PipelineError):
         return False
 
@@ -160,7 +110,7 @@ def _trial_run(encoder: Encoder, options: OutputOptions, answer: _Answer) -> str
     command: list[str | Path] = [encoder.ffmpeg, "-hide_banner", "-v", "warning", "-nostdin", *before, *picture]
     command += ["-frames:v", str(encoder.type.trial_frames), *arguments, "-f", "null", "-"]
     try:
-        ended = run(command, access=NOTHING, limits=_TRIAL, on_complaint=answer.line, env=_TALKATIVE)
+        ended = run(command, access=NOTHING, limits=ASKED, on_complaint=answer.line, env=_TALKATIVE)
     except (OSError, PipelineError) as exc:
         return str(exc)
     if ended.status == 0:

@@ -5,9 +5,8 @@ demuxers of real video containers may open the file, by ``file:``.
 """
 
 import json
-import re
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from tools.media.facts import Facts, Stream, StreamKind
 from tools.media.ffprobe_json import cleaned, number
 from tools.media.pace import ReadLimit, usual_limit
 from tools.media.program import machine_fault, run_program
-from tools.runtime.child import ChildLimits, ChildOutgrew, ChildTimeout, Ended
+from tools.runtime.child import ChildLimits, ChildOutgrew, ChildTimeout
 from tools.runtime.spawn import Access
 
 # Source: ffmpeg -demuxers; names that a build lacks do no harm.
@@ -34,42 +33,33 @@ _MAX_RSS = 3 << 30  # bytes; a large real file takes some hundred MB
 _LONGEST_CAUSE = 200  # characters
 _GAP = 0.25  # s between two packets of one audio stream that is more than its own rhythm
 _HDR_TRANSFERS = frozenset({"smpte2084", "arib-std-b67"})
+_COLOURS = ("color_range", "color_space", "color_transfer", "color_primaries")
+# Codecs with the colours in each picture, which nobody reads before one is decoded.
+_TOLD_BY_PICTURES = frozenset({"prores", "dnxhd", "jpeg2000", "mjpeg", "png", "ffv1"})
 
 
-def probe(
-    path: Path,
-    ffprobe: Path,
-    stop: threading.Event | None = None,
-    *,
-    ffmpeg: Path | None = None,
-    limit: ReadLimit = usual_limit,
-) -> Facts:
+def probe(path: Path, ffprobe: Path, stop: threading.Event | None = None, *, limit: ReadLimit = usual_limit) -> Facts:
     """Everything about a file, its packets counted. Raises ProbeError for what can't be read or passes the limits.
 
     Raises MachineError, ReadTooSlow, DiskFull, NoEncoder if it was this machine that kept the programs from reading.
-    ``ffmpeg``: the program that will do the work; its names of the codecs count if it knows more than ffprobe.
     """
-    size = path.stat().st_size
     container = sniff(path)
-    asking = _Asking(path, ffprobe, ChildLimits(timeout=limit(size), rss=_MAX_RSS), stop)
-    reader = _Reader()
-    status, said = asking.run(["-show_format", "-show_streams", "-show_chapters", "-of", "json"], reader)
-    content = reader.content()
-    streams = streams_of(content)
-    if status != 0 and not streams and said.count:
-        raise ProbeError(f"can't be read as a video: no stream in it ({bare(said.cause())[-_LONGEST_CAUSE:]})")
-    if ffmpeg is not None:
-        _correct(streams, asking.codecs(ffmpeg))
+    asking = _Asking(path, ffprobe, ChildLimits(timeout=limit(path.stat().st_size), rss=_MAX_RSS), stop)
+    answer = _Answer()
+    shown = ["-show_format", "-show_streams", "-show_chapters", "-show_entries", _PACKET_ENTRIES]
+    status, complaints = asking.run([*shown, "-of", "json=compact=1"], answer)
+    content = answer.content()
+    streams = streams_of(content, answer.counted)
+    if status != 0 and not streams and complaints.count:
+        raise ProbeError(f"can't be read as a video: no stream in it ({bare(complaints.cause())[-_LONGEST_CAUSE:]})")
     check_streams(streams)
-    counter = _PacketCounter({stream.index: stream for stream in streams})
-    shown = "packet=stream_index,pts_time,dts_time,duration_time,size,flags"
-    _, complaints = asking.run(["-show_entries", shown, "-of", "compact=p=0"], counter)
     if status != 0:
-        raise ProbeError(f"can't be read as a video: {bare(said.verdict())[-_LONGEST_CAUSE:] or 'no stream was found'}")
-    _check_extent(streams, counter)
+        said = bare(complaints.verdict())[-_LONGEST_CAUSE:]
+        raise ProbeError(f"can't be read as a video: {said or 'no stream was found'}")
+    _check_extent(streams, answer.packets)
     for stream in streams:
-        if stream.kind == "video" and stream.facts.get("color_transfer") in _HDR_TRANSFERS:
-            stream.hdr = asking.first_picture(stream.index)
+        if stream.kind == "video" and stream.packets:
+            _look_at_picture(stream, asking)
     header = content.get("format") or {}
     return Facts(
         format=str(header.get("format_name") or ""),
@@ -77,7 +67,7 @@ def probe(
         chapters=tuple(content.get("chapters") or ()),
         tags={str(k): str(v) for k, v in (header.get("tags") or {}).items()},
         duration=None if _is_endless(streams) else number(header.get("duration")),
-        size=size,
+        size=path.stat().st_size,
         container=container,
         share_there=share_there(path, container),
         complaints=bare(complaints.cause()),
@@ -92,70 +82,44 @@ class _Asking:
         self._path, self._ffprobe, self._limits, self._stop = path, ffprobe, limits, stop
         self._access = Access(reads=(path,))
 
-    def run(self, arguments: Sequence[str], reader: "_Reader | _PacketCounter") -> tuple[int, Complaints]:
+    def run(self, arguments: Sequence[str], reader: "_Answer") -> tuple[int, Complaints]:
         """Exit status, and what was complained about; the answer goes to ``reader``."""
         complaints = Complaints()
         command: list[str | Path] = [self._ffprobe, "-v", "error", *SAFE_INPUT, *arguments, "-i", f"file:{self._path}"]
-        ended = self._ask(command, reader.line, complaints.line)
-        if fault := machine_fault("ffprobe", ended, complaints):
-            raise fault
-        return ended.status, complaints
-
-    def _ask(
-        self,
-        command: Sequence[str | Path],
-        on_line: Callable[[str], bool | None],
-        on_complaint: Callable[[str], None],
-    ) -> Ended:
         try:
-            return run_program(
+            ended = run_program(
                 command,
                 access=self._access,
                 limits=self._limits,
                 stop=self._stop,
-                on_line=on_line,
-                on_complaint=on_complaint,
+                on_line=reader.line,
+                on_complaint=complaints.line,
             )
         except ChildOutgrew as exc:
             raise ProbeError(f"reading it {exc}") from exc
         except ChildTimeout as exc:
             raise ReadTooSlow(f"reading it {exc}") from exc
-
-    def first_picture(self, index: int) -> Mapping[str, Mapping[str, Any]]:
-        """Side data of the first picture of a stream, by type."""
-        reader = _Reader()
-        chosen = ["-select_streams", str(index), "-read_intervals", "%+#1", "-show_frames"]
-        self.run([*chosen, "-show_entries", "frame=side_data_list", "-of", "json"], reader)
-        frames = reader.content().get("frames") or [{}]
-        return {str(entry.get("side_data_type")): entry for entry in frames[0].get("side_data_list") or ()}
-
-    def codecs(self, ffmpeg: Path) -> dict[int, tuple[str, str]]:
-        """Kind and codec of each stream as ffmpeg's own report at opening names them, by index."""
-        found: dict[int, tuple[str, str]] = {}
-
-        def take(line: str) -> None:
-            if match := _STREAM_LINE.match(line):
-                found[int(match[1])] = (match[2].lower(), match[3])
-
-        command: list[str | Path] = [ffmpeg, "-hide_banner", "-nostdin", *SAFE_INPUT, "-i", f"file:{self._path}"]
-        complaints = Complaints()  # it says much more here, and its status is bad: it was given nothing to do
-        ended = self._ask(command, lambda line: None, take)
-        if ended.status < 0 and (fault := machine_fault("ffmpeg", ended, complaints)):
+        if fault := machine_fault("ffprobe", ended, complaints):
             raise fault
-        return found
+        return ended.status, complaints
+
+    def first_picture(self, index: int) -> Mapping[str, Any]:
+        """Colours and side data of the first picture of a stream; {} if it does not decode."""
+        reader = _Answer()
+        chosen = ["-select_streams", str(index), "-read_intervals", "%+#1", "-show_frames"]
+        self.run([*chosen, "-show_entries", f"frame=side_data_list,{','.join(_COLOURS)}", "-of", "json"], reader)
+        return next(iter(reader.content().get("frames") or ()), {})
 
 
-# Source: ffmpeg's av_dump_format: ``Stream #0:1[0x2](und): Audio: pcm_s24le (ipcm / …), …``.
-_STREAM_LINE = re.compile(r"\s*Stream #0:(\d+)\S*: (Video|Audio|Subtitle): (\w+)")
-
-
-def _correct(streams: list[Stream], told: Mapping[int, tuple[str, str]]) -> None:
-    """Codecs that ffprobe does not know, or takes for others (integer sound in MP4), as ffmpeg names them."""
-    for stream in streams:
-        kind, codec = told.get(stream.index, ("", "none"))
-        if kind == stream.kind and codec not in {"none", "unknown", stream.codec}:
-            stream.is_foreign = stream.codec == "unknown"
-            stream.codec = codec
+def _look_at_picture(stream: Stream, asking: _Asking) -> None:
+    """What only a decoded picture tells: the values of HDR, and the colours where the stream itself is silent."""
+    has_hdr = stream.facts.get("color_transfer") in _HDR_TRANSFERS
+    if not has_hdr and (stream.codec not in _TOLD_BY_PICTURES or all(name in stream.facts for name in _COLOURS)):
+        return
+    picture = asking.first_picture(stream.index)
+    stream.facts = {**{name: picture[name] for name in _COLOURS if name in picture}, **stream.facts}
+    if has_hdr:
+        stream.hdr = {str(entry.get("side_data_type")): entry for entry in picture.get("side_data_list") or ()}
 
 
 _ALL_ONES = 2**32 - 1  # a duration that the writer did not know. Source: ISO/IEC 14496-12 §8.2.2
@@ -165,16 +129,37 @@ def _is_endless(streams: list[Stream]) -> bool:
     return any(stream.facts.get("duration_ts") == _ALL_ONES for stream in streams)
 
 
-class _Reader:
-    """Collects ffprobe's JSON, bounded."""
+# A packet begins a line like this, and nothing else does: texts in JSON have no line breaks of their own. It ends with
+# that line, unless it has side data, whose entries are left empty.
+_PACKET = '{ "codec_type":'
+_SIDE_DATA_END = "]"
+_PACKET_ENTRIES = "packet=codec_type,stream_index,pts_time,dts_time,duration_time,size,flags"
+
+
+class _Answer:
+    """ffprobe's JSON, line by line: packets are folded into their streams, the rest is collected, bounded."""
 
     _MOST = 32 << 20  # characters
 
     def __init__(self) -> None:
+        self.counted: dict[int, Stream] = {}  # by index, of their packets alone
+        self.packets = 0
         self._lines: list[str] = []
         self._length = 0
+        self._in_side_data = False
 
     def line(self, line: str) -> None:
+        text = line.strip()
+        if text.startswith(_PACKET):
+            self.packets += 1
+            packet = text.rstrip(", ")
+            self._in_side_data = not packet.endswith("}")
+            if self.packets <= _MAX_PACKETS:
+                self._count(json.loads(packet + "}" if self._in_side_data else packet))
+            return
+        if self._in_side_data:
+            self._in_side_data = not text.startswith(_SIDE_DATA_END)
+            return
         self._length += len(line)
         if self._length <= self._MOST:
             self._lines.append(line)
@@ -186,39 +171,26 @@ class _Reader:
             raise ProbeError("ffprobe's answer can't be read: the file has too much in it") from exc
         return cleaned(content)
 
-
-class _PacketCounter:
-    """Folds ffprobe's packet lines into the streams."""
-
-    def __init__(self, streams: Mapping[int, Stream]) -> None:
-        self._streams = streams
-        self.seen = 0
-
-    @property
-    def is_over(self) -> bool:
-        return self.seen > _MAX_PACKETS
-
-    def line(self, line: str) -> None:
-        self.seen += 1
-        values = dict(pair.split("=", 1) for pair in line.split("|") if "=" in pair)
-        index = values.get("stream_index", "")
-        stream = self._streams.get(int(index)) if index.isdecimal() else None
-        if stream is None or self.is_over:
-            return
-        if "D" in values.get("flags", ""):
+    def _count(self, packet: Mapping[str, Any]) -> None:
+        index = packet["stream_index"]
+        stream = self.counted.get(index)
+        if stream is None:
+            stream = self.counted[index] = Stream(index, _kind(packet), "unknown", {})
+        flags = packet.get("flags", "")
+        if "D" in flags:
             stream.discarded += 1
             return
-        size = int(number(values.get("size")) or 0)
+        size = int(packet.get("size", 0))
         stream.packets += 1
         stream.bytes += size
         stream.cues += size > _EMPTY_TEXT
         stream.blanks += size <= _NO_PICTURE
-        pts = number(values.get("pts_time"))
+        pts = number(packet.get("pts_time"))
         if pts is None:
             stream.has_times = False
-            pts = number(values.get("dts_time"))
+            pts = number(packet.get("dts_time"))
         if pts is not None:
-            self._place(stream, pts, pts + (number(values.get("duration_time")) or 0.0), "K" in values.get("flags", ""))
+            self._place(stream, pts, pts + (number(packet.get("duration_time")) or 0.0), "K" in flags)
 
     @staticmethod
     def _place(stream: Stream, pts: float, end: float, is_key: bool) -> None:
@@ -241,12 +213,13 @@ _EMPTY_TEXT = 2  # bytes of a mov_text sample that shows nothing
 _NO_PICTURE = 8  # bytes; recorders mark a picture that was skipped by a packet with next to nothing in it
 
 
-def streams_of(content: Mapping[str, Any]) -> list[Stream]:
-    """The streams of a cleaned answer, their packets not counted yet."""
+def streams_of(content: Mapping[str, Any], counted: Mapping[int, Stream] | None = None) -> list[Stream]:
+    """The streams of a cleaned answer, with the packets that were counted of each."""
     streams = []
     for facts in content.get("streams", ()):
-        codec = str(facts.get("codec_name") or "unknown")
-        streams.append(Stream(facts["index"], _kind(facts), codec, facts))
+        stream = (counted or {}).get(facts["index"]) or Stream(facts["index"], "data", "unknown", {})
+        stream.kind, stream.codec, stream.facts = _kind(facts), str(facts.get("codec_name") or "unknown"), facts
+        streams.append(stream)
     return streams
 
 
@@ -282,9 +255,9 @@ def check_streams(streams: list[Stream]) -> None:
         raise ProbeError(f"{attached / 1e6:.0f} MB of attachments, more than {MAX_ATTACHED / 1e6:.0f} MB")
 
 
-def _check_extent(streams: list[Stream], counter: _PacketCounter) -> None:
+def _check_extent(streams: list[Stream], packets: int) -> None:
     """By the packets: a header may claim any duration, and one subtitle without an end makes it weeks."""
-    if counter.is_over:
+    if packets > _MAX_PACKETS:
         raise ProbeError(f"more than {_MAX_PACKETS} packets")
     if not any(stream.packets for stream in streams if stream.kind == "video"):
         raise ProbeError("its video has no pictures")

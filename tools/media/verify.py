@@ -45,7 +45,7 @@ def verify(plan: Plan, source: Path, output: Path, broken: int, checking: Checki
 
     ``broken``: pictures of the source that its decoder complained about.
     """
-    made = probe(output, checking.ffprobe, checking.stop, ffmpeg=checking.encoder.ffmpeg, limit=checking.limit)
+    made = probe(output, checking.ffprobe, checking.stop, limit=checking.limit)
     differences = census(plan, made)
     lost, warnings = frames(plan, made, checking.min_percent)
     differences += lost

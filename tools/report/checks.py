@@ -20,7 +20,7 @@ from pathlib import Path
 from tools.core.errors import HubError, HubNotFound, NoEncoder, PipelineError
 from tools.hub.client import HubClient
 from tools.media.choice import Trial, chosen, not_used, ranked, warning_about
-from tools.media.ffmpeg import find_ffmpegs, find_ffprobe
+from tools.media.installed import find_ffmpegs, find_ffprobe, version_of, whence
 from tools.report.health import shown_age
 from tools.runtime.cage import CannotConfine, confine_children, confined_text
 from tools.runtime.private import distrust
@@ -54,11 +54,17 @@ def check_python(version: tuple[int, ...] = tuple(sys.version_info[:3])) -> Find
 
 def check_packages(requirements: Path) -> Finding:
     """Whether every package that the file names is installed."""
-    names = re.findall(r"^([\w.-]+)", requirements.read_text(encoding="utf-8"), re.MULTILINE)
+    names = _wanted(requirements.read_text(encoding="utf-8"), os.uname().machine)
     missing = [name for name in names if not _is_installed(name)]
     if missing:
         return Finding("packages", False, "missing: " + ", ".join(missing), SET_UP)
     return Finding("packages", True, f"all {len(names)} of {requirements.name} are installed")
+
+
+def _wanted(requirements: str, machine: str) -> list[str]:
+    """The packages that a requirements file names for this kind of machine."""
+    lines = re.findall(r"^([\w.-]+)[^;\n#]*(?:; *platform_machine == \"(\w+)\")?", requirements, re.MULTILINE)
+    return [name for name, only in lines if only in {"", machine}]
 
 
 def _is_installed(name: str) -> bool:
@@ -93,7 +99,8 @@ def check_ffprobe(setting: str) -> Finding:
         ffprobe = find_ffprobe(ffmpegs)
     except NoEncoder as exc:
         return Finding("ffmpeg", False, str(exc), SET_UP)
-    return Finding("ffmpeg", True, ", ".join(str(path) for path in [*ffmpegs, ffprobe]))
+    found = [f"{version_of(ffmpeg)} {whence(ffmpeg)}" for ffmpeg in ffmpegs]
+    return Finding("ffmpeg", True, f"{', '.join(found)}; ffprobe {version_of(ffprobe)} {whence(ffprobe)}")
 
 
 def judge_trials(trials: Sequence[Trial]) -> Finding:
