@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from tools.runtime.clock import Clock
     from tools.state.origin import Origin
 
+ENCODERS_FILE = "encoders.json"  # in LOG_DIR, see tools.media.memory
 _OTHERS_WRITE = 0o022  # what nobody else may do with our files, whatever the caller's umask lets them
 _INTERRUPTED, _PIPE_CLOSED = 130, 141  # as a shell reports an end by SIGINT, by SIGPIPE
 
@@ -170,6 +171,7 @@ def encode_options(settings: Settings) -> "tuple[OutputOptions, MachineOptions]"
     output = OutputOptions(**{option.name: getattr(encode, option.name) for option in fields(OutputOptions)})
     machine = MachineOptions(
         ffmpeg=encode.ffmpeg,
+        memory=settings.paths.log_dir / ENCODERS_FILE,
         stall_timeout=settings.processor.stall_timeout,
         max_encode_rss=int(encode.max_encode_rss_gb * 1e9),
     )

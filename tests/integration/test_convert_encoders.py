@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.conversion import CONVERTER, convert, refusal
-from tests.media import make_clip
+from tests.media import make, make_clip, picture
 from tools.media.converter import FfmpegConverter, MachineOptions, OutputOptions
 from tools.media.ffmpeg import choose, try_encoders
 
@@ -36,7 +36,8 @@ def test_card_that_fails_on_a_file_hands_it_to_the_next_encoder_and_is_tried_aga
         f"""*lavfi*av1_nvenc*) [ ! -e {tmp_path}/fell ]; exit ;;
         *av1_nvenc*) touch {tmp_path}/fell; echo 'OpenEncodeSessionEx failed: out of memory (10)' >&2; exit 187 ;;""",
     )
-    converter = FfmpegConverter(OutputOptions(preset=12), MachineOptions(ffmpeg=str(card)))
+    options = MachineOptions(ffmpeg=str(card), memory=tmp_path / "encoders.json")
+    converter = FfmpegConverter(OutputOptions(preset=12), options)
     assert converter.prepare().startswith("av1_nvenc")
     source = make_clip(tmp_path / "in.mp4")
     first = convert(source, tmp_path / "first.mkv", converter)
@@ -44,6 +45,49 @@ def test_card_that_fails_on_a_file_hands_it_to_the_next_encoder_and_is_tried_aga
     assert [line for line in first.warnings if "av1_nvenc" in line and "out of memory" in line]
     assert converter.prepare().startswith("libsvtav1")
     assert not [line for line in convert(source, tmp_path / "second.mkv", converter).warnings if "av1_nvenc" in line]
+
+
+def test_second_start_asks_no_program(tmp_path: Path) -> None:
+    asked = program(tmp_path, f"*) echo >> {tmp_path}/asked ;;")
+    options = MachineOptions(ffmpeg=str(asked), memory=tmp_path / "encoders.json")
+    first = FfmpegConverter(OutputOptions(preset=12), options).prepare()
+    times = (tmp_path / "asked").stat().st_size
+    again = FfmpegConverter(OutputOptions(preset=12), options)
+    assert again.prepare() == first and (tmp_path / "asked").stat().st_size == times > 0
+    assert again.version() in first and (tmp_path / "asked").stat().st_size == times
+    FfmpegConverter(OutputOptions(preset=11), options).prepare()
+    assert (tmp_path / "asked").stat().st_size > times, "other options are another question"
+
+
+def test_trial_that_a_signal_ended_is_not_remembered(tmp_path: Path) -> None:
+    killed = program(tmp_path, f"*lavfi*libsvtav1*) [ -e {tmp_path}/calm ] || kill -9 $$ ;;")
+    options = MachineOptions(ffmpeg=str(killed), memory=tmp_path / "encoders.json")
+    assert FfmpegConverter(OutputOptions(preset=12), options).prepare().startswith("libaom-av1")
+    (tmp_path / "calm").touch()
+    assert FfmpegConverter(OutputOptions(preset=12), options).prepare().startswith("libsvtav1")
+
+
+def test_encoder_behind_the_first_that_works_is_tried_when_a_file_needs_it(tmp_path: Path) -> None:
+    rules = f"""*lavfi*libaom*) touch {tmp_path}/tried ;;
+    *lavfi*) ;;
+    *"-f matroska"*libsvtav1*|*libsvtav1*"-f matroska"*) echo 'Error while opening encoder' >&2; exit 1 ;;"""
+    converter = FfmpegConverter(OutputOptions(preset=12), MachineOptions(ffmpeg=str(program(tmp_path, rules))))
+    assert converter.prepare().startswith("libsvtav1") and not (tmp_path / "tried").exists()
+    report = convert(make_clip(tmp_path / "in.mp4", seconds=0.3), tmp_path / "out.mkv", converter)
+    assert report.encoder == "libaom-av1" and (tmp_path / "tried").exists()
+    assert [line for line in report.warnings if "the next encoder took it: Error while opening encoder" in line]
+
+
+def test_no_other_encoder_is_tried_for_pictures_that_do_not_decode(tmp_path: Path) -> None:
+    source = make([*picture(0.04), "-c:v", "prores", "-frames:v", "1"], tmp_path / "in.mov")
+    content = bytearray(source.read_bytes())
+    place = content.index(b"icpf")
+    content[place + 4 : place + 24] = b"\xff" * 20
+    source.write_bytes(content)
+    rules = f"*lavfi*libaom*) touch {tmp_path}/tried ;;"
+    converter = FfmpegConverter(OutputOptions(preset=12), MachineOptions(ffmpeg=str(program(tmp_path, rules))))
+    assert refusal(source, tmp_path / "out.mkv", converter)
+    assert not (tmp_path / "tried").exists()
 
 
 def test_software_that_stops_midway_is_the_file_s_fault_and_not_repeated_by_the_next(tmp_path: Path) -> None:

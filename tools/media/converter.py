@@ -23,14 +23,16 @@ from tools.media.covers import access_to, covers_of
 from tools.media.encoders import Encoder
 from tools.media.encoding import MachineOptions, OutputOptions, encode_command, settings_text
 from tools.media.facts import Facts
+from tools.media.fallback import has_pictures, may_be_the_encoder
 from tools.media.ffmpeg import MediaPrograms
-from tools.media.installed import version_of, whence
-from tools.media.pace import Pace, ReadLimit, patiently, pause
+from tools.media.installed import whence
+from tools.media.memory import Memory
+from tools.media.pace import Pace, ReadLimit, patiently, pause, usual_limit
 from tools.media.plan import Plan, PlanAction, make_plan
 from tools.media.probe import probe
 from tools.media.transcode import EncodeProgress, OnProgress, transcode
 from tools.media.verify import Checking, verify
-from tools.runtime.child import ChildOutgrew
+from tools.runtime.child import ChildLimits, ChildOutgrew
 from tools.runtime.files import copy_file, sha256_of, sync_file
 from tools.runtime.limits import memory
 
@@ -113,16 +115,17 @@ class FfmpegConverter:
         self.output = output
         self.machine = machine or MachineOptions()
         self._programs: MediaPrograms | None = None
+        self._memory: Memory | None = None
         self._pace = Pace()
         self._lock = threading.Lock()
 
     def prepare(self) -> str:
-        """Choose the programs by trial encodes (once)."""
+        """Choose the programs, by trial encodes where it is not remembered what works (once)."""
         programs = self._chosen()
         return f"{programs.chosen}, ffprobe {whence(programs.ffprobe)}{programs.not_used}"
 
     def version(self) -> str:
-        return version_of(self._chosen().ffmpeg)
+        return self._chosen().version
 
     def plan(self, source: Path, stop: threading.Event | None = None) -> Plan:
         """What would become of each stream. Raises ProbeError, MachineError."""
@@ -148,8 +151,7 @@ class FfmpegConverter:
             plan = self.plan(source, stop)
             return self._made_of(plan, programs, source, target, on_progress, stop, threads, held)
         except NoEncoder:
-            with self._lock:
-                self._programs = None  # one that can't be started is not the one to use next time
+            self._forget(programs)  # one that can't be started is not the one to use next time
             raise
 
     def _made_of(
@@ -207,10 +209,18 @@ class FfmpegConverter:
     def _chosen(self) -> MediaPrograms:
         with self._lock:
             if self._programs is None:
-                self._programs = ffmpeg.choose(self.output, self.machine.ffmpeg)
+                self._memory = self._memory or Memory(self.machine.memory)
+                self._programs = ffmpeg.choose(self.output, self.machine.ffmpeg, self._memory)
                 if warning := warning_about(self._programs.encoders[0]):
                     log.warning(warning)
             return self._programs
+
+    def _forget(self, programs: MediaPrograms) -> None:
+        """Choose anew next time, by trials, unless another thread has done so already."""
+        with self._lock:
+            if self._programs is programs and self._memory is not None:
+                self._memory.forget()
+                self._programs = None
 
     def _make(
         self,
@@ -227,17 +237,19 @@ class FfmpegConverter:
         if plan.action == "copy":
             copy_file(source, part, stop)
             return programs.encoders[0], threads, 0
-        for encoder in programs.encoders:
+        encoder = programs.encoders[0]
+        while True:
             try:
                 return encoder, *self._encode(plan, encoder, source, part, on_progress, stop, threads)
             except (TranscodeError, MachineError) as exc:
-                if encoder is programs.encoders[-1] or not _may_be_the_encoder(encoder, exc):
+                limits = ChildLimits(timeout=usual_limit(source.stat().st_size), rss=self._max_rss())
+                may = may_be_the_encoder(encoder, exc, partial(has_pictures, plan, encoder, source, limits, stop))
+                if not may or (following := programs.after(encoder)) is None:
                     raise
                 warnings.append(f"{encoder.label} failed on this file, the next encoder took it: {exc}")
                 if encoder.is_hardware:
-                    with self._lock:
-                        self._programs = None  # a hardware encoder that failed must pass its trial again
-        raise NoEncoder("no encoder is left")
+                    self._forget(programs)  # one that failed must pass its trial again
+                encoder = following
 
     def _encode(
         self,
@@ -276,14 +288,6 @@ class FfmpegConverter:
         if isinstance(ended, MachineError):
             raise ended
         raise TranscodeError(f"the encode {ended}, more than MAX_ENCODE_RSS allows, even with one thread")
-
-
-def _may_be_the_encoder(encoder: Encoder, exc: TranscodeError | MachineError) -> bool:
-    """Whether another encoder may manage what this one did not."""
-    if isinstance(exc, MachineError):  # a driver that crashes takes ffmpeg with it
-        return encoder.is_hardware and not is_short_of_memory(exc.status)
-    # A software encoder that has begun fails for the file's sake: the next one would, too.
-    return not exc.retryable and (encoder.is_hardware or exc.pictures == 0)
 
 
 @contextlib.contextmanager

@@ -40,6 +40,7 @@ class MachineOptions:
 
     ffmpeg: str = "auto"  # a path, or auto: the one that can do most
     stall_timeout: float = 300.0  # s without progress after which an encode is given up
+    memory: Path | None = None  # file that keeps what its encoders answered to their trials; None = none
     max_encode_rss: int = 0  # bytes of memory of one encode; 0 = three quarters of what is there
 
 

@@ -4,7 +4,7 @@ import importlib.util
 import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tools.core.errors import NoEncoder, PipelineError
@@ -14,6 +14,7 @@ from tools.runtime.spawn import NOTHING
 
 ASKED = ChildLimits(timeout=60.0)  # s, of a program that tells about itself or tries something; it takes well under one
 INSTALL = "install one (Debian, Ubuntu: apt install ffmpeg), or give its path as FFMPEG"
+_CANT = "can't be run"
 _LIBRARY = re.compile(r"libavcodec\s+(\d+)\.\s*(\d+)\.\s*(\d+)")
 
 
@@ -48,38 +49,45 @@ def find_ffprobes(ffmpegs: Sequence[Path]) -> list[Path]:
     return list({path.resolve(): path for path in reversed(candidates)}.values())[::-1]
 
 
-def find_ffprobe(ffmpegs: Sequence[Path]) -> Path:
+def lines_about(program: Path) -> list[str]:
+    """What an ffmpeg or ffprobe tells about itself. Raises OSError, PipelineError if it can't be run."""
+    lines: list[str] = []
+    run([program, "-hide_banner", "-version"], access=NOTHING, limits=ASKED, on_line=lines.append)
+    return lines
+
+
+def find_ffprobe(ffmpegs: Sequence[Path], about: Callable[[Path], Sequence[str]] | None = None) -> Path:
     """The newest ffprobe: a prober that is older than the decoder refuses files that could be converted.
 
-    Raises NoEncoder if there is none.
+    ``about`` tells what a program says about itself, see ``lines_about``. Raises NoEncoder if there is none.
     """
-    return max(find_ffprobes(ffmpegs), key=_library)  # the first of those that are equally new
+    ask = about or _about
+    return max(find_ffprobes(ffmpegs), key=lambda program: _library_in(ask(program)))  # of equals the first
 
 
-def _library(ffprobe: Path) -> tuple[int, ...]:
-    """Version of its libavcodec, which also builds between two releases have; () if it can't be run."""
-    found = (_LIBRARY.match(line) for line in _about(ffprobe))
+def _library_in(lines: Sequence[str]) -> tuple[int, ...]:
+    """The version of libavcodec, which also builds between two releases have; () if it could not be run."""
+    found = (_LIBRARY.match(line) for line in lines)
     return next((tuple(int(part) for part in match.groups()) for match in found if match), ())
 
 
-def version_of(program: Path) -> str:
-    """Of an ffmpeg or ffprobe, as it names itself; a text that says why if it can't be run."""
-    try:
-        lines = _about(program, raises=True)
-    except (OSError, PipelineError) as exc:
-        return f"that can't be run: {type(exc).__name__}"
+def version_in(lines: Sequence[str]) -> str:
+    """As a program names itself; what is wrong with it if it could not be run."""
     found = (re.match(r"ff\w+ version (\S+)", line) for line in lines)
-    return next((match.group(1) for match in found if match), "unknown")
+    named = next((match.group(1) for match in found if match), "unknown")
+    return f"that {lines[0]}" if named == "unknown" and lines and lines[0].startswith(_CANT) else named
 
 
-def _about(program: Path, *, raises: bool = False) -> list[str]:
-    lines: list[str] = []
+def version_of(program: Path) -> str:
+    """``version_in`` of what it tells now."""
+    return version_in(_about(program))
+
+
+def _about(program: Path) -> list[str]:
     try:
-        run([program, "-hide_banner", "-version"], access=NOTHING, limits=ASKED, on_line=lines.append)
-    except (OSError, PipelineError):
-        if raises:
-            raise
-    return lines
+        return lines_about(program)
+    except (OSError, PipelineError) as exc:
+        return [f"{_CANT}: {type(exc).__name__}"]
 
 
 def _of_package(name: str, pattern: str) -> list[Path]:
