@@ -15,7 +15,7 @@ from tests.bench.table import machine, table
 from tests.rights import drop_all, whoami
 
 NAMES = (
-    *("poll", "detection", "queue_file", "idle", "conversion", "folder", "big_file", "cores", "growth"),
+    *("poll", "detection", "queue_file", "idle", "conversion", "per_video", "folder", "big_file", "cores", "growth"),
     *("quality", "cluster"),
 )
 

@@ -72,9 +72,9 @@ class Busy:
         self._thread.start()
 
     def _sample(self) -> None:
-        before = _jiffies()
+        before = jiffies()
         while not self._over.wait(self._every):
-            now = _jiffies()
+            now = jiffies()
             total, idle = now[0] - before[0], now[1] - before[1]
             self._samples.append((time.monotonic(), 1.0 - idle / total if total else 1.0))
             before = now
@@ -86,7 +86,8 @@ class Busy:
         return [share for when, share in self._samples if begin + self._every <= when <= end]
 
 
-def _jiffies() -> tuple[int, int]:
+def jiffies() -> tuple[int, int]:
+    """Of all cores since boot: all, and those in which nothing ran."""
     numbers = [int(part) for part in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
     return sum(numbers), numbers[3] + numbers[4]
 

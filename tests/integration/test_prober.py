@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.conversion import convert
-from tests.media import facts_of, ffmpeg, ffprobe, make, picture
+from tests.media import beep, facts_of, ffmpeg, ffprobe, flash, flash_before_beep, make, picture, times_of
 from tools.media.choice import package_of
 from tools.media.installed import find_ffprobe
 from tools.media.probe import probe
@@ -36,10 +36,19 @@ def test_codec_is_known_with_its_size_and_pixel_format(
     assert (video.facts["pix_fmt"], video.packets > 0) == (pix_fmt, True)
 
 
-def test_broadcast_of_a_young_codec_is_converted(tmp_path: Path) -> None:
-    source = make([*picture(1), *VVC], tmp_path / "v.ts")
+@pytest.mark.parametrize(("arguments", "name"), [(VVC, "v.ts"), (AVS2, "a.ts")])
+def test_broadcast_of_a_young_codec_is_converted(arguments: list[str], name: str, tmp_path: Path) -> None:
+    source = make([*picture(1), *arguments], tmp_path / name)
     report = convert(source, tmp_path / "out.mkv")
     assert (report.frames, report.width, report.height) == (24, 320, 180)
+    begin, *_ = times = times_of(tmp_path / "out.mkv")
+    assert [round(time - begin, 2) for time in times] == [round(place / 24, 2) for place in range(24)]
+
+
+def test_pictures_whose_times_were_mixed_up_stay_beside_their_sound(tmp_path: Path) -> None:
+    source = make([*flash(), *beep(), *AVS2, "-c:a", "aac"], tmp_path / "a.ts")
+    convert(source, tmp_path / "out.mkv")
+    assert abs(flash_before_beep(tmp_path / "out.mkv")) < 0.1
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import pytest
 
 from tools.media.complaints import Complaints, bare
 
+DAVS2 = "\x1b[0m\x1b[1;36m[davs2 info]: Manager 7f0f87c72020: Sequence Resolution: 320x180.\x1b[0m"
 NOISE = ["Svt[warn]: Failed to set thread priority: Invalid argument"] * 200
 OTHERS = [f"ERROR: ld.so: object 'lib{n}.so' from LD_PRELOAD can't be preloaded: ignored." for n in range(200)]
 FULL = "av_interleaved_write_frame(): No space left on device"
@@ -28,7 +29,7 @@ def test_cause_is_seen_before_behind_and_amid_noise(said: str, noise: list[str])
 
 
 def test_noise_alone_is_no_complaint() -> None:
-    complaints = read(*NOISE, "", "Svt[info]: SVT [version]:\tSVT-AV1 Encoder Lib v4.2.0")
+    complaints = read(*NOISE, "", "Svt[info]: SVT [version]:\tSVT-AV1 Encoder Lib v4.2.0", DAVS2)
     assert (complaints.count, complaints.cause(), complaints.verdict()) == (0, "", "")
 
 

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from tools.core.blame import NAMED_BY_PROGRAMS
 from tools.runtime.folded import Folded
 
-# The banner and the warnings of SVT-AV1, which it prints whatever -v says. Source: its svt_log.c.
-_NOISE = re.compile(r"\s*$|Svt\[(info|warn|debug)\]")
+# The banner and the warnings of SVT-AV1, which it prints whatever -v says (source: its svt_log.c), and what the decoder
+# of AVS2 tells about itself, in colours (source: davs2's common.cc, davs2_log).
+_NOISE = re.compile(r"(\x1b\[[\d;]*m)*(\s*$|Svt\[(info|warn|debug)\]|\[davs2 info\])")
 # The text of an error of the system is the end of a line; elsewhere it could be a file's name.
 _SYSTEM = {os.strerror(number): number for number in NAMED_BY_PROGRAMS}
 _SYSTEM_ERROR = re.compile(rf"({'|'.join(map(re.escape, _SYSTEM))})\W*$")

@@ -107,6 +107,8 @@ def encode_command(
         "0.5",
         *before,
     ]
+    if any(stream.has_even_times for stream in plan.facts.of("video")):
+        front += ["-copyts", "-start_at_zero"]  # ffmpeg would shift everything at each time that runs backwards
     command[command.index("SOURCE")] = f"file:{source}"
     return [command[0], *front, *command[1:-1], *arguments, f"file:{target}"]
 
@@ -116,6 +118,8 @@ def _filters(plan: Plan, stream: Stream) -> list[str]:
     filters = []
     if str(stream.facts.get("field_order")) in {"tt", "bb", "tb", "bt"}:
         filters.append("bwdif=mode=send_frame:parity=auto:deint=all")
+    if stream.has_even_times:
+        filters.append(f"setpts=STARTPTS+N/({stream.rate:.9g}*TB)")
     if plan.facts.container == "avi":
         filters.append("setpts=PTS-STARTPTS")  # without timestamps of its own it begins a few frames late
     if is_rgb(stream):

@@ -26,6 +26,8 @@ class Stream:
     blanks: int = 0  # packets of a video that only say "as before"
     begin: float | None = None  # s, None without timestamps
     end: float | None = None  # s, end of the last packet
+    backwards: int = 0  # packets that are to be decoded before the one that stands in front of them
+    has_even_times: bool = False  # its own times make no sense: these were made of its rate
     has_times: bool = True  # whether every packet has a time at which it is shown
     key_begin: float | None = None  # s, time of the first keyframe
     lead: int = 0  # pictures before the first keyframe

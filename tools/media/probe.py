@@ -6,6 +6,7 @@ demuxers of real video containers may open the file, by ``file:``.
 
 import json
 import threading
+from array import array
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,8 @@ def probe(path: Path, ffprobe: Path, stop: threading.Event | None = None, *, lim
     for stream in streams:
         if stream.kind == "video" and stream.packets:
             _look_at_picture(stream, asking)
+            if container == "mpegts":
+                _even_out(stream)
     header = content.get("format") or {}
     return Facts(
         format=str(header.get("format_name") or ""),
@@ -122,6 +125,16 @@ def _look_at_picture(stream: Stream, asking: _Asking) -> None:
         stream.hdr = {str(entry.get("side_data_type")): entry for entry in picture.get("side_data_list") or ()}
 
 
+def _even_out(stream: Stream) -> None:
+    """Give pictures times by their rate if the writer mixed them up: in some AVS2 broadcasts those of a group all lie
+    together, and their decode times run backwards again and again. One that goes back once is a recording's seam."""
+    if stream.rate and stream.begin is not None and stream.backwards > _MIXED_UP * stream.packets:
+        stream.has_even_times = True
+        stream.times = array("d", (stream.begin + place / stream.rate for place in range(stream.packets)))
+        stream.end = stream.begin + stream.packets / stream.rate
+
+
+_MIXED_UP = 0.02  # share of the packets
 _ALL_ONES = 2**32 - 1  # a duration that the writer did not know. Source: ISO/IEC 14496-12 §8.2.2
 
 
@@ -147,6 +160,7 @@ class _Answer:
         self._lines: list[str] = []
         self._length = 0
         self._in_side_data = False
+        self._decoded: dict[int, float] = {}  # the latest decode time by stream, s
 
     def line(self, line: str) -> None:
         text = line.strip()
@@ -185,10 +199,13 @@ class _Answer:
         stream.bytes += size
         stream.cues += size > _EMPTY_TEXT
         stream.blanks += size <= _NO_PICTURE
-        pts = number(packet.get("pts_time"))
+        pts, dts = number(packet.get("pts_time")), number(packet.get("dts_time"))
+        if dts is not None:
+            stream.backwards += dts < self._decoded.get(index, dts)
+            self._decoded[index] = dts
         if pts is None:
             stream.has_times = False
-            pts = number(packet.get("dts_time"))
+            pts = dts
         if pts is not None:
             self._place(stream, pts, pts + (number(packet.get("duration_time")) or 0.0), "K" in flags)
 

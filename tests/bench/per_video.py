@@ -1,0 +1,107 @@
+"""What a video costs beside the bare ffmpeg commands that encode it and decode its result; how soon a start works."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+
+from tests.bench.clips import ffmpeg, long_clip, real_clips
+from tests.bench.conversion import plain_command
+from tests.bench.measure import jiffies
+from tests.bench.table import Row, at_most
+from tests.media import make, picture, tone
+from tools.media.converter import FfmpegConverter, OutputOptions
+
+ROOT = Path(__file__).resolve().parents[2]
+_EPISODE = 24 * 60.0  # s
+_SMALL = ["-vf", "scale=320:-2", "-c:v", "libx264", "-preset", "veryfast", "-c:a", "aac"]
+
+
+def run() -> list[Row]:
+    """Rows of one picture, clips of 6 and 10 s, an episode; and of a second start."""
+    usual = FfmpegConverter(OutputOptions())
+    quick = FfmpegConverter(OutputOptions(preset=13))
+    with tempfile.TemporaryDirectory() as name:
+        top = Path(name)
+        one = make([*picture(0.04, "352x288", "25"), "-frames:v", "1", "-c:v", "libx264"], top / "one.mkv")
+        rows = _rows(usual, one, "one picture, 352x288", 7)
+        for seconds, repeats in ((6, 5), (10, 3)):
+            clip, what = _clip(top, seconds)
+            rows += _rows(usual, clip, what, repeats)
+        episode = make(_looped(top), top / "episode.mkv")
+        rows += _rows(quick, episode, "24 min, 320 pixels wide, a clip looped, preset 13", 1)
+        rows.append(_second_start(one, top))
+    return rows
+
+
+def _clip(top: Path, seconds: int) -> tuple[Path, str]:
+    whole, what = long_clip(top, 12.0)
+    clip = make(["-i", f"file:{whole}", "-map", "0", "-c", "copy", "-t", str(seconds)], top / f"{seconds}.mkv")
+    return clip, f"{seconds} s{what[what.index(' of') :]}"
+
+
+def _looped(top: Path) -> list[str]:
+    source = ["-i", f"file:{real_clips()[0]}"] if real_clips() else [*picture(20, "848x480"), *tone(20)]
+    small = make([*source, "-map", "0:v", "-map", "0:a", *_SMALL], top / "small.mkv")
+    return ["-stream_loop", "-1", "-i", f"file:{small}", "-map", "0", "-c", "copy", "-t", str(_EPISODE)]
+
+
+def _rows(converter: FfmpegConverter, clip: Path, what: str, repeats: int) -> list[Row]:
+    """Wall and CPU of this program and of the two bare commands, in turns."""
+    encode = plain_command(converter, clip, clip.with_name("plain.mkv"))
+    decode = [ffmpeg(), "-v", "error", "-nostdin", "-i", str(clip.with_name("plain.mkv")), "-f", "null", "-"]
+    bare, decoded, ours = [], [], []
+    for _ in range(repeats):
+        bare.append(_used(lambda: _call(encode)))
+        decoded.append(_used(lambda: _call(decode)))
+        ours.append(_used(lambda: _convert(converter, clip)))
+    beyond = [mine[0] - encoded[0] - its[0] for mine, encoded, its in zip(ours, bare, decoded, strict=True)]
+    ratios = [mine[0] / encoded[0] for mine, encoded in zip(ours, bare, strict=True)]
+    cpu = median(mine[1] - encoded[1] - its[1] for mine, encoded, its in zip(ours, bare, decoded, strict=True))
+    sides = f"{_both(ours)}; bare encode {_both(bare)}, decode {_both(decoded)}"
+    shown = f"{median(beyond):.2f} s, CPU {cpu:.2f} s (wall and CPU: {sides})"
+    rows = [at_most("a video, beyond bare encode and decode", what, beyond, 0.4, "s", shown)]
+    if what.startswith("6 s"):
+        rows.append(at_most("probe, encode and verification : plain ffmpeg", what, ratios, 1.08, "×"))
+    return rows
+
+
+def _second_start(clip: Path, top: Path) -> Row:
+    """The first start finds out what the machine can encode, the second remembers."""
+    env = {**os.environ, "LOG_DIR": str(top / "log")}
+    (top / "log").mkdir()
+    command = [sys.executable, str(ROOT / "tools/convert.py"), "--plan", str(clip)]
+    first, *later = [_used(lambda: _call(command, env))[0] for _ in range(6)]
+    shown = f"{median(later):.2f} s (the first {first:.2f} s)"
+    return at_most("tools/convert.py, second start, until the plan is made", "one picture", later, 0.4, "s", shown)
+
+
+def _call(command: Sequence[str], env: dict[str, str] | None = None) -> None:
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL, capture_output=True, env=env)
+
+
+def _convert(converter: FfmpegConverter, clip: Path) -> None:
+    target = clip.with_name("ours.mkv")
+    converter.convert(clip, target, on_progress=lambda progress: None, stop=threading.Event())
+    target.unlink()
+
+
+def _used(work: Callable[[], None]) -> tuple[float, float]:
+    """Wall s, and CPU s of the whole machine, which must be quiet: nobody waits for the children of our spawner."""
+    wall, busy = time.perf_counter(), _busy()
+    work()
+    return time.perf_counter() - wall, _busy() - busy
+
+
+def _busy() -> float:
+    total, idle = jiffies()
+    return (total - idle) / os.sysconf("SC_CLK_TCK")
+
+
+def _both(used: Sequence[tuple[float, float]]) -> str:
+    return f"{median(one[0] for one in used):.2f}/{median(one[1] for one in used):.2f} s"
