@@ -1,14 +1,18 @@
 """What a child that was taken over can do: nothing outside its cage, whatever it tries."""
 
+import json
 import os
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import config
+from tools.runtime import spawner
 from tools.runtime.sandbox import can_refuse_sockets, landlock_abi
 from tools.runtime.spawn import Access, set_caged, spawn
 
@@ -208,3 +212,54 @@ def test_children_go_with_a_spawner_that_is_killed_and_the_next_one_starts(tmp_p
     assert again.wait(30) == 0
     for stream in (child.stdout, child.stderr, again.stdout, again.stderr):
         stream.close()
+
+
+CARDS = (
+    *("dev/dri/renderD128", "dev/dri/by-path/pci-card", "dev/kfd"),
+    *("dev/nvidia0", "dev/nvidiactl", "dev/nvidia-uvm", "dev/nvidia-caps/nvidia-cap1"),
+)
+ABOUT = ("sys/class/drm/card0/device/vendor", "proc/self/maps", "proc/driver/nvidia/version", "proc/devices")
+NOT_OF_CARDS = ("dev/sda", "dev/mem", "dev/input/event0", "dev/tty", "proc/1/environ", "proc/kcore", "root/.env")
+OPENS = """
+import json, os, sys
+from tools.runtime import sandbox
+rules, files = json.load(sys.stdin)
+sandbox.restrict_access([(path, rights) for path, rights in rules])
+told = {}
+for path in files:
+    told[path] = ""
+    for way, flags in (("r", os.O_RDONLY), ("w", os.O_RDWR)):
+        try:
+            os.close(os.open(path, flags))
+            told[path] += way
+        except OSError:
+            pass
+print(json.dumps(told))
+"""
+
+
+def test_hardware_encoders_reach_their_cards_and_nothing_beside_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rules of every child, laid over a made-up system with cards in it, which the kernel then enforces."""
+    for name in (*CARDS, *ABOUT, *NOT_OF_CARDS):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    there = [path.name for path in (tmp_path / "dev").iterdir()]
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "listdir", lambda folder: there)
+        granted = spawner._rules("/usr/bin/ffmpeg", [], [])
+    rules = [(f"{tmp_path}{path}", rights) for path, rights in granted]
+    files = {name: str(tmp_path / name) for name in (*CARDS, *ABOUT, *NOT_OF_CARDS)}
+    done = subprocess.run(
+        [sys.executable, "-c", OPENS],
+        input=json.dumps([rules, list(files.values())]),
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=config.ROOT,
+    )
+    told = json.loads(done.stdout)
+    opened = {name: told[path] for name, path in files.items()}
+    wanted = dict.fromkeys(CARDS, "rw") | dict.fromkeys(ABOUT, "r") | dict.fromkeys(NOT_OF_CARDS, "")
+    assert opened == wanted
