@@ -5,6 +5,7 @@ demuxers of real video containers may open the file, by ``file:``.
 """
 
 import json
+import re
 import threading
 from array import array
 from collections.abc import Mapping, Sequence
@@ -143,10 +144,15 @@ def _is_endless(streams: list[Stream]) -> bool:
 
 
 # A packet begins a line like this, and nothing else does: texts in JSON have no line breaks of their own. It ends with
-# that line, unless it has side data, whose entries are left empty.
+# that line, unless it has side data, whose entries are left empty. An episode has 100,000 of them, so one expression
+# takes a line apart.
 _PACKET = '{ "codec_type":'
 _SIDE_DATA_END = "]"
 _PACKET_ENTRIES = "packet=codec_type,stream_index,pts_time,dts_time,duration_time,size,flags"
+_PACKET_LINE = re.compile(
+    r'{ "codec_type": "(\w*)", "stream_index": (\d+),(?: "pts_time": "(-?[\d.]+)",)?(?: "dts_time": "(-?[\d.]+)",)?'
+    r'(?: "duration_time": "(-?[\d.]+)",)? "size": "(\d+)", "flags": "([^"]*)"(.*)'
+)
 
 
 class _Answer:
@@ -159,47 +165,52 @@ class _Answer:
         self.packets = 0
         self._lines: list[str] = []
         self._length = 0
-        self._in_side_data = False
+        self._in_side_data = self._is_garbled = False
         self._decoded: dict[int, float] = {}  # the latest decode time by stream, s
 
     def line(self, line: str) -> None:
-        text = line.strip()
+        text = line.lstrip()
         if text.startswith(_PACKET):
-            self.packets += 1
-            packet = text.rstrip(", ")
-            self._in_side_data = not packet.endswith("}")
-            if self.packets <= _MAX_PACKETS:
-                self._count(json.loads(packet + "}" if self._in_side_data else packet))
-            return
-        if self._in_side_data:
+            self._packet(text)
+        elif self._in_side_data:
             self._in_side_data = not text.startswith(_SIDE_DATA_END)
-            return
-        self._length += len(line)
-        if self._length <= self._MOST:
-            self._lines.append(line)
+        else:
+            self._length += len(line)
+            if self._length <= self._MOST:
+                self._lines.append(line)
 
     def content(self) -> dict[str, Any]:
         try:
             content = json.loads("\n".join(self._lines) or "{}")
         except (ValueError, RecursionError) as exc:
             raise ProbeError("ffprobe's answer can't be read: the file has too much in it") from exc
+        if self._is_garbled:
+            raise ProbeError("ffprobe's answer can't be understood: its packets lack size or flags")
         return cleaned(content)
 
-    def _count(self, packet: Mapping[str, Any]) -> None:
-        index = packet["stream_index"]
+    def _packet(self, text: str) -> None:
+        self.packets += 1
+        if self.packets > _MAX_PACKETS:
+            return
+        match = _PACKET_LINE.match(text)
+        if match is None:
+            self._is_garbled = True
+            return
+        kind, number_of_stream, shown, decoded, lasts, length, flags, rest = match.groups()
+        self._in_side_data = not rest.startswith(" }")
+        index = int(number_of_stream)
         stream = self.counted.get(index)
         if stream is None:
-            stream = self.counted[index] = Stream(index, _kind(packet), "unknown", {})
-        flags = packet.get("flags", "")
+            stream = self.counted[index] = Stream(index, _KINDS.get(kind, "data"), "unknown", {})
         if "D" in flags:
             stream.discarded += 1
             return
-        size = int(packet.get("size", 0))
+        size = int(length)
         stream.packets += 1
         stream.bytes += size
         stream.cues += size > _EMPTY_TEXT
         stream.blanks += size <= _NO_PICTURE
-        pts, dts = number(packet.get("pts_time")), number(packet.get("dts_time"))
+        pts, dts = _seconds(shown), _seconds(decoded)
         if dts is not None:
             stream.backwards += dts < self._decoded.get(index, dts)
             self._decoded[index] = dts
@@ -207,7 +218,7 @@ class _Answer:
             stream.has_times = False
             pts = dts
         if pts is not None:
-            self._place(stream, pts, pts + (number(packet.get("duration_time")) or 0.0), "K" in flags)
+            self._place(stream, pts, pts + (_seconds(lasts) or 0.0), "K" in flags)
 
     @staticmethod
     def _place(stream: Stream, pts: float, end: float, is_key: bool) -> None:
@@ -224,6 +235,10 @@ class _Answer:
                 stream.ends.append(end)
         stream.begin = pts if stream.begin is None else min(stream.begin, pts)
         stream.end = end if stream.end is None else max(stream.end, end)
+
+
+def _seconds(text: str | None) -> float | None:
+    return number(text) if text else None
 
 
 _EMPTY_TEXT = 2  # bytes of a mov_text sample that shows nothing
