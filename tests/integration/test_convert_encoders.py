@@ -75,7 +75,7 @@ def test_encoder_behind_the_first_that_works_is_tried_when_a_file_needs_it(tmp_p
     assert converter.prepare().startswith("libsvtav1") and not (tmp_path / "tried").exists()
     report = convert(make_clip(tmp_path / "in.mp4", seconds=0.3), tmp_path / "out.mkv", converter)
     assert report.encoder == "libaom-av1" and (tmp_path / "tried").exists()
-    assert [line for line in report.warnings if "the next encoder took it: Error while opening encoder" in line]
+    assert [line for line in report.warnings if "the next encoder took it" in line and "opening encoder" in line]
 
 
 def test_no_other_encoder_is_tried_for_pictures_that_do_not_decode(tmp_path: Path) -> None:

@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 
 from tests.conversion import convert
-from tests.media import beep, facts_of, ffmpeg, ffprobe, flash, flash_before_beep, make, picture, times_of
+from tests.media import beep, facts_of, ffmpeg, ffprobe, flash, flash_before_beep, make, picture, times_of, tone
 from tools.media.choice import package_of
 from tools.media.installed import find_ffprobe
 from tools.media.probe import probe
 
 X264 = ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p"]
 VVC = ["-c:v", "libvvenc", "-preset", "faster", "-pix_fmt", "yuv420p10le"]
+DISTRIBUTION = Path("/usr/bin/ffprobe")
 AVS2 = ["-c:v", "libxavs2", "-pix_fmt", "yuv420p"]
 
 
@@ -79,6 +80,16 @@ def test_ffprobe_beside_the_chosen_ffmpeg_is_taken_if_it_is_as_new(stranger: Cal
     other.write_bytes(own.read_bytes())
     other.chmod(0o755)
     assert find_ffprobe([other.with_name("ffmpeg")]) == other
+
+
+def test_ffprobe_of_a_distribution_finds_the_same(tmp_path: Path) -> None:
+    """Where no wheel fits, it is used."""
+    if not DISTRIBUTION.exists():
+        pytest.skip("no ffprobe of a distribution here")
+    source = make([*picture(0.5), *tone(0.5), *X264, "-c:a", "aac"], tmp_path / "in.ts")
+    ours, its = (probe(source, program) for program in (Path(ffprobe()), DISTRIBUTION))
+    seen = [[(one.kind, one.codec, one.packets, one.begin, list(one.times)) for one in f.streams] for f in (ours, its)]
+    assert seen[0] == seen[1] and ours.streams[0].packets == 12
 
 
 def test_bundled_ffprobe_is_of_the_package(tmp_path: Path) -> None:
