@@ -27,12 +27,18 @@ def handshake(**changes: Any) -> "Handshake":
 
 
 def node(
-    name: str, folder: Path, run: "RunJob", slots: int = 1, hub: Any = None, converter: Any = None
+    name: str,
+    folder: Path,
+    run: "RunJob",
+    slots: int = 1,
+    hub: Any = None,
+    converter: Any = None,
+    journals: Path | None = None,
 ) -> "WorkerNode":
     """A node whose jobs are ``run``."""
     from tools.cluster.node import WorkerNode
 
-    tools = JobTools(hub or MemoryHub(), converter or FakeConverter(), Workspace(folder, 0), slots)
+    tools = JobTools(hub or MemoryHub(), converter or FakeConverter(), Workspace(folder, 0), slots, journals=journals)
     tools.workspace.prepare()
     return WorkerNode(name, tools, "memory", lambda handshake: (tools.hub, tools.converter), run)
 

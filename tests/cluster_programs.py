@@ -98,7 +98,7 @@ def worker_main(argv: list[str]) -> int:
     encoder = Encoder(parsed.seconds, parsed.fault, settings.paths.log_dir / f"{parsed.name}.encoded")
     converter = FakeConverter(during=encoder)
     hub = hub_of(settings.hub.endpoint, settings.hub.token, top / "hub", clock)
-    tools = JobTools(hub, converter, space, parsed.slots)
+    tools = JobTools(hub, converter, space, parsed.slots, journals=top / "log")
     node = WorkerNode(parsed.name, tools, settings.hub.endpoint, lambda handshake: (hub, converter))
     endpoint = dask_transport.WorkerEndpoint(
         scheduler=settings.cluster.scheduler,

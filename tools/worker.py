@@ -115,6 +115,7 @@ def make_node(
     from tools.cluster.node import WorkerNode
     from tools.stages.job_context import JobTools
     from tools.stages.workspace import Workspace
+    from tools.state.journal import sweep
 
     settings = replace(settings, paths=replace(settings.paths, work_dir=folder))
     converter_for = converters_by_handshake(settings)
@@ -128,10 +129,12 @@ def make_node(
 
     space = Workspace(folder, int(settings.processor.min_free_space_gb * 1e9))
     space.prepare()
+    journals = settings.paths.log_dir / "worker"  # beside those of a processor on this machine
     if not keep:
         space.sweep(())
+        sweep(journals, ())
     slots = settings.processor.max_concurrent
-    tools = JobTools(make_hub(settings, clock), converter_for(None), space, slots, cores_for_each(slots))
+    tools = JobTools(make_hub(settings, clock), converter_for(None), space, slots, cores_for_each(slots), journals)
     return WorkerNode(name, tools, settings.hub.endpoint, make_tools)
 
 

@@ -1,5 +1,6 @@
 """What a source became, as this version and older ones note it, and in the places planned now."""
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -44,9 +45,14 @@ def test_journal_of_a_version_without_artifacts_tells_of_the_video_alone(tmp_pat
     assert past.stored.at(mkv("A/1.mkv")) == VideoOutput(json.loads(OLD_NOTE), (VIDEO,))
 
 
-def found_beside(tmp_path: Path, note: str, result: bytes | None = RESULT, name: str = "A/1.mkv") -> VideoOutput | None:
-    """What a job takes up of a workspace with this note and this result."""
-    tools = JobTools(MemoryHub(), FakeConverter(), Workspace(tmp_path, 0), 1)
+def found_beside(
+    tmp_path: Path, note: str, result: bytes | None = RESULT, name: str = "A/1.mkv", journal: str = OLD_JOURNAL
+) -> VideoOutput | None:
+    """What a job takes up of a workspace with this note and this result, of a processor with this journal."""
+    tools = JobTools(MemoryHub(), FakeConverter(), Workspace(tmp_path, 0), 1, journals=tmp_path)
+    place = Journal(tmp_path, "A").path
+    place.parent.mkdir(exist_ok=True)
+    place.write_text(journal, encoding="utf-8")
     job = VideoJob("1", 1, "A", "me/in", "c", SOURCE, mkv(name))
     folder = tools.workspace.video_folder(job)
     (folder / "converted.json").write_text(note, encoding="utf-8")
@@ -59,6 +65,32 @@ def test_note_of_a_version_without_artifacts_serves_again(tmp_path: Path) -> Non
     expected = VideoOutput(json.loads(OLD_NOTE), (VIDEO,))
     assert found_beside(tmp_path, OLD_NOTE) == expected
     assert found_beside(tmp_path, json.dumps(expected.as_json())) == expected, "as it is noted now"
+
+
+@pytest.mark.parametrize(
+    "journal",
+    [
+        "",
+        OLD_JOURNAL.replace(SHA256, "0" * 64),
+        OLD_JOURNAL.replace('"A/1.mp4"', '"A/2.mp4"'),
+        OLD_JOURNAL.replace('"result_sha256"', '"other"'),
+        OLD_JOURNAL.replace('"result_sha256": "', '"results": ["').replace('", "size": 6}', 'x"], "size": 6}', 1),
+    ],
+)
+def test_result_that_the_journal_does_not_name_is_nobody_knows_whose(tmp_path: Path, journal: str) -> None:
+    assert found_beside(tmp_path, OLD_NOTE, journal=journal) is None
+
+
+@pytest.mark.parametrize("name", ["converted.json", "result.mkv"])
+def test_kept_result_is_not_read_through_a_link(tmp_path: Path, name: str) -> None:
+    assert found_beside(tmp_path, OLD_NOTE) is not None
+    (found,) = (tmp_path / "videos").rglob(name)
+    found.rename(tmp_path / name)
+    found.symlink_to(tmp_path / name)
+    tools = JobTools(MemoryHub(), FakeConverter(), Workspace(tmp_path, 0), 1, journals=tmp_path)
+    job = VideoJob("1", 1, "A", "me/in", "c", SOURCE, mkv("A/1.mkv"))
+    with contextlib.suppress(OSError):
+        assert converted_before(job, tools, _LocalContext(job, lambda job, event, facts: None, 0)) is None
 
 
 def test_result_serves_under_the_name_planned_now(tmp_path: Path) -> None:

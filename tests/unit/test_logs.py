@@ -37,6 +37,21 @@ def test_line_has_time_level_program_and_message(root: logging.Logger, tmp_path:
     )
 
 
+def test_link_in_the_place_of_the_log_file_is_not_written_through(root: logging.Logger, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.write_text("theirs")
+    (tmp_path / "processing.log").symlink_to(other)
+    with pytest.raises(OSError, match="it is a link, which is not followed: remove it"):
+        logs.set_up("processor", tmp_path)
+    (tmp_path / "processing.log").unlink()
+    logs.set_up("processor", tmp_path)
+    (tmp_path / "processing.log").unlink()
+    (tmp_path / "processing.log").symlink_to(other)
+    root.handlers[0].handleError = lambda record: None  # type: ignore[method-assign]
+    logging.getLogger("x").info("after a rotation")
+    assert other.read_text() == "theirs"
+
+
 def test_grep_error_finds_errors_only_even_for_a_folder_named_terror(root: logging.Logger, tmp_path: Path) -> None:
     logs.set_up("processor", tmp_path)
     logging.getLogger("x").info("begins folder=Terror in Resonance")

@@ -3,10 +3,11 @@
 import asyncio
 import contextlib
 import functools
+import hashlib
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from tools.core.errors import HubForbidden
 from tools.core.folder import RemoteFile
 from tools.core.planning import Stage, VideoJob
 from tools.stages.job_context import JobContext, JobTools
-from tools.stages.video_job import JobResult, Outcome
+from tools.stages.video_job import JobResult, Outcome, run_video_job
 from tools.stages.workspace import video_key
 from tools.state.journal import Event
 from tools.state.progress import JobProgress
@@ -195,3 +196,22 @@ def test_token_that_the_hub_refuses_is_read_again_at_the_next_handshake(tmp_path
     for _ in range(3):
         made.accept_handshake(cluster.handshake())
     assert len(made_for) == 2, "new handshake, the refusal, and nothing more"
+
+
+@in_loop
+async def test_worker_notes_its_own_results_and_forgets_them_with_their_files(tmp_path: Path) -> None:
+    hub, job = MemoryHub(), replace(attempt(1, "1.mp4"), targets=mkv("A/1.mkv"))
+    job = replace(job, revision=hub.put("me/in", {"A/1.mp4": b"x"}))
+    made = cluster.node("w", tmp_path / "work", run_video_job, hub=hub, journals=tmp_path / "log")
+    reporting = asyncio.create_task(made.report_always("tcp://here", lambda message: None))
+    await asyncio.sleep(0)
+    assert (await made.run_job(job)).outcome is Outcome.DEFERRED, "there is no output dataset yet"
+    (noted,) = (tmp_path / "log" / "journal").iterdir()
+    assert hashlib.sha256(b"av1:x").hexdigest() in noted.read_text()
+    hub.create_repo("me/out")
+    assert (await made.run_job(replace(job, attempt_id="id-2"))).outcome is Outcome.STORED
+    made.forget([video_key("B", job.source), "../../x", video_key("A", job.source).partition("/")[0]])
+    assert noted.exists() and len(list((tmp_path / "work").rglob("result.mkv"))) == 1, "none of these is one of its own"
+    made.forget([video_key("A", job.source)])
+    assert not noted.exists() and not list((tmp_path / "work").rglob("result.mkv"))
+    reporting.cancel()

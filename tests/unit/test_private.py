@@ -32,7 +32,6 @@ def use(space: Workspace) -> None:
     """Everything that deletes."""
     space.sweep(())
     space.sweep(("A",))
-    space.remove("0123456789abcdef0123")
     space.remove("0123456789abcdef0123/0123456789abcdef0123")
     space.remove_item("A")
     space.clear()

@@ -34,4 +34,5 @@ def test_every_case_names_a_test_that_exists(page: str) -> None:
         assert named, f"no test for: {row[0]}"
         for file, name in named:
             source = (config.ROOT / file).read_text(encoding="utf-8")
-            assert re.search(rf"^\s*(def {name}\(|class {name}\b|{name} = )", source, re.MULTILINE), (file, name)
+            defined = rf"^\s*((?:async )?def {name}\(|class {name}\b|{name} = )"
+            assert re.search(defined, source, re.MULTILINE), (file, name)

@@ -25,7 +25,7 @@ from tools.processor.executor import LocalExecutor
 from tools.stages.job_context import JobContext, JobTools
 from tools.stages.video_job import JobResult, Outcome, run_video_job
 from tools.stages.workspace import video_key
-from tools.state.journal import Event
+from tools.state.journal import Event, Journal, sweep_all_but
 from tools.state.progress import JobProgress
 
 if TYPE_CHECKING:
@@ -179,7 +179,10 @@ class WorkerNode:
         with self._lock:
             for key in set(keys) - self._running.keys():
                 self._tools.workspace.remove(key)
-            if not self._running and not self._tools.workspace.held():
+            held = self._tools.workspace.held()
+            if self._tools.journals is not None:
+                sweep_all_but(self._tools.journals, (key.partition("/")[0] for key in (*held, *self._running)))
+            if not self._running and not held:
                 self._tools.workspace.clear()  # also the empty folders of items
 
     def leave(self, timeout: float) -> None:
@@ -192,7 +195,10 @@ class WorkerNode:
     # --- called by the jobs' threads ---------------------------------------------------------------------------------
 
     def _noted(self, job: VideoJob, event: Event, facts: dict[str, Any]) -> None:
-        """Reported at once: the processor must know which video was in the encoder when a worker dies."""
+        """Reported at once: the processor must know which video was in the encoder when a worker dies. Which results
+        are this worker's own is on its disk first."""
+        if event is Event.CONVERTED and self._tools.journals is not None:
+            Journal(self._tools.journals, job.folder).note(event, job.source, **facts)
         with self._lock:
             if running := self._running.get(video_key(job.folder, job.source)):  # else it has ended this moment
                 running.stage = _STAGES.get(event)

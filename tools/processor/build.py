@@ -94,7 +94,7 @@ def build(
     Without ``connect`` the hub is taken as it is; without ``make_executor`` jobs run in the slots of this machine.
     """
     space = Workspace(options.work_dir, options.min_free_space)
-    tools = JobTools(hub, converter, space, options.slots, options.threads)
+    tools = JobTools(hub, converter, space, options.slots, options.threads, options.log_dir)
     observer, inbox = Observers(observers), Inbox()
     executor = (make_executor or local_executor)(tools, inbox.put, journal_note(options.log_dir))
     parts = EngineParts(

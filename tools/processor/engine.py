@@ -121,8 +121,9 @@ class Engine:
     def _recover(self) -> None:
         """Resume after an earlier run: its items are requeued, and what belongs to no item goes."""
         live = self._claims.recover()
-        sweep(self._claims.log_dir, live)
-        self._jobs.sweep([*live, *self._claims.keeping()])
+        kept = [*live, *self._claims.keeping()]
+        sweep(self._claims.log_dir, kept)
+        self._jobs.sweep(kept)
         self._recovered = True
 
     # --- what comes in -------------------------------------------------------------------------------------------
@@ -309,8 +310,10 @@ class Engine:
 
     def _forget(self, folder: str, *, results: bool = True) -> None:
         """Nothing local is needed of an item any more, except its ``results`` if they are still to be sent."""
-        self._journal_of(folder).remove()
         if results:
+            self._journal_of(folder).remove()
             self._jobs.forget(folder)
+        else:
+            self._journal_of(folder).keep_results()
         if not self._runs and not self._is_opening:
             self._jobs.rest()

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import stat
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -51,6 +52,21 @@ def create(path: Path) -> BinaryIO:
     """
     path.unlink(missing_ok=True)
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644), "wb")
+
+
+def open_plain(path: Path) -> BinaryIO:
+    """A regular file to read, not through a link, whoever made it. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # the latter: a pipe would be waited for
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return os.fdopen(descriptor, "rb")
+
+
+def read_plain(path: Path) -> bytes:
+    """The content of a regular file, not through a link. Raises OSError."""
+    with open_plain(path) as stream:
+        return stream.read()
 
 
 def replace_durably(path: Path, content: bytes, *, prepare: Callable[[Path], None] = lambda temporary: None) -> None:

@@ -4,10 +4,13 @@
 write it ``err·or`` (in file names and in what servers say), which a reader still reads.
 """
 
+import errno
 import logging
+import os
 import re
 import sys
 from collections.abc import Iterable
+from io import TextIOWrapper
 from logging.handlers import WatchedFileHandler
 from pathlib import Path
 from typing import IO
@@ -76,6 +79,26 @@ class _TerminalHandler(logging.StreamHandler[IO[str]]):
             super().emit(record)
 
 
+class _LogFile(WatchedFileHandler):
+    """The log file, never through a link: in a folder of several users, somebody else may have made that."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            super().emit(record)
+        except OSError:  # it can't be opened again after a rotation: whoever logs is not to fail for it
+            self.handleError(record)
+
+    def _open(self) -> TextIOWrapper:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+        try:
+            descriptor = os.open(self.baseFilename, flags, 0o644)
+        except OSError as exc:
+            if exc.errno != errno.ELOOP:
+                raise
+            raise OSError(errno.ELOOP, "it is a link, which is not followed: remove it", self.baseFilename) from exc
+        return os.fdopen(descriptor, "a", encoding=self.encoding, errors=self.errors)
+
+
 def set_up(program: str, log_dir: Path, secrets: Iterable[str] = ()) -> None:
     """Send the root logger to ``log_dir``/processing.log and to standard error. Raises OSError when it can't write.
 
@@ -90,7 +113,7 @@ def set_up(program: str, log_dir: Path, secrets: Iterable[str] = ()) -> None:
     for handler in ours:
         root.removeHandler(handler)
         handler.close()
-    new: list[logging.Handler] = [WatchedFileHandler(log_dir / LOG_FILE, encoding="utf-8")]
+    new: list[logging.Handler] = [_LogFile(log_dir / LOG_FILE, encoding="utf-8")]
     give_to_owner(log_dir / LOG_FILE)
     if not [handler for handler in root.handlers if isinstance(handler, logging.StreamHandler)]:
         terminal: IO[str] = sys.stderr

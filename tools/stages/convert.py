@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import stat
 import threading
 from collections.abc import Iterator
 from datetime import datetime
@@ -13,7 +14,7 @@ from tools.core.errors import MachineError, MediaError, NoEncoder
 from tools.core.planning import Stage, VideoJob
 from tools.core.record import Record
 from tools.media.converter import Conversion, EncodeProgress
-from tools.runtime.files import replace_durably, sha256_of
+from tools.runtime.files import read_plain, replace_durably, sha256_of
 from tools.stages.evidence import look_for_fault
 from tools.stages.job_context import JobContext, JobTools
 from tools.state.journal import Event
@@ -60,17 +61,23 @@ def _artifact(
 def converted_before(job: VideoJob, tools: JobTools, context: JobContext) -> VideoOutput | None:
     """What an earlier attempt left whole in the workspace; None if there is none, or less than is wanted now.
 
-    Raises Stopped, and OSError if it can't be read: then it may still be whole.
+    It counts only if the journal names the sha256 of each of its files: whoever can put files into the workspace could
+    put anything there. Raises Stopped, and OSError if it can't be read: then it may still be whole.
     """
     try:
-        noted = json.loads(tools.workspace.note_file(job.folder, job.source).read_bytes())
+        noted = json.loads(read_plain(tools.workspace.note_file(job.folder, job.source)))
         # An older version noted the record alone.
         output = VideoOutput.of_json(noted if "record" in noted else {"record": noted})
+        if not {artifact.sha256 for artifact in output.artifacts} <= tools.results_of(job):
+            return None
         for artifact in output.artifacts:
             file = tools.workspace.artifact_file(job.folder, job.source, artifact.kind)
-            if file.stat().st_size != artifact.size or sha256_of(file, context.stop) != artifact.sha256:
+            status = file.lstat()
+            if not stat.S_ISREG(status.st_mode) or status.st_size != artifact.size:
                 return None
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+            if sha256_of(file, context.stop) != artifact.sha256:
+                return None
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     return output.at(job.targets)  # the names planned before the crash may have been others
 

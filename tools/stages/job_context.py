@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from tools.core.errors import Stopped
@@ -12,7 +13,7 @@ from tools.core.planning import Stage, VideoJob
 from tools.hub.client import HubClient
 from tools.media.converter import Converter
 from tools.stages.workspace import Workspace
-from tools.state.journal import Event
+from tools.state.journal import Event, Journal
 from tools.state.progress import JobProgress
 
 _POLL = 0.2  # s between checks of ``stop`` while waiting for a slot, and between reports of a transfer
@@ -31,6 +32,7 @@ class JobTools:
     workspace: Workspace
     slots: int  # jobs at a time in each stage
     threads: int | None = None  # cores for one encode; None = the encoder's own choice
+    journals: Path | None = None  # the folder of the journals that say which results are ours; None = none is
     download: "Slots" = field(init=False)
     encode: "Slots" = field(init=False)
     verify: "Slots" = field(init=False)
@@ -41,6 +43,10 @@ class JobTools:
         self.encode = Slots(self.slots)
         self.verify = Slots(self.slots)
         self.store = Slots(self.slots)
+
+    def results_of(self, job: VideoJob) -> frozenset[str]:
+        """The sha256 of the files that the job's source was converted to here before."""
+        return frozenset() if self.journals is None else Journal(self.journals, job.folder).results_of(job.source)
 
 
 class JobContext(Protocol):

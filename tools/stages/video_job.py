@@ -111,7 +111,7 @@ def _make(job: VideoJob, tools: JobTools, context: JobContext) -> VideoOutput:
             source, sha256 = download(job, tools, context)
         output = convert(job, tools, context, source, sha256)
         record = output.record
-        context.note(Event.CONVERTED, result_sha256=record["sha256"], size=record["size"])
+        context.note(Event.CONVERTED, results=[one.sha256 for one in output.artifacts], size=record["size"])
         for warning in record.get("warnings", ()):
             log.warning("%s: %s", job.source.path, warning)
         return output

@@ -8,7 +8,6 @@ deleted, in a folder that is not ours, or through a link.
 import contextlib
 import hashlib
 import os
-import re
 import shutil
 import threading
 from collections.abc import Iterable, Iterator
@@ -24,7 +23,6 @@ _VIDEOS = "videos"
 HUB_CACHE = "hub_cache"
 """The folder for what the hub's client keeps on disk."""
 _NOTE = "converted.json"
-_KEY = r"[0-9a-f]{20}(/[0-9a-f]{20})?"
 
 
 class Workspace:
@@ -99,8 +97,9 @@ class Workspace:
         self._delete(self._item_folder(folder))
 
     def remove(self, key: str) -> None:
-        """Delete everything of a video or a queue item by its key."""
-        if re.fullmatch(_KEY, key):
+        """Delete everything of a video by its key, which anybody may have sent: one that is none of ``held`` is
+        ignored."""
+        if key in self.held():
             self._delete(self._videos / key)
 
     def sweep(self, keep: Iterable[str]) -> None:

@@ -27,15 +27,16 @@ from typing import Any
 
 from tools.core.artifact import VideoOutput
 from tools.core.folder import RemoteFile
-from tools.runtime.files import sync_folder, write_failure
+from tools.runtime.files import read_plain, replace_durably, sync_folder, write_failure
 from tools.runtime.owner import give_to_owner, make_folder
 
 _AT_ONCE = 1000  # lines parsed together
+_DIGITS = 16  # of a digest in a file name
 
 
 class Event(str, Enum):
     ENCODING = "encoding"  # it is in the encoder: if nothing follows, the program died meanwhile
-    CONVERTED = "converted"  # its verified result is on the local disk
+    CONVERTED = "converted"  # its verified result is on the local disk; with the sha256 of its files as "results"
     STORED = "stored"  # its blobs are on the hub
     FAILED = "failed"  # an attempt failed, another one may work; with the "cause"
     REFUSED = "refused"  # it can never work; with the "cause"
@@ -54,6 +55,7 @@ class VideoHistory:
     failures: int = 0  # that may pass
     crashes: int = 0  # in a row, while it was being encoded
     last_cause: str = ""  # of its latest failure
+    results: frozenset[str] = frozenset()  # sha256 of the files that it was converted to here, ever
 
 
 class Journal:
@@ -96,17 +98,37 @@ class Journal:
     def history(self) -> dict[tuple[str, str], VideoHistory]:
         """Everything noted so far, by (source path, source sha256)."""
         found: dict[tuple[str, str], VideoHistory] = {}
-        try:
-            content = self.path.read_bytes()
-        except FileNotFoundError:
-            return found
-        for entry in _entries(content):
+        for entry in self._read():
             try:
                 video = found.setdefault((str(entry["path"]), str(entry["sha256"])), VideoHistory())
                 _apply(video, entry)
             except (ValueError, KeyError, TypeError):
                 continue  # nothing of ours
         return found
+
+    def _read(self) -> Iterator[Any]:
+        try:
+            content = read_plain(self.path)
+        except FileNotFoundError:
+            return iter(())
+        return _entries(content)
+
+    def results_of(self, source: RemoteFile) -> frozenset[str]:
+        """The sha256 of the files that a source was converted to, each verified: no other file is a result of ours."""
+        return self.history().get((source.path, source.sha256), VideoHistory()).results
+
+    def keep_results(self) -> None:
+        """The item is settled, but results wait for ``--retry``: which they are stays, all else goes. On a full disk
+        all goes, and they will be made again."""
+        with self._lock:
+            kept = [
+                entry for entry in self._read() if isinstance(entry, dict) and entry.get("event") == Event.CONVERTED
+            ]
+            lines = "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in kept)
+            try:
+                replace_durably(self.path, lines.encode("utf-8", "surrogatepass"), prepare=give_to_owner)
+            except OSError:
+                self.remove()
 
     def remove(self) -> None:
         """The item is settled; what counts is in ``metadata.jsonl`` and in the queue now."""
@@ -130,15 +152,24 @@ def _entries(content: bytes) -> Iterator[Any]:
 
 def _name_of(folder: str) -> str:
     readable = re.sub(r"[^\w-]+", "_", folder)[:40]
-    digest = hashlib.sha256(folder.encode()).hexdigest()[:16]
-    return f"{readable}-{digest}.jsonl"
+    return f"{readable}-{digest_of(folder)[:_DIGITS]}.jsonl"
+
+
+def digest_of(folder: str) -> str:
+    """What journals are told apart by."""
+    return hashlib.sha256(folder.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def sweep(log_dir: Path, keep: Iterable[str]) -> None:
-    """Delete the journals of all folders but these: left by a crash between an item's end and its journal's."""
-    kept = {_name_of(folder) for folder in keep}
+    """Delete all journals but those of these folders: left by a crash between an item's end and its journal's."""
+    sweep_all_but(log_dir, map(digest_of, keep))
+
+
+def sweep_all_but(log_dir: Path, digests: Iterable[str]) -> None:
+    """The same for whoever has the digests of the folders alone (see ``digest_of``), or their first 20 digits."""
+    kept = {digest[:_DIGITS] for digest in digests}
     for path in (log_dir / "journal").glob("*.jsonl"):
-        if path.name not in kept:
+        if path.stem[-_DIGITS:] not in kept:
             path.unlink(missing_ok=True)
 
 
@@ -156,6 +187,11 @@ def _stored(video: VideoHistory, entry: Mapping[str, Any]) -> None:
     video.stored = VideoOutput.of_json(entry)
 
 
+def _converted(video: VideoHistory, entry: Mapping[str, Any]) -> None:
+    # An older version noted the video's alone.
+    video.results |= {str(sha256) for sha256 in entry.get("results", [entry.get("result_sha256", "")])}
+
+
 def _failed(video: VideoHistory, entry: Mapping[str, Any]) -> None:
     video.failures += 1
     video.last_cause = str(entry.get("cause", ""))
@@ -170,4 +206,10 @@ def _lost(video: VideoHistory, entry: Mapping[str, Any]) -> None:
 
 
 _IN_ENCODER = frozenset((Event.ENCODING, Event.CRASHED))
-_MEANINGS = {Event.STORED: _stored, Event.FAILED: _failed, Event.REFUSED: _refused, Event.LOST: _lost}
+_MEANINGS = {
+    Event.CONVERTED: _converted,
+    Event.STORED: _stored,
+    Event.FAILED: _failed,
+    Event.REFUSED: _refused,
+    Event.LOST: _lost,
+}

@@ -6,6 +6,7 @@ only tells who holds it, and since when.
 
 import fcntl
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ def life_of(log_dir: Path, program: str) -> Life:
 
 def _is_held(path: Path) -> bool | None:
     try:
-        with path.open("rb") as stream:
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as stream:
             fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False
