@@ -32,6 +32,7 @@ from tools.core.errors import (
 )
 from tools.core.folder import Folder, group_folders
 from tools.core.queue_item import QueueItem, Status, entry_for
+from tools.core.retry import asked_to_wait
 from tools.core.stability import (
     Answer,
     Poll,
@@ -129,6 +130,8 @@ class ModelScopeMonitor:
             return 0.0
         except PipelineError as exc:
             self._report(self._explained(exc))
+            asked = asked_to_wait(exc)
+            return max(self.monitor_interval, asked.seconds if asked else 0.0)
         except Exception:
             repo = self.settings.hub.input_repo
             log.exception("poll of %s failed unexpectedly; polling again after the interval", repo)

@@ -232,7 +232,7 @@ def connect(settings: Settings, clock: "Clock") -> "tuple[HubClient, str]":
 
 
 def _tokens(settings: Settings) -> list[str | None]:
-    from tools.hub.modelscope_client import saved_token
+    from tools.hub.modelscope_sdk import saved_token
 
     if _read_dotenv(settings.paths.log_dir / DEMO_FILE).get("MODELSCOPE_ENDPOINT") == settings.hub.endpoint:
         return [settings.hub.token]  # a token for the real hub is none of the demo's business
@@ -267,7 +267,7 @@ def has_token(settings: Settings) -> bool:
     """Whether there is any token: a setting, or a saved login."""
     if settings.hub.token:
         return True
-    from tools.hub.modelscope_client import saved_token
+    from tools.hub.modelscope_sdk import saved_token
 
     return saved_token() is not None
 

@@ -111,7 +111,8 @@ def begin(endpoint: str, top: str) -> int:
     """The videos of the one folder, as the processor plans them."""
     from config import Settings
     from tools.core.queue_item import QueueItem
-    from tools.processor.item_run import RunRules, open_item
+    from tools.processor.item_run import RunRules
+    from tools.processor.opening import open_item
     from tools.runtime.clock import SystemClock
     from tools.startup import make_hub
     from tools.state.journal import Journal

@@ -2,7 +2,9 @@
 
 import errno
 import json
+import os
 import tempfile
+import threading
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,14 +16,14 @@ from hypothesis import strategies as st
 from config import Settings
 from tests.fakes import FakeClock, MemoryHub
 from tests.jobs import output_of, video_job
-from tools.core.errors import CorruptState
+from tools.core.errors import CorruptState, DiskFull
 from tools.core.folder import RemoteFile
 from tools.core.queue_item import QueueItem, Status, from_json, local_time, to_json
 from tools.modelscope_monitor import ModelScopeMonitor
 from tools.report.status import status_json, status_text
 from tools.state.journal import Event, Journal, sweep
 from tools.state.monitor_state import MonitorStateFile
-from tools.state.progress import PROGRESS_FILE, JobProgress, ProgressFile, WorkerState
+from tools.state.progress import PROGRESS_FILE, HubWork, JobProgress, ProgressFile, WorkerState
 from tools.state.work_queue import Overview, WorkQueue
 
 NOW = 1_700_000_000.0
@@ -214,6 +216,39 @@ def test_journal_with_a_line_that_makes_no_sense_keeps_the_others(tmp_path: Path
     assert past.stored == output and past.refused == "the line after a torn one counts"
 
 
+def test_half_a_line_that_a_full_disk_left_swallows_no_line_of_another_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each job and the engine have a ``Journal`` of their own over the same file."""
+    Journal(tmp_path, "A").note(Event.ENCODING, SOURCE)
+    looked, wrote = threading.Event(), threading.Event()
+    real_write, real_pread = os.write, os.pread
+
+    def write(descriptor: int, content: bytes) -> int:
+        if b"half" not in content:
+            wrote.wait(10)
+            return real_write(descriptor, content)
+        second.start()
+        looked.wait(0.5)  # for ever, if it waits for us as it should
+        real_write(descriptor, content[: len(content) // 2])
+        wrote.set()
+        return len(content) // 2
+
+    def pread(descriptor: int, count: int, offset: int) -> bytes:
+        found = real_pread(descriptor, count, offset)
+        if threading.current_thread() is second:
+            looked.set()
+        return found
+
+    second = threading.Thread(target=lambda: Journal(tmp_path, "A").note(Event.REFUSED, SOURCE, cause="whole"))
+    monkeypatch.setattr(os, "write", write)
+    monkeypatch.setattr(os, "pread", pread)
+    with pytest.raises(DiskFull):
+        Journal(tmp_path, "A").note(Event.FAILED, SOURCE, cause="half")
+    second.join(10)
+    assert Journal(tmp_path, "A").history()["A/1.mp4", "s"].refused == "whole"
+
+
 def test_long_journal_with_torn_lines_is_read_whole(tmp_path: Path) -> None:
     journal = Journal(tmp_path, "A")
     journal.path.parent.mkdir()
@@ -261,8 +296,10 @@ def test_progress_of_any_content_is_shown_or_left_out(content: bytes) -> None:
 def test_progress_as_it_was_written_is_read_whole(tmp_path: Path) -> None:
     jobs = [JobProgress(folder="A", video="A/1.mp4", stage="encode", percent=5.0, fps=24.0, eta_s=9.0)]
     workers = [WorkerState(name="w", address="x", slots=1, state="ready", encoding=("A/1.mp4",), last_seen=NOW)]
-    ProgressFile(tmp_path).write(NOW, "the hub is down", jobs, workers)
+    hub = [HubWork(kind="publish", about="A/1", state="waiting", until=NOW, cause="429")]
+    ProgressFile(tmp_path).write(NOW, "the hub is down", jobs, workers, hub)
     expected = {"jobs": [asdict(jobs[0])], "workers": [{**asdict(workers[0]), "encoding": ["A/1.mp4"]}]}
+    expected["hub"] = [asdict(hub[0])]
     assert ProgressFile(tmp_path).read() == {"updated": NOW, "paused": "the hub is down", "confined": [], **expected}
 
 

@@ -29,7 +29,7 @@ from tools.modelscope_monitor import ModelScopeMonitor
 from tools.processor.build import ProcessorOptions, build, local_executor
 from tools.processor.engine import Engine
 from tools.processor.executor import Deliver, LocalExecutor, Note, _LocalContext
-from tools.processor.hub_thread import Answer, HubThread, T, answer_to
+from tools.processor.hub_thread import Answer, HubThreads, T, Work, answer_to
 from tools.stages.job_context import JobTools
 from tools.state.journal import Event
 from tools.state.work_queue import WorkQueue
@@ -205,11 +205,11 @@ class CountingHub(MemoryHub):
         return made
 
 
-class InlineHubThread(HubThread):
+class InlineHub(HubThreads):
     """Answers before it returns."""
 
-    def do(self, what: str, call: Callable[[], T], then: Callable[[Answer[T]], None]) -> None:
-        self._inbox.put(partial(then, answer_to(what, call)))
+    def do(self, work: Work, about: str, call: Callable[[], T], then: Callable[[Answer[T]], None]) -> None:
+        self._inbox.put(partial(then, answer_to(work, call)))
 
 
 class InlineExecutor(LocalExecutor):
@@ -274,7 +274,7 @@ class World:
             self.converter,
             self.clock,
             make_executor=self._executor,
-            make_hub_thread=InlineHubThread,
+            make_hub_threads=InlineHub,
         )
         return made.engine
 

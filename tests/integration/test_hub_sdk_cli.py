@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.hub_server import RunningHub, running_hub
-from tools.hub.modelscope_client import _partial_file
+from tools.hub.modelscope_sdk import _partial_file
 
 REPO = "me/shows"
 

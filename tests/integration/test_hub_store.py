@@ -15,6 +15,7 @@ import requests
 
 from tests.hub_server import RunningHub, running_hub
 from tests.programs import ROOT, run_program
+from tools.hub_server import store
 from tools.hub_server.store import HubStore
 
 REPO = "me/shows"
@@ -194,3 +195,26 @@ def test_port_that_is_taken_is_one_line_and_status_1(tmp_path: Path) -> None:
     finally:
         process.kill()
         process.wait()
+
+
+def test_files_of_an_older_commit_are_found_without_going_through_all_commits_each_time(
+    hub: RunningHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a folder is fetched while others are uploaded beside it."""
+    ids = [commit(hub, {f"A/{n}.txt": b"%d" % n}) for n in range(7)]
+    counted: list[str] = []
+    real = store._apply
+
+    def apply(tree: dict[str, store.Entry], one: store.Commit) -> None:
+        counted.append(one.id)
+        real(tree, one)
+
+    monkeypatch.setattr(store, "_apply", apply)
+    for n in (0, 1, 2, 0, 1, 2):
+        answer = get(hub, f"{REPO}/repo?Revision={ids[2]}&FilePath=A%2F{n}.txt")
+        assert answer.content == b"%d" % n
+    assert counted == ids[:3]
+    assert get(hub, f"{REPO}/repo?Revision={ids[2]}&FilePath=A%2F3.txt").status_code == 404
+    for number, one in enumerate(ids[:-1]):
+        assert get(hub, f"{REPO}/repo?Revision={one}&FilePath=A%2F{number}.txt").content == b"%d" % number
+    assert len(hub.store.repo(REPO).trees) == 4, "what nobody asks for any more is not remembered"

@@ -69,6 +69,19 @@ def test_two_episodes_of_one_show_differ_on_80_columns() -> None:
     assert job_line(job("encode", 1, **numbers), 80) != job_line(job("encode", 2, **numbers), 80)
 
 
+def test_block_that_says_what_the_one_before_said_is_no_progress() -> None:
+    """From version 7 on ffmpeg goes on to print them while it hangs."""
+    reader = ProgressReader(10.0, lambda progress: None)
+    moved = []
+    for frame, microseconds, word in [(89, 3560000, "continue")] * 3 + [
+        (90, 3560000, "continue"),
+        (90, 3560000, "end"),
+    ]:
+        lines = [f"frame={frame}", f"out_time_us={microseconds}", "fps=1.0", f"progress={word}"]
+        moved.append([reader.line(line) for line in lines][-1])
+    assert moved == [True, False, False, True, True]
+
+
 def test_rate_of_the_first_moment_is_unknown_not_zero() -> None:
     seen: list[EncodeProgress] = []
     reader = ProgressReader(10.0, seen.append)

@@ -8,7 +8,7 @@ import pytest
 
 from tools.core import errors
 from tools.core.errors import PipelineError, Trouble, trouble_of
-from tools.processor.item_run import FolderChanged
+from tools.processor.opening import FolderChanged
 from tools.stages.video_job import OUTCOMES, Outcome
 
 

@@ -1,9 +1,10 @@
-"""What is asked of the hub comes back as a typed answer, one at a time, whatever happens to it."""
+"""What is asked of the hub comes back as a typed answer, one of each kind at a time, whatever happens to it."""
 
 import queue
+import threading
 
 from tools.core.errors import HubUnavailable, PipelineError
-from tools.processor.hub_thread import Answer, Done, Failed, HubThread, Inbox
+from tools.processor.hub_thread import Answer, Done, Failed, HubThreads, Inbox
 from tools.stages.video_job import JobResult
 
 
@@ -11,19 +12,44 @@ def _fail(exc: Exception) -> str:
     raise exc
 
 
+def take(inbox: Inbox) -> None:
+    reply = inbox.get(timeout=10)
+    assert not isinstance(reply, JobResult)
+    reply()
+
+
 def test_answers_come_in_the_order_of_the_questions_and_a_bug_is_an_answer_too() -> None:
     inbox: Inbox = queue.SimpleQueue()
-    thread = HubThread(inbox)
+    threads = HubThreads(inbox)
     answers: list[Answer[str]] = []
     down = HubUnavailable("down")
-    thread.do("one", lambda: "head", answers.append)
-    thread.do("two", lambda: _fail(down), answers.append)
-    thread.do("three", lambda: _fail(ZeroDivisionError("a bug")), answers.append)
+    threads.do("open", "A", lambda: "head", answers.append)
+    threads.do("open", "B", lambda: _fail(down), answers.append)
+    threads.do("open", "C", lambda: _fail(ZeroDivisionError("a bug")), answers.append)
     for _ in range(3):
-        reply = inbox.get(timeout=10)
-        assert not isinstance(reply, JobResult)
-        reply()
+        take(inbox)
     first, second, third = answers
     assert first == Done("head") and second == Failed(down)
     assert isinstance(third, Failed) and isinstance(third.error, PipelineError)
     assert str(third.error) == "unexpected ZeroDivisionError: a bug" and not third.error.retryable
+
+
+def test_what_takes_long_keeps_nothing_of_another_kind_back_and_is_told() -> None:
+    inbox: Inbox = queue.SimpleQueue()
+    threads = HubThreads(inbox)
+    go, begun = threading.Event(), threading.Event()
+    answers: list[Answer[bool]] = []
+
+    def slow() -> bool:
+        begun.set()
+        return go.wait(10)
+
+    threads.do("publish", "A/1", slow, answers.append)
+    assert begun.wait(10)
+    threads.do("open", "B", lambda: False, answers.append)
+    take(inbox)
+    assert answers == [Done(False)]
+    assert [(work, about, seconds >= 0) for work, about, seconds in threads.asking()] == [("publish", "A/1", True)]
+    go.set()
+    take(inbox)
+    assert answers == [Done(False), Done(True)] and threads.asking() == []

@@ -1,13 +1,12 @@
 """What the hub says of a blob before it is sent, and what the storage says when it is."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tools.core.errors import HubError, HubForbidden, HubNotFound, HubRejected, HubUnavailable
 from tools.hub.lfs import upload_url
-from tools.hub.modelscope_client import ModelScopeHub
+from tools.hub.modelscope_sdk import translating
 
 OID = "a" * 64
 
@@ -84,10 +83,9 @@ def test_answer_that_says_nothing_of_the_blob_is_no_proof_that_it_is_there(answe
         ("", HubForbidden),
     ],
 )
-def test_refusal_of_the_storage_is_no_matter_of_the_token(sent_to: str, kind: type[HubError], tmp_path: Path) -> None:
+def test_refusal_of_the_storage_is_no_matter_of_the_token(sent_to: str, kind: type[HubError]) -> None:
     from modelscope_hub.errors import PermissionDeniedError
 
-    hub = ModelScopeHub("https://hub.example", "t", cache_dir=tmp_path)
-    with pytest.raises(kind) as caught, hub._translating("send a blob", sent_to=sent_to):
+    with pytest.raises(kind) as caught, translating("https://hub.example", "send a blob", sent_to=sent_to):
         raise PermissionDeniedError("denied", status_code=403)
     assert ("by the storage" in str(caught.value)) is (kind is HubUnavailable)

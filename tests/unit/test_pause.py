@@ -139,16 +139,15 @@ def test_outage_of_weeks_is_waited_for_as_well(watched: Watched) -> None:
     assert watched.wait() == 300
 
 
-@pytest.mark.parametrize(
-    ("retry_after", "wait"),
-    [([None], 0), ([0.0], 0), ([50.0], 50), ([50.0, 20.0], 50), ([20.0, 50.0], 50), ([5.0, None], 5)],
-)
-def test_hub_is_asked_no_sooner_than_its_retry_after(
-    watched: Watched, retry_after: list[float | None], wait: float
-) -> None:
-    for number, seconds in enumerate(retry_after):
-        watched.fail(str(number), retry_after=seconds)
-    assert watched.wait() == wait
+@pytest.mark.parametrize(("retry_after", "wait"), [(None, 10), (0.0, 10), (5.0, 10), (50.0, 50), (1e9, 3600)])
+def test_hub_is_asked_no_sooner_than_its_retry_after(watched: Watched, retry_after: float | None, wait: float) -> None:
+    watched.fail("1")
+    watched.ask(HubUnavailable("busy", retry_after=retry_after))
+    assert watched.pause.next_try == watched.clock.monotonic() + wait
+    watched.clock.pass_time(wait - 0.1)
+    assert not watched.pause.must_ask()
+    watched.clock.pass_time(0.1)
+    assert watched.pause.next_try is None and watched.pause.must_ask()
 
 
 def test_after_an_outage_the_waits_start_again_from_the_first(watched: Watched) -> None:
@@ -245,6 +244,23 @@ def test_failures_in_a_row_are_counted_by_kind_and_a_success_ends_the_row(watche
     assert watched.pause.reason is None
 
 
+@pytest.mark.parametrize("kind", ["transfer", "publish", "open"])
+def test_what_fails_of_one_kind_stops_that_kind_alone_once_the_hub_has_answered(watched: Watched, kind: Kind) -> None:
+    kinds: list[Kind] = ["transfer", "publish", "open"]
+    assert not any(map(watched.pause.stops, kinds))
+    watched.fail_and_ask("1", kind=kind)
+    watched.fail("1", kind=kind)
+    assert all(map(watched.pause.stops, kinds)), "whose fault it is, is not known yet"
+    watched.ask(None)
+    assert [one for one in kinds if watched.pause.stops(one)] == [kind]
+    watched.wait()
+    watched.ask(HubUnavailable("down"))
+    assert all(map(watched.pause.stops, kinds)), "it does not answer at all"
+    watched.wait()
+    watched.ask(None)
+    assert not any(map(watched.pause.stops, kinds))
+
+
 def test_failures_that_came_together_count_together(watched: Watched) -> None:
     for about in "123":
         watched.fail(about)
@@ -255,7 +271,7 @@ def test_failures_that_came_together_count_together(watched: Watched) -> None:
 def test_what_fails_during_a_pause_of_another_cause_counts_for_nothing(watched: Watched) -> None:
     watched.pause.machine("no encoder")
     for about in "1123":
-        watched.fail(about, is_certain=True, retry_after=500.0)
+        watched.fail(about, is_certain=True)
     assert watched.pause.reason == "no encoder" and watched.wait() == INTERVAL
     watched.ask(None)
     assert watched.pause.reason is None and watched.blamed == []
@@ -265,7 +281,6 @@ def test_what_fails_during_a_pause_of_another_cause_counts_for_nothing(watched: 
     ("error", "explains", "is_suspect", "needs_person", "wait"),
     [
         (HubUnavailable("down"), True, True, False, 0),
-        (HubUnavailable("busy", retry_after=50.0), True, True, False, 50),
         (HubForbidden("expired"), True, True, True, 0),
         (HubNotFound("no repo"), True, True, True, 0),
         (Stopped("stopped"), True, False, False, 0),

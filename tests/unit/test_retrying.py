@@ -1,5 +1,6 @@
 """How long the hub is left alone between two tries, over a clock that moves at once."""
 
+import math
 import random
 import statistics
 
@@ -24,7 +25,7 @@ def waits(backoff: Backoff, clock: FakeClock, exc: Exception) -> list[float]:
 
 def test_waits_double_up_to_the_cap_and_are_spread_evenly_over_their_upper_half() -> None:
     clock, chance = FakeClock(), random.Random(1)
-    backoff = Backoff(clock, attempts=9, base=1.0, cap=60.0, random=chance.random)
+    backoff = Backoff(clock, attempts=9, base=1.0, cap=60.0, patience=math.inf, random=chance.random)
     runs = [waits(backoff, clock, HubUnavailable("down")) for _ in range(2000)]
     most = [1, 2, 4, 8, 16, 32, 60, 60]
     for full, seen in zip(most, zip(*runs, strict=True), strict=True):
@@ -43,9 +44,18 @@ def test_two_clients_that_fail_at_the_same_time_come_back_at_different_times() -
 def test_retry_after_of_the_server_counts_if_it_is_longer_and_only_then() -> None:
     clock = FakeClock()
     backoff = Backoff(clock, attempts=4, random=lambda: 1.0)
-    assert waits(backoff, clock, HubUnavailable("x", retry_after=90)) == [90, 90, 90]
+    assert waits(backoff, clock, HubUnavailable("x", retry_after=10)) == [10, 10, 10]
     assert waits(backoff, clock, HubUnavailable("x", retry_after=2)) == [2, 2, 4]
     assert waits(backoff, clock, HubUnavailable("x", retry_after=-5)) == [1, 2, 4]
+
+
+def test_wait_that_is_long_is_left_to_the_caller_who_has_other_work() -> None:
+    clock = FakeClock()
+    backoff = Backoff(clock, random=lambda: 1.0)
+    error = HubUnavailable("busy", retry_after=1700)
+    assert waits(backoff, clock, error) == [] and error.retry_after == 1700
+    assert waits(backoff, clock, HubUnavailable("x", retry_after=12)) == [12, 12], "nor many that make a long one"
+    assert sum(waits(backoff, clock, HubUnavailable("x"))) == 31, "its own waits are short enough"
 
 
 def test_what_does_not_pass_is_not_tried_again_and_wrong_content_three_times() -> None:

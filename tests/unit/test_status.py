@@ -6,7 +6,7 @@ from tools.core.queue_item import Quarantined, QueueItem, Status
 from tools.report.status import SHOWN, status_text
 from tools.state.work_queue import Overview
 
-NOTHING: dict[str, Any] = {"updated": 0.0, "paused": None, "confined": [], "jobs": [], "workers": []}
+NOTHING: dict[str, Any] = {"updated": 0.0, "paused": None, "confined": [], "hub": [], "jobs": [], "workers": []}
 
 
 def failed(name: str, quarantined: int = 0) -> QueueItem:

@@ -27,7 +27,7 @@ what happened and what to do.
     ├─ Stopped *                 asked to stop; nothing failed
     ├─ MachineError *            this machine ended or hindered a program; the file may be fine
     │  └─ ReadTooSlow *          reading a file took longer than was allowed
-    └─ FolderChanged             (processor.item_run) the folder is not what was queued
+    └─ FolderChanged             (processor.opening) the folder is not what was queued
 
     * retryable: the same call may succeed later without anybody's help. The two retry loops (the wrapper around the
       hub, and the queue) read it from the class.

@@ -1,4 +1,4 @@
-"""The ModelScope hub over its official SDK; the only module that knows the SDK and its private parts.
+"""The ModelScope hub over its official SDK, which this module and ``modelscope_sdk`` alone know.
 
 The SDK does what it does well (who am I, download with resume). Listings go over plain HTTP, pinned to a commit and
 streamed, since the SDK's stop silently at a bad page; blobs and commits over its ``legacy`` calls, since its upload
@@ -9,41 +9,36 @@ import base64
 import contextlib
 import hashlib
 import io
-import logging
 import os
-import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property, partial
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import urlsplit
 
 from tools.core.errors import (
-    HubError,
     HubForbidden,
-    HubNotFound,
     HubRejected,
     HubUnavailable,
     IntegrityError,
     PipelineError,
 )
 from tools.core.folder import RemoteFile, is_safe_path
-from tools.hub.answers import commit_id_of, retry_after_of
+from tools.hub.answers import commit_id_of
 from tools.hub.client import AddBlob, Head, Operation, Progress
 from tools.hub.lfs import upload_url
 from tools.hub.listing import Listing
+from tools.hub.modelscope_sdk import LOW_SPEED_WINDOW, configure, refuse_page, translating
 from tools.hub.retrying import Retry, no_retry
+from tools.hub.upload import Upload
 from tools.runtime import logs
 from tools.runtime.files import sha256_of
 
 _DATASET = "dataset"
 _PRIVATE = 1  # Source: modelscope_hub, visibility of a dataset: 1 private, 3 internal, 5 public
-_CONFLICT = re.compile("branch changed|could not update refs|please retry|try again|10030000001", re.IGNORECASE)
 _CONNECT_TIMEOUT = 30.0  # s
 _LONGEST_INLINE = 64 << 10  # bytes of a text inside a commit. Source: modelscope_hub, UPLOAD_LFS_FORCE_THRESHOLD
-_LONGEST_DOWNLOAD = 30 * 24 * 3600.0  # s; what makes no progress is ended by the stall limit
-_LOW_SPEED_WINDOW = 60.0  # s within which a download must move 1 kB/s on average
 
 
 class ModelScopeHub:
@@ -78,12 +73,12 @@ class ModelScopeHub:
             from modelscope_hub import HubApi
             from modelscope_hub.config import HubConfig
 
-            _configure_sdk(self._stall)
+            configure(self._stall)
             sdk = HubApi(HubConfig(endpoint=self._endpoint, cache_dir=self._cache_dir, token=self._token))
             sdk.legacy._timeout = (_CONNECT_TIMEOUT, self._stall)
             sdk.openapi._max_retries = 1
             for session in (sdk.legacy._session, sdk.legacy._read_session):
-                session.hooks["response"].append(_refuse_page)
+                session.hooks["response"].append(refuse_page)
             return sdk
 
     @cached_property
@@ -144,7 +139,7 @@ class ModelScopeHub:
         ended: list[PipelineError] = []
         # The SDK writes below a folder by the path on the hub; a path of 4 kB or odd names must not decide ours.
         staging = target.parent / "download"
-        with self._translating(f"download {file.path}", ended):
+        with self._ours(f"download {file.path}", ended):
             fetched = self._sdk.downloader.download_file(
                 repo,
                 _DATASET,
@@ -172,9 +167,9 @@ class ModelScopeHub:
         if url is None:
             progress(size)
             return
-        body = _Upload(stream, size, progress)
+        body = Upload(stream, size, progress, min(LOW_SPEED_WINDOW, self._stall))
         timeouts = (_CONNECT_TIMEOUT, self._stall)
-        with self._translating(f"send a blob to {repo}", body.ended, sent_to=url):
+        with self._ours(f"send a blob to {repo}", body.ended, sent_to=url):
             self._sdk.legacy.upload_blob(url, body, size, timeout=timeouts)
 
     def _upload_url(self, repo: str, sha256: str, size: int) -> str | None:
@@ -210,6 +205,11 @@ class ModelScopeHub:
         self._store(repo, io.BytesIO(operation.content), sha256, size, lambda moved: None)
         return AddBlob(operation.path, sha256, size)
 
+    @property
+    def _ours(self) -> Callable[..., AbstractContextManager[None]]:
+        """Raises the SDK's errors as ours."""
+        return partial(translating, self._endpoint)
+
     @contextlib.contextmanager
     def _request(self, doing: str) -> Iterator[None]:
         """Calls with an answer of a few lines: attempted once, and read whole within the stall limit."""
@@ -217,131 +217,12 @@ class ModelScopeHub:
         from modelscope_hub._download_control import _DownloadControl
 
         with (
-            self._translating(doing),
+            self._ours(doing),
             _DownloadControl(total_timeout=_CONNECT_TIMEOUT + self._stall) as control,
             sdk.legacy.read_context(control),
             sdk.openapi.read_context(control),
         ):
             yield
-
-    @contextlib.contextmanager
-    def _translating(
-        self, doing: str, ended: list[PipelineError] | None = None, *, sent_to: str = ""
-    ) -> Iterator[None]:
-        """Raise the SDK's exceptions as ours; an error of our own (a stop) that ``ended`` the call goes first.
-
-        ``sent_to``: the address of a request that goes to where the hub sent us.
-        """
-        import requests
-        from modelscope_hub import _download_control as control
-        from modelscope_hub import errors as sdk
-
-        try:
-            yield
-        except PipelineError:
-            raise
-        except (sdk.HubError, requests.RequestException, OSError, ValueError, control._DownloadCancelledError) as exc:
-            if ended:
-                raise ended[0] from exc
-            if isinstance(exc, OSError) and exc.errno and not isinstance(exc, requests.RequestException | sdk.HubError):
-                raise  # the local disk, not the hub
-            raise self._translated(doing, exc, sent_to) from None
-        except (AttributeError, LookupError, TypeError, RecursionError) as exc:  # the SDK takes the shape for granted
-            raise HubUnavailable(f"can't {doing}: the hub's answer makes no sense ({type(exc).__name__})") from exc
-
-    def _translated(self, doing: str, exc: Exception, sent_to: str) -> HubError:
-        import requests
-        from modelscope_hub import errors as sdk
-
-        if isinstance(exc, sdk.NetworkError | requests.ConnectionError):
-            late = isinstance(exc, sdk.RequestTimeoutError)
-            how = "does not answer in time" if late else "can't be reached, or closed the connection"
-            return HubUnavailable(f"can't {doing}: the hub at {self._endpoint} {how}")
-        text = f"can't {doing}: {_plain(exc)}"
-        status = getattr(exc, "status_code", None)
-        if isinstance(exc, sdk.AuthenticationError | sdk.PermissionDeniedError) or status in {401, 403}:
-            # A signed link to the storage, which has expired: the next attempt gets a new one.
-            if _was_redirected(exc) or (sent_to and urlsplit(sent_to).netloc != urlsplit(self._endpoint).netloc):
-                return HubUnavailable(f"{text} (by the storage behind the hub)", status=status)
-            return HubForbidden(f"{text}; check MODELSCOPE_API_TOKEN and its rights", status=status or 401)
-        if isinstance(exc, sdk.FileIntegrityError):
-            return IntegrityError(text)
-        if isinstance(exc, sdk.NotExistError) or status == 404:
-            return HubNotFound(text, status=404)
-        if isinstance(exc, sdk.AlreadyExistsError):
-            return HubRejected(text, status=409)
-        if _CONFLICT.search(str(exc)) or isinstance(exc, sdk.RateLimitError) or status in {408, 425, 429}:
-            return HubUnavailable(text, retry_after=_retry_after(exc), status=status)
-        if isinstance(exc, sdk.APIError) and status is not None and 400 <= status < 500:
-            return HubRejected(text, status=status)
-        if isinstance(exc, sdk.InvalidParameter):
-            return HubRejected(text, status=status or 400)
-        return HubUnavailable(text, retry_after=_retry_after(exc), status=status)
-
-
-def saved_token() -> str | None:
-    """The token that ``modelscope login`` saved, whatever the environment says."""
-    from modelscope_hub.config import HubConfig
-
-    try:
-        saved: str | None = HubConfig(token="").load_token()
-    except Exception:  # a pickle of the SDK's, which may be damaged in any way
-        return None
-    logs.keep_secret(saved)
-    return saved
-
-
-def _refuse_page(response: Any, **_: Any) -> None:
-    """A page for people, with status 200, is no answer: as a file it would be one that is wrong, as the answer to an
-    upload a blob that is stored. A proxy or a login puts them there. Raises HubUnavailable."""
-    kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    is_file = response.request.method == "GET" and urlsplit(response.url).path.endswith("/repo")
-    if response.status_code == 200 and (kind == "text/html" or (is_file and kind == "application/json")):
-        raise HubUnavailable(f"the hub at {urlsplit(response.url).netloc} answers with a page instead of data")
-
-
-def _configure_sdk(stall: float) -> None:
-    """Turn off the SDK's own retries, limits and bars. As attributes: its environment is read at first import."""
-    from modelscope_hub import _download, _legacy_api
-    from tqdm import tqdm
-
-    settings: list[tuple[Any, str, Any]] = [
-        (_download, "DOWNLOAD_TOTAL_TIMEOUT", _LONGEST_DOWNLOAD),
-        (_download, "DOWNLOAD_LOW_SPEED_WINDOW_SECONDS", min(_LOW_SPEED_WINDOW, stall)),
-        (_download, "DOWNLOAD_RETRY_TIMES", 0),
-        (_download, "DOWNLOAD_HASH_RETRY_TIMES", 1),
-        (_download, "DOWNLOAD_SIZE_RETRY_TIMES", 1),
-        (_download, "_incomplete_path", _partial_file),
-        (_download, "tqdm", partial(tqdm, disable=True)),  # it prints bars of its own, also into files
-        (_legacy_api, "DOWNLOAD_TIMEOUT", stall),
-    ]
-    for module, name, value in settings:
-        getattr(module, name)  # AttributeError if another version of the SDK names it otherwise
-        setattr(module, name, value)
-    logging.getLogger("modelscope_hub").setLevel(logging.CRITICAL)
-
-
-def _partial_file(target: Path) -> Path:
-    """Where a download grows: a name of its own, and not the target's with something added, which may have 255 bytes
-    already."""
-    return target.with_name(f".{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]}.incomplete")
-
-
-def _plain(exc: Exception) -> str:
-    """One line without the token and without what signs an address."""
-    first = logs.masked(str(exc).strip() or type(exc).__name__).splitlines()[0]
-    return re.sub(r"\?\S+", "?…", first)[:300]
-
-
-def _was_redirected(exc: Exception) -> bool:
-    """Whether the answer came from where the hub had sent us."""
-    return bool(getattr(getattr(exc, "response", None), "history", None))
-
-
-def _retry_after(exc: Exception) -> float | None:
-    """Seconds until the server wants to be asked again; None if it does not say."""
-    headers = getattr(getattr(exc, "response", None), "headers", None)
-    return getattr(exc, "retry_after", None) if headers is None else retry_after_of(headers)
 
 
 def _action(operation: Operation) -> dict[str, Any]:
@@ -372,28 +253,6 @@ def _callback(progress: Progress, cancel: threading.Event, ended: list[PipelineE
             pass
 
     return Callback
-
-
-class _Upload:
-    """A file that reports how much of it was read. ``requests`` needs ``read`` and a length."""
-
-    def __init__(self, stream: IO[bytes], size: int, progress: Progress) -> None:
-        self._stream = stream
-        self._size = size
-        self._progress = progress
-        self.ended: list[PipelineError] = []
-
-    def __len__(self) -> int:
-        return self._size
-
-    def read(self, count: int = -1) -> bytes:
-        piece = self._stream.read(count)
-        try:
-            self._progress(len(piece))
-        except PipelineError as exc:
-            self.ended.append(exc)
-            raise
-        return piece
 
 
 def _checked(path: Path, file: RemoteFile, progress: Progress) -> str:

@@ -18,7 +18,7 @@ from tools.runtime.clock import Clock
 log = logging.getLogger("animation.hub")
 T = TypeVar("T")
 _INTEGRITY_TRIES = 3
-_LONGEST_RETRY_AFTER = 1800.0  # s; a server that asks for more is not waited for here: the call is given up
+_PATIENCE = 35.0  # s of waits in one call: longer ones belong to the caller, who has other work meanwhile
 _LATE_COMMIT = 30.0  # s after a lost answer within which the hub may yet make the commit
 
 
@@ -35,7 +35,8 @@ def no_retry(verb: str, call: Callable[[], T]) -> T:
 
 class Backoff:
     """Retries after transient errors, ``attempts`` in all. Waits ``base``·2ⁿ s up to ``cap``, each shortened by up to
-    half at random, or as long as the server asks for if that is longer."""
+    half at random, or as long as the server asks for if that is longer. A wait that would make it more than
+    ``patience`` s in all is left to the caller: the call is given up at once."""
 
     def __init__(
         self,
@@ -44,9 +45,11 @@ class Backoff:
         attempts: int = 6,
         base: float = 1.0,
         cap: float = 60.0,
+        patience: float = _PATIENCE,
         random: Callable[[], float] = _random.random,
     ) -> None:
         self._clock = clock
+        self._patience = patience
         self._attempts = attempts
         self._base = base
         self._cap = cap
@@ -54,16 +57,18 @@ class Backoff:
 
     def retry(self, verb: str, call: Callable[[], T]) -> T:
         """The call's value. Raises its last error, marked as given up, and Stopped when a stop ends the wait."""
+        waited = 0.0
         for attempt in range(1, self._attempts + 1):
             try:
                 return call()
             except (HubUnavailable, IntegrityError) as exc:
                 wait = self._next_wait(exc, attempt)
-                if wait is None:
+                if wait is None or waited + wait > self._patience:
                     if isinstance(exc, HubUnavailable):
                         exc.given_up = True
                     raise
                 log.warning("retrying hub request: verb=%s try=%d wait_s=%.1f cause=%s", verb, attempt + 1, wait, exc)
+                waited += wait
                 if self._clock.sleep(wait):
                     raise Stopped(f"stopped while waiting to retry {verb}") from exc
         raise AssertionError("unreachable")
@@ -75,12 +80,11 @@ class Backoff:
         backoff = min(self._cap, self._base * 2.0 ** (attempt - 1)) * (0.5 + 0.5 * self._random())
         if not isinstance(exc, HubUnavailable):
             return backoff
-        asked = exc.retry_after or 0.0
-        return None if exc.given_up or asked > _LONGEST_RETRY_AFTER else max(backoff, asked)
+        return None if exc.given_up else max(backoff, exc.retry_after or 0.0)
 
 
 class RetryingHub:
-    """A hub client around another, each verb with a ``Backoff``. ``late_commit`` s: see ``commit``."""
+    """A hub client around another, each verb with a ``Backoff``, see there. ``late_commit`` s: see ``commit``."""
 
     def __init__(
         self,
@@ -90,12 +94,13 @@ class RetryingHub:
         attempts: int = 6,
         base: float = 1.0,
         cap: float = 60.0,
+        patience: float = _PATIENCE,
         random: Callable[[], float] = _random.random,
         late_commit: float = _LATE_COMMIT,
     ) -> None:
         self._hub = hub
         self._clock = clock
-        self._retry = Backoff(clock, attempts=attempts, base=base, cap=cap, random=random).retry
+        self._retry = Backoff(clock, attempts=attempts, base=base, cap=cap, patience=patience, random=random).retry
         self._base = base
         self._late_commit = late_commit
 

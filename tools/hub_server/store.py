@@ -30,6 +30,7 @@ from tools.runtime.files import replace_durably, sha256_of, sync_file, sync_fold
 
 _SETTLED = 1.0  # s without a change after which a copied-in file is taken to be whole
 _SCAN_EVERY = 0.5  # s
+_TREES = 4  # older commits whose files are remembered per dataset
 _PUBLIC, _PRIVATE = 5, 1
 
 Stat = tuple[int, int, int]
@@ -68,6 +69,7 @@ class Repo:
     commits: list[Commit] = field(default_factory=list)
     tree: dict[str, Entry] = field(default_factory=dict)
     visibility: int = _PUBLIC
+    trees: dict[str, dict[str, Entry]] = field(default_factory=dict)  # of a few older commits, latest asked last
     scanned: float = 0.0  # monotonic s of the last scan
     lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -257,11 +259,16 @@ class HubStore:
                 return {}
             if repo.commits and commit == repo.commits[-1].id:
                 return repo.tree.copy()
-            tree: dict[str, Entry] = {}
-            for one in repo.commits:
-                _apply(tree, one)
-                if one.id == commit:
-                    break
+            tree = repo.trees.pop(commit, None)
+            if tree is None:
+                tree = {}
+                for one in repo.commits:
+                    _apply(tree, one)
+                    if one.id == commit:
+                        break
+            repo.trees[commit] = tree  # a folder is fetched file by file from the commit at which it was opened
+            while len(repo.trees) > _TREES:
+                del repo.trees[next(iter(repo.trees))]
             return tree
 
     def commit(self, repo: Repo, changes: Mapping[str, Mapping[str, Any] | None], message: str, author: str) -> str:

@@ -11,16 +11,18 @@ from typing import Any
 
 from tools.core.artifact import ArtifactKind
 from tools.core.planning import VideoJob
+from tools.core.retry import LONGEST
 from tools.hub.client import HubClient
 from tools.media.converter import Converter
 from tools.processor.claims import Claims
 from tools.processor.engine import Engine
 from tools.processor.executor import Deliver, Executor, LocalExecutor, Note
-from tools.processor.hub_thread import HubThread, Inbox
+from tools.processor.hub_thread import HubThreads, Inbox
 from tools.processor.item_run import RunRules
 from tools.processor.parts import EngineParts
 from tools.processor.pause import Pause
 from tools.processor.reporting import LogObserver, Observer, Observers
+from tools.processor.waits import Waits
 from tools.runtime.clock import Clock
 from tools.stages.job_context import JobContext, JobTools
 from tools.stages.video_job import JobResult, run_video_job
@@ -86,7 +88,7 @@ def build(
     *,
     connect: Connect | None = None,
     make_executor: MakeExecutor | None = None,
-    make_hub_thread: Callable[[Inbox], HubThread] = HubThread,
+    make_hub_threads: Callable[[Inbox], HubThreads] = HubThreads,
     observers: Sequence[Observer] = (LogObserver(),),
 ) -> Processor:
     """A processor over the queue of ``options.log_dir``. Nothing is read, written or asked before its first turn.
@@ -103,10 +105,11 @@ def build(
         stable_time=options.stable_time,
         tools=tools,
         executor=executor,
-        hub_thread=make_hub_thread(inbox),
+        hub=make_hub_threads(inbox),
         inbox=inbox,
         claims=_claims(options, clock, observer),
         pause=Pause(options.check_interval, clock, observer),
+        waits=Waits(clock, observer),
         connect=partial(connect or _take_as_it_is, tools),
         journal_of=partial(Journal, options.log_dir),
         clock=clock,
@@ -116,7 +119,7 @@ def build(
 
 
 def _claims(options: ProcessorOptions, clock: Clock, observer: Observer) -> Claims:
-    longest_wait = max(options.stable_time, options.check_interval)
+    longest_wait = max(options.stable_time, options.check_interval, LONGEST)
     queue = WorkQueue(options.log_dir)
     return Claims(queue, clock, observer, aging_hours=options.aging_hours, longest_wait=longest_wait)
 

@@ -1,11 +1,13 @@
-"""Batches whose videos are all settled → their commits, one by one in the hub thread; what follows from each end."""
+"""Batches whose videos are all settled → their commits, one by one in their own thread; what follows from each end."""
 
 from collections.abc import Callable
 from functools import partial
 
 from tools.core.errors import BlobsLost, HubForbidden, HubNotFound, HubRejected, PipelineError
+from tools.core.retry import asked_to_wait
+from tools.processor.batch import Batch
 from tools.processor.hub_thread import Answer, Failed
-from tools.processor.item_run import Batch, ItemRun
+from tools.processor.item_run import ItemRun
 from tools.processor.parts import EngineParts
 from tools.processor.publish import CommitNotShown, publish
 from tools.processor.reporting import BatchOver, CommitFailed, CommitRejected
@@ -25,19 +27,21 @@ class Commits:
         self._pause = parts.pause
         self._tools = parts.tools
         self._jobs = parts.executor
-        self._hub_thread = parts.hub_thread
+        self._hub = parts.hub
+        self._waits = parts.waits
         self._clock = parts.clock
         self._tell = parts.observer.observe
+        self._is_busy = False  # one commit at a time: what the hub says to it decides on the next
 
     def publish_ready(self, run: ItemRun) -> None:
         """Begin to commit what is ready of an item; what has nothing to commit is over at once."""
         for batch in run.batches_ready(self._clock.monotonic()):
-            if batch.outputs():
-                batch.is_publishing = True
-                ended = partial(self._published, run, batch)
-                self._hub_thread.do("publish", self._commit_of(run, batch), ended)
-            else:
+            if not batch.outputs():
                 self._over(run, batch, None, "")
+            elif not (self._is_busy or self._pause.stops("publish") or "publish" in self._waits.held()):
+                batch.is_publishing = self._is_busy = True
+                ended = partial(self._published, run, batch)
+                self._hub.do("publish", _about(run, batch), self._commit_of(run, batch), ended)
 
     def _commit_of(self, run: ItemRun, batch: Batch) -> Callable[[], str]:
         def commit() -> str:
@@ -49,10 +53,11 @@ class Commits:
         return commit
 
     def _published(self, run: ItemRun, batch: Batch, answer: Answer[str]) -> None:
-        batch.is_publishing = False
-        about = f"{run.item.folder}/{batch.number}"
+        batch.is_publishing = self._is_busy = False
+        about = _about(run, batch)
         if not isinstance(answer, Failed):
             self._pause.worked("publish", about)
+            self._waits.worked("publish", about)
             self._over(run, batch, answer.value, "")
             return
         error = answer.error
@@ -67,7 +72,10 @@ class Commits:
             if len(batch.tasks) == tried:  # else it was halved meanwhile, and what is left of it was not tried yet
                 self._not_published(run, batch, error)
 
-        batch.not_before = self._clock.monotonic() + self._rules.retry_interval
+        until, is_all = self._waits.asked("publish", about, str(error), asked_to_wait(error))
+        batch.not_before = max(self._clock.monotonic() + self._rules.retry_interval, until)
+        if is_all:
+            return
         if not self._pause.may_explain("publish", about, error, not_published):
             not_published()
         elif isinstance(error, HubRejected) and not isinstance(error, HubForbidden | HubNotFound):
@@ -85,7 +93,7 @@ class Commits:
         if half is None:
             return False
         half.not_before = batch.not_before
-        self._pause.split("publish", f"{run.item.folder}/{batch.number}", f"{run.item.folder}/{half.number}")
+        self._pause.split("publish", _about(run, batch), _about(run, half))
         self._tell(CommitRejected(run.item.folder, batch.number, str(exc)))
         return True
 
@@ -109,7 +117,7 @@ class Commits:
             run.put_back(batch)
         if exc.retryable and batch.failures < self._rules.max_attempts:
             wait = self._rules.retry_interval * 2 ** (batch.failures - 1)
-            batch.not_before = self._clock.monotonic() + wait
+            batch.not_before = max(batch.not_before, self._clock.monotonic() + wait)
             self._tell(CommitFailed(*about))
         elif not (isinstance(exc, HubRejected) and self._halve(run, batch, exc)):
             run.refuse_batch(batch, f"the hub did not take the commit: {exc}")
@@ -124,6 +132,10 @@ class Commits:
             self._jobs.forget(run.item.folder, source)
         if not run.is_over:  # else it is settled in this turn, and one write does for both
             self._claims.change(run.item.folder, run.with_totals)
+
+
+def _about(run: ItemRun, batch: Batch) -> str:
+    return f"{run.item.folder}/{batch.number}"
 
 
 def _event(run: ItemRun, batch: Batch, now: float, commit: str | None, cause: str) -> BatchOver:

@@ -1,29 +1,34 @@
 """Moves claimed items from opening to settled: their jobs, their batches, their end. One turn at a time, none blocks.
 
-The main loop calls ``turn``; jobs run in the executor, everything else that asks the hub runs one by one in the hub
-thread, and both answer through one inbox. So a slow hub delays nothing but itself, and a stop is quick. What is in
-work is the business of ``claims``, when nothing may start that of ``pause``, what a batch needs that of ``commits``;
-what happened is told to an observer.
+The main loop calls ``turn``; jobs run in the executor, everything else that asks the hub in a thread per kind of work,
+and all answer through one inbox. So a slow hub delays nothing but itself, and a stop is quick. What is in work is the
+business of ``claims``, when nothing may start that of ``pause``, what the hub wants to wait that of ``waits``, what a
+batch needs that of ``commits``; what happened is told to an observer.
 """
 
 import contextlib
 import math
 import queue
 from functools import partial
+from itertools import islice
 
 from tools.core.artifact import ArtifactKind
 from tools.core.blame import OF_THE_HUB
 from tools.core.errors import PipelineError, Stopped, Trouble
-from tools.core.queue_item import QueueItem, Status, give_back, gone, settle
+from tools.core.queue_item import QueueItem, Status, give_back, gone, local_time, settle
+from tools.core.retry import asked_to_wait
 from tools.hub.client import HubClient
 from tools.processor import reporting
 from tools.processor.commits import Commits
 from tools.processor.hub_thread import Answer, Failed
-from tools.processor.item_run import FolderChanged, ItemRun, open_item
+from tools.processor.item_run import ItemRun
+from tools.processor.opening import FolderChanged, open_item
 from tools.processor.parts import EngineParts
 from tools.processor.pause import Suspect
+from tools.processor.waits import Kind
 from tools.stages.video_job import JobResult, Outcome
 from tools.state.journal import Event, sweep
+from tools.state.progress import HubWork
 
 _NEED_PERSON = OF_THE_HUB - {Trouble.HUB_UNAVAILABLE, Trouble.HUB_NOT_FOUND}  # if they do not speak of one video
 _PROGRESS, _IDLE_PROGRESS = 1.0, 30.0  # s between two reports of what runs, and of nothing
@@ -38,7 +43,8 @@ class Engine:
         self._stable_time = parts.stable_time
         self._tools = parts.tools
         self._jobs = parts.executor
-        self._hub_thread = parts.hub_thread
+        self._hub = parts.hub
+        self._waits = parts.waits
         self._inbox = parts.inbox
         self._claims = parts.claims
         self._pause = parts.pause
@@ -57,10 +63,14 @@ class Engine:
 
     @property
     def paused(self) -> str | None:
-        """Why nothing new is started; None if all is well."""
-        if self._pause.reason in {None, "starting"}:
-            return self._what_lacks_space()
-        return self._pause.reason
+        """What is not started, why, and until when; None if all is well."""
+        reason, next_try = self._pause.reason, self._pause.next_try
+        if reason in {None, "starting"}:
+            return self._what_lacks_space() or self._waits.reason
+        if next_try is None:
+            return reason
+        when = self._clock.time() + next_try - self._clock.monotonic()
+        return f"{reason}; next try at {local_time(when)}"
 
     def _what_lacks_space(self) -> str | None:
         return next((cause for run in self._runs.values() for cause in run.no_room.values()), None)
@@ -84,13 +94,12 @@ class Engine:
         self._take_in(wait)
         now = self._clock.monotonic()
         self._stop_cancelled()
-        if self._pause.reason is not None:
-            if self._pause.must_ask():
-                self._hub_thread.do("connect", self._connect, self._connected)
-        else:
-            for run in self._runs.values():
-                if not run.is_cancelled:
-                    self._commits.publish_ready(run)
+        if self._pause.must_ask():
+            self._hub.do("connect", "the hub", self._connect, self._connected)
+        for run in self._runs.values():
+            if not run.is_cancelled:
+                self._commits.publish_ready(run)
+        if not self._pause.stops("transfer"):
             self._submit(now)
             self._claim(now)
         self._settle_over()
@@ -104,7 +113,15 @@ class Engine:
                 return
         self._reported = now, paused
         jobs, workers = self._jobs.progress(), self._jobs.workers()
-        self._tell(reporting.Progress(self._clock.time(), paused, jobs, workers))
+        self._tell(reporting.Progress(self._clock.time(), paused, jobs, workers, self._asked_of_the_hub()))
+
+    def _asked_of_the_hub(self) -> list[HubWork]:
+        now = self._clock.time()
+        asking = [
+            HubWork(kind=work, about=about, state="asking", since=now - seconds)
+            for work, about, seconds in self._hub.asking()
+        ]
+        return [*asking, *self._waits.shown()]
 
     def close(self, timeout: float) -> None:
         """End the jobs, within ``timeout`` s, and give every item back as pending."""
@@ -149,6 +166,8 @@ class Engine:
             return
         if result.outcome is Outcome.STORED:
             self._pause.worked("transfer", source.path)
+            self._waits.worked("download", source.path)
+            self._waits.worked("upload", source.path)
             self._smallest_stored = min(self._smallest_stored, source.size)
             self._tell(reporting.VideoStored(source.path, result.job.attempt))
         elif result.outcome is Outcome.DEFERRED:
@@ -168,6 +187,8 @@ class Engine:
             self._tell(reporting.VideoFailed(source.path, attempt, result.cause))
 
     def _deferred(self, run: ItemRun, result: JobResult, lacked_space: bool) -> None:
+        if self._must_wait(run, result):
+            return
         if result.trouble in OF_THE_HUB:
             self._pause.suspect(
                 Suspect(
@@ -187,6 +208,13 @@ class Engine:
             self._tell(reporting.VideoFailed(result.job.source.path, result.job.attempt, result.cause))
         else:
             self._pause.machine(result.cause)
+
+    def _must_wait(self, run: ItemRun, result: JobResult) -> bool:
+        """Whether the hub only asks to be left alone with this video for a while."""
+        kind: Kind = "upload" if result.is_converted else "download"
+        until, is_all = self._waits.asked(kind, result.job.source.path, result.cause, result.asked)
+        run.put_off(result.job.source, until)
+        return is_all
 
     def _speaks_of_the_video(self, result: JobResult) -> bool:
         """Whether what the hub said is about this file, if it answers at all."""
@@ -217,8 +245,11 @@ class Engine:
     # --- items ---------------------------------------------------------------------------------------------------
 
     def _claim(self, now: float) -> None:
-        ready = any(run.has_ready(now, isolated=self._is_isolated(run)) for run in self._runs.values())
+        held = self._waits.held()
+        ready = any(run.has_ready(now, isolated=self._is_isolated(run), held=held) for run in self._runs.values())
         if self._is_opening or ready or now < self._next_check or self._jobs.free() <= 0:
+            return
+        if self._pause.stops("open") or held & {"open", "download"}:
             return
         item = self._claims.next()
         if item is None:
@@ -226,8 +257,9 @@ class Engine:
             return
         self._is_opening = True
         journal = self._journal_of(item.folder)
-        self._hub_thread.do(
+        self._hub.do(
             "open",
+            item.folder,
             lambda: open_item(item, self._tools.hub, journal, self._rules, now),
             partial(self._opened, item),
         )
@@ -239,6 +271,7 @@ class Engine:
             return
         run = answer.value
         self._pause.worked("open", item.folder)
+        self._waits.worked("open", item.folder)
         self._runs[item.folder] = run
         videos = sum(len(batch.tasks) for batch in run.batches)
         self._tell(reporting.ItemStarted(item.folder, videos, len(run.plan.done), len(run.batches)))
@@ -256,23 +289,22 @@ class Engine:
             later = now + max(self._stable_time, self._check_interval)
             self._claims.release(item.folder, lambda it: give_back(it, later, cause))
             return
-        soon = now + self._check_interval
+        until, is_all = self._waits.asked("open", item.folder, cause, asked_to_wait(error))
+        soon = now + max(self._check_interval, until - self._clock.monotonic())
         self._claims.release(item.folder, lambda it: give_back(it, soon, cause))
         not_started = partial(self._tell, reporting.ItemNotStarted(item.folder, cause))
-        if not self._pause.may_explain("open", item.folder, error, not_started):
+        if not is_all and not self._pause.may_explain("open", item.folder, error, not_started):
             not_started()
 
     def _submit(self, now: float) -> None:
+        held = self._waits.held()
         for run in self._runs.values():
             free = self._jobs.free()
             if free <= 0:
                 return
-            jobs = iter(run.jobs_ready(now, isolated=self._is_isolated(run))) if not run.is_cancelled else iter(())
-            for _ in range(free):
-                job = next(jobs, None)
-                if job is None:
-                    break
-                self._jobs.submit(job)
+            if not run.is_cancelled:
+                for job in islice(run.jobs_ready(now, isolated=self._is_isolated(run), held=held), free):
+                    self._jobs.submit(job)
 
     def _is_isolated(self, run: ItemRun) -> bool:
         """Whether no other item has a video at its last try after deaths."""

@@ -1,18 +1,26 @@
-"""The thread that asks the hub for the engine: one thing at a time, each answer comes through the engine's inbox."""
+"""The threads that ask the hub for the engine: one per kind of work, each does one thing at a time.
+
+So a listing that takes minutes keeps no batch from being published, and nothing waits in them for long: a wait that
+the hub asks for belongs to the engine. Each answer comes through the engine's inbox.
+"""
 
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Generic, TypeAlias, TypeVar
+from typing import Generic, Literal, TypeAlias, TypeVar
 
 from tools.core.errors import PipelineError
 from tools.stages.video_job import JobResult
 
 log = logging.getLogger("animation.processor")
 T = TypeVar("T")
+
+Work = Literal["connect", "open", "publish"]
+"""What the engine asks of the hub, each in a thread of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,33 +43,47 @@ Reply = Callable[[], None]
 Inbox = queue.SimpleQueue[JobResult | Reply]
 
 
-class HubThread:
-    """Does one thing at a time with the hub, in a daemon thread that starts with the first."""
+class HubThreads:
+    """Does one thing of each kind at a time with the hub, in daemon threads that start with the first of their kind."""
 
     def __init__(self, inbox: Inbox) -> None:
         self._inbox = inbox
-        self._tasks: queue.SimpleQueue[Callable[[], Reply]] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
+        self._tasks: dict[Work, queue.SimpleQueue[Callable[[], Reply]]] = {}
+        self._asking: dict[Work, tuple[str, float]] = {}
 
-    def do(self, what: str, call: Callable[[], T], then: Callable[[Answer[T]], None]) -> None:
-        """Make the call in the thread; ``then`` gets its answer from whoever empties the inbox. Returns at once."""
-        self._tasks.put(lambda: partial(then, answer_to(what, call)))
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="hub", daemon=True)
-            self._thread.start()
+    def do(self, work: Work, about: str, call: Callable[[], T], then: Callable[[Answer[T]], None]) -> None:
+        """Make the call in the thread of its kind; ``then`` gets its answer from whoever empties the inbox. Returns at
+        once."""
+        if work not in self._tasks:
+            self._tasks[work] = queue.SimpleQueue()
+            threading.Thread(target=self._work, args=(work,), name=f"hub-{work}", daemon=True).start()
+        self._tasks[work].put(lambda: self._asked(work, about, call, then))
 
-    def _work(self) -> None:
+    def asking(self) -> list[tuple[Work, str, float]]:
+        """What is asked now, what it is about, and for how many s already."""
+        now = time.monotonic()
+        return [(work, about, now - since) for work, (about, since) in sorted(self._asking.copy().items())]
+
+    def _work(self, work: Work) -> None:
+        tasks = self._tasks[work]
         while True:
-            self._inbox.put(self._tasks.get()())
+            self._inbox.put(tasks.get()())
+
+    def _asked(self, work: Work, about: str, call: Callable[[], T], then: Callable[[Answer[T]], None]) -> Reply:
+        self._asking[work] = about, time.monotonic()
+        try:
+            return partial(then, answer_to(work, call))
+        finally:
+            del self._asking[work]
 
 
-def answer_to(what: str, call: Callable[[], T]) -> Answer[T]:
-    """Make the call; every end is an answer. ``what`` it is about, for the log."""
+def answer_to(work: Work, call: Callable[[], T]) -> Answer[T]:
+    """Make the call; every end is an answer."""
     try:
         return Done(call())
     except PipelineError as exc:
         return Failed(exc)
     except Exception as exc:
         # The boundary of a thread: a bug must come back as an answer, or its item would hang for ever.
-        log.exception("unexpected error in the hub thread: task=%s", what)
+        log.exception("unexpected error in the hub thread: task=%s", work)
         return Failed(PipelineError(f"unexpected {type(exc).__name__}: {exc}"))

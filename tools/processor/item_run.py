@@ -4,30 +4,20 @@ Pure bookkeeping over the plan, the journal's history and the results of jobs; t
 """
 
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
-from tools.core.artifact import ArtifactKind, VideoOutput
-from tools.core.errors import HubUnavailable, PipelineError, Trouble
-from tools.core.folder import Folder, RemoteFile, group_folders
-from tools.core.planning import FolderPlan, Video, VideoJob, plan_folder
+from tools.core.artifact import ArtifactKind
+from tools.core.errors import Trouble
+from tools.core.folder import RemoteFile
+from tools.core.planning import FolderPlan, VideoJob
 from tools.core.queue_item import Quarantined, QueueItem
-from tools.core.record import Record
 from tools.core.retry import next_attempt
-from tools.hub.client import HubClient
+from tools.processor.batch import Batch, Task, died
 from tools.processor.publish import OutputFolder
 from tools.stages.video_job import JobResult, Outcome
-from tools.state.journal import Event, Journal, VideoHistory
-
-
-class FolderChanged(PipelineError):
-    """The folder is not what was queued."""
-
-    def __init__(self, folder: Folder | None) -> None:
-        said = "the folder changed since it was queued" if folder else "the folder is gone from the hub"
-        super().__init__(said if folder is None or folder.video_count else "the folder holds no video any more")
-        self.folder = folder  # as it is now; None when it is gone
+from tools.state.journal import Event, Journal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,64 +40,8 @@ class RunRules:
 
 
 @dataclass(slots=True)
-class _Task:
-    """One video of the plan. It waits, or is running, or has its output, or is refused."""
-
-    video: Video
-    failures: int = 0  # attempts so far that failed
-    crashes: int = 0  # in a row, while it was being encoded
-    not_before: float = 0.0  # monotonic s
-    running: str | None = None  # attempt id
-    output: VideoOutput | None = None  # stored, ready to be committed
-    refused: Quarantined | None = None
-
-    @property
-    def is_settled(self) -> bool:
-        return self.output is not None or self.refused is not None
-
-
-@dataclass(slots=True)
-class Batch:
-    """Videos of one commit."""
-
-    number: int  # from 1
-    tasks: list[_Task]
-    began: float | None = None  # monotonic s of its first job
-    failures: int = 0  # of its publication so far
-    refusals: int = 0  # of its publication, whosever fault they are
-    is_half: bool = False  # of one that was refused
-    not_before: float = 0.0  # monotonic s, of the next try to publish it
-    taken_at: float | None = None  # monotonic s since which a commit of it is not shown by the hub that took it
-    is_over: bool = False  # published, or nothing of it can be
-    is_publishing: bool = False
-
-    def sources(self) -> list[RemoteFile]:
-        return [task.video.source for task in self.tasks]
-
-    def outputs(self) -> dict[RemoteFile, VideoOutput]:
-        """What is to be committed, or was."""
-        return {task.video.source: task.output for task in self.tasks if task.output is not None}
-
-    def unneeded(self) -> list[RemoteFile]:
-        """The sources whose local files may go once it is over."""
-        return [task.video.source for task in self.tasks if task.refused is None or not task.refused.result_kept]
-
-    def records(self) -> list[Record]:
-        return [task.output.record for task in self.tasks if task.output is not None]
-
-    def refused(self) -> list[Quarantined]:
-        return [task.refused for task in self.tasks if task.refused is not None]
-
-    def bytes_in(self) -> int:
-        return sum(record["source_size"] for record in self.records())
-
-    def bytes_out(self) -> int:
-        return sum(record["size"] for record in self.records())
-
-
-@dataclass(slots=True)
 class ItemRun:
-    """A claimed item. Made by ``open_item``."""
+    """A claimed item. Made by ``open_item`` of ``tools.processor.opening``."""
 
     item: QueueItem
     plan: FolderPlan
@@ -119,7 +53,7 @@ class ItemRun:
     batches: list[Batch] = field(default_factory=list)
     is_cancelled: bool = False
     no_room: dict[str, str] = field(default_factory=dict)  # source path of what waits for disk space → its cause
-    _tasks: dict[str, _Task] = field(default_factory=dict)  # by source path; filled at first use
+    _tasks: dict[str, Task] = field(default_factory=dict)  # by source path; filled at first use
     _over: int = 0  # so many batches, from the first on, are over
     _isolated: str | None = None  # attempt id of the video at its last try after deaths
 
@@ -129,28 +63,30 @@ class ItemRun:
             self._over += 1
         return islice(self.batches, self._over, None)
 
-    def jobs_ready(self, now: float, *, isolated: bool) -> Iterable[VideoJob]:
+    def jobs_ready(self, now: float, *, isolated: bool, held: Collection[str] = ()) -> Iterable[VideoJob]:
         """Jobs that may begin now (monotonic s), in order, each marked as running when it is taken.
 
         ``isolated``: no other item has one at its last try after deaths. Two such never run at the same time: if
         several encode at once, the one that brings everything down would take the others with it into quarantine.
+        ``held``: "download" or "upload", what the hub wants nobody to begin with now.
         """
         for batch in self._unfinished():
             for task in batch.tasks:
-                if self._is_ready(task, now, isolated):
+                if self._is_ready(task, now, isolated, held):
                     if batch.began is None:
                         batch.began = now
                     yield self._job(task)
 
-    def has_ready(self, now: float, *, isolated: bool) -> bool:
+    def has_ready(self, now: float, *, isolated: bool, held: Collection[str] = ()) -> bool:
         """Whether ``jobs_ready`` would give one."""
-        return any(self._is_ready(task, now, isolated) for batch in self._unfinished() for task in batch.tasks)
+        return any(self._is_ready(task, now, isolated, held) for batch in self._unfinished() for task in batch.tasks)
 
-    def _is_ready(self, task: _Task, now: float, isolated: bool) -> bool:
+    def _is_ready(self, task: Task, now: float, isolated: bool, held: Collection[str]) -> bool:
         may_run = not self._is_last_try(task) or (isolated and self._isolated is None)
-        return not task.is_settled and task.running is None and task.not_before <= now and may_run
+        is_due = task.not_before <= now and task.begins_with not in held
+        return not task.is_settled and task.running is None and is_due and may_run
 
-    def _is_last_try(self, task: _Task) -> bool:
+    def _is_last_try(self, task: Task) -> bool:
         """Whether one more death while it is being encoded has it quarantined."""
         return task.crashes > 0 and task.crashes >= self.rules.max_attempts - 1
 
@@ -159,7 +95,7 @@ class ItemRun:
         """Whether one at its last try after deaths is under way."""
         return self._isolated is not None
 
-    def _job(self, task: _Task) -> VideoJob:
+    def _job(self, task: Task) -> VideoJob:
         task.running = uuid.uuid4().hex[:12]
         if self._is_last_try(task):
             self._isolated = task.running
@@ -195,9 +131,16 @@ class ItemRun:
             self._failed(task, result.cause, now)
         elif result.outcome is Outcome.DEFERRED:
             task.not_before = now + self.rules.retry_interval
+            task.is_converted = result.is_converted
         elif task.crashes >= self.rules.max_attempts:
-            self._refuse(task, _died("its worker", task.crashes))
+            self._refuse(task, died("its worker", task.crashes))
         return True
+
+    def put_off(self, source: RemoteFile, until: float) -> None:
+        """Not before ``until`` (monotonic s), whatever else is said of it."""
+        task = self._task_of(source)
+        if task is not None:
+            task.not_before = max(task.not_before, until)
 
     def blame(self, source: RemoteFile, cause: str, now: float, *, result_kept: bool = False) -> None:
         """A transfer that was put off counts as a failure of its video after all; ``result_kept``: it was converted."""
@@ -205,20 +148,20 @@ class ItemRun:
         if task is not None and task.running is None and not task.is_settled:
             self._failed(task, cause, now, result_kept=result_kept)
 
-    def _task_of(self, source: RemoteFile) -> _Task | None:
+    def _task_of(self, source: RemoteFile) -> Task | None:
         if not self._tasks:
             self._tasks = {task.video.source.path: task for batch in self.batches for task in batch.tasks}
         return self._tasks.get(source.path)
 
-    def _failed(self, task: _Task, cause: str, now: float, *, result_kept: bool = False) -> None:
+    def _failed(self, task: Task, cause: str, now: float, *, result_kept: bool = False) -> None:
         task.failures += 1
         wait = next_attempt(task.failures, self.rules.max_attempts, self.rules.retry_interval)
         if wait is None:
             self._refuse(task, f"{cause} (tried {task.failures} times)", result_kept=result_kept)
         else:
-            task.not_before = now + wait
+            task.not_before = max(task.not_before, now + wait)
 
-    def _refuse(self, task: _Task, cause: str, *, result_kept: bool = False) -> None:
+    def _refuse(self, task: Task, cause: str, *, result_kept: bool = False) -> None:
         source = task.video.source
         task.refused = Quarantined(source.path, cause, source.sha256, result_kept)
 
@@ -298,60 +241,3 @@ class ItemRun:
             bytes_in=sum(int(record.get("source_size") or 0) for record in records),
             bytes_out=sum(int(record.get("size") or 0) for record in records),
         )
-
-
-def open_item(item: QueueItem, hub: HubClient, journal: Journal, rules: RunRules, now: float) -> ItemRun:
-    """List the folder again, see what is published, and plan the rest. Raises FolderChanged, HubError.
-
-    ``now`` monotonic s: what failed, or died with the program, before is not retried at once.
-    An item without a hash (a person wrote it into the queue) takes the folder as it is.
-    """
-    head = hub.head(rules.input_repo)
-    if head is None:  # no folder can be queued from it, so this proves nothing
-        raise HubUnavailable(f"the hub lists no commits of {rules.input_repo}")
-    files = hub.list_folder(rules.input_repo, head.commit_id, item.folder)
-    now_there = group_folders(files, rules.extensions, rules.marker).get(item.folder)
-    if now_there is None or item.hash not in {"", now_there.fingerprint}:
-        raise FolderChanged(now_there)
-    main = OutputFolder(rules.output_repo, item.folder)
-    main.refresh(hub)
-    plan = plan_folder(
-        files,
-        main.published,
-        main.files,
-        item.quarantined,
-        repos=rules.repos,
-        extensions=rules.extensions,
-        batch_size=rules.batch_size,
-    )
-    others = sorted(set(rules.other_repos.values()) - {rules.output_repo})
-    # The metadata last: what they show as done must be done everywhere.
-    folders = (*(OutputFolder(repo, item.folder, keeps_metadata=False) for repo in others), main)
-    run = ItemRun(item, plan, journal, rules, head.commit_id, now_there.fingerprint, folders)
-    history = journal.history()
-    for number, videos in enumerate(plan.batches, 1):
-        run.batches.append(Batch(number, [_task(video, history, rules, now) for video in videos]))
-    return run
-
-
-def _task(video: Video, history: Mapping[tuple[str, str], VideoHistory], rules: RunRules, now: float) -> _Task:
-    """A video as the journal left it: stored blobs are not sent again, refused videos not retried."""
-    task = _Task(video)
-    past = history.get((video.source.path, video.source.sha256), VideoHistory())
-    task.failures = past.failures
-    task.crashes = past.crashes
-    cause = past.refused
-    if cause is None and past.crashes >= rules.max_attempts:
-        cause = _died("the program", past.crashes)
-    if cause is None and past.failures >= rules.max_attempts:
-        cause = f"{past.last_cause} (tried {past.failures} times)"
-    if cause is None and (tries := max(past.failures, past.crashes)):
-        task.not_before = now + (next_attempt(tries, rules.max_attempts, rules.retry_interval) or 0.0)
-    task.output = past.stored and past.stored.at(video.targets)
-    if task.output is None and cause is not None:
-        task.refused = Quarantined(video.source.path, cause, video.source.sha256)
-    return task
-
-
-def _died(who: str, times: int) -> str:
-    return f"{who} died {times} times in a row while this video was being encoded"

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from tools.hub.client import HubClient
 from tools.processor.claims import Claims
 from tools.processor.executor import Executor
-from tools.processor.hub_thread import HubThread, Inbox
+from tools.processor.hub_thread import HubThreads, Inbox
 from tools.processor.item_run import RunRules
 from tools.processor.pause import Pause
 from tools.processor.reporting import Observer
+from tools.processor.waits import Waits
 from tools.runtime.clock import Clock
 from tools.stages.job_context import JobTools
 from tools.state.journal import Journal
@@ -24,10 +25,11 @@ class EngineParts:
     stable_time: float  # s that a folder which changed after it was queued stays out of work
     tools: JobTools
     executor: Executor  # delivers to the inbox
-    hub_thread: HubThread  # answers through the inbox
+    hub: HubThreads  # answers through the inbox
     inbox: Inbox
     claims: Claims
     pause: Pause
+    waits: Waits
     connect: Callable[[], HubClient]  # the hub to use from then on, or raises what is wrong; asked after each trouble
     journal_of: Callable[[str], Journal]  # by folder
     clock: Clock

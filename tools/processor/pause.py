@@ -8,9 +8,11 @@ of the hub, which may answer one question and fail all others. So
 3. If it answers, the suspect gets the *blame* (its failure counts as an attempt), provided that the hub did the same
    kind of thing for others since this one began to fail. Otherwise nobody knows yet: the suspect is retried, and
    counts no attempt; but when a few of a kind failed in a row (``_ENOUGH``, or ``_ENOUGH_OF_ONE`` of one video) and
-   nothing of that kind worked meanwhile, everything pauses as well.
+   nothing of that kind worked meanwhile, all of that kind pauses; the others go on (``stops``).
 4. A pause ends by itself: ``connect`` is retried after a wait that doubles. It is *over* when the thing that
    failed works: ``connect`` for itself, a transfer for transfers. Then it is said once; a pause is said once, too.
+
+A wait that the hub asks for (``Retry-After``) is no matter of blame: see ``waits``.
 
 It relies on: ``worked`` being called for everything that the hub did (else all would look like an outage); each
 suspect being put off by its owner until then; and whatever fails during a pause being of the same trouble. So an outage
@@ -23,6 +25,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tools.core.errors import HubForbidden, HubRejected, HubUnavailable, PipelineError, Stopped
+from tools.core.retry import asked_to_wait
 from tools.processor.reporting import Observer, Paused, Resumed
 from tools.runtime.clock import Clock
 from tools.runtime.once import Once
@@ -33,6 +36,7 @@ _CONNECT, _MACHINE = "connect", "machine"
 
 Kind = Literal["transfer", "publish", "open"]
 """What the hub does for the work."""
+_ALL: frozenset[Kind] = frozenset({"transfer", "publish", "open"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +49,6 @@ class Suspect:
     needs_person: bool  # if it is the hub or the token after all
     blame: Callable[[], None]  # called if it is the fault of this one alone
     is_certain: bool = False  # to blame if the hub answers at all
-    retry_after: float | None = None  # s that the hub asks to be left alone
 
 
 class Pause:
@@ -58,6 +61,7 @@ class Pause:
         self._observer = observer
         self.reason: str | None = "starting"
         self.needs_person = False
+        self._stops: frozenset[Kind] = _ALL
         self._said = Once()  # by kind
         self._suspects: list[tuple[Suspect, bool]] = []  # with whether it is to blame if the hub answers
         self._worked: Counter[str] = Counter()  # things done, by kind
@@ -71,12 +75,10 @@ class Pause:
         """Start nothing until it is known whose fault this is."""
         if self.reason is None:
             self.reason, self._next_try = suspect.cause, self._clock.monotonic()
-            self._suspects = []
+            self._suspects, self._stops = [], _ALL
         elif not self._suspects:
             return  # paused already: of the same trouble
         self._suspects.append((suspect, suspect.is_certain or self._is_to_blame(suspect)))
-        if suspect.retry_after:
-            self._next_try = max(self._next_try, self._clock.monotonic() + suspect.retry_after)
 
     def may_explain(self, kind: Kind, about: str, exc: PipelineError, blame: Callable[[], None]) -> bool:
         """Whether it may not be the fault of ``about`` that the hub did not do this; then that becomes a suspect."""
@@ -89,7 +91,6 @@ class Pause:
                 cause=str(exc),
                 needs_person=not isinstance(exc, HubUnavailable),
                 blame=blame,
-                retry_after=exc.retry_after if isinstance(exc, HubUnavailable) else None,
             )
         )
         return True
@@ -112,6 +113,16 @@ class Pause:
             self._rounds = 0
             self._observer.observe(Resumed())
 
+    def stops(self, kind: Kind) -> bool:
+        """Whether nothing of this kind is to be begun now."""
+        return self.reason is not None and kind in self._stops
+
+    @property
+    def next_try(self) -> float | None:
+        """Monotonic s at which ``connect`` is tried again; None if it is tried now, or nothing is paused."""
+        is_waiting = self.reason is not None and self._next_try > self._clock.monotonic()
+        return self._next_try if is_waiting else None
+
     def must_ask(self) -> bool:
         """Whether ``connect`` is to be tried now; its end comes as ``asked``."""
         if self.reason is None or self._is_asking or self._clock.monotonic() < self._next_try:
@@ -132,6 +143,8 @@ class Pause:
             # What the hub says may change from one time to the next; for the reader it is the same trouble.
             key = type(error).__name__ if isinstance(error, HubUnavailable | HubForbidden) else str(error)
             self._begin(_CONNECT, key, str(error), needs_person=person)
+            if asked := asked_to_wait(error):
+                self._next_try = max(self._next_try, self._clock.monotonic() + asked.seconds)
             return
         if self._said.over(_CONNECT):
             self._observer.observe(Resumed())
@@ -141,6 +154,7 @@ class Pause:
                 suspect.blame()
             elif self._is_enough(suspect):
                 self._begin(suspect.kind, suspect.kind, suspect.cause, needs_person=suspect.needs_person)
+                self._stops = frozenset({suspect.kind})
         if self.reason is None and not self._said:
             self._rounds = 0
 
@@ -156,7 +170,7 @@ class Pause:
     def _begin(self, kind: str, key: str, cause: str, *, needs_person: bool) -> None:
         if self._said.is_news(key, kind):
             self._observer.observe(Paused(cause, needs_person))
-        self.reason = cause
+        self.reason, self._stops = cause, _ALL
         self.needs_person = needs_person
         self._next_try = self._clock.monotonic() + min(_AT_MOST, self._interval * 2 ** min(self._rounds, 16))
         self._rounds += 1

@@ -12,7 +12,7 @@ from typing import Protocol
 from tools.core.queue_item import Status
 from tools.runtime import logs
 from tools.runtime.once import Once
-from tools.state.progress import JobProgress, ProgressFile, WorkerState
+from tools.state.progress import HubWork, JobProgress, ProgressFile, WorkerState
 
 log = logging.getLogger("animation.processor")
 
@@ -182,6 +182,16 @@ class Paused:
 
 
 @dataclass(frozen=True, slots=True)
+class HubWait:
+    """The hub asked to be left alone with something; all else continues."""
+
+    kind: str  # open, publish, download, upload
+    about: str  # the folder, batch or video
+    cause: str
+    until: str  # local ISO 8601
+
+
+@dataclass(frozen=True, slots=True)
 class Blocked:
     """The processing loop can't do its turn (a full disk, a queue that can't be read): retried after a while."""
 
@@ -202,6 +212,7 @@ class Progress:
     paused: str | None  # why nothing new is started
     jobs: Sequence[JobProgress]
     workers: Sequence[WorkerState]
+    hub: Sequence[HubWork] = ()  # what the hub is asked for, and what waits for it
 
 
 Event = (
@@ -224,6 +235,7 @@ Event = (
     | CommitFailed
     | CommitRejected
     | BatchOver
+    | HubWait
     | Paused
     | Blocked
     | Resumed
@@ -276,6 +288,7 @@ _LINES: dict[type[Event], tuple[int, str]] = {
     LateResult: (logging.INFO, "a late result of an older attempt is dropped:"),
     CommitFailed: (logging.WARNING, "commit failed, will retry:"),
     CommitRejected: (logging.WARNING, "hub rejected a commit; retrying it in halves:"),
+    HubWait: (logging.WARNING, "hub asked to wait with this, other work continues:"),
     Resumed: (logging.INFO, "resumed"),
 }
 """Level and text of the events whose line ends in their own fields."""
@@ -327,6 +340,6 @@ class ProgressWriter:
     def observe(self, event: Event) -> None:
         if isinstance(event, Progress):
             try:
-                self._file.write(event.time, event.paused, event.jobs, event.workers)
+                self._file.write(event.time, event.paused, event.jobs, event.workers, event.hub)
             except OSError as exc:
                 log.warning("progress.json can't be written: %s", exc.strerror)

@@ -5,8 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from tools.core.queue_item import QueueItem, rank, to_json
+from tools.core.queue_item import QueueItem, local_time, rank, to_json
 from tools.report.cells import cells, cut, cut_name
+from tools.report.health import shown_age
 from tools.state.work_queue import Overview, pending_in_order
 
 SHOWN = 10
@@ -16,9 +17,10 @@ _FRESH = 15.0  # s; progress.json older than this tells of a processor that is n
 
 def status_json(counts: Mapping[str, int], items: Sequence[QueueItem], progress: Mapping[str, Any]) -> dict[str, Any]:
     """``{"counts": {STATUS: number}, "running": [job], "workers": [worker], "paused": reason, "confined": [part],
-    "items": [item]}``.
+    "hub": [request], "items": [item]}``.
 
-    Jobs, workers and the reason (or None) are those of ``progress.json``, items those of ``processing_queue.json``.
+    Jobs, workers, requests and the reason (or None) are those of ``progress.json``, items those of
+    ``processing_queue.json``.
     """
     return {
         "counts": dict(counts),
@@ -26,6 +28,7 @@ def status_json(counts: Mapping[str, int], items: Sequence[QueueItem], progress:
         "workers": progress["workers"],
         "paused": progress["paused"],
         "confined": progress["confined"],
+        "hub": progress["hub"],
         "items": [to_json(item) for item in items],
     }
 
@@ -39,6 +42,12 @@ def status_text(overview: Overview, progress: Mapping[str, Any], now: float, run
         lines.append(f"ffmpeg is confined in 已限制: {', '.join(progress['confined']) or 'nothing 无'}")
     if running and progress["jobs"] and now - float(progress["updated"]) < _FRESH:
         lines += ["", "Running 正在处理:", *_table([_job_row(job) for job in progress["jobs"]], cut_name)]
+    if running and progress["hub"]:
+        lines += [
+            "",
+            "Hub requests 对服务端的请求:",
+            *_table([_hub_row(now, work) for work in progress["hub"]], cut_name),
+        ]
     if running and progress["workers"]:
         heading = ("worker", "slots", "state", "fps", "seen", "encodes")
         lines += ["", "Workers 工作机:", *_table([heading, *map(partial(_worker_row, now), progress["workers"])])]
@@ -99,6 +108,16 @@ def _job_row(job: Mapping[str, Any]) -> tuple[str, ...]:
         "ETA " + human_time(job.get("eta_s")) if job.get("eta_s") is not None else "",
         str(job.get("video")),
     )
+
+
+def _hub_row(now: float, work: Mapping[str, Any]) -> tuple[str, ...]:
+    since, until = work.get("since"), work.get("until")
+    if until is not None:
+        what = f"waits until 等待至 {local_time(until)}"
+    else:
+        what = "asked" if since is None else f"asked {shown_age(max(0.0, now - since))} ago"
+    about = str(work.get("about"))
+    return str(work.get("kind")), what, f"{about}: {work['cause']}" if work.get("cause") else about
 
 
 def _worker_row(now: float, worker: Mapping[str, Any]) -> tuple[str, ...]:

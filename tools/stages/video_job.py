@@ -6,6 +6,7 @@ resumes after the last one that ended. Runs in a worker (a thread here, a Dask w
 
 import contextlib
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -14,6 +15,7 @@ from tools.core.artifact import VideoOutput
 from tools.core.blame import trouble_of_file
 from tools.core.errors import DiskFull, FilesGone, PipelineError, Trouble, WorkspaceError, trouble_of
 from tools.core.planning import VideoJob
+from tools.core.retry import AskedToWait, asked_to_wait
 from tools.media.transcode import failed_run
 from tools.stages.convert import convert, converted_before
 from tools.stages.download import download
@@ -44,18 +46,26 @@ class JobResult:
     output: VideoOutput | None = None  # what it became, if STORED
     cause: str = ""  # one line, if not
     trouble: Trouble | None = None  # what kind of cause, as far as an exception told
+    is_converted: bool = False  # its verified result is on the disk of whoever ran it
+    asked: AskedToWait | None = None  # if the hub wants to be left alone
 
 
 def run_video_job(job: VideoJob, tools: JobTools, context: JobContext) -> JobResult:
     """Run the stages; every expected end is a result, so whatever is raised is a bug."""
+    output: VideoOutput | None = None
     try:
-        output = _stages(job, tools, context)
+        with _ours(tools.workspace.root):
+            output = converted_before(job, tools, context) or _make(job, tools, context)
+            with tools.store.held(job, context):
+                store(job, tools, context, output)
+            context.note(Event.STORED, **output.as_json())
     except PipelineError as exc:
         trouble = trouble_of(exc)
         outcome = OUTCOMES[trouble]
         with contextlib.suppress(PipelineError):  # a full disk may refuse even this note; the result counts anyway
             context.note(_EVENTS.get(outcome, Event.RELEASED), cause=str(exc), **failed_run(exc))
-        return JobResult(job, outcome, cause=str(exc), trouble=trouble)
+        made, asked = output is not None, asked_to_wait(exc)
+        return JobResult(job, outcome, cause=str(exc), trouble=trouble, is_converted=made, asked=asked)
     return JobResult(job, Outcome.STORED, output)
 
 
@@ -81,17 +91,13 @@ OUTCOMES = {
 _EVENTS = {Outcome.FAILED: Event.FAILED, Outcome.REFUSED: Event.REFUSED}
 
 
-def _stages(job: VideoJob, tools: JobTools, context: JobContext) -> VideoOutput:
+@contextlib.contextmanager
+def _ours(root: Path) -> Iterator[None]:
+    """Raise what the job's local files meet as an error of ours."""
     try:
-        output = converted_before(job, tools, context)
-        if output is None:
-            output = _make(job, tools, context)
-        with tools.store.held(job, context):
-            store(job, tools, context, output)
-        context.note(Event.STORED, **output.as_json())
-        return output
+        yield
     except OSError as exc:
-        raise _of_a_file(exc, tools.workspace.root) from exc
+        raise _of_a_file(exc, root) from exc
 
 
 def _of_a_file(exc: OSError, root: Path) -> WorkspaceError:

@@ -13,11 +13,11 @@ A torn last line (a crash while writing) is as if it were not there. The file go
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import json
 import os
 import re
-import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -59,11 +59,10 @@ class VideoHistory:
 
 
 class Journal:
-    """The journal of one folder. Threads may write at the same time."""
+    """The journal of one folder. Any number of them, in any thread, may write at the same time."""
 
     def __init__(self, log_dir: Path, folder: str) -> None:
         self.path = log_dir / "journal" / _name_of(folder)
-        self._lock = threading.Lock()
 
     def note(self, event: Event, *sources: RemoteFile, **facts: Any) -> None:
         """Append one event of each source, durably and in one write. Raises DiskFull or StateError."""
@@ -72,17 +71,17 @@ class Journal:
         if not entries:
             return
         lines = "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries)
-        with self._lock:
-            try:
-                self._append(lines.encode("utf-8", "surrogatepass"))
-            except OSError as exc:
-                raise write_failure(self.path, exc) from exc
+        try:
+            self._append(lines.encode("utf-8", "surrogatepass"))
+        except OSError as exc:
+            raise write_failure(self.path, exc) from exc
 
     def _append(self, line: bytes) -> None:
         new = not self.path.exists()
         make_folder(self.path.parent)
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o644)
         try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)  # whoever writes half a line does so before the next one looks
             size = os.fstat(descriptor).st_size
             torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
             payload = b"\n" + line if torn else line  # a torn line must not swallow this one

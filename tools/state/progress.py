@@ -3,9 +3,11 @@
 ::
 
     {"updated": epoch s, "interval": s, "paused": reason or null,
+     "hub": [{"kind", "about", "state", "since", "until", "cause"}],
      "jobs": [{"folder", "video", "stage", "percent", "fps", "speed", "eta_s", "attempt", "worker"}],
      "workers": [{"name", "address", "slots", "state", "cause", "encoding", "fps", "last_seen"}]}
 
+``hub`` is what is asked of the hub for the engine, and what waits since the hub wants to be left alone with it.
 ``workers`` and ``worker`` tell of the machines of a cluster; without one they are empty and null.
 """
 
@@ -40,6 +42,18 @@ class JobProgress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HubWork:
+    """Something that the hub is asked for, or that waits until it may be asked again."""
+
+    kind: str  # connect, open, publish, download, upload
+    about: str  # the folder, batch or video
+    state: str  # "asking" or "waiting"
+    since: float | None = None  # epoch s, if it is asked
+    until: float | None = None  # epoch s, if it waits
+    cause: str | None = None  # why it waits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerState:
     """One worker of a cluster."""
 
@@ -64,7 +78,12 @@ class ProgressFile:
         self._confined = list(confined)
 
     def write(
-        self, now: float, paused: str | None, jobs: Sequence[JobProgress], workers: Sequence[WorkerState] = ()
+        self,
+        now: float,
+        paused: str | None,
+        jobs: Sequence[JobProgress],
+        workers: Sequence[WorkerState] = (),
+        hub: Sequence[HubWork] = (),
     ) -> None:
         """Replace the content; not durable, since it is stale after a crash anyway. Raises OSError."""
         content = {
@@ -72,6 +91,7 @@ class ProgressFile:
             "interval": self._interval,
             "paused": paused,
             "confined": self._confined,
+            "hub": [asdict(work) for work in hub],
             "jobs": [asdict(job) for job in jobs],
             "workers": [asdict(worker) for worker in workers],
         }
@@ -94,12 +114,13 @@ class ProgressFile:
             "updated": updated if _is_number(updated) else 0.0,
             "paused": None if paused is None else str(paused),
             "confined": [part for part in confined if isinstance(part, str)] if isinstance(confined, list) else [],
+            "hub": _sensible(content.get("hub")),
             "jobs": _sensible(content.get("jobs")),
             "workers": _sensible(content.get("workers")),
         }
 
 
-_NUMBERS = ("percent", "fps", "speed", "eta_s", "attempt", "slots", "last_seen")
+_NUMBERS = ("percent", "fps", "speed", "eta_s", "attempt", "slots", "last_seen", "since", "until")
 
 
 def _sensible(entries: object) -> list[dict[str, Any]]:

@@ -1,0 +1,149 @@
+"""The SDK's private parts as this project needs them: its settings, its saved login, and its errors as ours."""
+
+import contextlib
+import hashlib
+import logging
+import os
+import re
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from tools.core.errors import (
+    HubError,
+    HubForbidden,
+    HubNotFound,
+    HubRejected,
+    HubUnavailable,
+    IntegrityError,
+    PipelineError,
+)
+from tools.hub.answers import retry_after_of
+from tools.runtime import logs
+
+_CONFLICT = re.compile("branch changed|could not update refs|please retry|try again|10030000001", re.IGNORECASE)
+_LONGEST_DOWNLOAD = 30 * 24 * 3600.0  # s; what makes no progress is ended by the stall limit
+LOW_SPEED_WINDOW = 60.0  # s within which a transfer must move 1 kB/s on average
+
+
+@contextlib.contextmanager
+def translating(
+    endpoint: str, doing: str, ended: list[PipelineError] | None = None, *, sent_to: str = ""
+) -> Iterator[None]:
+    """Raise the SDK's exceptions as ours; an error of our own (a stop) that ``ended`` the call goes first.
+
+    ``sent_to``: the address of a request that goes to where the hub sent us.
+    """
+    import requests
+    from modelscope_hub import _download_control as control
+    from modelscope_hub import errors as sdk
+
+    try:
+        yield
+    except PipelineError:
+        raise
+    except (sdk.HubError, requests.RequestException, OSError, ValueError, control._DownloadCancelledError) as exc:
+        if ended:
+            raise ended[0] from exc
+        if isinstance(exc, OSError) and exc.errno and not isinstance(exc, requests.RequestException | sdk.HubError):
+            raise  # the local disk, not the hub
+        raise _translated(endpoint, doing, exc, sent_to) from None
+    except (AttributeError, LookupError, TypeError, RecursionError) as exc:  # the SDK takes the shape for granted
+        raise HubUnavailable(f"can't {doing}: the hub's answer makes no sense ({type(exc).__name__})") from exc
+
+
+def _translated(endpoint: str, doing: str, exc: Exception, sent_to: str) -> HubError:
+    import requests
+    from modelscope_hub import errors as sdk
+
+    if isinstance(exc, sdk.NetworkError | requests.ConnectionError):
+        late = isinstance(exc, sdk.RequestTimeoutError)
+        how = "does not answer in time" if late else "can't be reached, or closed the connection"
+        return HubUnavailable(f"can't {doing}: the hub at {endpoint} {how}")
+    text = f"can't {doing}: {_plain(exc)}"
+    status = getattr(exc, "status_code", None)
+    if isinstance(exc, sdk.AuthenticationError | sdk.PermissionDeniedError) or status in {401, 403}:
+        # A signed link to the storage, which has expired: the next attempt gets a new one.
+        if _was_redirected(exc) or (sent_to and urlsplit(sent_to).netloc != urlsplit(endpoint).netloc):
+            return HubUnavailable(f"{text} (by the storage behind the hub)", status=status)
+        return HubForbidden(f"{text}; check MODELSCOPE_API_TOKEN and its rights", status=status or 401)
+    if isinstance(exc, sdk.FileIntegrityError):
+        return IntegrityError(text)
+    if isinstance(exc, sdk.NotExistError) or status == 404:
+        return HubNotFound(text, status=404)
+    if isinstance(exc, sdk.AlreadyExistsError):
+        return HubRejected(text, status=409)
+    if _CONFLICT.search(str(exc)) or isinstance(exc, sdk.RateLimitError) or status in {408, 425, 429}:
+        return HubUnavailable(text, retry_after=_retry_after(exc), status=status)
+    if isinstance(exc, sdk.APIError) and status is not None and 400 <= status < 500:
+        return HubRejected(text, status=status)
+    if isinstance(exc, sdk.InvalidParameter):
+        return HubRejected(text, status=status or 400)
+    return HubUnavailable(text, retry_after=_retry_after(exc), status=status)
+
+
+def saved_token() -> str | None:
+    """The token that ``modelscope login`` saved, whatever the environment says."""
+    from modelscope_hub.config import HubConfig
+
+    try:
+        saved: str | None = HubConfig(token="").load_token()
+    except Exception:  # a pickle of the SDK's, which may be damaged in any way
+        return None
+    logs.keep_secret(saved)
+    return saved
+
+
+def refuse_page(response: Any, **_: Any) -> None:
+    """A page for people, with status 200, is no answer: as a file it would be one that is wrong, as the answer to an
+    upload a blob that is stored. A proxy or a login puts them there. Raises HubUnavailable."""
+    kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    is_file = response.request.method == "GET" and urlsplit(response.url).path.endswith("/repo")
+    if response.status_code == 200 and (kind == "text/html" or (is_file and kind == "application/json")):
+        raise HubUnavailable(f"the hub at {urlsplit(response.url).netloc} answers with a page instead of data")
+
+
+def configure(stall: float) -> None:
+    """Turn off the SDK's own retries, limits and bars. As attributes: its environment is read at first import."""
+    from modelscope_hub import _download, _legacy_api
+    from tqdm import tqdm
+
+    settings: list[tuple[Any, str, Any]] = [
+        (_download, "DOWNLOAD_TOTAL_TIMEOUT", _LONGEST_DOWNLOAD),
+        (_download, "DOWNLOAD_LOW_SPEED_WINDOW_SECONDS", min(LOW_SPEED_WINDOW, stall)),
+        (_download, "DOWNLOAD_RETRY_TIMES", 0),
+        (_download, "DOWNLOAD_HASH_RETRY_TIMES", 1),
+        (_download, "DOWNLOAD_SIZE_RETRY_TIMES", 1),
+        (_download, "_incomplete_path", _partial_file),
+        (_download, "tqdm", partial(tqdm, disable=True)),  # it prints bars of its own, also into files
+        (_legacy_api, "DOWNLOAD_TIMEOUT", stall),
+    ]
+    for module, name, value in settings:
+        getattr(module, name)  # AttributeError if another version of the SDK names it otherwise
+        setattr(module, name, value)
+    logging.getLogger("modelscope_hub").setLevel(logging.CRITICAL)
+
+
+def _partial_file(target: Path) -> Path:
+    """Where a download grows: a name of its own, and not the target's with something added, which may have 255 bytes
+    already."""
+    return target.with_name(f".{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]}.incomplete")
+
+
+def _plain(exc: Exception) -> str:
+    """One line without the token and without what signs an address."""
+    first = logs.masked(str(exc).strip() or type(exc).__name__).splitlines()[0]
+    return re.sub(r"\?\S+", "?…", first)[:300]
+
+
+def _was_redirected(exc: Exception) -> bool:
+    """Whether the answer came from where the hub had sent us."""
+    return bool(getattr(getattr(exc, "response", None), "history", None))
+
+
+def _retry_after(exc: Exception) -> float | None:
+    """Seconds until the server wants to be asked again; None if it does not say."""
+    headers = getattr(getattr(exc, "response", None), "headers", None)
+    return getattr(exc, "retry_after", None) if headers is None else retry_after_of(headers)

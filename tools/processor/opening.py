@@ -1,0 +1,76 @@
+"""A claimed item → its run: list the folder again, see what is published, plan the rest, resume from the journal."""
+
+from collections.abc import Mapping
+
+from tools.core.errors import HubUnavailable, PipelineError
+from tools.core.folder import Folder, group_folders
+from tools.core.planning import Video, plan_folder
+from tools.core.queue_item import Quarantined, QueueItem
+from tools.core.retry import next_attempt
+from tools.hub.client import HubClient
+from tools.processor.batch import Batch, Task, died
+from tools.processor.item_run import ItemRun, RunRules
+from tools.processor.publish import OutputFolder
+from tools.state.journal import Journal, VideoHistory
+
+
+class FolderChanged(PipelineError):
+    """The folder is not what was queued."""
+
+    def __init__(self, folder: Folder | None) -> None:
+        said = "the folder changed since it was queued" if folder else "the folder is gone from the hub"
+        super().__init__(said if folder is None or folder.video_count else "the folder holds no video any more")
+        self.folder = folder  # as it is now; None when it is gone
+
+
+def open_item(item: QueueItem, hub: HubClient, journal: Journal, rules: RunRules, now: float) -> ItemRun:
+    """List the folder again, see what is published, and plan the rest. Raises FolderChanged, HubError.
+
+    ``now`` monotonic s: what failed, or died with the program, before is not retried at once.
+    An item without a hash (a person wrote it into the queue) takes the folder as it is.
+    """
+    head = hub.head(rules.input_repo)
+    if head is None:  # no folder can be queued from it, so this proves nothing
+        raise HubUnavailable(f"the hub lists no commits of {rules.input_repo}")
+    files = hub.list_folder(rules.input_repo, head.commit_id, item.folder)
+    now_there = group_folders(files, rules.extensions, rules.marker).get(item.folder)
+    if now_there is None or item.hash not in {"", now_there.fingerprint}:
+        raise FolderChanged(now_there)
+    main = OutputFolder(rules.output_repo, item.folder)
+    main.refresh(hub)
+    plan = plan_folder(
+        files,
+        main.published,
+        main.files,
+        item.quarantined,
+        repos=rules.repos,
+        extensions=rules.extensions,
+        batch_size=rules.batch_size,
+    )
+    others = sorted(set(rules.other_repos.values()) - {rules.output_repo})
+    # The metadata last: what they show as done must be done everywhere.
+    folders = (*(OutputFolder(repo, item.folder, keeps_metadata=False) for repo in others), main)
+    run = ItemRun(item, plan, journal, rules, head.commit_id, now_there.fingerprint, folders)
+    history = journal.history()
+    for number, videos in enumerate(plan.batches, 1):
+        run.batches.append(Batch(number, [_task(video, history, rules, now) for video in videos]))
+    return run
+
+
+def _task(video: Video, history: Mapping[tuple[str, str], VideoHistory], rules: RunRules, now: float) -> Task:
+    """A video as the journal left it: stored blobs are not sent again, refused videos not retried."""
+    task = Task(video)
+    past = history.get((video.source.path, video.source.sha256), VideoHistory())
+    task.failures = past.failures
+    task.crashes = past.crashes
+    cause = past.refused
+    if cause is None and past.crashes >= rules.max_attempts:
+        cause = died("the program", past.crashes)
+    if cause is None and past.failures >= rules.max_attempts:
+        cause = f"{past.last_cause} (tried {past.failures} times)"
+    if cause is None and (tries := max(past.failures, past.crashes)):
+        task.not_before = now + (next_attempt(tries, rules.max_attempts, rules.retry_interval) or 0.0)
+    task.output = past.stored and past.stored.at(video.targets)
+    if task.output is None and cause is not None:
+        task.refused = Quarantined(video.source.path, cause, video.source.sha256)
+    return task
