@@ -119,15 +119,12 @@ class Journal:
     def keep_results(self) -> None:
         """The item is settled, but results wait for ``--retry``: which they are stays, all else goes. On a full disk
         all goes, and they will be made again."""
-        with self._lock:
-            kept = [
-                entry for entry in self._read() if isinstance(entry, dict) and entry.get("event") == Event.CONVERTED
-            ]
-            lines = "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in kept)
-            try:
-                replace_durably(self.path, lines.encode("utf-8", "surrogatepass"), prepare=give_to_owner)
-            except OSError:
-                self.remove()
+        kept = [entry for entry in self._read() if isinstance(entry, dict) and entry.get("event") == Event.CONVERTED]
+        lines = "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in kept)
+        try:
+            replace_durably(self.path, lines.encode("utf-8", "surrogatepass"), prepare=give_to_owner)
+        except OSError:
+            self.remove()
 
     def remove(self) -> None:
         """The item is settled; what counts is in ``metadata.jsonl`` and in the queue now."""
