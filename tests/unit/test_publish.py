@@ -100,6 +100,39 @@ def test_next_batch_is_built_on_our_own_commit_whatever_older_head_is_shown(hub:
     assert content.startswith(b"of somebody else\n"), "what came after ours counts"
 
 
+def test_what_another_writer_added_between_our_reading_and_our_commit_is_put_back(
+    hub: LaggingHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A commit of this hub names no parent."""
+    folder = OutputFolder("me/out", "A")
+    send(hub, folder, outputs(hub, "1", tmp_path))
+    before = hub.read_file("me/out", hub.recent("me/out")[0], "A/metadata.jsonl") or b""
+    other = json.dumps(record_of(RemoteFile("A/9.mp4", 1, "9"), "9.mkv")).encode() + b"\n"
+    real = hub.commit
+
+    def commit(repo: str, operations: Sequence[Operation], message: str) -> str:
+        monkeypatch.setattr(hub, "commit", real)
+        hub.put("me/out", {"A/metadata.jsonl": b"a note\n" + before + other})
+        return real(repo, operations, message)
+
+    monkeypatch.setattr(hub, "commit", commit)
+    made = send(hub, folder, outputs(hub, "2", tmp_path))
+    assert names_of(hub) == ["1.mkv", "2.mkv", "9.mkv"] and made == hub.recent("me/out")[0]
+    count = hub.commits_of("me/out")
+    send(hub, folder, outputs(hub, "3", tmp_path))
+    assert names_of(hub) == ["1.mkv", "2.mkv", "3.mkv", "9.mkv"] and hub.commits_of("me/out") == count + 1
+    hub.put("me/out", {"B/else.txt": b"x"})
+    send(hub, folder, outputs(hub, "4", tmp_path))
+    assert hub.commits_of("me/out") == count + 3, "nothing to put back"
+
+
+def names_of(hub: MemoryHub) -> list[str]:
+    content = hub.read_file("me/out", MemoryHub.recent(hub, "me/out")[0], "A/metadata.jsonl") or b""
+    first, *lines = content.splitlines()
+    assert first == b"a note"
+    return [json.loads(line)["file_name"] for line in lines]
+
+
 @pytest.mark.parametrize("read", [None, b"<html>please log in</html>", b"{}"])
 def test_metadata_that_were_not_read_as_listed_are_never_overwritten(
     hub: LaggingHub, tmp_path: Path, read: bytes | None, monkeypatch: pytest.MonkeyPatch

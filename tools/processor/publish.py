@@ -20,6 +20,9 @@ FileOf = Callable[[RemoteFile, ArtifactKind], Path | None]
 """The local file of what a source became, which need not exist; None if it is on another machine."""
 
 
+_RESTORES = f"Restore lines of {METADATA} that were added meanwhile"
+
+
 class CommitNotShown(HubError):
     """The hub took a commit and does not show it yet: to be looked for again later, never to be sent again."""
 
@@ -50,6 +53,7 @@ class OutputFolder:
         self._keeps_metadata = keeps_metadata
         self._known: dict[str, Published] = {}  # by the sha256 of their metadata
         self._own = ""  # our newest commit
+        self._base = ""  # the commit that it was built on
         self._unshown: dict[frozenset[str], str] = {}  # commits that were not seen yet, by what they publish
 
     @property
@@ -135,6 +139,7 @@ class OutputFolder:
         published = self.published.with_records(output.record for output in outputs.values())
         metadata = published.encode()
         operations.append(AddBytes(self._metadata, metadata))
+        self._base = self._own if self._unshown or self.head is None else self.head.commit_id
         self._own = self._unshown[_key(outputs)] = hub.commit(self.repo, operations, message)
         self._known[hashlib.sha256(metadata).hexdigest()] = published
         self._state = _State(self._state.files, published)  # the next commit builds on this one, seen or not
@@ -163,6 +168,25 @@ class OutputFolder:
         except HubNotFound:
             return None  # a replica that does not know it yet
         return state if self._is_in(state, outputs) else None
+
+    def restore(self, hub: HubClient, outputs: Outputs) -> str | None:
+        """Put back what somebody else wrote into the metadata between our reading and our commit; the id of the commit
+        that does, None if there was nothing. A commit names no parent, so ours replaced it. Raises HubError."""
+        recent = hub.recent(self.repo) if self._keeps_metadata else []
+        before = recent[recent.index(self._own) + 1 :][:1] if self._own in recent else []
+        if not before or before == [self._base]:
+            return None
+        theirs, ours = self._state_at(hub, before[0]).published, self.published
+        sources = {source.path for source in outputs}
+        kept = (r for path, r in ours.records.items() if path in sources or path not in theirs.records)
+        merged = theirs.with_records(kept)
+        metadata = merged.encode()
+        if metadata == ours.encode():
+            return None
+        self._base, self._own = self._own, hub.commit(self.repo, [AddBytes(self._metadata, metadata)], _RESTORES)
+        self._state = _State(self._state.files, merged)
+        self._known[hashlib.sha256(metadata).hexdigest()] = merged
+        return self._own
 
     def give_up_waiting(self) -> None:
         """Take what the hub shows as it is: commits that it never came to show will be made again."""
@@ -205,7 +229,7 @@ def _read_back(hub: HubClient, folder: OutputFolder, outputs: Outputs) -> str:
     commit = folder.read_back(hub, outputs)
     if commit is None:
         raise CommitNotShown(f"the hub took the commit, but does not show {folder.folder} of {folder.repo} as sent yet")
-    return commit
+    return folder.restore(hub, outputs) or commit
 
 
 def _commit(hub: HubClient, folder: OutputFolder, outputs: Outputs, file_of: FileOf, message: str) -> None:
