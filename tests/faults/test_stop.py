@@ -117,6 +117,28 @@ def test_programs_end_in_time_while_the_hub_hangs(hub: RunningHub, tmp_path: Pat
     assert [item["status"] for item in items(tmp_path)] == ["pending"]
 
 
+@pytest.mark.parametrize("asks", [20, 1700])
+def test_processor_ends_at_once_while_a_commit_has_to_wait(hub: RunningHub, tmp_path: Path, asks: int) -> None:
+    """Whether the wait is kept where it was asked, or by the engine."""
+    env = environment(hub, tmp_path)
+    queue_up(env, tmp_path)
+    busy = Fault("/commit/master", "status:429", times=10**6, retry_after=asks)
+    hub.faults.append(busy)
+    program = start_program("queue_processor.py", env=env)
+    try:
+        until(lambda: busy.hits > 0, 60, "a commit has to wait")
+        if asks > 35:
+            until(lambda: "waits until" in run_program("queue_processor.py", "--status", env=env).stdout, 20, "shown")
+            shown = json.loads(run_program("queue_processor.py", "--status", "--json", env=env).stdout)
+            assert [(one["kind"], one["state"]) for one in shown["hub"]] == [("publish", "waiting")]
+        program.send_signal(signal.SIGTERM)
+        assert program.wait(3) == 0
+    finally:
+        program.kill()
+        program.wait()
+    assert [item["status"] for item in items(tmp_path)] == ["pending"]
+
+
 @pytest.mark.another_user
 @pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
 def test_closed_tmux_session_gives_everything_back_and_has_never_shown_the_token(
