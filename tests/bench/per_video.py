@@ -1,6 +1,7 @@
 """What a video costs beside the bare ffmpeg commands that encode it and decode its result; how soon a start works."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -13,9 +14,12 @@ from statistics import median
 from tests.bench.clips import ffmpeg, long_clip, real_clips
 from tests.bench.conversion import plain_command
 from tests.bench.measure import jiffies
-from tests.bench.table import Row, at_most
+from tests.bench.table import Row, at_most, told
 from tests.media import make, picture, tone
 from tools.media.converter import FfmpegConverter, OutputOptions
+from tools.runtime.child import ChildLimits
+from tools.runtime.child import run as run_child
+from tools.runtime.spawn import NOTHING
 
 ROOT = Path(__file__).resolve().parents[2]
 _EPISODE = 24 * 60.0  # s
@@ -36,7 +40,7 @@ def run() -> list[Row]:
         episode = make(_looped(top), top / "episode.mkv")
         rows += _rows(quick, episode, "24 min, 320 pixels wide, a clip looped, preset 13", 1)
         rows.append(_second_start(one, top))
-    return rows
+    return rows + _children()
 
 
 def _clip(top: Path, seconds: int) -> tuple[Path, str]:
@@ -81,6 +85,24 @@ def _second_start(clip: Path, top: Path) -> Row:
     return at_most("tools/convert.py, second start, until the plan is made", "one picture", later, 0.4, "s", shown)
 
 
+def _children() -> list[Row]:
+    """Ways to start a program that ends when we are killed; ours also confines it."""
+    ours = "a child, through the spawner, confined"
+    held = "import ctypes, os; ctypes.CDLL(None).prctl(1, 9); os.execvp('true', ['true'])"
+    ways: dict[str, Callable[[], object]] = {
+        ours: lambda: run_child(["true"], access=NOTHING, limits=ChildLimits(timeout=60)),
+        "a child, through a Python start, not confined": lambda: _call([sys.executable, "-I", "-S", "-c", held]),
+    }
+    if shutil.which("setpriv"):
+        ways["a child, through setpriv, not confined"] = lambda: _call(["setpriv", "--pdeathsig", "KILL", "true"])
+    rows = []
+    for name, start in ways.items():
+        start()
+        took = [1000 * _used(start)[0] for _ in range(50)]
+        rows.append(at_most(name, "true(1)", took, 10, "ms") if name == ours else told(name, "true(1)", took, "ms"))
+    return rows
+
+
 def _call(command: Sequence[str], env: dict[str, str] | None = None) -> None:
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL, capture_output=True, env=env)
 
@@ -91,7 +113,7 @@ def _convert(converter: FfmpegConverter, clip: Path) -> None:
     target.unlink()
 
 
-def _used(work: Callable[[], None]) -> tuple[float, float]:
+def _used(work: Callable[[], object]) -> tuple[float, float]:
     """Wall s, and CPU s of the whole machine, which must be quiet: nobody waits for the children of our spawner."""
     wall, busy = time.perf_counter(), _busy()
     work()

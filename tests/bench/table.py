@@ -32,6 +32,11 @@ def at_least(what: str, data: str, values: Sequence[float], limit: float, unit: 
     return Row(what, data, len(values), shown or f"{value:.3g} {unit}", f"≥ {limit:g} {unit}", value >= limit)
 
 
+def told(what: str, data: str, values: Sequence[float], unit: str) -> Row:
+    """A row without a target."""
+    return Row(what, data, len(values), f"{statistics.median(values):.3g} {unit}")
+
+
 def ratio(value: float, sides: tuple[float, float], unit: str, digits: tuple[int, int] = (2, 1)) -> str:
     """A ratio beside the two values that it is of, ``1.25 × (5.0 : 4.0 s)``; digits of the one and of the others."""
     one, other = (f"{side:.{digits[1]}f}" for side in sides)
