@@ -4,7 +4,7 @@ ffmpeg's exit status 0 proves nothing: half a file, damaged pictures and undecod
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,9 +49,18 @@ def verify(plan: Plan, source: Path, output: Path, broken: int, checking: Checki
     differences = census(plan, made)
     lost, warnings = frames(plan, made, checking.min_percent)
     differences += lost
-    if not differences:
-        differences += _changed_on_the_way(plan, source, output, made, checking)
-    complaints = _decode(output, ["0:V", "0:a?"], checking)
+    pairs = _carried_over(plan, made) if not differences else []
+    # Elsewhere AV1 is framed in another way too, so that only the pictures can be compared.
+    codec = "copy" if plan.facts.container in _BYTE_FOR_BYTE else "rawvideo"
+    before, after = (_Checksums([pair[side].index for pair in pairs], codec) for side in (0, 1))
+    complaints = _decode(output, ["0:V", "0:a?"], checking, after)
+    if pairs:
+        before.take(source, checking)
+        differences += [
+            f"{have.kind} stream {have.index} is not the source's, bit for bit"
+            for (have, _), old, new in zip(pairs, before.sums(), after.sums(), strict=True)
+            if old != new or not new
+        ]
     if complaints.count:
         excused = _source_is_to_blame(plan, source, complaints.count, checking)
         (warnings if excused else differences).append(f"it does not decode in full: {bare(complaints.cause())[:200]}")
@@ -67,8 +76,8 @@ def verify(plan: Plan, source: Path, output: Path, broken: int, checking: Checki
     return made, warnings
 
 
-def _changed_on_the_way(plan: Plan, source: Path, output: Path, made: Facts, checking: Checking) -> list[str]:
-    """Streams that were to be copied bit-exactly and are not, by the checksums of their packets."""
+def _carried_over(plan: Plan, made: Facts) -> list[tuple[Stream, Stream]]:
+    """(stream of the source, stream of the result) of those that were to be copied bit-exactly."""
     if plan.action == "copy":
         return []
     pairs: list[tuple[StreamPlan, Stream]] = []
@@ -77,36 +86,52 @@ def _changed_on_the_way(plan: Plan, source: Path, output: Path, made: Facts, che
         both = zip(plan.kept(kind), made.of(kind), strict=True)
         pairs += [(want, have) for want, have in both if not want.source.discarded]
     exact = plan.facts.container in _BYTE_FOR_BYTE
-    copied = [(want, have) for want, have in pairs if want.action == "copy" and (exact or want.source.kind == "video")]
-    if not copied:
-        return []
-    # Elsewhere AV1 is framed in another way too, so that only the pictures can be compared.
-    codec = "copy" if exact else "rawvideo"
-    before = _checksums(source, [want.source.index for want, _ in copied], codec, checking)
-    after = _checksums(output, [have.index for _, have in copied], codec, checking)
-    return [
-        f"{want.source.kind} stream {want.source.index} is not the source's, bit for bit"
-        for (want, _), old, new in zip(copied, before, after, strict=True)
-        if old != new or not new
-    ]
+    copied = [(want.source, have) for want, have in pairs if want.action == "copy"]
+    return [(source, have) for source, have in copied if exact or source.kind == "video"]
 
 
-def _checksums(path: Path, indexes: list[int], codec: str, checking: Checking) -> list[str]:
-    """One per stream, over the payload of all its packets."""
-    found: list[str] = []
-    maps = [part for index in indexes for part in ("-map", f"0:{index}")]
-    limits = ChildLimits(timeout=checking.limit(path.stat().st_size), rss=checking.max_rss)
-    _ffmpeg(path, [*maps, "-c", codec, "-f", "streamhash", "-hash", "md5", "-"], found.append, checking, limits)
-    by_stream = dict(line.split(",", 1) for line in found if "," in line)
-    return [by_stream.get(str(number), "") for number in range(len(indexes))]
+class _Checksums:
+    """One per stream, over the payload of all its packets, or over its pictures."""
+
+    def __init__(self, indexes: Sequence[int], codec: str) -> None:
+        self._indexes = indexes
+        self._codec = codec
+        self._found: dict[str, str] = {}
+
+    def arguments(self) -> list[str]:
+        """An output of its own, beside others of the run."""
+        maps = [part for index in self._indexes for part in ("-map", f"0:{index}")]
+        return [*maps, "-c", self._codec, "-f", "streamhash", "-hash", "murmur3", "-"] if maps else []
+
+    def line(self, line: str) -> None:
+        """One line of standard output. Source: ffmpeg's hashenc.c, ``0,v,murmur3=…``."""
+        name, _, value = line.partition("=")
+        if name.endswith(",murmur3"):
+            self._found[name.split(",")[0]] = value
+
+    def take(self, path: Path, checking: Checking) -> None:
+        """A run for these alone."""
+        limits = ChildLimits(timeout=checking.limit(path.stat().st_size), rss=checking.max_rss)
+        _ffmpeg(path, self.arguments(), self.line, checking, limits)
+
+    def sums(self) -> list[str]:
+        """In the order of the streams, "" for one that could not be taken."""
+        return [self._found.get(str(place), "") for place in range(len(self._indexes))]
 
 
-def _decode(path: Path, streams: list[str], checking: Checking) -> Complaints:
-    """Every picture and sample of these streams once through the decoders; what they complain about."""
+def _decode(path: Path, streams: list[str], checking: Checking, beside: _Checksums | None = None) -> Complaints:
+    """Every picture and sample of these streams once through the decoders; what they complain about. ``beside``: what
+    else is asked of the run."""
     maps = [part for stream in streams for part in ("-map", stream)]
     tail = [*maps, "-progress", "pipe:1", "-stats_period", "1", "-f", "null", "-"]
     limits = ChildLimits(stall=checking.stall_timeout, rss=checking.max_rss)
-    return _ffmpeg(path, tail, lambda line: line.startswith("out_time_us="), checking, limits)
+
+    def take(line: str) -> bool:
+        if beside is not None:
+            beside.line(line)
+        return line.startswith("out_time_us=")
+
+    return _ffmpeg(path, [*tail, *(beside.arguments() if beside is not None else [])], take, checking, limits)
 
 
 def _ffmpeg(
