@@ -59,6 +59,19 @@ def test_second_start_asks_no_program(tmp_path: Path) -> None:
     assert (tmp_path / "asked").stat().st_size > times, "other options are another question"
 
 
+def test_wrong_memory_costs_one_trial(tmp_path: Path) -> None:
+    rules = f"""*libsvtav1*) if [ -e {tmp_path}/broken ]; then echo 'no such library' >&2; exit 1; fi ;;"""
+    options = MachineOptions(ffmpeg=str(program(tmp_path, rules)), memory=tmp_path / "encoders.json")
+    assert FfmpegConverter(OutputOptions(preset=12), options).prepare().startswith("libsvtav1")
+    (tmp_path / "broken").touch()
+    later = FfmpegConverter(OutputOptions(preset=12), options)
+    source = make_clip(tmp_path / "in.mp4", seconds=0.3)
+    assert later.prepare().startswith("libsvtav1"), "as remembered"
+    assert convert(source, tmp_path / "first.mkv", later).encoder == "libaom-av1"
+    assert later.prepare().startswith("libaom-av1")
+    assert not [line for line in convert(source, tmp_path / "second.mkv", later).warnings if "next encoder" in line]
+
+
 def test_trial_that_a_signal_ended_is_not_remembered(tmp_path: Path) -> None:
     killed = program(tmp_path, f"*lavfi*libsvtav1*) [ -e {tmp_path}/calm ] || kill -9 $$ ;;")
     options = MachineOptions(ffmpeg=str(killed), memory=tmp_path / "encoders.json")

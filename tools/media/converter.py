@@ -247,8 +247,7 @@ class FfmpegConverter:
                 if not may or (following := programs.after(encoder)) is None:
                     raise
                 warnings.append(f"{encoder.label} failed on this file, the next encoder took it: {exc}")
-                if encoder.is_hardware:
-                    self._forget(programs)  # one that failed must pass its trial again
+                self._forget(programs)  # one that failed must pass its trial again
                 encoder = following
 
     def _encode(

@@ -19,6 +19,7 @@ from tools.runtime.files import create
 from tools.runtime.owner import give_to_owner
 
 ONE_DAY = 86400.0  # s
+_MOST = 200  # answers; a start needs a dozen
 _DRIVERS = ("/proc/driver/nvidia/version", "/sys/module/nvidia/version", "/sys/module/amdgpu/version")
 _DRIVER_FOLDERS = ("/usr/lib/x86_64-linux-gnu/dri", "/usr/lib/aarch64-linux-gnu/dri", "/usr/lib64/dri", "/usr/lib/dri")
 _CARDS = ("dri/*", "nvidia*", "kfd", "dxg")
@@ -82,7 +83,8 @@ class Memory:
             if self._path is None or not self._is_new:
                 return
             self._is_new = False
-            content = json.dumps({"machine": self._machine, "answers": self._answers}, indent=1)
+            newest = sorted(self._answers.items(), key=lambda item: float(item[1]["at"]))[-_MOST:]
+            content = json.dumps({"machine": self._machine, "answers": dict(newest)}, indent=1)
             temporary = self._path.with_name(self._path.name + ".tmp")
             with contextlib.suppress(OSError):
                 with create(temporary) as stream:
