@@ -7,6 +7,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -173,8 +174,10 @@ class FfmpegConverter:
                 encoder, used, broken = self._make(plan, programs, source, part, on_progress, stop, threads, warnings)
             check = partial(self._verify, plan, source, part, broken, encoder, programs.ffprobe, stop)
             with held("verify"):
-                made, damage = patiently(check, part, self._pace, stop)
-                sync_file(part)
+                with ThreadPoolExecutor(1) as beside:
+                    synced = beside.submit(sync_file, part)
+                    made, damage = patiently(check, part, self._pace, stop)
+                    synced.result()
                 sha256 = sha256_of(part, stop)
             part.replace(target)
         settings = settings_text(plan, encoder, self.output, used)

@@ -5,6 +5,7 @@ ffmpeg's exit status 0 proves nothing: half a file, damaged pictures and undecod
 
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,9 +54,11 @@ def verify(plan: Plan, source: Path, output: Path, broken: int, checking: Checki
     # Elsewhere AV1 is framed in another way too, so that only the pictures can be compared.
     codec = "copy" if plan.facts.container in _BYTE_FOR_BYTE else "rawvideo"
     before, after = (_Checksums([pair[side].index for pair in pairs], codec) for side in (0, 1))
-    complaints = _decode(output, ["0:V", "0:a?"], checking, after)
+    with ThreadPoolExecutor(1) as beside:
+        taken = beside.submit(before.take, source, checking)
+        complaints = _decode(output, ["0:V", "0:a?"], checking, after)
+        taken.result()
     if pairs:
-        before.take(source, checking)
         differences += [
             f"{have.kind} stream {have.index} is not the source's, bit for bit"
             for (have, _), old, new in zip(pairs, before.sums(), after.sums(), strict=True)
@@ -110,7 +113,9 @@ class _Checksums:
             self._found[name.split(",")[0]] = value
 
     def take(self, path: Path, checking: Checking) -> None:
-        """A run for these alone."""
+        """A run for these alone; none if there are none."""
+        if not self._indexes:
+            return
         limits = ChildLimits(timeout=checking.limit(path.stat().st_size), rss=checking.max_rss)
         _ffmpeg(path, self.arguments(), self.line, checking, limits)
 
