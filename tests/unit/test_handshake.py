@@ -15,7 +15,7 @@ from tests.cluster import handshake
 from tools.cluster.handshake import Handshake, objections, remarks, versions_here
 from tools.media.converter import FfmpegConverter
 from tools.media.encoding import MachineOptions, OutputOptions
-from tools.startup import encode_options, handshake_of
+from tools.startup import ENCODERS_FILE, encode_options, handshake_of
 from tools.worker import converters_by_handshake
 
 
@@ -52,7 +52,8 @@ def test_every_setting_of_the_encode_is_an_option_of_the_output_or_of_the_machin
         assert after != before, f"{setting.name} is read by no converter"
         decides_output = setting.name in {option.name for option in fields(OutputOptions)}
         assert (after[0] != before[0]) == decides_output
-    assert encode_options(Settings()) == (OutputOptions(), MachineOptions()), "one default each"
+    kept = MachineOptions(memory=Settings().paths.log_dir / ENCODERS_FILE)
+    assert encode_options(Settings()) == (OutputOptions(), kept), "one default each"
 
 
 def test_workers_own_encoder_stays_if_the_processor_leaves_the_choice() -> None:
