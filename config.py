@@ -393,6 +393,17 @@ def with_token(settings: Settings, token: str | None) -> Settings:
     return replace(settings, hub=replace(settings.hub, token=token))
 
 
+def shown(settings: Settings, *groups: str) -> dict[str, str]:
+    """The values of these groups' settings by environment name, as one would write them; never a secret."""
+    found = {}
+    for group, name, spec in _specs():
+        if group in groups and not spec.secret:
+            value = getattr(getattr(settings, group), name)
+            text = " ".join(sorted(value)) if isinstance(value, frozenset) else "" if value is None else str(value)
+            found[spec.env] = text.removesuffix(".0")
+    return found
+
+
 def add_other_name(parser: argparse.ArgumentParser, flag: str, env: str, help: str) -> None:
     """Give a parser one more flag for a setting, by its environment name."""
     parser.add_argument(flag, dest=_DEST + env, metavar="VALUE", help=help)

@@ -16,12 +16,10 @@ enter_venv(__name__)
 
 import argparse
 import logging
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from functools import partial
 
 import config
 from tools.core.errors import (
-    CorruptState,
     HubError,
     HubForbidden,
     HubNotFound,
@@ -31,7 +29,6 @@ from tools.core.errors import (
     Stopped,
 )
 from tools.core.folder import Folder, group_folders
-from tools.core.queue_item import QueueItem, Status, entry_for
 from tools.core.retry import asked_to_wait
 from tools.core.stability import (
     Answer,
@@ -39,20 +36,32 @@ from tools.core.stability import (
     Snapshot,
     Timeline,
     first_poll,
-    is_stable,
     next_poll,
     observe,
     seconds_until_stable,
 )
+from tools.env_watch import EnvWatch
 from tools.hub.client import Head, HubClient
+from tools.report.monitor_log import SkippedPaths, tell_changes, tell_no_video, tell_queued, tell_settled
 from tools.runtime import logs
 from tools.runtime.clock import STOP_WITHIN, Clock, SystemClock, stop_on_signals
 from tools.runtime.once import Once
-from tools.startup import connect, make_hub, origin_of, read_command_settings, read_settings, run_program, tell_origin
+from tools.startup import (
+    connect,
+    dotenv_path,
+    make_hub,
+    origin_of,
+    read_command_settings,
+    read_settings,
+    run_program,
+    tell_origin,
+)
+from tools.state.intake import Intake
 from tools.state.monitor_state import MonitorState, MonitorStateFile
-from tools.state.work_queue import QueueView, WorkQueue
+from tools.state.work_queue import WorkQueue
 
 log = logging.getLogger("animation.monitor")
+_GROUPS = ("monitor",)  # of settings that concern nobody else
 _HUB = "hub"  # kind of what is over once the hub answers
 _RELIST = 6 * 3600.0  # s; a whole listing this often even if the head does not move
 _SHORTEST_WAIT = 0.2  # s
@@ -62,19 +71,6 @@ _OFF_BEAT = (
 _ROUNDING = 0.001  # seconds a poll is later than a folder is stable, lest it be a breath too early
 
 
-@dataclass(frozen=True, slots=True)
-class _Judged:
-    """What a poll judged, so that the next one may judge only what can have changed since."""
-
-    folders: dict[str, Snapshot]
-    queue: QueueView  # holds each stable one of ``folders``, unless it is settled
-    waiting: list[Snapshot]  # the rest of ``folders``
-
-    def is_of(self, folders: dict[str, Snapshot], queue: QueueView | None) -> bool:
-        """Whether of these very objects: a listing, or another program's write, makes new ones."""
-        return folders is self.folders and queue is self.queue
-
-
 class ModelScopeMonitor:
     """Finds finished folders. ``monitor_interval`` and ``min_folder_stable_time`` are in s and may be edited here."""
 
@@ -82,17 +78,22 @@ class ModelScopeMonitor:
     min_folder_stable_time: float = 600
 
     def __init__(
-        self, settings: config.Settings | None = None, *, hub: HubClient | None = None, clock: Clock | None = None
+        self,
+        settings: config.Settings | None = None,
+        *,
+        hub: HubClient | None = None,
+        clock: Clock | None = None,
+        env: EnvWatch | None = None,
     ) -> None:
-        """Opens and sends nothing; ``settings`` None = read them when the work starts."""
+        """Opens and sends nothing; ``settings`` None = read them when the work starts. ``env`` is asked each turn."""
         self._settings = settings
+        self._env = env
         self._hub = hub
         self._clock: Clock = clock or SystemClock()
         self._files: MonitorStateFile | None = None
-        self._queue: WorkQueue | None = None
+        self._intake: Intake | None = None
         self._state: MonitorState | None = None
         self._timeline: Timeline | None = None  # of this process's last poll that succeeded
-        self._judged: _Judged | None = None
         self._said = Once()
         if settings is not None and "MONITOR_INTERVAL" in settings.given:
             self.monitor_interval = settings.monitor.interval
@@ -116,6 +117,7 @@ class ModelScopeMonitor:
                 stable_s=float(self.min_folder_stable_time),
             ),
         )
+        log.info("settings %s", logs.fields(**config.shown(self.settings, *_GROUPS)))
         while not self._clock.stopping:
             wait = self.turn()
             self._clock.sleep(wait)
@@ -124,6 +126,8 @@ class ModelScopeMonitor:
 
     def turn(self) -> float:
         """One poll whatever happens; returns the seconds to wait until the next one."""
+        if self._env is not None:
+            self._env.changed()
         try:
             self.check()
         except Stopped:
@@ -149,16 +153,15 @@ class ModelScopeMonitor:
         Raises HubError and StateError; then nothing is forgotten and the next poll starts from the same state.
         """
         files = self._files = self._files or MonitorStateFile(self.settings.paths.log_dir)
-        queue = self._queue = self._queue or WorkQueue(self.settings.paths.log_dir)
         state = self._loaded(files)
         timeline, head = self._poll_head(state)
         poll, commit = timeline.poll, head.commit_id if head else None
         is_listed = state.head != commit or not 0 <= poll.now - state.listed < _RELIST
         snapshots = self._listed(state, commit, poll) if is_listed else state.folders
-        settled = {n: value for n, value in state.settled.items() if n in snapshots} if is_listed else state.settled
         fresh = MonitorState(
             folders=snapshots,
-            settled=settled,
+            settled={n: value for n, value in state.settled.items() if n in snapshots} if is_listed else state.settled,
+            told={n: value for n, value in state.told.items() if n in snapshots} if is_listed else state.told,
             last_check=poll.now,
             steady=poll.answered,
             server_time=head.server_time if head else None,
@@ -166,8 +169,11 @@ class ModelScopeMonitor:
             listed=poll.now if is_listed else state.listed,
             repo=self.settings.hub.input_repo,
             interval=float(self.monitor_interval),
+            stable_time=float(self.min_folder_stable_time),
         )
-        queued = self._enqueue(queue, fresh, poll)
+        if is_listed:
+            tell_changes(state, fresh, self.min_folder_stable_time)
+        queued = self._enqueue(fresh, poll)
         files.save(fresh)
         self._state, self._timeline = fresh, timeline
         return queued
@@ -204,68 +210,48 @@ class ModelScopeMonitor:
             files = self._connected().list_files(self.settings.hub.input_repo, commit)
             settings = self.settings.monitor
             known = {name: snapshot.folder for name, snapshot in state.folders.items()}
-            skipped = _SkippedPaths()
+            skipped = SkippedPaths()
             folders = group_folders(files, settings.video_extensions, settings.complete_marker, known, skipped.note)
             skipped.tell()
-        snapshots = {name: observe(state.folders.get(name), folder, poll) for name, folder in folders.items()}
-        self._tell_changes(state, snapshots, poll.answered)
-        return snapshots
+        return {name: observe(state.folders.get(name), folder, poll) for name, folder in folders.items()}
 
-    def _tell_changes(self, state: MonitorState, snapshots: dict[str, Snapshot], steady: float) -> None:
-        for name, snapshot in snapshots.items():
-            before = state.folders.get(name)
-            if before is None or before.folder.fingerprint != snapshot.folder.fingerprint:
-                folder = snapshot.folder
-                log.info(
-                    "%s %s",
-                    "new folder" if before is None else "folder changed",
-                    logs.fields(
-                        folder=name,
-                        files=folder.file_count,
-                        videos=folder.video_count,
-                        bytes=folder.total_size,
-                        stable_in_s=seconds_until_stable(snapshot, steady, self.min_folder_stable_time),
-                    ),
-                )
-        for name in state.folders.keys() - snapshots.keys():
-            log.info("folder is gone from the hub %s", logs.fields(folder=name))
+    def _enqueue(self, state: MonitorState, poll: Poll) -> list[str]:
+        intake = self._intake = self._intake or Intake(WorkQueue(self.settings.paths.log_dir))
+        changes = intake.update(state, poll.now, poll.asked, self.min_folder_stable_time)
+        tell_queued(changes.queued)
+        tell_settled(changes.removed, state)
+        tell_no_video(changes.without_video)
+        return [entry.folder for entry in changes.queued]
 
-    def _enqueue(self, queue: WorkQueue, state: MonitorState, poll: Poll) -> list[str]:
-        known: QueueView | None
-        try:
-            known = queue.read()
-        except CorruptState:
-            known = None  # the transaction restores it
-        # If neither folders nor queue are new, only those that waited at the last poll can have become ready.
-        as_before = self._judged if self._judged and self._judged.is_of(state.folders, known) else None
-        if known is not None and as_before is None:
-            _note_settled(state, known.items())
-        ready, waiting = [], []
-        for snapshot in as_before.waiting if as_before else state.folders.values():
-            if is_stable(snapshot, poll.asked, self.min_folder_stable_time):
-                ready.append(snapshot.folder)
-            else:
-                waiting.append(snapshot)
-        queued: list[QueueItem] = []
-        if known is None or any(True for _ in _missing(known, state, ready, poll.now)):
-            with queue.transaction() as known:
-                for entry in _missing(known, state, ready, poll.now):
-                    known.put(entry)
-                    queued.append(entry)
-        self._judged = _Judged(state.folders, known, waiting)
-        _tell_queued(queued)
-        return [entry.folder for entry in queued]
+    def summary(self, queued: int) -> str:
+        """The last poll in one line, if it queued so many."""
+        assert self._state is not None and self._intake is not None
+        folders, waits = self._state.folders.values(), self._waits()
+        return logs.fields(
+            repo=self._state.repo,
+            folders=len(folders),
+            queued=queued,
+            not_quiet_yet=len(waits),
+            next_quiet_in_s=min(waits, default=None),
+            no_video=sum(not snapshot.folder.video_count for snapshot in folders),
+            pending=self._intake.pending,
+        )
+
+    def _waits(self) -> list[float]:
+        """Seconds until each folder with videos that waits becomes stable, as of the last poll."""
+        intake, timeline = self._intake, self._timeline
+        assert intake is not None and timeline is not None
+        return [
+            seconds_until_stable(snapshot, timeline.poll.asked, self.min_folder_stable_time)
+            for snapshot in intake.waiting
+            if snapshot.folder.video_count
+        ]
 
     def _until_next(self) -> float:
         """Not later than the moment at which the first folder becomes stable."""
-        judged, timeline = self._judged, self._timeline
-        assert judged is not None and timeline is not None
+        waits, timeline = self._waits(), self._timeline
+        assert timeline is not None
         asked = timeline.poll.asked
-        waits = [
-            seconds_until_stable(snapshot, asked, self.min_folder_stable_time)
-            for snapshot in judged.waiting
-            if snapshot.folder.video_count
-        ]
         since = self._clock.monotonic() + timeline.ahead - asked
         interval = self.monitor_interval - min(_OFF_BEAT, self.monitor_interval / 10)
         return max(_SHORTEST_WAIT, min([interval, *(wait - since + _ROUNDING for wait in waits)]))
@@ -294,56 +280,6 @@ class ModelScopeMonitor:
         return exc
 
 
-class _SkippedPaths:
-    """Paths of a listing that are skipped since they could do harm; one line reports all of them."""
-
-    def __init__(self) -> None:
-        self._count = 0
-        self._first = ""
-
-    def note(self, path: str) -> None:
-        self._first = self._first or path
-        self._count += 1
-
-    def tell(self) -> None:
-        if self._count:
-            log.warning(
-                "skipped paths that are not valid file names; rename them on the hub: count=%d first=%r",
-                self._count,
-                self._first,
-            )
-
-
-def _missing(queue: QueueView, state: MonitorState, ready: Iterable[Folder], now: float) -> Iterator[QueueItem]:
-    """What the queue should hold and does not. A settled folder that somebody removed from it stays out."""
-    for folder in ready:
-        item = queue.get(folder.name)
-        if folder.video_count and (item or state.settled.get(folder.name) != folder.fingerprint):
-            entry = entry_for(item, folder, now)
-            if entry is not None:
-                yield entry
-
-
-def _tell_queued(entries: Iterable[QueueItem]) -> None:
-    for entry in entries:
-        log.info(
-            "queued %s",
-            logs.fields(
-                folder=entry.folder,
-                priority=entry.priority,
-                files=entry.file_count,
-                videos=entry.videos_total,
-                bytes=entry.total_size,
-            ),
-        )
-
-
-def _note_settled(state: MonitorState, items: Iterable[QueueItem]) -> None:
-    for item in items:
-        if (item.status is Status.COMPLETED or item.status is Status.FAILED) and item.folder in state.folders:
-            state.settled[item.folder] = item.hash
-
-
 def main(argv: list[str] | None = None) -> int:
     """The program; returns the exit status: 0 done, 1 failed, 2 bad usage or configuration."""
     parser = argparse.ArgumentParser(
@@ -357,22 +293,28 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(parsed: argparse.Namespace) -> int:
     settings = read_command_settings(parsed)
-    return _show_queue(settings) if parsed.queue else _watch(settings, once=parsed.once)
+    if parsed.queue:
+        return _show_queue(settings)
+    env = EnvWatch(dotenv_path(), settings, partial(read_settings, parsed), "hub", *_GROUPS)
+    return _watch(settings, env, once=parsed.once)
 
 
 def _show_queue(settings: config.Settings) -> int:
     from tools.report.heading import pulse, pulse_lines
     from tools.report.status import queue_text
+    from tools.report.waiting import waiting_lines
 
     tell_origin(settings)
-    now = SystemClock().time()
-    items = WorkQueue(settings.paths.log_dir).read().items()
+    now, log_dir = SystemClock().time(), settings.paths.log_dir
+    items = WorkQueue(log_dir).read().items()
     shown = queue_text(items, now, settings.processor.aging_hours)
-    print("\n".join([*pulse_lines(pulse(settings.paths.log_dir), now), "", shown]))
+    by_name, state = {item.folder: item for item in items}, MonitorStateFile(log_dir).read()
+    waiting = waiting_lines(state, by_name, now, settings.monitor.min_folder_stable_time)
+    print("\n".join([*pulse_lines(pulse(log_dir), now), "", shown, *([""] if waiting else []), *waiting]))
     return 0
 
 
-def _watch(settings: config.Settings, *, once: bool) -> int:
+def _watch(settings: config.Settings, env: EnvWatch, *, once: bool) -> int:
     from tools.state.origin import start
 
     clock = SystemClock()
@@ -381,11 +323,12 @@ def _watch(settings: config.Settings, *, once: bool) -> int:
     logs.set_up("monitor", settings.paths.log_dir, [settings.hub.token or ""])
     if news:
         log.warning("%s", news)
-    monitor = ModelScopeMonitor(settings, clock=clock)
+    monitor = ModelScopeMonitor(settings, clock=clock, env=env)
     try:
         if not once:
             return monitor.run()
-        monitor.check()
+        queued = monitor.check()
+        log.info("polled once %s", monitor.summary(len(queued)))
         return 0
     except Stopped:
         return 0

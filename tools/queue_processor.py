@@ -28,6 +28,7 @@ from tools.core.queue_item import QueueItem, Status, cancel, retry
 from tools.runtime.once import Once
 from tools.startup import (
     connect,
+    dotenv_path,
     need_cluster_packages,
     origin_of,
     read_command_settings,
@@ -39,6 +40,7 @@ from tools.state.progress import ProgressFile
 from tools.state.work_queue import WorkQueue
 
 if TYPE_CHECKING:  # --status must not wait for what it does not use
+    from tools.env_watch import EnvWatch
     from tools.hub.client import HubClient
     from tools.media.converter import Converter
     from tools.processor.build import Processor, ProcessorOptions
@@ -59,8 +61,16 @@ class QueueProcessor:
     check_interval: float = 60
     max_concurrent: int = 1
 
-    def __init__(self, settings: config.Settings | None = None, *, clock: "SystemClock | None" = None) -> None:
-        """Nothing is opened or asked here; ``settings`` None = read them when the work begins."""
+    def __init__(
+        self,
+        settings: config.Settings | None = None,
+        *,
+        clock: "SystemClock | None" = None,
+        env: "EnvWatch | None" = None,
+    ) -> None:
+        """Nothing is opened or asked here; ``settings`` None = read them when the work begins. ``env`` is asked each
+        turn."""
+        self._env = env
         self._settings = settings
         self._work_lock: FolderLock | None = None
         self._clock = clock
@@ -91,6 +101,8 @@ class QueueProcessor:
         engine = built.engine
         try:
             while not clock.stopping:
+                if self._env is not None and self._env.changed():
+                    engine.ask_soon()  # a token may have come
                 self._turn(built, clock)
                 engine.report_progress()
                 if drain and engine.needs_person:
@@ -221,6 +233,8 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="queue_processor.py", description="Convert and publish what is queued.")
     parser.add_argument("--status", action="store_true", help="show counts, what runs now, the latest items")
     parser.add_argument("--json", action="store_true", help="with --status: as JSON")
+    parser.add_argument("--failed", action="store_true", help="with --status: every failed item, the latest not")
+    parser.add_argument("--all", action="store_true", help="with --status: every item and every cause")
     parser.add_argument("--drain", action="store_true", help="exit when the queue is empty; status 1 if an item failed")
     parser.add_argument(
         "--retry", nargs="?", const="", metavar="FOLDER", help="requeue all failed items, or FOLDER alone"
@@ -235,17 +249,21 @@ def _run(parsed: argparse.Namespace) -> int:
     if parsed.status or parsed.retry is not None or parsed.cancel is not None:
         tell_origin(settings)
     if parsed.status:
-        return _status(settings, as_json=parsed.json)
+        return _status(settings, parsed)
     if parsed.retry is not None:
         return _retry(settings, parsed.retry.rstrip("/") or parsed.retry)  # Tab adds the slash
     if parsed.cancel is not None:
         return _cancel(settings, parsed.cancel.rstrip("/"))
     if settings.cluster.scheduler:
         need_cluster_packages()
-    return _work(settings, drain=parsed.drain)
+    return _work(settings, parsed)
 
 
-def _work(settings: config.Settings, *, drain: bool) -> int:
+_GROUPS = ("processor", "encode")  # of settings that decide what is done, and how
+
+
+def _work(settings: config.Settings, parsed: argparse.Namespace) -> int:
+    from tools.env_watch import EnvWatch
     from tools.runtime import logs
     from tools.runtime.cage import confine_children, confined_text
     from tools.runtime.clock import STOP_WITHIN, SystemClock, stop_on_signals
@@ -258,7 +276,8 @@ def _work(settings: config.Settings, *, drain: bool) -> int:
     if news:
         log.warning("%s", news)
     cage = confine_children(settings.encode.cage)
-    processor = QueueProcessor(settings, clock=clock)
+    env = EnvWatch(dotenv_path(), settings, partial(read_settings, parsed), "hub", "cluster", "paths", *_GROUPS)
+    processor = QueueProcessor(settings, clock=clock, env=env)
     log.info(
         "processing the queue %s",
         logs.fields(
@@ -269,26 +288,30 @@ def _work(settings: config.Settings, *, drain: bool) -> int:
             confined=confined_text(cage),
         ),
     )
+    log.info("settings %s", logs.fields(**config.shown(settings, *_GROUPS)))
     try:
-        return processor.run(drain)
+        return processor.run(parsed.drain)
     finally:
         lock.release()
 
 
-def _status(settings: config.Settings, *, as_json: bool) -> int:
+def _status(settings: config.Settings, parsed: argparse.Namespace) -> int:
     from tools.report.heading import pulse, pulse_json, pulse_lines
-    from tools.report.status import SHOWN, status_json, status_text
+    from tools.report.status import ALL, SHOWN, status_json, status_text
 
     log_dir, now = settings.paths.log_dir, time.time()
     seen = pulse(log_dir)
     queue, progress = WorkQueue(log_dir), ProgressFile(log_dir).read()
-    if as_json:
+    if parsed.json:
         view = queue.read()
         content = status_json(view.counts(), view.items(), progress) | pulse_json(seen)
         print(json.dumps(content, ensure_ascii=False, indent=1))
     else:
         running = seen.lives["processor"].running is not False
-        print("\n".join([*pulse_lines(seen, now), "", status_text(queue.overview(SHOWN), progress, now, running)]))
+        latest = ALL if parsed.all else 0 if parsed.failed else SHOWN
+        causes = ALL if parsed.all or parsed.failed else SHOWN
+        shown = status_text(queue.overview(latest, causes), progress, now, running, causes)
+        print("\n".join([*pulse_lines(seen, now), "", shown]))
     return 0
 
 

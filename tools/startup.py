@@ -101,8 +101,12 @@ def read_settings(parsed: argparse.Namespace, environ: Mapping[str, str] = os.en
 
     ``ANIMATION_DOTENV`` in the environment names another file than ``.env``.
     """
-    dotenv = Path(environ.get("ANIMATION_DOTENV") or ROOT / ".env")
-    return Settings.load(environ, _read_dotenv(dotenv), flag_values(parsed))
+    return Settings.load(environ, _read_dotenv(dotenv_path(environ)), flag_values(parsed))
+
+
+def dotenv_path(environ: Mapping[str, str] = os.environ) -> Path:
+    """The file of settings that ``read_settings`` reads, which need not be there."""
+    return Path(environ.get("ANIMATION_DOTENV") or ROOT / ".env")
 
 
 DEMO_FILE = "demo.env"

@@ -312,7 +312,7 @@ def test_videos_of_a_worker_that_is_cut_off_from_the_hub_are_reassigned(site: Si
     route.cut()
     assert site.drained() == 0
     assert site.published() == Counter("123456") and not site.item()["quarantined"]
-    assert "paused" not in site.log("processor") and "error" not in site.log("processor").lower()
+    assert "PAUSED" not in site.log("processor") and "error" not in site.log("processor").lower()
 
 
 def test_stopped_worker_gives_its_videos_back_and_ends(site: Site) -> None:

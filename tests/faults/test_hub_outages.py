@@ -173,7 +173,7 @@ def test_outage_of_one_part_of_the_hub_pauses_is_told_once_and_uses_up_no_attemp
     site.run(lasts(site, fault, 4))
     assert site.item("A").status is Status.COMPLETED and not site.item("A").quarantined
     assert site.published() == [f"A/{n}.mkv" for n in range(5)]
-    assert told(caplog, "paused") == ["WARNING"], [record.getMessage() for record in caplog.records]
+    assert told(caplog, "PAUSED") == ["WARNING"], [record.getMessage() for record in caplog.records]
     assert [record.levelname for record in caplog.records if record.getMessage() == "resumed"] == ["INFO"]
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
     assert len(site.hub.store.repo("me/out").commits) == 1
@@ -186,7 +186,7 @@ def test_hub_that_is_down_altogether_is_waited_for(site: Site, caplog: pytest.Lo
     fault = Fault("/", "reset", times=20, skip=12)
     site.hub.faults.append(fault)
     site.run(lambda engine: engine.is_idle() and fault.hits > 32)
-    assert site.item("A").status is Status.COMPLETED and told(caplog, "paused") == ["WARNING"]
+    assert site.item("A").status is Status.COMPLETED and told(caplog, "PAUSED") == ["WARNING"]
     assert len(site.hub.store.repo("me/out").commits) == 1
 
 
@@ -299,7 +299,7 @@ def test_right_that_is_missing_for_one_thing_is_one_error_until_somebody_gives_i
     fault = Fault(match, "status:403", times=10**6)
     site.hub.faults.append(fault)
     site.run(lasts(site, fault, 3))
-    assert told(caplog, "paused") == ["ERROR"] and "MODELSCOPE_API_TOKEN" in caplog.text
+    assert told(caplog, "PAUSED") == ["ERROR"] and "MODELSCOPE_API_TOKEN" in caplog.text
     assert site.item("A").status is Status.COMPLETED and len(site.hub.store.repo("me/out").commits) == 1
 
 
@@ -320,7 +320,7 @@ def test_token_that_expires_while_work_runs_is_one_error_and_a_new_one_goes_on_i
         return engine.is_idle()
 
     site.run(until)
-    assert site.token == "another-token" and told(caplog, "paused") == ["ERROR"]
+    assert site.token == "another-token" and told(caplog, "PAUSED") == ["ERROR"]
     assert site.item("A").status is Status.COMPLETED and len(site.published()) == 5
     assert len(site.converter.encoded) == 5, "what was done stays done"
 
@@ -362,13 +362,13 @@ def test_listing_that_fails_or_comes_up_short_changes_nothing_that_the_monitor_k
     for _ in range(2):
         clock.pass_time(300)
         monitor.turn()
-    assert state.read_bytes() == before and "gone from the hub" not in caplog.text
+    assert state.read_bytes() == before and "no longer in" not in caplog.text
     problems = [record for record in caplog.records if record.levelno >= logging.ERROR]
     assert len(problems) == (1 if "40" in fault.kind and "=" not in fault.match else 0), "once, and only for a person"
     site.hub.faults.clear()
     clock.pass_time(300)
     monitor.turn()
-    assert b'"B"' in state.read_bytes() and "gone from the hub" not in caplog.text
+    assert b'"B"' in state.read_bytes() and "no longer in" not in caplog.text
 
 
 def environment(site: Site) -> dict[str, str]:

@@ -289,7 +289,7 @@ def test_progress_of_any_content_is_shown_or_left_out(content: bytes) -> None:
     with tempfile.TemporaryDirectory() as top:
         (Path(top) / PROGRESS_FILE).write_bytes(content)
         progress = ProgressFile(Path(top)).read()
-    assert isinstance(status_text(Overview.of((), 1), progress, NOW, True), str)
+    assert isinstance(status_text(Overview.of((), 1, 1), progress, NOW, True), str)
     json.dumps(status_json({}, [], progress))
 
 

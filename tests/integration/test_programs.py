@@ -149,13 +149,13 @@ def test_other_output_repo_gets_everything_and_the_first_one_s_items_come_back(h
     queue_up(env)
     assert run_program("queue_processor.py", "--cancel", "番剧", env=env).returncode == 0
     told = run_program("queue_processor.py", "--status", env=other)
-    assert "failed: 1" in told.stdout and "me/in -> me/out" in told.stderr and "me/second" in told.stderr
+    assert "cancelled: 1" in told.stdout and "me/in -> me/out" in told.stderr and "me/second" in told.stderr
     queue_up(other)
     assert run_program("queue_processor.py", "--drain", env=other).returncode == 0
     assert (hub.root / "datasets/me/second/番剧/1.mkv").exists()
     assert "completed: 1" in run_program("queue_processor.py", "--status", env=other).stdout
     assert run_program("queue_processor.py", "--drain", env=env).returncode == 0
-    assert "failed: 1" in run_program("queue_processor.py", "--status", env=env).stdout
+    assert "cancelled: 1" in run_program("queue_processor.py", "--status", env=env).stdout
     assert log_of(tmp_path).count("settings name other datasets than before") == 2 and problems(tmp_path) == []
 
 
@@ -237,10 +237,10 @@ def test_cancel_and_retry(hub: RunningHub, tmp_path: Path) -> None:
     queue_up(env)
     assert run_program("queue_processor.py", "--cancel", "nobody", env=env).returncode == 1
     assert run_program("queue_processor.py", "--cancel", "番剧/", env=env).returncode == 0
-    assert "failed: 1" in run_program("queue_processor.py", "--status", env=env).stdout
+    assert "cancelled: 1" in run_program("queue_processor.py", "--status", env=env).stdout
     run_program("modelscope_monitor.py", "--once", env=env)
     assert run_program("queue_processor.py", "--drain", env=env).returncode == 0
-    assert "failed: 1" in run_program("queue_processor.py", "--status", env=env).stdout, "not queued again"
+    assert "cancelled: 1" in run_program("queue_processor.py", "--status", env=env).stdout, "not queued again"
     assert run_program("queue_processor.py", "--retry", env=env).returncode == 0
     assert run_program("queue_processor.py", "--drain", env=env).returncode == 0
     assert "completed: 1" in run_program("queue_processor.py", "--status", env=env).stdout

@@ -147,10 +147,10 @@ def test_check_warns_of_failed_items_and_of_a_pause(calm: Path) -> None:
         view.put(item)
     assert check(calm)[0] == 0
     entries = json.loads((calm / "processing_queue.json").read_text(encoding="utf-8"))
-    entries[0] |= {"status": Status.FAILED.value, "error": "1 of 1 videos can't be converted, see quarantined"}
+    entries[0] |= {"status": Status.FAILED.value, "error": "0 of 1 published, 1 can't be converted"}
     (calm / "processing_queue.json").write_text(json.dumps(entries), encoding="utf-8")
     status, text = check(calm)
-    assert status == 1 and text.startswith("WARNING - 1 items failed |") and " failed=1 " in text
+    assert status == 1 and text.startswith("WARNING - 1 item failed |") and " failed=1 " in text
     assert check(calm, "--failed", "2")[0] == 0
     ProgressFile(calm).write(time.time(), "the token was refused | \n HTTP 401", [])
     assert "processor paused: the token was refused" in check(calm, "--failed", "0")[1]

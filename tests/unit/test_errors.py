@@ -34,7 +34,7 @@ from tools.stages.video_job import OUTCOMES, Outcome
         (errors.FilesGone("x"), Trouble.FILES_GONE, Outcome.DEFERRED),
         (errors.MachineError("x"), Trouble.MACHINE, Outcome.FAILED),
         (errors.ReadTooSlow("x"), Trouble.MACHINE, Outcome.FAILED),
-        (FolderChanged(None), Trouble.PERMANENT, Outcome.FAILED),
+        (FolderChanged("A", "me/in", None), Trouble.PERMANENT, Outcome.FAILED),
         (PipelineError("x"), Trouble.PERMANENT, Outcome.FAILED),
         (ZeroDivisionError("a bug"), Trouble.UNEXPECTED, Outcome.FAILED),
         (OSError("a bug"), Trouble.UNEXPECTED, Outcome.FAILED),

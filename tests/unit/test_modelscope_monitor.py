@@ -219,7 +219,7 @@ def test_changed_folder_is_queued_again_once_it_is_settled(tmp_path: Path, hub: 
     clock.pass_time(300)
     assert watch.check() == ["A"]
     item = queue.read().items()[0]
-    assert (item.status, item.file_count, item.attempts) == (Status.PENDING, 2, 1)
+    assert (item.status, item.file_count, item.attempts, item.runs) == (Status.PENDING, 2, 0, 1)
 
 
 def test_settled_item_that_somebody_deleted_is_not_queued_again_but_a_lost_pending_one_is(

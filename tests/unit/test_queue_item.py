@@ -116,6 +116,7 @@ WORN: dict[str, Any] = {
     "start_time": "2026-01-02T00:00:00",
     "end_time": "2026-01-03T00:00:00",
     "attempts": 2,
+    "runs": 4,
     "not_before": "2026-01-04T00:00:00+08:00",
     "error": "1 of 3",
     "quarantined": BROKEN,
@@ -141,17 +142,32 @@ WORN: dict[str, Any] = {
                 "not_before": None,
                 "error": None,
                 "attempts": 3,
+                "runs": 5,
             },
         ),
         (
             give_back,
             Status.PROCESSING,
-            {"status": Status.PENDING, "start_time": None, "end_time": None, "not_before": None, "error": None},
+            {
+                "status": Status.PENDING,
+                "start_time": None,
+                "end_time": None,
+                "not_before": None,
+                "error": None,
+                "attempts": 1,  # it was a run, and no attempt
+            },
         ),
         (
             lambda it: give_back(it, None, "hub down"),
             Status.PROCESSING,
-            {"status": Status.PENDING, "start_time": None, "end_time": None, "not_before": None, "error": "hub down"},
+            {
+                "status": Status.PENDING,
+                "start_time": None,
+                "end_time": None,
+                "not_before": None,
+                "error": "hub down",
+                "attempts": 1,
+            },
         ),
         (
             lambda it: settle(it, NOW),
@@ -195,9 +211,9 @@ def test_move_changes_what_it_says_and_keeps_the_rest(
 
 
 def test_quarantined_video_makes_the_item_failed_and_the_error_counts_them() -> None:
-    failed = settle(item(status=Status.PROCESSING, videos_total=3), NOW, BROKEN)
+    failed = settle(item(status=Status.PROCESSING, videos_total=3, videos_done=2), NOW, BROKEN)
     assert failed.status is Status.FAILED and failed.quarantined == BROKEN
-    assert failed.error is not None and failed.error.startswith("1 of 3 videos")
+    assert failed.error == "2 of 3 published, 1 can't be converted"
 
 
 @pytest.mark.parametrize("status", list(Status))
@@ -218,6 +234,7 @@ def test_changed_folder_is_queued_again_but_not_while_it_is_processed(status: St
         end_time=None,
         not_before=None,
         error=None,
+        attempts=0,
     )
     assert entry_for(before, changed, NOW + 5) == (None if status is Status.PROCESSING else expected)
 
@@ -323,6 +340,7 @@ def test_json_form_is_the_one_of_every_version_and_reads_back_as_it_was() -> Non
         ("end_time", "2026-01-03T00:00:00"),
         ("hash", "f1"),
         ("attempts", 2),
+        ("runs", 4),
         ("not_before", "2026-01-04T00:00:00+08:00"),
         ("error", "1 of 3"),
         ("quarantined", [{"path": "番剧A/1.mp4", "cause": "no stream", "sha256": "abc"}]),

@@ -1,32 +1,83 @@
-"""What ``--status`` shows of failures, and what it says of those that it does not show."""
+"""What ``--status`` shows of failures, what it says of those that it does not show, and that it counts as others do."""
 
+import json
+from pathlib import Path
 from typing import Any
 
-from tools.core.queue_item import Quarantined, QueueItem, Status
-from tools.report.status import SHOWN, status_text
-from tools.state.work_queue import Overview
+import pytest
+
+from tools.core.queue_item import CANCELLED, Quarantined, QueueItem, Status, to_json
+from tools.report.chinese import both
+from tools.report.health import count_items
+from tools.report.status import SHOWN, status_json, status_text
+from tools.state.work_queue import Overview, WorkQueue
 
 NOTHING: dict[str, Any] = {"updated": 0.0, "paused": None, "confined": [], "hub": [], "jobs": [], "workers": []}
+ADDED = "2026-01-01T00:00:00"
 
 
-def failed(name: str, quarantined: int = 0) -> QueueItem:
-    causes = tuple(Quarantined(f"{name}/{number}.mp4", "cut") for number in range(quarantined))
-    added = "2026-01-01T00:00:00"
+def item(name: str, status: Status = Status.FAILED, error: str | None = None, *videos: Quarantined) -> QueueItem:
     return QueueItem(
-        folder=name, hash="h", file_count=1, total_size=1, added_time=added, status=Status.FAILED, quarantined=causes
-    )
+        folder=name, hash="h", file_count=1, total_size=1, added_time=ADDED, status=status, error=error,
+        quarantined=videos,
+    )  # fmt: skip
 
 
-def shown(*items: QueueItem) -> list[str]:
-    return status_text(Overview.of(items, SHOWN), NOTHING, 0.0, False).splitlines()
+def shown(*items: QueueItem, **changes: Any) -> list[str]:
+    overview = Overview.of(items, SHOWN, SHOWN)
+    return status_text(overview, NOTHING | changes, 0.0, True).splitlines()
 
 
 def test_failures_that_are_not_shown_are_counted() -> None:
-    lines = shown(*(failed(f"F{number}") for number in range(40)))
+    lines = shown(*(item(f"F{number}") for number in range(40)))
     assert sum(line.startswith("failed 失败") for line in lines) == SHOWN
-    assert [line for line in lines if "more" in line] == ["… and 30 more, see --status --json 另有 30 个"]
-    assert not [line for line in shown(failed("F")) if "more" in line]
+    assert [line for line in lines if "more" in line] == ["… and 30 more, see --status --failed 另有 30 个"]
+    assert not [line for line in shown(item("F")) if "more" in line]
 
 
 def test_videos_that_are_not_shown_are_counted() -> None:
-    assert "    … and 2 more, see --status --json 另有 2 个" in shown(failed("F", SHOWN + 2))
+    causes = [Quarantined(f"F/{number}.mp4", "cut") for number in range(SHOWN + 2)]
+    lines = shown(item("F", Status.FAILED, "no", *causes))
+    assert "    … and 2 more, see --status --all 另有 2 个" in lines
+
+
+@pytest.mark.parametrize(
+    ("video", "advice"),
+    [
+        (Quarantined("F/1.mp4", "cut"), "Upload a better file; --retry changes nothing"),
+        (Quarantined("F/1.mp4", "out of memory (tried 3 times)", is_spent=True), "--retry 'F 1'"),
+        (Quarantined("F/1.mp4", "the hub refused it", result_kept=True), "--retry 'F 1'"),
+    ],
+)
+def test_advice_below_a_failure_is_what_helps(video: Quarantined, advice: str) -> None:
+    assert advice in shown(item("F 1", Status.FAILED, "0 of 1 published, 1 can't be converted", video))[-1]
+
+
+def test_job_of_an_item_that_was_cancelled_is_not_shown_as_running() -> None:
+    job = {"folder": "F", "video": "F/1.mp4", "stage": "encode", "percent": 64.0, "eta_s": 9}
+    assert [line for line in shown(item("F", Status.PROCESSING), jobs=[job]) if "F/1.mp4" in line]
+    cancelled = item("F", Status.FAILED, CANCELLED)
+    assert not [line for line in shown(cancelled, jobs=[job]) if "F/1.mp4" in line]
+    assert status_json({}, [cancelled], NOTHING | {"jobs": [job]})["running"] == []
+
+
+def test_everybody_counts_the_same_and_what_was_cancelled_has_not_failed(tmp_path: Path) -> None:
+    items = [item(f"C{number}", Status.FAILED, CANCELLED) for number in range(2)]
+    items += [item("F", Status.FAILED, "cancelled by the hub"), item("P", Status.PENDING), item("R", Status.PROCESSING)]
+    queue = WorkQueue(tmp_path)
+    with queue.transaction() as view:
+        for one in items:
+            view.put(one)
+    expected = {"pending": 1, "processing": 1, "completed": 0, "failed": 1, "cancelled": 2}
+    assert WorkQueue(tmp_path).overview(9, 9).counts == queue.read().counts() == expected
+    assert [one.folder for one in WorkQueue(tmp_path).overview(9, 9).failed] == ["F"]
+    queue.path.write_text(json.dumps([to_json(one) for one in items]))  # as a person may leave it
+    assert WorkQueue(tmp_path).overview(9, 9).counts == expected
+    judged = count_items([to_json(one) for one in items])
+    assert {name: judged[name] for name in expected} == expected
+
+
+def test_cause_is_followed_by_its_chinese() -> None:
+    assert both("me/A is no longer in me/in: nothing to do").endswith("me/A 已不在 me/in 中，无需处理")
+    assert both("1 of 4 published, 3 can't be converted").endswith("已发布 1 个，3 个无法转换")
+    assert both("whatever else") == "whatever else"

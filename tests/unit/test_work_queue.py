@@ -49,7 +49,13 @@ def test_file_of_our_own_gives_the_same_items_unparsed_as_parsed(tmp_path: Path)
     odd = item('q"\\,番', status=Status.FAILED, quarantined=broken, extra={"note": {"status": "x"}, "list": [{}, []]})
     put(WorkQueue(tmp_path), item("A"), odd, item("C", status=Status.COMPLETED))
     assert (tmp_path / ".processing_queue.json.sum").exists()
-    assert WorkQueue(tmp_path).read().counts() == {"pending": 1, "processing": 0, "completed": 1, "failed": 1}
+    assert WorkQueue(tmp_path).read().counts() == {
+        "pending": 1,
+        "processing": 0,
+        "completed": 1,
+        "failed": 1,
+        "cancelled": 0,
+    }
     quick, parsed = _read_both_ways(tmp_path)
     assert quick == parsed and quick[1] == odd
     put(WorkQueue(tmp_path), item("C", priority=2))
@@ -200,12 +206,13 @@ def test_overview_is_the_same_whether_entries_are_parsed_or_not(tmp_path: Path) 
     with queue.transaction() as view:
         for one in items:
             view.put(one)
-    glance = WorkQueue(tmp_path).overview(3)
+    glance = WorkQueue(tmp_path).overview(3, 3)
     assert [one.folder for one in glance.latest] == [items[n].folder for n in (1, 3, 4)]
     assert (glance.latest[0], glance.failed) == (items[1], [items[1]])
-    assert glance.counts == {"pending": 3, "processing": 1, "completed": 0, "failed": 1}
+    assert glance.counts == {"pending": 3, "processing": 1, "completed": 0, "failed": 1, "cancelled": 0}
+    assert glance.processing == [items[3]]
     (tmp_path / ".processing_queue.json.sum").unlink()  # now every entry is parsed
-    assert WorkQueue(tmp_path).overview(3) == glance == Overview.of(WorkQueue(tmp_path).read().items(), 3)
+    assert WorkQueue(tmp_path).overview(3, 3) == glance == Overview.of(WorkQueue(tmp_path).read().items(), 3, 3)
 
 
 def test_live_items_are_the_same_whether_entries_are_parsed_or_not(tmp_path: Path) -> None:
@@ -234,12 +241,13 @@ def test_live_items_are_the_same_whether_entries_are_parsed_or_not(tmp_path: Pat
 
 
 def test_overview_reads_what_a_person_wrote_and_none_of_a_file_that_is_not_there(tmp_path: Path) -> None:
-    assert WorkQueue(tmp_path).overview(3) == ({"pending": 0, "processing": 0, "completed": 0, "failed": 0}, [], [])
+    counts = {"pending": 0, "processing": 0, "completed": 0, "failed": 0, "cancelled": 0}
+    assert WorkQueue(tmp_path).overview(3, 3) == (counts, [], [], [])
     with WorkQueue(tmp_path).transaction() as view:
         view.put(item("A"))
     path = tmp_path / "processing_queue.json"
     path.write_text(path.read_text().replace('"pending"', '"failed"'), encoding="utf-8")
-    assert [one.folder for one in WorkQueue(tmp_path).overview(3).failed] == ["A"]
+    assert [one.folder for one in WorkQueue(tmp_path).overview(3, 3).failed] == ["A"]
     path.write_text("[{", encoding="utf-8")
     with pytest.raises(CorruptState):
-        WorkQueue(tmp_path).overview(3)
+        WorkQueue(tmp_path).overview(3, 3)

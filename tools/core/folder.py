@@ -42,6 +42,7 @@ class Folder:
     total_size: int  # bytes
     last_modified: float | None  # epoch s, newest commit time of its files; None if the hub does not tell
     has_marker: bool  # the file that says that it is complete is there
+    others: tuple[str, ...] = ()  # of a folder without a video: extensions of its files, a few
     # All files of the listing before are there as they were, and newer ones; a fact of a listing, not remembered.
     only_added: bool = field(default=False, compare=False)
 
@@ -70,10 +71,20 @@ def is_video(name: str, extensions: frozenset[str]) -> bool:
     return bool(stem) and extension.lower() in extensions
 
 
+_NAMED = 4  # extensions of files that are no videos
+_LONGEST_EXTENSION = 12  # characters
+
+
+def _kind_of(name: str) -> str:
+    """What is said of a file that is no video: its extension."""
+    stem, dot, extension = name.rpartition(".")
+    return dot + extension[:_LONGEST_EXTENSION].lower() if stem else ""
+
+
 class _Tally:
     """One folder while its files stream by."""
 
-    __slots__ = ("added", "before", "digests", "last_modified", "marker", "newer_than", "size", "videos")
+    __slots__ = ("added", "before", "digests", "last_modified", "marker", "newer_than", "others", "size", "videos")
 
     def __init__(self, before: Folder | None) -> None:
         self.before = before
@@ -83,6 +94,7 @@ class _Tally:
         self.added = bytearray()  # of newer ones
         self.size = 0
         self.videos = 0
+        self.others: set[str] = set()  # as long as there is no video
         self.marker = False
         self.last_modified: float | None = None
 
@@ -113,7 +125,10 @@ def group_folders(
             tally = tallies[folder] = _Tally(before.get(folder))
         digest = hashlib.blake2b(f"{path}\0{file.size}".encode(), digest_size=_DIGEST).digest()
         tally.size += file.size
-        tally.videos += is_video(name, extensions)
+        if is_video(name, extensions):
+            tally.videos += 1
+        elif not tally.videos and len(tally.others) < _NAMED:
+            tally.others.add(_kind_of(name))
         tally.marker |= bool(marker) and name == marker
         committed_at = file.committed_at
         if committed_at is None or committed_at <= tally.newer_than:
@@ -141,6 +156,7 @@ def _finish(name: str, tally: _Tally) -> Folder:
         total_size=tally.size,
         last_modified=tally.last_modified,
         has_marker=tally.marker,
+        others=() if tally.videos else tuple(sorted(tally.others - {""})),
         only_added=only_added,
     )
 

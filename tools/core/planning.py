@@ -35,7 +35,7 @@ class VideoJob:
     input_repo: str
     revision: str  # commit of the input repo
     source: RemoteFile
-    targets: tuple[Target, ...]  # what it is to become
+    targets: tuple[Target, ...]  # what it is to become, its MKV first
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,8 @@ CANCELLED = "cancelled"
 
 
 class Status(Enum):
+    """Where an item stands."""
+
     PENDING = "pending"  # waits for the processor
     PROCESSING = "processing"  # claimed by the processor that holds the lock
     COMPLETED = "completed"  # every video is published
@@ -44,6 +46,7 @@ _MOVES = {
 
 RESULT_KEPT = "result_kept"
 """The key in the queue file of a quarantined video whose result is still there."""
+_SPENT = "attempts_spent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,7 @@ class Quarantined:
     cause: str
     sha256: str = ""  # hex, of the source that was tried; "" if unknown
     result_kept: bool = False  # it was converted and the hub did not take it: the result waits in WORK_DIR for --retry
+    is_spent: bool = False  # not refused for what it is: it used up its attempts, and --retry may help
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +73,8 @@ class QueueItem:
     priority: int = _LAST_CLASS  # 1 is first, see ``priority_of``
     start_time: str | None = None  # of the latest attempt
     end_time: str | None = None  # when it was completed or failed
-    attempts: int = 0  # at this item, also after success
+    attempts: int = 0  # at this content that came to an end, or are under way; also after success
+    runs: int = 0  # how often it was claimed, whatever its content and however that ended
     not_before: str | None = None  # with its offset from UTC; None = at once
     error: str | None = None  # why it failed, or was given back
     quarantined: tuple[Quarantined, ...] = ()
@@ -78,6 +83,11 @@ class QueueItem:
     bytes_in: int = 0  # of the sources of the videos done
     bytes_out: int = 0  # of their MKVs
     extra: Mapping[str, Any] = field(default_factory=dict)  # keys of the file that are unknown to us
+
+
+def counted_as(item: QueueItem) -> str:
+    """The word under which it is counted for people: its status, but what a person cancelled has not failed."""
+    return CANCELLED if item.status is Status.FAILED and item.error == CANCELLED else item.status.value
 
 
 def local_time(now: float) -> str:
@@ -122,6 +132,7 @@ def enqueue_again(item: QueueItem, folder: "Folder", now: float) -> QueueItem:
         end_time=None,
         not_before=None,
         error=None,
+        attempts=0,
     )
 
 
@@ -147,16 +158,23 @@ def claim(item: QueueItem, now: float) -> QueueItem:
         not_before=None,
         error=None,
         attempts=item.attempts + 1,
+        runs=item.runs + 1,
     )
 
 
 def give_back(item: QueueItem, not_before: float | None = None, error: str | None = None) -> QueueItem:
-    """Stopped, orphaned, or a transient error: requeued, to be claimed not before ``not_before`` (epoch s)."""
+    """Stopped, orphaned, or a transient error: requeued, to be claimed not before ``not_before`` (epoch s).
+
+    That was a run, and no attempt: what is to blame for it, if anything, has attempts of its own.
+    """
     if item.status is not Status.PROCESSING:
         raise IllegalTransition(f"{item.folder}: only a claimed item can be given back, this is {item.status.value}")
     # With its offset from UTC: in the repeated hour when daylight saving ends the bare time is an hour too early.
     when = None if not_before is None else datetime.fromtimestamp(not_before + 0.999).astimezone()
-    return _move(item, Status.PENDING, start_time=None, end_time=None, not_before=_iso(when), error=error)
+    attempts = max(0, item.attempts - 1)
+    return _move(
+        item, Status.PENDING, start_time=None, end_time=None, not_before=_iso(when), error=error, attempts=attempts
+    )
 
 
 def _iso(when: datetime | None) -> str | None:
@@ -169,7 +187,7 @@ def settle(
     """The end of an attempt: completed, or failed if a video is quarantined or ``error`` says why."""
     failed = bool(quarantined or error)
     if quarantined and not error:
-        error = f"{len(quarantined)} of {item.videos_total} videos can't be converted, see quarantined"
+        error = f"{item.videos_done} of {item.videos_total} published, {len(quarantined)} can't be converted"
     return _move(
         item,
         Status.FAILED if failed else Status.COMPLETED,
@@ -179,10 +197,10 @@ def settle(
     )
 
 
-def gone(item: QueueItem, now: float, error: str) -> QueueItem:
-    """The folder, or every video in it, is not there any more. Its fingerprint goes as well, so that the same folder
-    uploaded again is queued again."""
-    return replace(settle(item, now, item.quarantined, error), hash="")
+def gone(item: QueueItem, now: float, why: str) -> QueueItem:
+    """The folder, or every video in it, is not there any more: nothing is left to do. Its fingerprint goes as well, so
+    that the same folder uploaded again is queued again."""
+    return replace(settle(item, now), hash="", error=why, quarantined=())
 
 
 def cancel(item: QueueItem, now: float) -> QueueItem:
@@ -274,13 +292,15 @@ def _defaults(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _quarantined(one: Mapping[str, Any]) -> Quarantined:
-    path, kept = str(one["path"]), one.get(RESULT_KEPT) is True
-    return Quarantined(path, str(one.get("cause", "")), str(one.get("sha256", "")), kept)
+    path, kept, spent = str(one["path"]), one.get(RESULT_KEPT) is True, one.get(_SPENT) is True
+    return Quarantined(path, str(one.get("cause", "")), str(one.get("sha256", "")), kept, spent)
 
 
 def _quarantined_json(one: Quarantined) -> dict[str, Any]:
-    kept = {RESULT_KEPT: True} if one.result_kept else {}
-    return {"path": one.path, "cause": one.cause, "sha256": one.sha256, **kept}
+    marks = {RESULT_KEPT: True} if one.result_kept else {}
+    if one.is_spent:
+        marks[_SPENT] = True
+    return {"path": one.path, "cause": one.cause, "sha256": one.sha256, **marks}
 
 
 _NUMBERS = (
@@ -288,6 +308,7 @@ _NUMBERS = (
     "total_size",
     "priority",
     "attempts",
+    "runs",
     "videos_total",
     "videos_done",
     "bytes_in",

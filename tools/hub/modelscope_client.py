@@ -97,8 +97,12 @@ class ModelScopeHub:
     def whoami(self) -> str:
         if not self._secret:
             raise HubForbidden("no token: set MODELSCOPE_API_TOKEN (in .env), or run `modelscope login`", status=401)
-        with self._request("verify the token"):
-            name = self._sdk.whoami().username
+        try:
+            with self._request("verify the token"):
+                name = self._sdk.whoami().username
+        except HubForbidden as exc:
+            said = "the hub refused the token: put a new one into .env (MODELSCOPE_API_TOKEN)"
+            raise HubForbidden(said, status=exc.status) from exc
         if not isinstance(name, str) or not name:
             raise HubUnavailable("the hub does not say who the token belongs to")
         return name

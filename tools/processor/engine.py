@@ -80,6 +80,10 @@ class Engine:
         """Whether it is paused for what does not pass by itself."""
         return self._pause.needs_person
 
+    def ask_soon(self) -> None:
+        """If it is paused, find out now whether that is over."""
+        self._pause.ask_soon()
+
     def is_idle(self) -> bool:
         """Whether nothing is under way and nothing waits in the queue."""
         return not (self._runs or self._is_opening or self._pause.reason) and self._claims.is_all_settled()
@@ -112,7 +116,9 @@ class Engine:
             if paused == was_paused and now - when < (_PROGRESS if self._runs else _IDLE_PROGRESS):
                 return
         self._reported = now, paused
-        jobs, workers = self._jobs.progress(), self._jobs.workers()
+        cancelled = {folder for folder, run in self._runs.items() if run.is_cancelled}
+        jobs = [job for job in self._jobs.progress() if job.folder not in cancelled]
+        workers = self._jobs.workers()
         self._tell(reporting.Progress(self._clock.time(), paused, jobs, workers, self._asked_of_the_hub()))
 
     def _asked_of_the_hub(self) -> list[HubWork]:
@@ -169,7 +175,7 @@ class Engine:
             self._waits.worked("download", source.path)
             self._waits.worked("upload", source.path)
             self._smallest_stored = min(self._smallest_stored, source.size)
-            self._tell(reporting.VideoStored(source.path, result.job.attempt))
+            self._tell(reporting.VideoStored(result.job.targets[0].path, result.job.attempt))
         elif result.outcome is Outcome.DEFERRED:
             self._deferred(run, result, lacked_space)
         elif result.outcome is not Outcome.STOPPED:
@@ -317,6 +323,7 @@ class Engine:
                 self._tell(reporting.ItemCancelled(folder))
                 run.is_cancelled = True
                 self._jobs.cancel(folder)
+                self._reported = None
 
     def _settle_over(self) -> None:
         for folder, run in list(self._runs.items()):

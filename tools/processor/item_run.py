@@ -133,7 +133,7 @@ class ItemRun:
             task.not_before = now + self.rules.retry_interval
             task.is_converted = result.is_converted
         elif task.crashes >= self.rules.max_attempts:
-            self._refuse(task, died("its worker", task.crashes))
+            self._refuse(task, died("its worker", task.crashes), is_spent=True)
         return True
 
     def put_off(self, source: RemoteFile, until: float) -> None:
@@ -157,13 +157,14 @@ class ItemRun:
         task.failures += 1
         wait = next_attempt(task.failures, self.rules.max_attempts, self.rules.retry_interval)
         if wait is None:
-            self._refuse(task, f"{cause} (tried {task.failures} times)", result_kept=result_kept)
+            tried = f"{cause} (tried {task.failures} times)"
+            self._refuse(task, tried, result_kept=result_kept, is_spent=True)
         else:
             task.not_before = max(task.not_before, now + wait)
 
-    def _refuse(self, task: Task, cause: str, *, result_kept: bool = False) -> None:
+    def _refuse(self, task: Task, cause: str, *, result_kept: bool = False, is_spent: bool = False) -> None:
         source = task.video.source
-        task.refused = Quarantined(source.path, cause, source.sha256, result_kept)
+        task.refused = Quarantined(source.path, cause, source.sha256, result_kept, is_spent)
 
     def batches_ready(self, now: float) -> list[Batch]:
         """Batches whose videos are all settled and that are not being published."""

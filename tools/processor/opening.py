@@ -17,9 +17,13 @@ from tools.state.journal import Journal, VideoHistory
 class FolderChanged(PipelineError):
     """The folder is not what was queued."""
 
-    def __init__(self, folder: Folder | None) -> None:
-        said = "the folder changed since it was queued" if folder else "the folder is gone from the hub"
-        super().__init__(said if folder is None or folder.video_count else "the folder holds no video any more")
+    def __init__(self, name: str, repo: str, folder: Folder | None) -> None:
+        if folder is None:
+            super().__init__(f"{name} is no longer in {repo}: nothing to do")
+        elif folder.video_count:
+            super().__init__(f"{name} changed since it was queued: queued again once it is quiet")
+        else:
+            super().__init__(f"{name} holds no video any more: nothing to do")
         self.folder = folder  # as it is now; None when it is gone
 
 
@@ -35,7 +39,7 @@ def open_item(item: QueueItem, hub: HubClient, journal: Journal, rules: RunRules
     files = hub.list_folder(rules.input_repo, head.commit_id, item.folder)
     now_there = group_folders(files, rules.extensions, rules.marker).get(item.folder)
     if now_there is None or item.hash not in {"", now_there.fingerprint}:
-        raise FolderChanged(now_there)
+        raise FolderChanged(item.folder, rules.input_repo, now_there)
     main = OutputFolder(rules.output_repo, item.folder)
     main.refresh(hub)
     plan = plan_folder(
@@ -72,5 +76,6 @@ def _task(video: Video, history: Mapping[tuple[str, str], VideoHistory], rules: 
         task.not_before = now + (next_attempt(tries, rules.max_attempts, rules.retry_interval) or 0.0)
     task.output = past.stored and past.stored.at(video.targets)
     if task.output is None and cause is not None:
-        task.refused = Quarantined(video.source.path, cause, video.source.sha256)
+        is_spent = past.refused is None
+        task.refused = Quarantined(video.source.path, cause, video.source.sha256, is_spent=is_spent)
     return task

@@ -130,6 +130,10 @@ class Pause:
         self._is_asking = True
         return True
 
+    def ask_soon(self) -> None:
+        """What it waits for may have come: ``connect`` is tried now instead of after its wait."""
+        self._next_try = min(self._next_try, self._clock.monotonic())
+
     def give_up_asking(self) -> None:
         """The program ends."""
         self._is_asking = False

@@ -68,7 +68,7 @@ class ItemCancelled:
 class ItemSettled:
     folder: str
     status: Status  # COMPLETED or FAILED
-    videos: int  # published, earlier attempts included
+    published: int  # videos, earlier attempts included
     quarantined: int
 
 
@@ -95,7 +95,7 @@ class TransfersAbandoned:
 class VideoStored:
     """Converted, verified, on the hub; invisible there until its batch is committed."""
 
-    video: str  # source path
+    video: str  # path of the result
     attempt: int  # from 1
 
 
@@ -303,9 +303,9 @@ class LogObserver:
                 log.info("%s %s", logs.BATCH_DONE, _fields(event))
             case BatchOver():
                 log.error("%s %s", logs.BATCH_FAILED, _fields(event))
-            case ItemSettled(folder, status, videos, quarantined):
+            case ItemSettled(folder, status, published, quarantined):
                 text = "folder completed" if status is Status.COMPLETED else "folder finished with failures"
-                log.info("%s %s", text, logs.fields(folder=folder, videos=videos, quarantined=quarantined))
+                log.info("%s %s", text, logs.fields(folder=folder, published=published, quarantined=quarantined))
             case ItemNotAsQueued(folder, cause):
                 log.info("%s: %s", cause, logs.fields(folder=folder))
             case ReturnFailed(cause):
@@ -313,7 +313,7 @@ class LogObserver:
             case WaitingForSpace(cause):
                 log.warning("not enough disk space; waiting (smaller videos continue): %s", cause)
             case Paused(cause, needs_person):
-                log.log(_level(needs_person), "paused, resumes by itself: %s", cause)
+                log.log(_level(needs_person), "PAUSED: %s; work resumes by itself", cause)
             case Blocked(cause, needs_person):
                 log.log(_level(needs_person), "blocked, retrying: %s", cause)
             case Progress():

@@ -106,10 +106,15 @@ def count_items(entries: Sequence[Any]) -> dict[str, int]:
 def judge_queue(counts: Mapping[str, int], limit: int) -> list[Problem]:
     found = []
     if counts["failed"] >= limit > 0:
-        found.append(Problem(Level.WARNING, f"{counts['failed']} items failed"))
+        found.append(Problem(Level.WARNING, f"{_number(counts['failed'], 'item')} failed"))
     if counts["odd"]:
-        found.append(Problem(Level.WARNING, f"{counts['odd']} entries of the queue can't be understood"))
+        odd = _number(counts["odd"], "entry", "entries")
+        found.append(Problem(Level.WARNING, f"{odd} of the queue can't be understood"))
     return found
+
+
+def _number(number: int, one: str, several: str = "") -> str:
+    return f"{number} {one if number == 1 else several or one + 's'}"
 
 
 def judge_disk(free: Mapping[str, float], limits: HealthLimits) -> list[Problem]:

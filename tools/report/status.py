@@ -1,30 +1,33 @@
 """What ``--status`` and ``--queue`` print. Reads values, imports nothing heavy."""
 
+import shlex
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from tools.core.queue_item import QueueItem, local_time, rank, to_json
+from tools.core.queue_item import CANCELLED, QueueItem, Status, counted_as, local_time, rank, to_json
 from tools.report.cells import cells, cut, cut_name
+from tools.report.chinese import both
 from tools.report.health import shown_age
 from tools.state.work_queue import Overview, pending_in_order
 
 SHOWN = 10
-"""How many items, failures, and causes per failure ``status_text`` shows."""
+"""How many items, failures, and causes per failure ``status_text`` shows unless it is asked for all."""
+ALL = 1 << 62
 _FRESH = 15.0  # s; progress.json older than this tells of a processor that is not running
 
 
 def status_json(counts: Mapping[str, int], items: Sequence[QueueItem], progress: Mapping[str, Any]) -> dict[str, Any]:
-    """``{"counts": {STATUS: number}, "running": [job], "workers": [worker], "paused": reason, "confined": [part],
-    "hub": [request], "items": [item]}``.
+    """``{"counts": {STATUS or "cancelled": number}, "running": [job], "workers": [worker], "paused": reason,
+    "confined": [part], "hub": [request], "items": [item]}``.
 
     Jobs, workers, requests and the reason (or None) are those of ``progress.json``, items those of
     ``processing_queue.json``.
     """
     return {
         "counts": dict(counts),
-        "running": progress["jobs"],
+        "running": _jobs(progress, [item for item in items if item.status is Status.PROCESSING]),
         "workers": progress["workers"],
         "paused": progress["paused"],
         "confined": progress["confined"],
@@ -33,15 +36,17 @@ def status_json(counts: Mapping[str, int], items: Sequence[QueueItem], progress:
     }
 
 
-def status_text(overview: Overview, progress: Mapping[str, Any], now: float, running: bool) -> str:
-    """Counts, what runs now, the latest items and the most recent failures, for people."""
-    lines = ["  ".join(f"{name}: {number}" for name, number in overview.counts.items())]
+def status_text(overview: Overview, progress: Mapping[str, Any], now: float, running: bool, causes: int = SHOWN) -> str:
+    """Counts, what runs now, the latest items and the most recent failures, for people; ``causes`` of a failure."""
+    counts = {name: number for name, number in overview.counts.items() if number or name != CANCELLED}
+    lines = ["  ".join(f"{name}: {number}" for name, number in counts.items())]
     if progress["paused"]:
-        lines.append(f"PAUSED 已暂停: {progress['paused']}")
+        lines.append(f"PAUSED 已暂停: {both(progress['paused'])}; work resumes by itself 会自动继续")
     if running:
         lines.append(f"ffmpeg is confined in 已限制: {', '.join(progress['confined']) or 'nothing 无'}")
-    if running and progress["jobs"] and now - float(progress["updated"]) < _FRESH:
-        lines += ["", "Running 正在处理:", *_table([_job_row(job) for job in progress["jobs"]], cut_name)]
+    jobs = _jobs(progress, overview.processing)
+    if running and jobs and now - float(progress["updated"]) < _FRESH:
+        lines += ["", "Running 正在处理:", *_table([_job_row(job) for job in jobs], cut_name)]
     if running and progress["hub"]:
         lines += [
             "",
@@ -55,17 +60,31 @@ def status_text(overview: Overview, progress: Mapping[str, Any], now: float, run
         rows = [("status", "p", "videos", "added", "ended", "folder"), *map(_item_row, overview.latest)]
         lines += ["", "Latest 最近的项目:", *_table(rows, cut_name)]
     for item in overview.failed:
-        lines.append(f"failed 失败 {item.folder}: {item.error or 'no cause recorded'}")
-        lines += [f"    {q.path}: {q.cause}" for q in item.quarantined[:SHOWN]]
-        lines += _hidden("    ", len(item.quarantined) - SHOWN)
-    lines += _hidden("", overview.counts.get("failed", 0) - len(overview.failed))
-    if overview.failed:
-        lines.append("Retry 重试: python3 tools/queue_processor.py --retry [FOLDER]")
+        lines += failure_lines(item, causes)
+    lines += _hidden("", overview.counts.get("failed", 0) - len(overview.failed), "--status --failed")
     return "\n".join(lines)
 
 
-def _hidden(indent: str, number: int) -> list[str]:
-    return [f"{indent}… and {number} more, see --status --json 另有 {number} 个"] if number > 0 else []
+def _jobs(progress: Mapping[str, Any], processing: Sequence[QueueItem]) -> list[Mapping[str, Any]]:
+    """Those of items that are in work: what was cancelled may take a moment to end."""
+    folders = [item.folder for item in processing]
+    return [job for job in progress["jobs"] if job.get("folder") in folders]
+
+
+def failure_lines(item: QueueItem, causes: int) -> list[str]:
+    """Why an item failed, ``causes`` of its videos at most, and what to do about it."""
+    cause = both(item.error or "no cause recorded")
+    lines = [f"failed 失败 {item.folder}: {cause}{':' if item.quarantined else ''}"]
+    lines += [f"    {q.path}: {both(q.cause)}" for q in item.quarantined[:causes]]
+    lines += _hidden("    ", len(item.quarantined) - causes, "--status --all")
+    if item.quarantined and not any(q.is_spent or q.result_kept for q in item.quarantined):
+        return [*lines, "    Upload a better file; --retry changes nothing 请上传更好的文件；--retry 无效"]
+    name = shlex.quote(item.folder)
+    return [*lines, f"    Try again 重试: python3 tools/queue_processor.py --retry {name}"]
+
+
+def _hidden(indent: str, number: int, command: str) -> list[str]:
+    return [f"{indent}… and {number} more, see {command} 另有 {number} 个"] if number > 0 else []
 
 
 def queue_text(items: Sequence[QueueItem], now: float, aging_hours: float) -> str:
@@ -135,7 +154,7 @@ def _worker_row(now: float, worker: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _item_row(item: QueueItem) -> tuple[str, ...]:
     videos = f"{item.videos_done}/{item.videos_total}"
-    return item.status.value, str(item.priority), videos, item.added_time, item.end_time or "", item.folder
+    return counted_as(item), str(item.priority), videos, item.added_time, item.end_time or "", item.folder
 
 
 def _table(rows: Sequence[Sequence[str]], shorten: Callable[[str, int], str] = cut) -> list[str]:

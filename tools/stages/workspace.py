@@ -72,12 +72,15 @@ class Workspace:
         """Hold ``needed`` bytes for what will be written into ``folder``. Raises DiskFull when they are not there."""
         with self._lock:
             outstanding = sum(max(0, size - _used(path)) for path, size in self._reserved.items())
-            free = shutil.disk_usage(self.root).free - self._min_free - outstanding
+            there = shutil.disk_usage(self.root).free
+            free = there - self._min_free - outstanding
             missing = max(0, needed - _used(folder))
             if missing > free:
+                others = f", {_gb(outstanding)} GB are reserved for other videos" if outstanding else ""
+                place = f"{_gb(missing)} GB needed in {self.root}"
+                floor = f"{_gb(self._min_free)} GB must stay free"
                 raise DiskFull(
-                    f"{_gb(missing)} GB needed in {self.root}, {_gb(max(0, free))} GB free above MIN_FREE_SPACE_GB "
-                    f"and what other videos have reserved: make room",
+                    f"{place}: {_gb(there)} GB free, {floor}{others}: make room",
                     needed=missing,
                     free=max(0, free),
                 )
@@ -178,4 +181,4 @@ def _used(folder: Path) -> int:
 
 
 def _gb(size: int) -> str:
-    return f"{size / 1e9:.2f}"
+    return f"{size / 1e9:.0f}" if size >= 10e9 else f"{size / 1e9:.2f}"

@@ -3,12 +3,13 @@
 ::
 
     {"folders": {NAME: {"hash", "last_check_time", "file_count", "total_size", "last_modified",
-                        "video_count", "has_marker", "quiet_from", "settled"}},
+                        "video_count", "has_marker", "quiet_from", "settled", "others", "told"}},
      "last_check": ISO, "last_check_epoch": s, "steady": s, "server_time": s, "head": commit id, "listed": epoch s,
-     "repo": "OWNER/NAME", "interval": s}
+     "repo": "OWNER/NAME", "interval": s, "stable_time": s}
 
 ``last_check_time`` epoch s at which this hash was first seen; it is known unchanged for ``steady`` - ``quiet_from`` s;
-``settled`` the hash whose queue item is completed or failed. All of it can be found again from the hub, at the cost of
+``settled`` the hash whose queue item is completed or failed. Of folders without a video alone: ``others`` extensions
+there, ``told`` the hash of which the log says so. All of it can be found again from the hub, at the cost of
 waiting.
 """
 
@@ -21,7 +22,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tools.core.errors import CorruptState
+from tools.core.errors import CorruptState, StateError
 from tools.core.folder import Folder
 from tools.core.stability import Snapshot
 from tools.state.json_file import JsonFile
@@ -36,6 +37,7 @@ class MonitorState:
 
     folders: dict[str, Snapshot] = field(default_factory=dict)
     settled: dict[str, str] = field(default_factory=dict)  # by folder: the fingerprint whose item completed or failed
+    told: dict[str, str] = field(default_factory=dict)  # likewise: of which the log says that it holds no video
     last_check: float | None = None  # epoch s by this machine; None: there was no poll
     steady: float = 0.0  # s that had certainly passed, over all processes, when the poll was answered
     server_time: float | None = None  # epoch s by the hub
@@ -43,6 +45,7 @@ class MonitorState:
     listed: float = 0.0  # epoch s by this machine of the last whole listing
     repo: str = ""  # whose folders these are
     interval: float | None = None  # s between polls, from which readers judge the monitor's silence
+    stable_time: float | None = None  # s of quiet after which the monitor queues a folder
 
 
 class MonitorStateFile:
@@ -50,7 +53,7 @@ class MonitorStateFile:
 
     def __init__(self, log_dir: Path) -> None:
         self._file = JsonFile(log_dir / STATE_FILE)
-        self._lines: dict[str, tuple[Snapshot, str | None, bytes]] = {}
+        self._lines: dict[str, tuple[Snapshot, tuple[str | None, str | None], bytes]] = {}
 
     def load(self) -> MonitorState:
         """The state as saved, or a new one. A damaged file is set aside; the version before it is used, if any."""
@@ -63,19 +66,31 @@ class MonitorStateFile:
                 log.error("starting over, folders are found again after their stable time: %s", exc)
                 return MonitorState()
 
+    def read(self) -> MonitorState:
+        """The state as saved, without the lock; a new one if there is none that can be read."""
+        try:
+            return self._file.read(_from_json) or MonitorState()
+        except StateError:
+            return MonitorState()
+
     def save(self, state: MonitorState) -> None:
         """Write the state durably. Raises DiskFull or StateError."""
-        lines = {name: self._line(name, snapshot, state.settled.get(name)) for name, snapshot in state.folders.items()}
+        lines = {
+            name: self._line(name, snapshot, (state.settled.get(name), state.told.get(name)))
+            for name, snapshot in state.folders.items()
+        }
         self._lines = lines
         with self._file.locked():
             self._file.write(_encoded(state, [text for _, _, text in lines.values()]))
 
-    def _line(self, name: str, snapshot: Snapshot, settled: str | None) -> tuple[Snapshot, str | None, bytes]:
+    def _line(
+        self, name: str, snapshot: Snapshot, marks: tuple[str | None, str | None]
+    ) -> tuple[Snapshot, tuple[str | None, str | None], bytes]:
         before = self._lines.get(name)
-        if before is not None and before[0] is snapshot and before[1] == settled:
+        if before is not None and before[0] is snapshot and before[1] == marks:
             return before
-        text = f"    {json.dumps(name, ensure_ascii=False)}: {json.dumps(_entry(snapshot, settled))}"
-        return snapshot, settled, text.encode("utf-8", "surrogatepass")
+        text = f"    {json.dumps(name, ensure_ascii=False)}: {json.dumps(_entry(snapshot, *marks))}"
+        return snapshot, marks, text.encode("utf-8", "surrogatepass")
 
 
 def _encoded(state: MonitorState, lines: list[bytes]) -> bytes:
@@ -90,14 +105,16 @@ def _encoded(state: MonitorState, lines: list[bytes]) -> bytes:
         "listed": state.listed,
         "repo": state.repo,
         "interval": state.interval,
+        "stable_time": state.stable_time,
     }
     tail = "".join(f",\n  {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in rest.items())
     body = b"\n" + b",\n".join(lines) + b"\n  " if lines else b""
     return b'{\n  "folders": {%b}%b\n}\n' % (body, tail.encode())
 
 
-def _entry(snapshot: Snapshot, settled: str | None) -> dict[str, Any]:
+def _entry(snapshot: Snapshot, settled: str | None, told: str | None) -> dict[str, Any]:
     folder = snapshot.folder
+    without_video = {} if folder.video_count else {"others": folder.others, "told": told}
     return {
         "hash": folder.fingerprint,
         "last_check_time": round(snapshot.first_seen, 3),
@@ -108,6 +125,7 @@ def _entry(snapshot: Snapshot, settled: str | None) -> dict[str, Any]:
         "has_marker": folder.has_marker,
         "quiet_from": round(snapshot.quiet_from, 3),
         "settled": settled,
+        **without_video,
     }
 
 
@@ -116,15 +134,19 @@ def _from_json(content: Any) -> MonitorState:
         steady = _finite(content.get("steady") or 0.0)
         folders = {str(name): _snapshot(str(name), entry, steady) for name, entry in content["folders"].items()}
         settled = {str(n): str(e["settled"]) for n, e in content["folders"].items() if e.get("settled")}
+        told = {str(n): str(e["told"]) for n, e in content["folders"].items() if e.get("told")}
         return MonitorState(
             folders=folders,
             settled=settled,
+            told=told,
             last_check=_finite_or_none(content.get("last_check_epoch")),
             steady=steady,
             server_time=_finite_or_none(content.get("server_time")),
             head=content.get("head"),
             listed=_finite(content.get("listed") or 0.0),
             repo=str(content.get("repo") or ""),
+            interval=_finite_or_none(content.get("interval")),
+            stable_time=_finite_or_none(content.get("stable_time")),
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as exc:
         raise CorruptState(f"not a monitor state: {exc!r}") from exc
@@ -139,6 +161,7 @@ def _snapshot(name: str, entry: Mapping[str, Any], steady: float) -> Snapshot:
         total_size=int(entry["total_size"]),
         last_modified=_finite_or_none(entry.get("last_modified")),
         has_marker=bool(entry.get("has_marker")),
+        others=tuple(str(kind) for kind in entry.get("others") or ()),
     )
     return Snapshot(folder, _finite(entry["last_check_time"]), min(steady, _finite(entry.get("quiet_from", steady))))
 

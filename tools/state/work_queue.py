@@ -24,8 +24,8 @@ and ``recognised`` splits that at ``_BETWEEN``. It relies on this:
   with the file. One that a person edited, or an older version wrote, is parsed whole.
 - ``json.dumps`` writes line breaks in a string as ``\\n`` and indents what is nested deeper, so ``_BETWEEN`` occurs
   between two entries alone.
-- ``to_json`` puts ``folder`` first, which is the key, and ``added_time`` to ``end_time`` behind one another, which
-  ``_STATE`` reads: claims and ``--status`` pass over entries by status and time without parsing them.
+- ``to_json`` puts ``folder`` first, which is the key, ``added_time`` to ``end_time`` behind one another, which
+  ``_STATE`` reads, and ``error`` after them: claims and ``--status`` pass over entries without parsing them.
 - A file with entries that can't be understood is not noted as written by us, so it is parsed whole each time.
 """
 
@@ -40,7 +40,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tools.core.errors import CorruptState
-from tools.core.queue_item import RESULT_KEPT, QueueItem, Status, from_json, to_json
+from tools.core.queue_item import CANCELLED, RESULT_KEPT, QueueItem, Status, counted_as, from_json, to_json
 from tools.runtime.once import Once
 from tools.state.json_file import JsonFile
 
@@ -114,9 +114,20 @@ class QueueView:
                 self._live.pop(key, None)
         self.changed = True
 
+    def remove(self, folder: str) -> None:
+        """Take the item of a folder out, if there is one."""
+        key = _key_of(folder)
+        if self._texts.pop(key, None) is None:
+            return
+        self._items.pop(key, None)
+        self._stale = [one for one in self._stale if one != key]
+        if self._live is not None:
+            self._live.pop(key, None)
+        self.changed = True
+
     def counts(self) -> dict[str, int]:
-        """Items by status, every status named."""
-        return _counted(item.status.value for item in self.items())
+        """Items by status, every status named; those that a person cancelled apart from those that failed."""
+        return _counted(map(counted_as, self.items()))
 
     @property
     def is_plain(self) -> bool:
@@ -147,37 +158,41 @@ _OPEN, _CLOSE = b"[\n" + _HEAD, _TAIL + b"\n]\n"
 class Overview(NamedTuple):
     """A summary of the queue."""
 
-    counts: dict[str, int]  # by status, every status named
+    counts: dict[str, int]  # as ``QueueView.counts``
     latest: list[QueueItem]  # that ended, started or were added last, newest first
     failed: list[QueueItem]  # of the failed ones, likewise
+    processing: list[QueueItem]  # all of them, in no order
 
     @classmethod
-    def of(cls, items: Iterable[QueueItem], shown: int) -> "Overview":
-        """At most ``shown`` items in each list."""
+    def of(cls, items: Iterable[QueueItem], shown: int, shown_failed: int) -> "Overview":
+        """At most ``shown`` items among the latest, and ``shown_failed``."""
         seen = [(item.end_time or item.start_time or item.added_time, n, item) for n, item in enumerate(items)]
-        failed = [one for one in seen if one[2].status is Status.FAILED]
-        latest, failed = heapq.nlargest(shown, seen), heapq.nlargest(shown, failed)
-        counts = _counted(item.status.value for _, _, item in seen)
-        return cls(counts, [item for _, _, item in latest], [item for _, _, item in failed])
+        failed = heapq.nlargest(shown_failed, (one for one in seen if counted_as(one[2]) == Status.FAILED.value))
+        latest = heapq.nlargest(shown, seen)
+        counts = _counted(counted_as(item) for _, _, item in seen)
+        processing = [item for _, _, item in seen if item.status is Status.PROCESSING]
+        return cls(counts, [item for _, _, item in latest], [item for _, _, item in failed], processing)
 
     @classmethod
-    def recognised(cls, content: bytes, shown: int) -> "Overview | None":
+    def recognised(cls, content: bytes, shown: int, shown_failed: int) -> "Overview | None":
         """From the bytes that ``encoded`` made, None for others; no entry is parsed but those to be shown."""
         if not content.startswith(_OPEN) or not content.endswith(_CLOSE):
             return None
         seen = [(one[4] or one[3] or one[1], one.start(), one[2]) for one in _STATE.finditer(content)]
         if len(seen) != content.count(_BETWEEN) + 1:
             return None
-        failed = heapq.nlargest(shown, (one for one in seen if one[2] == b"failed"))
-        latest = heapq.nlargest(shown, seen)
+        ended = [one for one in seen if one[2] == b"failed"]
+        failed = [one for one in ended if not content.startswith(_CANCELLED, content.find(_ERROR, one[1]))]
         counts = _counted(status.decode() for _, _, status in seen)
-        return cls(
-            counts, [_item_at(content, at) for _, at, _ in latest], [_item_at(content, at) for _, at, _ in failed]
-        )
+        counts[CANCELLED] = len(ended) - len(failed)
+        counts[Status.FAILED.value] = len(failed)
+        processing = [one for one in seen if one[2] == b"processing"]
+        chosen = heapq.nlargest(shown, seen), heapq.nlargest(shown_failed, failed), processing
+        return cls(counts, *([_item_at(content, at) for _, at, _ in some] for some in chosen))
 
 
-def _counted(statuses: Iterable[str]) -> dict[str, int]:
-    return {**{status.value: 0 for status in Status}, **Counter(statuses)}
+def _counted(words: Iterable[str]) -> dict[str, int]:
+    return {**{status.value: 0 for status in Status}, CANCELLED: 0, **Counter(words)}
 
 
 def _item_at(content: bytes, place: int) -> QueueItem:
@@ -207,13 +222,13 @@ class WorkQueue:
         assert self._view is not None
         return self._view
 
-    def overview(self, shown: int) -> Overview:
-        """A summary of the queue as it is now, without the lock. Raises CorruptState."""
+    def overview(self, shown: int, shown_failed: int) -> Overview:
+        """A summary of the queue as it is now, without the lock: see ``Overview.of``. Raises CorruptState."""
         found = self._file.read(
-            lambda content: Overview.of(self._understand(content).items(), shown),
-            lambda content: Overview.recognised(content, shown),
+            lambda content: Overview.of(self._understand(content).items(), shown, shown_failed),
+            lambda content: Overview.recognised(content, shown, shown_failed),
         )
-        return found or Overview.of((), shown)
+        return found or Overview.of((), shown, shown_failed)
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[QueueView]:
@@ -278,6 +293,7 @@ def _key_of(folder: str) -> bytes:
     return _quoted(folder)[1:-1].encode("utf-8", "surrogatepass")
 
 
+_ERROR, _CANCELLED = b'\n    "error": ', b'\n    "error": "cancelled"'
 _NAME, _NAME_END = len(b'    "folder": "'), b'",\n'  # no JSON string holds a line break
 _STATE = re.compile(
     rb'\n    "added_time": "([^"]*)",\n    "status": "(\w+)",\n    "priority": \d+,'

@@ -1,0 +1,45 @@
+"""What the monitor knows and the queue does not hold: folders that are not quiet yet, and those without a video."""
+
+from collections.abc import Mapping
+
+from tools.core.queue_item import QueueItem
+from tools.core.stability import seconds_until_stable
+from tools.report.monitor_log import no_video
+from tools.state.monitor_state import MonitorState
+
+SHOWN = 20
+"""How many folders of a kind ``waiting_lines`` shows."""
+
+
+def not_quiet(
+    state: MonitorState, items: Mapping[str, QueueItem], now: float, default_age: float
+) -> list[tuple[str, float]]:
+    """Folders with videos that are not queued as they are now, with the s that they must stay so; next one first.
+
+    ``default_age`` s after which a folder is stable, unless the monitor says by what it judges.
+    """
+    min_age = default_age if state.stable_time is None else state.stable_time
+    steady = state.steady + max(0.0, now - (state.last_check or now))
+    found = []
+    for name, snapshot in state.folders.items():
+        item = items.get(name)
+        known = {state.settled.get(name), item.hash if item else None}
+        if snapshot.folder.video_count and snapshot.folder.fingerprint not in known:
+            found.append((name, seconds_until_stable(snapshot, steady, min_age)))
+    return sorted(found, key=lambda one: (one[1], one[0]))
+
+
+def waiting_lines(state: MonitorState, items: Mapping[str, QueueItem], now: float, default_age: float) -> list[str]:
+    """One line per folder that waits for quiet, and per folder that is never queued."""
+    lines = []
+    for name, left in not_quiet(state, items, now, default_age):
+        when = f"{left:.0f} s left 还需 {left:.0f} 秒" if left > 0 else "queued at the next poll 下次轮询时排队"
+        lines.append(f"{name}: not quiet yet 尚未稳定, {when}")
+    empty = [name for name, snapshot in state.folders.items() if not snapshot.folder.video_count]
+    rest = [f"{name}: {no_video(state.folders[name].folder)} 没有视频，不排队" for name in sorted(empty)]
+    return [*_shortened(lines), *_shortened(rest)]
+
+
+def _shortened(lines: list[str]) -> list[str]:
+    hidden = len(lines) - SHOWN
+    return lines if hidden <= 0 else [*lines[:SHOWN], f"… and {hidden} more 另有 {hidden} 个"]
