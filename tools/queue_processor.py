@@ -23,8 +23,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import config
-from tools.core.errors import IllegalTransition, PipelineError, StateError
-from tools.core.queue_item import QueueItem, Status, cancel, retry
+from tools import queue_commands, queue_questions
+from tools.core.errors import PipelineError, StateError
 from tools.runtime.once import Once
 from tools.startup import (
     connect,
@@ -236,24 +236,22 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--failed", action="store_true", help="with --status: every failed item, the latest not")
     parser.add_argument("--all", action="store_true", help="with --status: every item and every cause")
     parser.add_argument("--drain", action="store_true", help="exit when the queue is empty; status 1 if an item failed")
-    parser.add_argument(
-        "--retry", nargs="?", const="", metavar="FOLDER", help="requeue all failed items, or FOLDER alone"
-    )
-    parser.add_argument("--cancel", metavar="FOLDER", help="cancel a pending or running item")
+    queue_questions.add_flags(parser)
+    queue_commands.add_flags(parser)
     config.add_flags(parser, "hub", "processor", "encode", "cluster", "paths")
     return run_program(parser, argv, _run)
 
 
 def _run(parsed: argparse.Namespace) -> int:
     settings = read_command_settings(parsed)
-    if parsed.status or parsed.retry is not None or parsed.cancel is not None:
+    if parsed.status or queue_commands.is_given(parsed) or queue_questions.is_given(parsed):
         tell_origin(settings)
     if parsed.status:
         return _status(settings, parsed)
-    if parsed.retry is not None:
-        return _retry(settings, parsed.retry.rstrip("/") or parsed.retry)  # Tab adds the slash
-    if parsed.cancel is not None:
-        return _cancel(settings, parsed.cancel.rstrip("/"))
+    if queue_questions.is_given(parsed):
+        return queue_questions.run(parsed, settings)
+    if queue_commands.is_given(parsed):
+        return queue_commands.run(parsed, settings)
     if settings.cluster.scheduler:
         need_cluster_packages()
     return _work(settings, parsed)
@@ -313,38 +311,6 @@ def _status(settings: config.Settings, parsed: argparse.Namespace) -> int:
         shown = status_text(queue.overview(latest, causes), progress, now, running, causes)
         print("\n".join([*pulse_lines(seen, now), "", shown]))
     return 0
-
-
-def _retry(settings: config.Settings, folder: str) -> int:
-    from tools.state.journal import Journal
-
-    with WorkQueue(settings.paths.log_dir).transaction() as view:
-        chosen = _chosen(view.get(folder), folder) if folder else view.items()
-        failed = [item for item in chosen if item.status is Status.FAILED]
-        if folder and not failed:
-            raise IllegalTransition(f"{folder} is {chosen[0].status.value}, only a failed item can be retried")
-        for item in failed:
-            # First: a journal that outlived its item (a crash came between) would refuse its videos again.
-            Journal(settings.paths.log_dir, item.folder).remove()
-            view.put(retry(item))
-    print(f"{len(failed)} failed items requeued 已重新排队: {', '.join(item.folder for item in failed) or '-'}")
-    return 0
-
-
-def _cancel(settings: config.Settings, folder: str) -> int:
-    with WorkQueue(settings.paths.log_dir).transaction() as view:
-        item = _chosen(view.get(folder), folder)[0]
-        if item.status not in {Status.PENDING, Status.PROCESSING}:
-            raise IllegalTransition(f"{folder} is {item.status.value}, nothing to cancel")
-        view.put(cancel(item, time.time()))
-    print(f"cancelled 已取消: {folder}; queued again when the folder changes, or by --retry")
-    return 0
-
-
-def _chosen(item: QueueItem | None, folder: str) -> list[QueueItem]:
-    if item is None:
-        raise StateError(f"{folder} is not in the queue; --status shows what is")
-    return [item]
 
 
 if __name__ == "__main__":

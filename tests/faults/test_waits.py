@@ -67,7 +67,7 @@ def test_one_commit_that_has_to_wait_keeps_no_other_folder_from_opening_and_publ
     assert paused is not None and paused.startswith("publish of A/1 waits until 20") and kind[-3:] in paused
     assert shown == ["publish A/1 waiting"]
     assert told(caplog, "hub asked to wait") == ["WARNING"] and "kind=publish about=A/1" in caplog.text
-    assert not told(caplog, "paused"), "nothing is paused for it"
+    assert not told(caplog, "PAUSED"), "nothing is paused for it"
     assert site.item("A").status is Status.PENDING, "given back at the end"
     site.run()
     assert site.item("A").status is Status.COMPLETED and len(site.converter.encoded) == 4
@@ -130,7 +130,7 @@ def test_commits_that_fail_stop_no_download_and_no_encoder(site: Site, caplog: p
     site.put("B", "9.mp4")
     before = len(site.converter.encoded)
     site.run(lambda engine: b"B/9.mp4" in site.converter.encoded and engine._pause.stops("publish"))
-    assert before <= 3 and told(caplog, "paused")
+    assert before <= 3 and told(caplog, "PAUSED")
     fault.times = 0
     site.run()
     assert site.published() == ["A/0.mkv", "A/1.mkv", "A/2.mkv", "B/9.mkv"]

@@ -127,3 +127,123 @@ def test_edited_env_file_is_noticed_once_and_a_new_token_needs_no_restart(
     finally:
         process.terminate()
         assert process.wait(10) == 0
+
+
+# --- orders -------------------------------------------------------------------------------------------------------
+
+
+def order(env: dict[str, str], *arguments: str) -> tuple[int, str]:
+    done = run_program("queue_processor.py", *arguments, env=env)
+    assert (done.stdout + done.stderr).count("\n") == 1, done.stdout + done.stderr
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.another_user
+def test_orders_take_names_and_patterns_and_do_nothing_at_all_if_one_is_wrong(
+    hub: RunningHub, inbox: Path, tmp_path: Path
+) -> None:
+    env = environment(hub, tmp_path)
+    for name in ("番剧A", "番剧B", "长片"):
+        upload(inbox, name, "1.mp4", content=b"no video" * 99)
+    wait_for(lambda: len(items(tmp_path)) == 3 or not once(env), lambda: log_of(tmp_path))
+    place = tmp_path / "log" / "processing_queue.json"
+    before = place.read_bytes()
+    for wrong in (
+        ["--cancel", "番剧A", "nobody"],
+        ["--cancel", "番剧A", "x*"],
+        ["--retry", "番剧A"],
+        ["--release", "番*"],
+        ["--forget", "番剧A"],
+        ["--resume"],
+    ):
+        assert order(env, *wrong)[0] == 1, wrong
+    for wrong in (["--priority", "12", "番剧A"], ["--pause", "--resume"], ["--hold", "番剧A", "--bump", "番剧A"]):
+        assert order(env, *wrong)[0] == 2, wrong
+    assert "3 folders would be 将会 cancelled" in order(env, "--cancel", "*", "--dry-run")[1]
+    assert place.read_bytes() == before and not (tmp_path / "log" / "orders.json").exists()
+    assert "2 folders cancelled" in order(env, "--cancel", "番剧?/", "番剧A")[1]
+    assert "1 folder held" in order(env, "--hold", "*")[1], "what was cancelled is passed over"
+    assert run_program("queue_processor.py", "--drain", env=env).returncode == 0, "what is held is not waited for"
+    assert items(tmp_path) == {"番剧A": "failed", "番剧B": "failed", "长片": "pending"}
+    assert "held" in run_program("queue_processor.py", "--status", env=env).stdout
+    assert "2 folders requeued" in order(env, "--retry")[1]
+    order(env, "--bump", "番剧B")
+    assert order(env, "--release", "长片")[0] == 0
+    assert [line.split()[-1] for line in queue(env).splitlines() if ".mp4" not in line][-3:][0] == "番剧B"
+    assert run_program("queue_processor.py", "--drain", env=env).returncode == 1
+    started = [line for line in log_of(tmp_path).splitlines() if " started folder=" in line]
+    assert len(started) == 3 and "番剧B" in started[0]
+
+
+@pytest.mark.another_user
+def test_what_was_forgotten_stays_out_until_it_changes(hub: RunningHub, inbox: Path, tmp_path: Path) -> None:
+    env = environment(hub, tmp_path)
+    upload(inbox, "坏", "1.mp4", content=b"no video" * 99)
+    wait_for(lambda: items(tmp_path) or not once(env), lambda: log_of(tmp_path))
+    assert run_program("queue_processor.py", "--drain", env=env).returncode == 1
+    assert order(env, "--forget", "坏")[0] == 0 and items(tmp_path) == {}
+    once(env)
+    assert items(tmp_path) == {}, "although the monitor had not seen that it failed"
+    upload(inbox, "坏", "2.mp4", content=b"no video" * 98)
+    wait_for(lambda: items(tmp_path) == {"坏": "pending"} or not once(env), lambda: log_of(tmp_path))
+
+
+def test_pause_by_hand_ends_what_runs_and_outlives_the_program(hub: RunningHub, inbox: Path, tmp_path: Path) -> None:
+    env = environment(hub, tmp_path)
+    upload(inbox, "番剧", "1.mp4")
+    wait_for(lambda: items(tmp_path) or not once(env), lambda: log_of(tmp_path))
+    assert order(env, "--pause", "night of the fair", "--now")[0] == 0
+    process = start_program("queue_processor.py", env=env)
+    try:
+        shown = "PAUSED 已暂停: by --pause: night of the fair; --resume continues"
+        wait_for(
+            lambda: shown in run_program("queue_processor.py", "--status", env=env).stdout, lambda: log_of(tmp_path)
+        )
+        assert items(tmp_path) == {"番剧": "pending"} and "started folder" not in log_of(tmp_path)
+        assert order(env, "--resume")[0] == 0
+        wait_for(lambda: items(tmp_path) == {"番剧": "completed"}, lambda: log_of(tmp_path))
+    finally:
+        process.terminate()
+        assert process.wait(10) == 0
+
+
+# --- questions ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.another_user
+def test_coverage_puts_every_folder_under_one_heading_and_why_explains_one(
+    hub: RunningHub, inbox: Path, tmp_path: Path
+) -> None:
+    env = environment(hub, tmp_path)
+    for name in ("A", "B/Season 1", "坏"):
+        upload(inbox, name, "1.mp4", content=b"no video" * 99)
+    upload(inbox, "盘", "disc.iso", content=b"x")
+    wait_for(lambda: len(items(tmp_path)) == 3 or not once(env), lambda: log_of(tmp_path))
+    order(env, "--cancel", "A")
+    order(env, "--hold", "B*")
+    assert run_program("queue_processor.py", "--drain", env=env).returncode == 1
+    upload(inbox, "新", "1.mp4", content=b"x")
+
+    def covered() -> dict[str, list[str]]:
+        done = run_program("queue_processor.py", "--coverage", "--json", env=env)
+        content = json.loads(done.stdout)
+        assert done.returncode == 1, "one failed"
+        return {heading: found["folders"] for heading, found in content["headings"].items() if found["count"]}
+
+    wait_for(lambda: "not quiet yet" in covered(), lambda: str(covered()))
+    assert covered() == {
+        "cancelled": ["A"],
+        "held": ["B/Season 1"],
+        "failed": ["坏"],
+        "no video": ["盘"],
+        "not quiet yet": ["新"],
+    }
+    told = run_program("queue_processor.py", "--coverage", env=env).stdout
+    assert "5  in all 合计, in me/in; 1 need a person" in told
+    order(env, "--forget", "A", "坏")
+    done = run_program("queue_processor.py", "--coverage", env=env)
+    assert done.returncode == 0 and "2  settled before" in done.stdout
+    why = run_program("queue_processor.py", "--why", "B/Season 1/", env=env).stdout
+    assert "unchanged for" in why and "held by --hold" in why and "priority 优先级 1" in why
+    assert "done before, or forgotten" in run_program("queue_processor.py", "--why", "A", env=env).stdout
+    assert order(env, "--why", "Season")[1].rstrip().endswith("perhaps B/Season 1")

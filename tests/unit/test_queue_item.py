@@ -257,7 +257,7 @@ HOUR = 3600.0
         ("half an hour", 3, HOUR, 0.5, 1),
         ("off", 3, 500 * HOUR, 0, 3),
         ("added in the future: not lowered", 2, -72 * HOUR, 24, 2),
-        ("a priority that a person made up", 0, 0.0, 24, 1),
+        ("a priority that a person gave it", 0, 500 * HOUR, 24, 0),
         ("and one far behind", 9, 24 * HOUR, 24, 8),
     ],
 )

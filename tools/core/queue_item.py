@@ -75,6 +75,7 @@ class QueueItem:
     end_time: str | None = None  # when it was completed or failed
     attempts: int = 0  # at this content that came to an end, or are under way; also after success
     runs: int = 0  # how often it was claimed, whatever its content and however that ended
+    held: bool = False  # by a person: not claimed until it is released
     not_before: str | None = None  # with its offset from UTC; None = at once
     error: str | None = None  # why it failed, or was given back
     quarantined: tuple[Quarantined, ...] = ()
@@ -119,13 +120,14 @@ def new_item(folder: "Folder", now: float) -> QueueItem:
 def enqueue_again(item: QueueItem, folder: "Folder", now: float) -> QueueItem:
     """The folder changed. One that still waits keeps its place; quarantined videos stay so until they change."""
     waiting = item.status is Status.PENDING
+    is_ordered = waiting and item.priority != priority_of(item.file_count, item.total_size)  # by a person
     return _move(
         item,
         Status.PENDING,
         hash=folder.fingerprint,
         file_count=folder.file_count,
         total_size=folder.total_size,
-        priority=priority_of(folder.file_count, folder.total_size),
+        priority=item.priority if is_ordered else priority_of(folder.file_count, folder.total_size),
         videos_total=folder.video_count,
         added_time=item.added_time if waiting else local_time(now),
         start_time=None,
@@ -223,7 +225,9 @@ def _move(item: QueueItem, status: Status, **changes: Any) -> QueueItem:
 
 def is_due(item: QueueItem, now: float) -> bool:
     """Whether the item may be claimed now."""
-    return item.status is Status.PENDING and (item.not_before is None or _epoch(item.not_before) <= now)
+    return (
+        item.status is Status.PENDING and not item.held and (item.not_before is None or _epoch(item.not_before) <= now)
+    )
 
 
 def with_sane_times(item: QueueItem, now: float, longest: float) -> QueueItem:
@@ -242,8 +246,8 @@ def rank(item: QueueItem, now: float, aging_hours: float) -> tuple[int, str, str
     """Sort key, smallest first: class lifted by waiting, then time added. ``aging_hours`` 0 = nothing is lifted."""
     place = item.priority
     if aging_hours > 0 and place > 1 and (waited := now - _epoch(item.added_time)) > 0:
-        place -= int(waited / (aging_hours * 3600))
-    return (place if place > 1 else 1), item.added_time, item.folder
+        place = max(1, place - int(waited / (aging_hours * 3600)))
+    return place, item.added_time, item.folder
 
 
 @lru_cache(1 << 16)  # each claim compares the times of all that waits
@@ -256,6 +260,8 @@ def to_json(item: QueueItem) -> dict[str, Any]:
     shown = {f.name: getattr(item, f.name) for f in fields(item) if f.name != "extra"}
     shown["status"] = item.status.value
     shown["quarantined"] = [_quarantined_json(one) for one in item.quarantined]
+    if not item.held:
+        del shown["held"]
     return {**{key: shown.pop(key) for key in _READERS_FIRST}, **shown, **item.extra}
 
 
@@ -272,6 +278,7 @@ def from_json(entry: object) -> QueueItem:
     values = {key: value for key, value in entry.items() if key in _KNOWN}
     try:
         values["status"] = Status(values.get("status", "pending"))
+        values["held"] = values.get("held") is True
         values["quarantined"] = tuple(_quarantined(one) for one in values.get("quarantined") or ())
         item = QueueItem(**_defaults(values), extra={k: v for k, v in entry.items() if k not in _KNOWN})
     except (TypeError, ValueError, KeyError) as exc:

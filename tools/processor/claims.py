@@ -105,9 +105,9 @@ class Claims:
         return [folder for folder, item in found if item is None or item.status is not Status.PROCESSING]
 
     def is_all_settled(self) -> bool:
-        """Whether nothing in the queue is pending or in work."""
+        """Whether nothing in the queue is in work, or pending and not held."""
         try:
-            return not self._queue.read().live()
+            return all(item.held for item in self._queue.read().live())
         except StateError:
             return False  # the next transaction deals with it
 

@@ -23,11 +23,13 @@ from tools.processor.commits import Commits
 from tools.processor.hub_thread import Answer, Failed
 from tools.processor.item_run import ItemRun
 from tools.processor.opening import FolderChanged, open_item
+from tools.processor.ordered import Ordered
 from tools.processor.parts import EngineParts
 from tools.processor.pause import Suspect
 from tools.processor.waits import Kind
 from tools.stages.video_job import JobResult, Outcome
 from tools.state.journal import Event, sweep
+from tools.state.orders import OrdersFile
 from tools.state.progress import HubWork
 
 _NEED_PERSON = OF_THE_HUB - {Trouble.HUB_UNAVAILABLE, Trouble.HUB_NOT_FOUND}  # if they do not speak of one video
@@ -53,6 +55,7 @@ class Engine:
         self._clock = parts.clock
         self._tell = parts.observer.observe
         self._commits = Commits(parts)
+        self._ordered = Ordered(OrdersFile(parts.claims.log_dir))
         self._runs: dict[str, ItemRun] = {}
         self._is_opening = False
         self._next_check = 0.0  # monotonic s, of the queue
@@ -66,7 +69,7 @@ class Engine:
         """What is not started, why, and until when; None if all is well."""
         reason, next_try = self._pause.reason, self._pause.next_try
         if reason in {None, "starting"}:
-            return self._what_lacks_space() or self._waits.reason
+            return self._ordered.reason or self._what_lacks_space() or self._waits.reason
         if next_try is None:
             return reason
         when = self._clock.time() + next_try - self._clock.monotonic()
@@ -98,14 +101,19 @@ class Engine:
         self._take_in(wait)
         now = self._clock.monotonic()
         self._stop_cancelled()
+        if self._ordered.ask():
+            for folder in self._runs:
+                self._jobs.cancel(folder)
         if self._pause.must_ask():
             self._hub.do("connect", "the hub", self._connect, self._connected)
         for run in self._runs.values():
             if not run.is_cancelled:
                 self._commits.publish_ready(run)
         if not self._pause.stops("transfer"):
-            self._submit(now)
-            self._claim(now)
+            if self._ordered.may_submit:
+                self._submit(now)
+            if self._ordered.may_claim:
+                self._claim(now)
         self._settle_over()
 
     def report_progress(self) -> None:

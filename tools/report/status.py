@@ -10,6 +10,7 @@ from tools.core.queue_item import CANCELLED, QueueItem, Status, counted_as, loca
 from tools.report.cells import cells, cut, cut_name
 from tools.report.chinese import both
 from tools.report.health import shown_age
+from tools.state.orders import BY_HAND
 from tools.state.work_queue import Overview, pending_in_order
 
 SHOWN = 10
@@ -41,7 +42,7 @@ def status_text(overview: Overview, progress: Mapping[str, Any], now: float, run
     counts = {name: number for name, number in overview.counts.items() if number or name != CANCELLED}
     lines = ["  ".join(f"{name}: {number}" for name, number in counts.items())]
     if progress["paused"]:
-        lines.append(f"PAUSED 已暂停: {both(progress['paused'])}; work resumes by itself 会自动继续")
+        lines.append(_pause_line(progress["paused"]))
     if running:
         lines.append(f"ffmpeg is confined in 已限制: {', '.join(progress['confined']) or 'nothing 无'}")
     jobs = _jobs(progress, overview.processing)
@@ -63,6 +64,12 @@ def status_text(overview: Overview, progress: Mapping[str, Any], now: float, run
         lines += failure_lines(item, causes)
     lines += _hidden("", overview.counts.get("failed", 0) - len(overview.failed), "--status --failed")
     return "\n".join(lines)
+
+
+def _pause_line(paused: str) -> str:
+    cause, _, when = paused.partition("; next try at ")
+    what = "--resume continues 用 --resume 继续" if cause.startswith(BY_HAND) else "work resumes by itself 会自动继续"
+    return f"PAUSED 已暂停: {both(cause)}; {f'next try at {when}; ' if when else ''}{what}"
 
 
 def _jobs(progress: Mapping[str, Any], processing: Sequence[QueueItem]) -> list[Mapping[str, Any]]:
@@ -89,13 +96,19 @@ def _hidden(indent: str, number: int, command: str) -> list[str]:
 
 def queue_text(items: Sequence[QueueItem], now: float, aging_hours: float) -> str:
     """The pending items, in the order in which they will be claimed."""
-    pending = pending_in_order(items, lambda item: rank(item, now, aging_hours))
+    pending = pending_in_order(items, lambda item: (item.held, rank(item, now, aging_hours)))
     if not pending:
         return "No folder is pending. 队列中没有等待的文件夹。"
     rows = [("#", "p", "videos", "files", "size", "added", "folder")]
     for place, item in enumerate(pending, 1):
         size = human_size(item.total_size)
-        numbers = (str(place), str(item.priority), str(item.videos_total), str(item.file_count), size)
+        numbers = (
+            "held" if item.held else str(place),
+            str(item.priority),
+            str(item.videos_total),
+            str(item.file_count),
+            size,
+        )
         rows.append((*numbers, item.added_time, item.folder))
     return "\n".join(_table(rows, cut_name))
 
@@ -154,7 +167,14 @@ def _worker_row(now: float, worker: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _item_row(item: QueueItem) -> tuple[str, ...]:
     videos = f"{item.videos_done}/{item.videos_total}"
-    return counted_as(item), str(item.priority), videos, item.added_time, item.end_time or "", item.folder
+    return (
+        "held" if item.held else counted_as(item),
+        str(item.priority),
+        videos,
+        item.added_time,
+        item.end_time or "",
+        item.folder,
+    )
 
 
 def _table(rows: Sequence[Sequence[str]], shorten: Callable[[str, int], str] = cut) -> list[str]:

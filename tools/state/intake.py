@@ -12,6 +12,7 @@ from tools.core.folder import Folder
 from tools.core.queue_item import QueueItem, Status, entry_for
 from tools.core.stability import Snapshot, is_stable
 from tools.state.monitor_state import MonitorState
+from tools.state.orders import OrdersFile
 from tools.state.work_queue import QueueView, WorkQueue
 
 
@@ -39,6 +40,7 @@ class Intake:
 
     def __init__(self, queue: WorkQueue) -> None:
         self._queue = queue
+        self._orders = OrdersFile(queue.path.parent)
         self._judged: _Judged | None = None
 
     @property
@@ -64,6 +66,8 @@ class Intake:
         over: list[str] = []
         if known is not None and as_before is None:
             _note_settled(state, known.items())
+            forgotten = self._orders.read().forgotten
+            state.settled.update({name: value for name, value in forgotten.items() if name in state.folders})
             over = [item.folder for item in known.items() if _is_over(item, state)]
         ready, waiting = [], []
         for snapshot in as_before.waiting if as_before else state.folders.values():

@@ -26,6 +26,7 @@ from tools.runtime.files import replace_durably, sync_folder, write_failure
 from tools.runtime.owner import give_to_owner, make_folder
 from tools.state.json_file import JsonFile
 from tools.state.monitor_state import STATE_FILE
+from tools.state.orders import ORDERS_FILE
 from tools.state.progress import PROGRESS_FILE
 from tools.state.work_queue import QUEUE_FILE
 
@@ -35,7 +36,10 @@ if TYPE_CHECKING:  # --status reads without locks
 ORIGIN_FILE = "origin.json"
 _PROGRAMS = ("monitor", "processor")
 _GENERATIONS = ("{}", "{}.prev", ".{}.sum")  # see ``JsonFile``
-_MOVED = ("journal", *(form.format(name) for name in (QUEUE_FILE, STATE_FILE, PROGRESS_FILE) for form in _GENERATIONS))
+_MOVED = (
+    "journal",
+    *(form.format(name) for name in (QUEUE_FILE, STATE_FILE, PROGRESS_FILE, ORDERS_FILE) for form in _GENERATIONS),
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,36 @@
+"""What a person may order of an item of the queue, apart from its moves: its place, and whether it waits."""
+
+from dataclasses import replace
+
+from tools.core.errors import IllegalTransition
+from tools.core.queue_item import QueueItem, Status
+
+
+def hold(item: QueueItem) -> QueueItem:
+    """A person wants it to wait until ``release``."""
+    _need_waiting(item, "held")
+    return replace(item, held=True)
+
+
+def release(item: QueueItem) -> QueueItem:
+    """The end of ``hold``, whatever became of the item meanwhile."""
+    if not item.held:
+        raise IllegalTransition(f"{item.folder} is not held")
+    return replace(item, held=False)
+
+
+def with_priority(item: QueueItem, priority: int) -> QueueItem:
+    """A person gives it another place; 0 comes before all that come by themselves."""
+    _need_waiting(item, "given another place")
+    return replace(item, priority=priority)
+
+
+def need_settled(item: QueueItem) -> None:
+    """Raises IllegalTransition for an item that waits or is in work."""
+    if item.status is Status.PENDING or item.status is Status.PROCESSING:
+        raise IllegalTransition(f"{item.folder} is {item.status.value}: --cancel it first")
+
+
+def _need_waiting(item: QueueItem, what: str) -> None:
+    if item.status is not Status.PENDING:
+        raise IllegalTransition(f"{item.folder} is {item.status.value}, only a pending item can be {what}")

@@ -1,0 +1,150 @@
+"""What a person orders of the queue: ``queue_processor.py --retry``, ``--cancel``, ``--hold``, ``--pause`` and so on.
+
+Each command changes state files in one step, which the running programs obey within seconds, prints one line, and
+changes nothing at all if it can't do what was asked.
+"""
+
+import argparse
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import config
+from tools.core.errors import StateError
+from tools.core.ordering import hold, need_settled, release, with_priority
+from tools.core.queue_item import QueueItem, Status, cancel, retry
+from tools.core.selection import changed, select
+from tools.state.orders import OrdersFile, PauseHow, PauseOrder
+from tools.state.work_queue import QueueView, WorkQueue
+
+_HIGHEST, _LOWEST = 0, 9
+
+
+@dataclass(frozen=True, slots=True)
+class _Verb:
+    change: Callable[[QueueItem], QueueItem | None]  # None: the item leaves the queue
+    done: str  # in both languages
+    after: str = ""
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of all commands."""
+    section = parser.add_argument_group("commands", "FOLDER may be a pattern such as '番剧*'; several may be given")
+
+    def add(flag: str, help: str, nargs: str = "+") -> None:
+        section.add_argument(flag, nargs=nargs, metavar="FOLDER", help=help)
+
+    add("--retry", "requeue failed items; all of them if none is named", "*")
+    add("--cancel", "cancel pending or running items")
+    add("--forget", "take settled items out of the queue for good; a folder that changes is queued again")
+    add("--hold", "keep pending items from being started")
+    add("--release", "the end of --hold")
+    add("--bump", "let pending items be the next ones")
+    section.add_argument(
+        "--priority", nargs="+", metavar=("N", "FOLDER"), help="give pending items priority N, 0 (first) to 9"
+    )
+    section.add_argument(
+        "--pause", nargs="?", const="", metavar="REASON", help="finish the folders in work, then start no other one"
+    )
+    section.add_argument("--after-video", action="store_true", help="with --pause: finish only the videos in work")
+    section.add_argument("--now", action="store_true", help="with --pause: end what runs, it is done again later")
+    section.add_argument("--resume", action="store_true", help="the end of --pause")
+    section.add_argument("--dry-run", action="store_true", help="say what a command would do, change nothing")
+
+
+_VERBS = ("retry", "cancel", "forget", "hold", "release", "bump", "priority")
+
+
+def is_given(parsed: argparse.Namespace) -> bool:
+    """Whether the flags hold a command."""
+    return parsed.pause is not None or parsed.resume or any(getattr(parsed, verb) is not None for verb in _VERBS)
+
+
+def run(parsed: argparse.Namespace, settings: config.Settings) -> int:
+    """Do what was ordered; returns the exit status. Raises StateError and ConfigError."""
+    given = [name for name in ("pause", *_VERBS) if getattr(parsed, name) is not None] + ["resume"] * parsed.resume
+    if len(given) > 1:
+        raise config.ConfigError(f"--{given[0]} and --{given[1]}: give one command at a time")
+    if parsed.pause is not None or parsed.resume:
+        return _pause(parsed, settings)
+    if parsed.priority is not None and (len(parsed.priority) < 2 or parsed.priority[0] not in list("0123456789")):
+        raise config.ConfigError(f"--priority: expected a number from {_HIGHEST} to {_LOWEST} and then a folder")
+    verbs = {
+        "retry": _Verb(retry, "requeued 已重新排队"),
+        "cancel": _Verb(
+            lambda item: cancel(item, time.time()), "cancelled 已取消", "; queued again when it changes, or by --retry"
+        ),
+        "forget": _Verb(_forgotten, "forgotten 已移除", "; queued again when it changes"),
+        "hold": _Verb(hold, "held 已暂缓", "; --release lets it continue"),
+        "release": _Verb(release, "released 已恢复"),
+        "bump": _Verb(partial(with_priority, priority=_HIGHEST), "next 已提前"),
+        "priority": _Verb(lambda item: with_priority(item, int(parsed.priority[0])), "given another place 已改优先级"),
+    }
+    folders = getattr(parsed, given[0])
+    return _change(settings, verbs[given[0]], folders[1:] if given[0] == "priority" else folders, parsed.dry_run)
+
+
+def _forgotten(item: QueueItem) -> None:
+    need_settled(item)
+
+
+def _change(settings: config.Settings, verb: _Verb, folders: list[str], dry_run: bool) -> int:
+    queue = WorkQueue(settings.paths.log_dir)
+    with queue.transaction() if not dry_run else contextlib.nullcontext(queue.read()) as view:
+        made = _made(view, verb, folders)
+        if not dry_run:
+            _put(settings, view, verb, made)
+    would = "would be 将会 " if dry_run else ""
+    names = ", ".join(before.folder for before, _ in made) or "-"
+    print(f"{len(made)} {'folder' if len(made) == 1 else 'folders'} {would}{verb.done}: {names}{verb.after}")
+    return 0
+
+
+def _made(view: QueueView, verb: _Verb, folders: list[str]) -> list[tuple[QueueItem, QueueItem | None]]:
+    items = {item.folder: item for item in view.items()}
+    if not folders:  # --retry alone
+        return [(item, verb.change(item)) for item in items.values() if item.status is Status.FAILED]
+    return changed(select(folders, items, "the queue; --status shows what is"), items, verb.change)
+
+
+def _put(
+    settings: config.Settings, view: QueueView, verb: _Verb, made: list[tuple[QueueItem, QueueItem | None]]
+) -> None:
+    from tools.state.journal import Journal
+
+    leaving = [before for before, after in made if after is None]
+    if leaving:  # first: the monitor must not see a folder that is neither queued nor forgotten
+        with OrdersFile(settings.paths.log_dir).transaction() as orders:
+            orders.forgotten.update({item.folder: item.hash for item in leaving})
+    for before, after in made:
+        if verb.change is retry or after is None:
+            # First: a journal that outlived its item (a crash came between) would refuse its videos again.
+            Journal(settings.paths.log_dir, before.folder).remove()
+        if after is None:
+            view.remove(before.folder)
+        elif after != before:
+            view.put(after)
+
+
+def _pause(parsed: argparse.Namespace, settings: config.Settings) -> int:
+    how = PauseHow.NOW if parsed.now else PauseHow.VIDEO if parsed.after_video else PauseHow.FOLDER
+    orders_file = OrdersFile(settings.paths.log_dir)
+    before = orders_file.read().pause
+    if parsed.resume and before is None:
+        raise StateError("it is not paused by --pause; --status says what it waits for")
+    order = None if parsed.resume else PauseOrder(how, " ".join(parsed.pause.split()), time.time())
+    if not parsed.dry_run:
+        with orders_file.transaction() as orders:
+            orders.pause = order
+    would = "would be 将会 " if parsed.dry_run else ""
+    print(would + ("resumed 已继续" if order is None else f"paused 已暂停 ({_MEANING[how]}); --resume continues"))
+    return 0
+
+
+_MEANING = {
+    PauseHow.FOLDER: "folders in work are finished first",
+    PauseHow.VIDEO: "videos in work are finished first",
+    PauseHow.NOW: "what runs is ended and done again later",
+}
