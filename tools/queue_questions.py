@@ -65,9 +65,8 @@ def _covered(settings: config.Settings) -> "tuple[str | None, Coverage]":
     files = _noting(hub.list_files(settings.hub.input_repo, head.commit_id), there) if head else iter(())
     monitor, log_dir = settings.monitor, settings.paths.log_dir
     folders = group_folders(files, monitor.video_extensions, monitor.complete_marker)
-    items = {
-        item.folder: item for item in WorkQueue(log_dir).read().items()
-    }  # after the listing: what it queued counts
+    # The queue after the listing, so that what was queued meanwhile counts as queued.
+    items = {item.folder: item for item in WorkQueue(log_dir).read().items()}
     settled = MonitorStateFile(log_dir).read().settled | OrdersFile(log_dir).read().forgotten
     return head.commit_id if head else None, cover(there, folders, items, settled)
 
@@ -84,9 +83,11 @@ def _why(folder: str, settings: config.Settings) -> int:
     from tools.report.folders import why_lines
     from tools.state.journal import Journal
     from tools.state.monitor_state import MonitorStateFile
+    from tools.state.orders import OrdersFile
 
     log_dir = settings.paths.log_dir
     state = MonitorStateFile(log_dir).read()
+    state.settled.update(OrdersFile(log_dir).read().forgotten)
     items = {item.folder: item for item in WorkQueue(log_dir).read().items()}
     history = Journal(log_dir, folder).history()
     lines = why_lines(folder, items, state, history, time.time(), settings.processor.aging_hours)

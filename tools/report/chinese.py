@@ -4,6 +4,7 @@ A table of sentences, ``{}`` for what varies, in the same order in both language
 """
 
 import re
+from functools import cache
 
 _SENTENCES = (
     ("{} is no longer in {}: nothing to do", "{} 已不在 {} 中，无需处理"),
@@ -25,12 +26,14 @@ def _pattern(sentence: str) -> re.Pattern[str]:
     return re.compile("(.*?)".join(re.escape(part) for part in sentence.split("{}")))
 
 
-_TABLE = tuple((_pattern(english), chinese) for english, chinese in _SENTENCES)
+@cache  # --status without a failure need not wait for it
+def _table() -> tuple[tuple[re.Pattern[str], str], ...]:
+    return tuple((_pattern(english), chinese) for english, chinese in _SENTENCES)
 
 
 def both(text: str) -> str:
     """The text, with its Chinese behind it if that is known."""
-    for pattern, chinese in _TABLE:
+    for pattern, chinese in _table():
         if found := pattern.fullmatch(text):
             return f"{text} {chinese.format(*found.groups())}"
     return text

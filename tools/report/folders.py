@@ -70,9 +70,8 @@ def why_lines(
         steady = state.steady + max(0.0, now - (state.last_check or now))
         quiet = max(0.0, steady - snapshot.quiet_from)
         left = seconds_until_stable(snapshot, steady, 600.0 if state.stable_time is None else state.stable_time)
-        lines.append(
-            f"unchanged for {shown_age(quiet)} 已稳定" + (f", {left:.0f} s left 还需 {left:.0f} 秒" if left else "")
-        )
+        until = f", {left:.0f} s left 还需 {left:.0f} 秒" if left else ""
+        lines.append(f"unchanged for {shown_age(quiet)} 已稳定{until}")
         if not there.video_count:
             lines.append(f"{no_video(there)} 没有视频，不排队")
         elif item is None and state.settled.get(folder) == there.fingerprint:
