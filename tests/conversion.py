@@ -7,6 +7,8 @@ import pytest
 
 from tools.core.errors import MediaError
 from tools.media.converter import Conversion, FfmpegConverter, OutputOptions
+from tools.media.pace import usual_limit
+from tools.media.plan import Plan
 
 CONVERTER = FfmpegConverter(OutputOptions(preset=12))
 
@@ -42,3 +44,9 @@ def refusal(source: Path, target: Path, converter: FfmpegConverter = CONVERTER) 
     assert not caught.value.retryable and "\n" not in str(caught.value)
     assert not target.exists() and not [path for path in target.parent.iterdir() if path.name.endswith(".part")]
     return str(caught.value)
+
+
+def verified(plan: Plan, source: Path, result: Path, converter: FfmpegConverter = CONVERTER) -> list[str]:
+    """Warnings about a result that somebody else made; raises VerifyError."""
+    programs, stop = converter._chosen(), threading.Event()
+    return converter._verify(plan, source, result, 0, programs.encoders[0], programs.ffprobe, stop, usual_limit)[1]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conversion import convert
+from tests.conversion import convert, verified
 from tests.media import beep, facts_of, flash, flash_before_beep, make, streams_of
 from tools.media.encoding import OutputOptions, encode_command
 from tools.media.ffmpeg import choose
@@ -123,9 +123,22 @@ def test_av1_is_kept_bit_for_bit_in_any_container(name: str, tmp_path: Path) -> 
     assert b"webm" not in (tmp_path / "out.mkv").read_bytes()[:64]
 
 
-@pytest.mark.parametrize("layout", ["5.1(side)", "quad(side)", "4.0", "7.1", "2.1"])
-def test_lossy_sound_of_any_layout_becomes_opus(layout: str, tmp_path: Path) -> None:
-    noise = ["-f", "lavfi", "-i", f"anoisesrc=d=1:a=0.1,aformat=channel_layouts={layout}"]
+@pytest.mark.parametrize(
+    ("layout", "count"),
+    [
+        ("5.1(side)", 6),
+        ("quad(side)", 4),
+        ("4.0", 4),
+        ("7.1", 8),
+        ("2.1", 3),
+        ("6.1", 7),
+        ("7.1(wide)", 8),
+        ("mono", 1),
+    ],
+)
+def test_lossy_sound_of_any_layout_becomes_opus(layout: str, count: int, tmp_path: Path) -> None:
+    channels = "|".join(f"{0.05 * (place + 1)}*(random({place})-0.5)" for place in range(count))
+    noise = ["-f", "lavfi", "-i", f"aevalsrc='{channels}':channel_layout={layout}:d=1"]
     source = make([*flash(seconds=1), *noise, *X264, "-c:a", "flac"], tmp_path / "in.mkv")
     tools = choose(OutputOptions(preset=12))
     facts = probe(source, tools.ffprobe)
@@ -133,9 +146,11 @@ def test_lossy_sound_of_any_layout_becomes_opus(layout: str, tmp_path: Path) -> 
         1
     ].codec = "wmavoice"  # as if it were one that Matroska refuses; those with encoders have two channels
     target = tmp_path / "out.mkv"
-    command = encode_command(make_plan(facts), tools.encoders[0], OutputOptions(preset=12), source, target, [], None)
+    plan = make_plan(facts)
+    command = encode_command(plan, tools.encoders[0], OutputOptions(preset=12), source, target, [], None)
     subprocess.run(command, check=True, capture_output=True)
     assert streams_of(target)["audio"] == ["opus"]
+    assert not [line for line in verified(plan, source, target) if "larger" not in line]
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from tools.media.probe import SAFE_INPUT
 _KEYFRAME_SECONDS = 10  # ab-av1 and the community's taste; seeking in an episode stays quick
 _TIME_BASE = "1:90000"  # s; finer than any container's times and than Matroska's milliseconds
 _MOST_CHANNELS = 8  # of Opus as its layouts go
-# Layouts that Opus has; others are brought to the nearest. Source: RFC 7845 §5.1.1.2.
-_OPUS_LAYOUTS = "mono|stereo|3.0|quad|5.0|5.1|6.1|7.1"
+OPUS_LAYOUTS = "mono|stereo|3.0|quad|5.0|5.1|6.1|7.1"
+"""Layouts that Opus has; others are brought to the nearest. Source: RFC 7845 §5.1.1.2."""
 _STALE_TAGS = ("BPS", "DURATION", "NUMBER_OF_FRAMES", "NUMBER_OF_BYTES", "_STATISTICS_")
 _BRANDS = ("major_brand", "minor_version", "compatible_brands")
 
@@ -171,7 +171,7 @@ def _codec_arguments(kept: StreamPlan, spec: str) -> list[str]:
     if kept.codec == "opus":
         channels = min(_MOST_CHANNELS, max(1, int(kept.source.facts.get("channels") or 2)))
         family = "0" if channels <= 2 else "1"
-        layout = [f"-filter:{spec}", f"aformat=channel_layouts={_OPUS_LAYOUTS}"]
+        layout = [f"-filter:{spec}", f"aformat=channel_layouts={OPUS_LAYOUTS}"]
         return ["libopus", f"-b:{spec}", f"{64 * channels}k", f"-mapping_family:{spec}", family, *layout]
     return ["srt" if kept.codec == "subrip" else kept.codec]
 

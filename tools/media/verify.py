@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from tools.core.errors import EncoderStalled, MachineError, ReadTooSlow, VerifyError
 from tools.media.census import census, frames, tolerated
@@ -18,6 +19,7 @@ from tools.media.pace import ReadLimit
 from tools.media.plan import Plan, StreamPlan
 from tools.media.probe import SAFE_INPUT, probe
 from tools.media.program import machine_fault, run_program
+from tools.media.sound import Heard, encoded_sounds
 from tools.runtime.child import ChildLimits, ChildOutgrew, ChildStalled, ChildTimeout
 from tools.runtime.spawn import Access
 
@@ -54,9 +56,10 @@ def verify(plan: Plan, source: Path, output: Path, broken: int, checking: Checki
     # Elsewhere AV1 is framed in another way too, so that only the pictures can be compared.
     codec = "copy" if plan.facts.container in _BYTE_FOR_BYTE else "rawvideo"
     before, after = (_Checksums([pair[side].index for pair in pairs], codec) for side in (0, 1))
+    original, heard = map(Heard, encoded_sounds(plan, made) if not differences else ([], []))
     with ThreadPoolExecutor(1) as beside:
-        taken = beside.submit(before.take, source, checking)
-        complaints = _decode(output, ["0:V", "0:a?"], checking, after)
+        taken = beside.submit(_look_at_source, source, before, original, checking)
+        complaints = _decode(output, ["0:V", "0:a?"], checking, (after, heard))
         taken.result()
     if pairs:
         differences += [
@@ -64,6 +67,7 @@ def verify(plan: Plan, source: Path, output: Path, broken: int, checking: Checki
             for (have, _), old, new in zip(pairs, before.sums(), after.sums(), strict=True)
             if old != new or not new
         ]
+    differences += original.differences(heard)
     if complaints.count:
         excused = _source_is_to_blame(plan, source, complaints.count, checking)
         (warnings if excused else differences).append(f"it does not decode in full: {bare(complaints.cause())[:200]}")
@@ -124,19 +128,35 @@ class _Checksums:
         return [self._found.get(str(place), "") for place in range(len(self._indexes))]
 
 
-def _decode(path: Path, streams: list[str], checking: Checking, beside: _Checksums | None = None) -> Complaints:
+class _Asked(Protocol):
+    """What else is asked of a decode: outputs of its own, which write lines."""
+
+    def arguments(self) -> list[str]: ...
+
+    def line(self, line: str) -> None: ...
+
+
+def _look_at_source(path: Path, checksums: _Checksums, heard: Heard, checking: Checking) -> None:
+    """What there is to compare the result with; nothing is run for nothing."""
+    checksums.take(path, checking)
+    if heard.sounds:
+        _decode(path, [], checking, (heard,))
+
+
+def _decode(path: Path, streams: list[str], checking: Checking, beside: Sequence[_Asked] = ()) -> Complaints:
     """Every picture and sample of these streams once through the decoders; what they complain about. ``beside``: what
     else is asked of the run."""
     maps = [part for stream in streams for part in ("-map", stream)]
-    tail = [*maps, "-progress", "pipe:1", "-stats_period", "1", "-f", "null", "-"]
+    tail = ["-progress", "pipe:1", "-stats_period", "1", *(["-f", "null", "-"] if maps else [])]
     limits = ChildLimits(stall=checking.stall_timeout, rss=checking.max_rss)
 
     def take(line: str) -> bool:
-        if beside is not None:
-            beside.line(line)
+        for asked in beside:
+            asked.line(line)
         return line.startswith("out_time_us=")
 
-    return _ffmpeg(path, [*tail, *(beside.arguments() if beside is not None else [])], take, checking, limits)
+    more = [argument for asked in beside for argument in asked.arguments()]
+    return _ffmpeg(path, [*maps, *tail, *more], take, checking, limits)
 
 
 def _ffmpeg(
