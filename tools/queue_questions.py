@@ -1,19 +1,22 @@
-"""What a person asks about folders: ``queue_processor.py --coverage`` and ``--why``. Changes nothing."""
+"""What a person asks about folders: ``queue_processor.py --coverage``, ``--check`` and ``--why``. Changes nothing."""
 
 import argparse
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import config
 from tools.core.errors import StateError
-from tools.core.selection import plain_name
+from tools.core.selection import plain_name, select
 from tools.state.work_queue import WorkQueue
 
 if TYPE_CHECKING:  # --status must not wait for what it does not use
+    from tools.core.audit import FolderAudit
     from tools.core.coverage import Coverage
     from tools.core.folder import RemoteFile
+    from tools.core.queue_item import Quarantined
+    from tools.hub.client import Head, HubClient
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -24,17 +27,26 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="list every folder of the input dataset under one heading (--json, --all); status 1 if one needs a person",
     )
+    section.add_argument(
+        "--check",
+        nargs="*",
+        metavar="FOLDER",
+        help="compare the output dataset with the input, all of it or the folders named (--json, --all); status 1 if "
+        "something is missing, differs from its record, or has no source",
+    )
     section.add_argument("--why", metavar="FOLDER", help="tell all that is known here of a folder")
 
 
 def is_given(parsed: argparse.Namespace) -> bool:
     """Whether the flags hold a question."""
-    return parsed.coverage or parsed.why is not None
+    return parsed.coverage or parsed.check is not None or parsed.why is not None
 
 
 def run(parsed: argparse.Namespace, settings: config.Settings) -> int:
     """Answer; returns the exit status. Raises StateError and HubError."""
-    return _coverage(parsed, settings) if parsed.coverage else _why(plain_name(parsed.why), settings)
+    if parsed.coverage:
+        return _coverage(parsed, settings)
+    return _check(parsed, settings) if parsed.check is not None else _why(plain_name(parsed.why), settings)
 
 
 def _coverage(parsed: argparse.Namespace, settings: config.Settings) -> int:
@@ -77,6 +89,71 @@ def _noting(files: "Iterable[RemoteFile]", folders: set[str]) -> "Iterator[Remot
     for file in files:
         folders |= folders_of((file,))
         yield file
+
+
+def _check(parsed: argparse.Namespace, settings: config.Settings) -> int:
+    from dataclasses import asdict
+
+    from tools.core.errors import HubNotFound
+    from tools.report.folders import audit_lines, audit_sum
+    from tools.runtime.clock import SystemClock
+    from tools.startup import connect
+
+    hub, _ = connect(settings, SystemClock())
+    into, out = settings.hub.input_repo, settings.hub.output_repo
+    if not hub.repo_exists(into):
+        raise HubNotFound(f"INPUT_REPO={into} does not exist, or this token can't see it")
+    heads = {repo: hub.head(repo) if hub.repo_exists(repo) else None for repo in (into, out)}
+    sources, results = (_by_folder(hub, repo, heads[repo]) for repo in (into, out))
+    items = {item.folder: item for item in WorkQueue(settings.paths.log_dir).read().items()}
+    folders = dict.fromkeys((*sources, *results))
+    chosen = [name for name, _ in select(parsed.check, folders, f"{into} or {out}")] if parsed.check else list(folders)
+    audits = []
+    for name in sorted(chosen):
+        held = items.get(name)
+        found = _audited(hub, out, heads[out], name, sources, results, held.quarantined if held else (), settings)
+        audits.append(found)
+        if not parsed.json and (parsed.all or not found.is_right):
+            print("\n".join(audit_lines(found)), flush=True)
+    if parsed.json:
+        print(json.dumps([asdict(one) for one in audits], ensure_ascii=False, indent=1))
+    else:
+        print(audit_sum(audits))
+    return 0 if all(one.is_right for one in audits) else 1
+
+
+def _by_folder(hub: "HubClient", repo: str, head: "Head | None") -> "dict[str, list[RemoteFile]]":
+    found: dict[str, list[RemoteFile]] = {}
+    for file in hub.list_files(repo, head.commit_id) if head else ():
+        if file.folder:
+            found.setdefault(file.folder, []).append(file)
+    return found
+
+
+def _audited(
+    hub: "HubClient",
+    out: str,
+    head: "Head | None",
+    folder: str,
+    sources: "Mapping[str, list[RemoteFile]]",
+    results: "Mapping[str, list[RemoteFile]]",
+    quarantined: "Iterable[Quarantined]",
+    settings: config.Settings,
+) -> "FolderAudit":
+    from tools.core.audit import audit
+    from tools.core.errors import HubUnavailable
+    from tools.core.record import METADATA, Published
+
+    there = {file.path: file for file in results.get(folder, [])}
+    listed = there.get(f"{folder}/{METADATA}")
+    content = None
+    if head is not None and listed is not None:
+        content = hub.read_file(out, head.commit_id, listed.path)
+        if content is None or len(content) != listed.size:
+            raise HubUnavailable(f"{listed.path} of {out} is listed, but can't be read whole")
+    published = Published.parse(content)
+    extensions = settings.monitor.video_extensions
+    return audit(folder, sources.get(folder, []), there, published, quarantined, extensions)
 
 
 def _why(folder: str, settings: config.Settings) -> int:

@@ -4,10 +4,12 @@ Whatever the order: every stable folder is settled in the end, what went in came
 published twice or encoded again after its conversion was noted.
 """
 
+import contextlib
 import hashlib
 import json
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,9 +19,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from tests.faults.world import EXTENSIONS, STABLE, Points, World
-from tools.core.errors import EncoderStalled, ProbeError
+from tools.core.errors import EncoderStalled, ProbeError, StateError
 from tools.core.folder import Folder
-from tools.core.queue_item import Status, claim, new_item, priority_of, rank
+from tools.core.ordering import hold, release, with_priority
+from tools.core.queue_item import QueueItem, Status, claim, new_item, priority_of, rank
+from tools.state.orders import OrdersFile, PauseHow, PauseOrder
+from tools.state.work_queue import WorkQueue
 
 FOLDERS = ("A", "A/Season 1", "B", "番剧C")
 NAMES = ("1.mp4", "1.mkv", "2.mp4", "10.mp4", "notes.txt")
@@ -36,6 +41,7 @@ class Pipeline(RuleBasedStateMachine):
         self.world.max_attempts = 10_000  # deaths in a row are no video's fault here
         self.there: dict[str, bytes] = {}
         self.uploads = 0
+        self.held: set[str] = set()
 
     @rule(folder=st.sampled_from(FOLDERS), name=st.sampled_from(NAMES), kind=st.sampled_from("gggbs"))
     def upload(self, folder: str, name: str, kind: str) -> None:
@@ -66,6 +72,20 @@ class Pipeline(RuleBasedStateMachine):
     def set_the_clock(self, seconds: float) -> None:
         self.world.clock.now += seconds
 
+    @rule(folder=st.sampled_from(FOLDERS), change=st.sampled_from([hold, release, lambda it: with_priority(it, 0)]))
+    def order(self, folder: str, change: Callable[[QueueItem], QueueItem]) -> None:
+        """A person holds an item, releases it, or has it done next."""
+        with contextlib.suppress(StateError), WorkQueue(self.world.log_dir).transaction() as view:
+            item = view.get(folder)
+            if item is not None:
+                view.put(change(item))
+                self.held = (self.held - {folder}) | ({folder} if change(item).held else set())
+
+    @rule(how=st.sampled_from([None, None, *PauseHow]))
+    def pause(self, how: PauseHow | None) -> None:
+        with OrdersFile(self.world.log_dir).transaction() as orders:
+            orders.pause = None if how is None else PauseOrder(how, "", 0.0)
+
     @rule(verb=st.sampled_from(["commit", "store_blob", "download", "head"]))
     def lose_an_answer(self, verb: str) -> None:
         self.world.lost_answers.append(verb)
@@ -85,9 +105,17 @@ class Pipeline(RuleBasedStateMachine):
             assert isinstance(json.loads(path.read_bytes()), list)
         assert set(self.world.hub.published.values()) <= {1}
 
+    @invariant()
+    def what_is_held_stays_held_and_is_not_started(self) -> None:
+        items = self.world.items() if self.held else {}
+        assert all(items[folder].held and items[folder].status is Status.PENDING for folder in self.held)
+
     def teardown(self) -> None:
         try:
             self.world.lost_answers.clear()
+            self.pause(None)
+            for folder in sorted(self.held):
+                self.order(folder, release)
             for _ in range(3):  # seen, stable, settled, whatever the clocks said before
                 assert self.world.live(Points(), 200)
                 self.world.clock.pass_time(700)

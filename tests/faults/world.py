@@ -329,7 +329,7 @@ class World:
 
     def leftovers(self) -> list[str]:
         """What should not be there once all is settled."""
-        state = ("processing_queue.json", "monitor_state.json")
+        state = ("processing_queue.json", "monitor_state.json", "orders.json")
         known = {f"{dot}{name}{tail}" for name in state for dot, tail in _BESIDE}
         found = [path for path in self.log_dir.rglob("*") if path.is_file() and path.name not in known]
         return [str(path) for path in [*found, *(self.top / "work").rglob("*")]]

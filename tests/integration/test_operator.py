@@ -26,13 +26,21 @@ def inbox(hub: RunningHub) -> Path:
 
 
 def upload(inbox: Path, folder: str, *names: str, content: bytes | None = None) -> None:
-    place = inbox / folder
-    place.mkdir(parents=True, exist_ok=True)
+    """All at once if the folder is new: what is queued of it must not change any more."""
+    place, aside = inbox / folder, inbox.parent.parent.parent / "aside"
+    aside.mkdir()
     for name in names:
         if content is None:
-            shutil.copy(make_clip(inbox.parent.parent.parent / "clip.mp4"), place / name)
+            make_clip(aside / name)
         else:
-            (place / name).write_bytes(content)
+            (aside / name).write_bytes(content)
+    if place.exists():
+        for name in names:
+            (aside / name).rename(place / name)
+        aside.rmdir()
+    else:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        aside.rename(place)
 
 
 def wait_for(condition: Callable[[], object], told: Callable[[], str]) -> None:
@@ -248,3 +256,23 @@ def test_coverage_puts_every_folder_under_one_heading_and_why_explains_one(
     assert "unchanged for" in why and "held by --hold" in why and "priority 优先级 1" in why
     assert "done before, or forgotten" in run_program("queue_processor.py", "--why", "A", env=env).stdout
     assert order(env, "--why", "Season")[1].rstrip().endswith("perhaps B/Season 1")
+
+
+def test_result_whose_source_was_deleted_is_said_once_and_checked(hub: RunningHub, inbox: Path, tmp_path: Path) -> None:
+    env = environment(hub, tmp_path)
+    upload(inbox, "番剧", "1.mp4", "2.mp4")
+    wait_for(lambda: items(tmp_path) or not once(env), lambda: log_of(tmp_path))
+    assert run_program("queue_processor.py", "--drain", env=env).returncode == 0
+    done = run_program("queue_processor.py", "--check", env=env)
+    assert done.returncode == 0 and "videos=2 published=2 quarantined=0 missing=0" in done.stdout
+    (inbox / "番剧" / "2.mp4").unlink()
+    wait_for(lambda: "pending" in items(tmp_path).values() or not once(env), lambda: log_of(tmp_path))
+    assert run_program("queue_processor.py", "--drain", env=env).returncode == 0
+    run_program("queue_processor.py", "--drain", env=env)
+    assert log_of(tmp_path).count("output still has files whose source is gone: folder=番剧 results=2.mkv") == 1
+    upload(inbox, "番剧", "3.mp4", content=b"not done yet")
+    wait_for(lambda: "pending" in items(tmp_path).values() or not once(env), lambda: log_of(tmp_path))
+    done = run_program("queue_processor.py", "--check", "番*", env=env)
+    assert done.returncode == 1 and "番剧: in=2 out=1 quarantined=0" in done.stdout
+    assert "missing 缺少: 番剧/3.mp4" in done.stdout and "whose source is gone 源文件已不在: 番剧/2.mkv" in done.stdout
+    assert order(env, "--check", "nobody")[0] == 1

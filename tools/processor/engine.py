@@ -289,6 +289,8 @@ class Engine:
         self._runs[item.folder] = run
         videos = sum(len(batch.tasks) for batch in run.batches)
         self._tell(reporting.ItemStarted(item.folder, videos, len(run.plan.done), len(run.batches)))
+        if run.source_gone:
+            self._tell(reporting.SourceGone(item.folder, ", ".join(run.source_gone)))
         self._claims.change(item.folder, run.with_totals)
 
     def _not_opened(self, item: QueueItem, error: PipelineError) -> None:

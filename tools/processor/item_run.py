@@ -52,6 +52,7 @@ class ItemRun:
     output_folders: tuple[OutputFolder, ...]  # to be committed to in this order
     batches: list[Batch] = field(default_factory=list)
     is_cancelled: bool = False
+    source_gone: tuple[str, ...] = ()  # names of results that are published and whose sources are gone
     no_room: dict[str, str] = field(default_factory=dict)  # source path of what waits for disk space → its cause
     _tasks: dict[str, Task] = field(default_factory=dict)  # by source path; filled at first use
     _over: int = 0  # so many batches, from the first on, are over

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from tools.core.audit import source_gone
 from tools.core.errors import HubUnavailable, PipelineError
 from tools.core.folder import Folder, group_folders
 from tools.core.planning import Video, plan_folder
@@ -55,6 +56,7 @@ def open_item(item: QueueItem, hub: HubClient, journal: Journal, rules: RunRules
     # The metadata last: what they show as done must be done everywhere.
     folders = (*(OutputFolder(repo, item.folder, keeps_metadata=False) for repo in others), main)
     run = ItemRun(item, plan, journal, rules, head.commit_id, now_there.fingerprint, folders)
+    run.source_gone = tuple(source_gone(files, main.files, main.published))
     history = journal.history()
     for number, videos in enumerate(plan.batches, 1):
         run.batches.append(Batch(number, [_task(video, history, rules, now) for video in videos]))

@@ -42,6 +42,12 @@ class ItemStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceGone:
+    folder: str
+    results: str  # names
+
+
+@dataclass(frozen=True, slots=True)
 class ItemNotStarted:
     """It could not be opened, will be retried."""
 
@@ -219,6 +225,7 @@ Event = (
     ItemRequeued
     | TimesCorrected
     | ItemStarted
+    | SourceGone
     | ItemNotStarted
     | ItemNotAsQueued
     | ItemCancelled
@@ -277,6 +284,7 @@ _LINES: dict[type[Event], tuple[int, str]] = {
     ItemRequeued: (logging.INFO, "found in state `processing` from an earlier run; requeued:"),
     TimesCorrected: (logging.INFO, "clock moved back; corrected the timestamps of an item:"),
     ItemStarted: (logging.INFO, "started"),
+    SourceGone: (logging.INFO, "output still has files whose source is gone:"),
     ItemNotStarted: (logging.WARNING, "could not start folder, will retry:"),
     ItemCancelled: (logging.INFO, "removed from the queue; stopping its jobs:"),
     ItemsReturned: (logging.INFO, "returned to the queue; the next start resumes them:"),

@@ -1,8 +1,9 @@
-"""What ``--coverage`` and ``--why`` print."""
+"""What ``--coverage``, ``--check`` and ``--why`` print."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tools.core.audit import FolderAudit
 from tools.core.coverage import Coverage
 from tools.core.queue_item import QueueItem, Status, counted_as, rank
 from tools.core.stability import seconds_until_stable
@@ -50,6 +51,25 @@ def coverage_text(repo: str, coverage: Coverage, shown: int = _SHOWN) -> str:
     needs = sum(len(names) for heading, names in coverage.items() if heading.needs_person)
     lines.append(f" {total:>6}  in all 合计, in {repo}; {needs} need a person 需要人处理")
     return "\n".join(lines)
+
+
+def audit_lines(found: FolderAudit) -> list[str]:
+    """A folder of ``--check``: its numbers, then what is not as it should be."""
+    numbers = f"in={found.videos} out={found.published} quarantined={len(found.quarantined)}"
+    lines = [f"{'OK ' if found.is_right else '!  '} {found.folder}: {numbers}"]
+    lines += [f"       missing 缺少: {path}" for path in found.missing]
+    lines += [f"       differs from its record 与记录不符: {path}" for path in found.differs]
+    gone = "output still has this, whose source is gone 源文件已不在"
+    return lines + [f"       {gone}: {path}" for path in found.without_source]
+
+
+def audit_sum(audits: Sequence[FolderAudit]) -> str:
+    """The last line of ``--check``."""
+    wrong = sum(not one.is_right for one in audits)
+    names = ("videos", "published"), ("quarantined", "missing", "differs", "without_source")
+    sums = [f"{name}={sum(getattr(one, name) for one in audits)}" for name in names[0]]
+    sums += [f"{name}={sum(len(getattr(one, name)) for one in audits)}" for name in names[1]]
+    return f"{len(audits)} folders, {wrong} not right 不符: {' '.join(sums)}"
 
 
 def why_lines(

@@ -1,0 +1,69 @@
+"""Input folder against output folder: is everything that went in there, and nothing else, and as it was made?"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from tools.core.artifact import ArtifactKind
+from tools.core.folder import RemoteFile, is_safe_path, is_video
+from tools.core.queue_item import Quarantined
+from tools.core.record import Published, natural_order
+
+_VIDEO = ArtifactKind.VIDEO.extension
+
+
+@dataclass(frozen=True, slots=True)
+class FolderAudit:
+    """What one folder lacks, or has too much. Paths in either repo."""
+
+    folder: str
+    videos: int  # in the input
+    published: int  # of them, as recorded
+    quarantined: tuple[str, ...]  # of them
+    missing: tuple[str, ...]  # of them
+    differs: tuple[str, ...]  # results whose size or sha256 is not the recorded one
+    without_source: tuple[str, ...]  # results of no source that is there
+
+    @property
+    def is_right(self) -> bool:
+        """Whether in = out + quarantined, and nothing is there beside."""
+        return not (self.missing or self.differs or self.without_source)
+
+
+def audit(
+    folder: str,
+    sources: Iterable[RemoteFile],
+    results: Mapping[str, RemoteFile],
+    published: Published,
+    quarantined: Iterable[Quarantined],
+    extensions: frozenset[str],
+) -> FolderAudit:
+    """``sources``, ``results`` (by path): the files directly in the folder of each repo; ``published``: what its
+    ``metadata.jsonl`` says."""
+    videos = sorted((f for f in sources if is_video(f.name, extensions) and is_safe_path(f.path)), key=natural_order)
+    refused = {(q.path, q.sha256) for q in quarantined}
+    names = published.names()
+    done, given_up, missing, differs = 0, [], [], []
+    for video in videos:
+        record, result = published.record_of(video), results.get(names.get(video.path, ""))
+        if record is not None and result is not None:
+            if result.size == record.get("size") and result.sha256 in {"", record.get("sha256")}:
+                done += 1
+            else:
+                differs.append(result.path)
+        elif (video.path, video.sha256) in refused:
+            given_up.append(video.path)
+        else:
+            missing.append(video.path)
+    owned = {names[video.path] for video in videos if video.path in names}
+    extra = sorted((f for p, f in results.items() if p.endswith(_VIDEO) and p not in owned), key=natural_order)
+    orphans = tuple(file.path for file in extra)
+    return FolderAudit(folder, len(videos), done, tuple(given_up), tuple(missing), tuple(differs), orphans)
+
+
+def source_gone(sources: Sequence[RemoteFile], results: Mapping[str, RemoteFile], published: Published) -> list[str]:
+    """Names of published results that are there still, and whose sources are not."""
+    there = {file.path for file in sources}
+    names = published.names()
+    owned = {name for source, name in names.items() if source in there}
+    gone = {name for source, name in names.items() if source not in there and name in results} - owned
+    return sorted(name.rpartition("/")[2] for name in gone)
