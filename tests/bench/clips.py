@@ -11,6 +11,11 @@ _SHARED = Path(os.environ.get("BENCH_CLIPS") or Path(__file__).resolve().parents
 _REAL = ("sintel_480p_zh_ass.mkv", "bbb_720p_51.mp4")
 
 
+def real_folder() -> Path:
+    """Where the real clips are, if they are."""
+    return _SHARED
+
+
 def real_clips() -> list[Path]:
     """The real ones, of drawn and of computer animation; [] if they are not there."""
     return [path for name in _REAL if (path := _SHARED / name).exists()]
@@ -57,4 +62,4 @@ def different_copies(clip: Path, folder: Path, count: int) -> list[Path]:
     return copies
 
 
-__all__ = ["different_copies", "ffmpeg", "long_clip", "real_clips", "short_clip"]
+__all__ = ["different_copies", "ffmpeg", "long_clip", "real_clips", "real_folder", "short_clip"]
