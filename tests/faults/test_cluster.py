@@ -5,6 +5,7 @@ a machine's own problems.
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import signal
@@ -21,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from tests.hub_server import RunningHub, running_hub
+from tests.hub_server import Fault, RunningHub, running_hub
 from tests.programs import ROOT, children_working_in, end, environment, run_program, start_program
 
 pytest.importorskip("distributed", reason="requirements-cluster.txt is not installed")
@@ -313,6 +314,28 @@ def test_videos_of_a_worker_that_is_cut_off_from_the_hub_are_reassigned(site: Si
     assert site.drained() == 0
     assert site.published() == Counter("123456") and not site.item()["quarantined"]
     assert "PAUSED" not in site.log("processor") and "error" not in site.log("processor").lower()
+
+
+def test_result_that_the_hub_refused_stays_with_its_worker_and_is_sent_from_there_after_a_retry(site: Site) -> None:
+    refused = hashlib.sha256(b"av1:video-2").hexdigest()
+    fault = Fault(f"/{refused}/", "status:422", times=999)
+    site.hub.faults.append(fault)
+    site.queue(**videos("1", "2", "3", "4", "5"))
+    site.worker("w1", "--seconds", "0.2")
+    site.processor(MAX_ATTEMPTS="2")
+    assert site.drained() == 1
+    (given_up,) = site.item()["quarantined"]
+    assert given_up["path"] == "A/2.mp4" and given_up["result_kept"] and site.published() == Counter("1345")
+    kept = list((site.top / "w1" / "videos").glob("*/*/result.mkv"))
+    assert [path.read_bytes() for path in kept] == [b"av1:video-2"], "and of the others nothing"
+    site.hub.faults.remove(fault)
+    site.worker("w2", "--seconds", "0.2")
+    run_program("queue_processor.py", "--retry", "A", env=site.environment("processor"))
+    site.processor()
+    assert site.drained() == 0
+    assert site.item()["status"] == "completed" and site.published() == Counter("12345")
+    assert site.encoded("w1", "w2")["video-2"] == 1, "the kept result was sent"
+    site.wait(lambda: not list((site.top / "w1").glob("videos/*/*")), "the worker keeps nothing any more")
 
 
 def test_stopped_worker_gives_its_videos_back_and_ends(site: Site) -> None:

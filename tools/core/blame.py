@@ -69,6 +69,9 @@ _OF_THE_MACHINE = frozenset(
 )
 NAMED_BY_PROGRAMS = _NO_ROOM | _OF_THE_MACHINE | {errno.EFBIG}
 """Errors of the system that are no file's fault, and that programs name when they fail."""
+# Demuxers name these for damage as well: a length that leads beyond the end of the file, and one that no memory holds.
+# Source: ffmpeg's matroskadec.c, ebml_read_num; mov.c, rmdec.c.
+_MAY_BE_THE_FILE = frozenset({errno.EIO, errno.ENOMEM})
 # Source: ffmpeg's main returns 255 after SIGTERM, SIGINT and the like, else the low byte of a negative error number.
 _ASKED_TO_END = 255
 _OF_A_SHELL = range(129, 160)  # how a shell script (of somebody who wrapped ffmpeg) tells of a child's signal
@@ -91,6 +94,11 @@ def trouble_of_end(status: int, said: Collection[int], *, is_full: bool = False)
         return Trouble.MEDIA if is_full else Trouble.DISK_FULL
     by_signal = status in _OF_A_SHELL
     return Trouble.MACHINE if by_signal or numbers & _OF_THE_MACHINE else Trouble.MEDIA
+
+
+def may_be_the_file(said: Collection[int]) -> bool:
+    """Whether the errors that a program named while it read a file may mean that the file is damaged, after all."""
+    return bool(said) and _MAY_BE_THE_FILE.issuperset(said)
 
 
 def trouble_of_file(number: int | None) -> Trouble:

@@ -184,9 +184,13 @@ class MachineError(PipelineError):
 
     retryable = True
 
-    def __init__(self, message: str, *, status: int | None = None) -> None:
+    def __init__(
+        self, message: str, *, status: int | None = None, numbers: frozenset[int] = frozenset(), said: str = ""
+    ) -> None:
         super().__init__(message)
         self.status = status  # exit status of the program; negative: the signal that ended it
+        self.numbers = numbers  # errors of the system that it named
+        self.said = said  # by it, one line
 
 
 class ReadTooSlow(MachineError):

@@ -9,7 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from tools.core.errors import MachineError, ReadTooSlow, Stopped
+from tools.core.blame import may_be_the_file
+from tools.core.errors import MachineError, ProbeError, ReadTooSlow, Stopped
 from tools.runtime.files import sha256_of
 
 log = logging.getLogger("animation.media")
@@ -56,7 +57,8 @@ class Pace:
 
 def patiently(read: Callable[[ReadLimit], T], path: Path, pace: Pace, stop: threading.Event | None) -> T:
     """What reading a file finds; retried if this machine was too slow for it, each time with a longer limit, or ended
-    a program. What was encoded is still there meanwhile. Raises MachineError after the last time."""
+    a program. What was encoded is still there meanwhile. Raises MachineError after the last time, but ProbeError if
+    the program only fails at what damage explains as well, and the file itself can be read whole."""
     for patience in _PATIENCE[:-1]:
         try:
             return read(pace.limit(patience))
@@ -66,7 +68,20 @@ def patiently(read: Callable[[ReadLimit], T], path: Path, pace: Pace, stop: thre
         except MachineError as exc:
             log.warning("a program was ended, will retry: %s", exc)
             pause(stop)
-    return read(pace.limit(_PATIENCE[-1]))
+    try:
+        return read(pace.limit(_PATIENCE[-1]))
+    except MachineError as exc:
+        if not may_be_the_file(exc.numbers) or not _can_be_read(path, stop):
+            raise
+        raise ProbeError(f"can't be read as a video: {exc.said}") from exc
+
+
+def _can_be_read(path: Path, stop: threading.Event | None) -> bool:
+    try:
+        sha256_of(path, stop)
+    except OSError:
+        return False
+    return True
 
 
 def pause(stop: threading.Event | None) -> None:

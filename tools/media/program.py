@@ -49,7 +49,8 @@ def machine_fault(
         hint = "; is the machine short of memory?" if ended.status == -signal.SIGKILL else ""
         return MachineError(f"{what} was ended by {by}, which this program did not send{hint}", status=ended.status)
     said = bare(complaints.cause())[:_LONGEST_CAUSE] or "it said nothing"
-    return MachineError(f"{what} was hindered by this machine (status {ended.status}): {said}", status=ended.status)
+    hindered = f"{what} was hindered by this machine (status {ended.status}): {said}"
+    return MachineError(hindered, status=ended.status, numbers=frozenset(complaints.errnos), said=said)
 
 
 def _has_a_full_file(access: Access) -> bool:
