@@ -326,7 +326,7 @@ def test_result_that_the_hub_refused_stays_with_its_worker_and_is_sent_from_ther
     assert site.drained() == 1
     (given_up,) = site.item()["quarantined"]
     assert given_up["path"] == "A/2.mp4" and given_up["result_kept"] and site.published() == Counter("1345")
-    kept = list((site.top / "w1" / "videos").glob("*/*/result.mkv"))
+    kept = list((site.top / "w1/work/videos").glob("*/*/result.mkv"))
     assert [path.read_bytes() for path in kept] == [b"av1:video-2"], "and of the others nothing"
     site.hub.faults.remove(fault)
     site.worker("w2", "--seconds", "0.2")
@@ -335,7 +335,7 @@ def test_result_that_the_hub_refused_stays_with_its_worker_and_is_sent_from_ther
     assert site.drained() == 0
     assert site.item()["status"] == "completed" and site.published() == Counter("12345")
     assert site.encoded("w1", "w2")["video-2"] == 1, "the kept result was sent"
-    site.wait(lambda: not list((site.top / "w1").glob("videos/*/*")), "the worker keeps nothing any more")
+    site.wait(lambda: not list((site.top / "w1/work").glob("videos/*/*")), "the worker keeps nothing any more")
 
 
 def test_stopped_worker_gives_its_videos_back_and_ends(site: Site) -> None:

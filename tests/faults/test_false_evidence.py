@@ -24,7 +24,8 @@ from tools.core.queue_item import new_item
 from tools.hub.client import AddBytes, Operation
 from tools.hub.modelscope_client import ModelScopeHub
 from tools.hub_server.store import HubStore
-from tools.processor.item_run import ItemRun, RunRules, open_item
+from tools.processor.item_run import ItemRun, RunRules
+from tools.processor.opening import open_item
 from tools.processor.publish import CommitNotShown, OutputFolder, publish
 from tools.runtime.files import sha256_of
 from tools.stages.video_job import JobResult, Outcome

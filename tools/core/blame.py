@@ -74,6 +74,7 @@ NAMED_BY_PROGRAMS = _NO_ROOM | _OF_THE_MACHINE | {errno.EFBIG}
 _MAY_BE_THE_FILE = frozenset({errno.EIO, errno.ENOMEM})
 # Source: ffmpeg's main returns 255 after SIGTERM, SIGINT and the like, else the low byte of a negative error number.
 _ASKED_TO_END = 255
+_INVALID_DATA = 183  # AVERROR_INVALIDDATA
 _OF_A_SHELL = range(129, 160)  # how a shell script (of somebody who wrapped ffmpeg) tells of a child's signal
 
 
@@ -92,6 +93,8 @@ def trouble_of_end(status: int, said: Collection[int], *, is_full: bool = False)
         return Trouble.DISK_FULL
     if errno.EFBIG in numbers:
         return Trouble.MEDIA if is_full else Trouble.DISK_FULL
+    if status == _INVALID_DATA and _MAY_BE_THE_FILE.issuperset(said):
+        return Trouble.MEDIA
     by_signal = status in _OF_A_SHELL
     return Trouble.MACHINE if by_signal or numbers & _OF_THE_MACHINE else Trouble.MEDIA
 
