@@ -18,7 +18,7 @@ from tests.fakes import MemoryHub
 from tests.hub_server import RunningHub, running_hub
 from tests.jobs import output_of, record_of
 from tools.core.artifact import Artifact, ArtifactKind, VideoOutput
-from tools.core.errors import DiskFull, HubRejected, IntegrityError
+from tools.core.errors import DiskFull, HubRejected, HubUnavailable, IntegrityError
 from tools.core.folder import RemoteFile, group_folders
 from tools.core.queue_item import new_item
 from tools.hub.client import AddBytes, Operation
@@ -112,6 +112,27 @@ def test_batch_that_is_not_shown_as_it_was_sent_is_not_published(kind: type[Show
     send()
     assert folder.shows({SOURCE: OUTPUT})
     assert [record["sha256"] for record in folder.published.records.values()] == [SHA256]
+
+
+def test_metadata_of_another_size_than_listed_are_never_overwritten_if_the_hub_tells_no_sha256(tmp_path: Path) -> None:
+    class Plain(MemoryHub):
+        cut = True
+
+        def list_folder(self, repo: str, commit: str, folder: str) -> list[RemoteFile]:
+            return [file._replace(sha256="") for file in super().list_folder(repo, commit, folder)]
+
+        def read_file(self, repo: str, commit: str, path: str) -> bytes | None:
+            content = super().read_file(repo, commit, path) or b""
+            return content[:-1] if self.cut else content
+
+    hub, folder = Plain(), OutputFolder("me/out", "A")
+    hub.put("me/out", {"A/metadata.jsonl": b"{}\n"})
+    with pytest.raises(HubUnavailable):
+        folder.refresh(hub)
+    assert folder.head is None
+    hub.cut = False
+    folder.refresh(hub)
+    assert folder.head == hub.head("me/out")
 
 
 # --- a job -----------------------------------------------------------------------------------------------------------
