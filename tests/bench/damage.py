@@ -23,7 +23,7 @@ from tests.bench.measure import in_process
 from tests.bench.table import Row
 from tests.conversion import convert
 from tests.media import SUBTITLES, make, picture, tone
-from tools.core.errors import MediaError, PipelineError
+from tools.core.errors import EncoderStalled, MediaError, PipelineError
 from tools.media.converter import Conversion, FfmpegConverter, MachineOptions, OutputOptions
 from tools.media.probe import SAFE_INPUT
 from tools.runtime import child
@@ -214,9 +214,11 @@ class Attack:
 
     def _judged(self, source: Path, target: Path, name: str) -> str:
         """How it ended. A damaged file is refused for good with one line, or what came out of it has every picture
-        that a plain decoder gives; the machine is never blamed."""
+        that a plain decoder gives; the machine is never blamed, and what hangs is ended."""
         try:
             made = convert(source, target, self._converter)
+        except EncoderStalled:
+            return "stalled"  # ended by its limit: to be tried again, and given up in the end
         except MediaError as exc:
             if exc.retryable or target.exists() or "\n" in str(exc) or not str(exc):
                 self.faults.append(f"{name}: refused badly: {exc!r}")
