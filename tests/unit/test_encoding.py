@@ -43,6 +43,17 @@ def test_sound_that_the_muxer_refuses_is_not_copied() -> None:
     ] * 3
 
 
+def test_sound_that_would_be_copied_without_a_sample_rate_is_refused_before_anything_is_encoded() -> None:
+    def sound(codec: str, packets: int) -> Stream:
+        return Stream(3, "audio", codec, {"sample_rate": "0", "channels": 0}, packets=packets)
+
+    with pytest.raises(ProbeError, match=r"stream 3 .* no sample rate"):
+        make_plan(facts(video(), sound("aac", 2)))
+    assert [one.action for one in make_plan(facts(video(), sound("aac", 0))).streams] == ["encode", "drop"]
+    # A decoder may find it out later.
+    assert [one.action for one in make_plan(facts(video(), sound("cook", 2))).streams] == ["encode", "encode"]
+
+
 def test_av1_in_a_clean_matroska_is_carried_over_and_anything_else_is_not() -> None:
     av1 = Stream(0, "video", "av1", {}, packets=240)
     assert make_plan(facts(av1, container="matroska")).action == "copy"
