@@ -185,7 +185,7 @@ def _audio(stream: Stream) -> StreamPlan:
     if stream.packets == 0:
         return StreamPlan(stream, "drop", codec, "the stream is announced but has no packet")
     if codec in _AUDIO_COPY:
-        if str(stream.facts.get("sample_rate")) == "0" and not stream.is_foreign:
+        if str(stream.facts.get("sample_rate")) == "0":
             # The muxer refuses it, and ffmpeg may hang after it has said so.
             raise ProbeError(f"the sound of stream {stream.index} ({codec}) has no sample rate: nothing in it decodes")
         return StreamPlan(stream, "copy", codec, "Matroska holds it")
