@@ -8,23 +8,21 @@ import argparse
 import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 import config
 from tools.core.errors import StateError
-from tools.core.ordering import hold, need_settled, release, with_priority
-from tools.core.queue_item import QueueItem, Status, cancel, retry
-from tools.core.selection import changed, select
-from tools.state.orders import OrdersFile, PauseHow, PauseOrder
-from tools.state.work_queue import QueueView, WorkQueue
+
+if TYPE_CHECKING:  # --status must not wait for what it does not use
+    from tools.core.queue_item import QueueItem
+    from tools.state.work_queue import QueueView
 
 _HIGHEST, _LOWEST = 0, 9
 
 
-@dataclass(frozen=True, slots=True)
-class _Verb:
-    change: Callable[[QueueItem], QueueItem | None]  # None: the item leaves the queue
+class _Verb(NamedTuple):
+    change: "Callable[[QueueItem], QueueItem | None]"  # None: the item leaves the queue
     done: str  # in both languages
     after: str = ""
 
@@ -64,6 +62,9 @@ def is_given(parsed: argparse.Namespace) -> bool:
 
 def run(parsed: argparse.Namespace, settings: config.Settings) -> int:
     """Do what was ordered; returns the exit status. Raises StateError and ConfigError."""
+    from tools.core.ordering import hold, release, with_priority
+    from tools.core.queue_item import cancel, retry
+
     given = [name for name in ("pause", *_VERBS) if getattr(parsed, name) is not None] + ["resume"] * parsed.resume
     if len(given) > 1:
         raise config.ConfigError(f"--{given[0]} and --{given[1]}: give one command at a time")
@@ -86,11 +87,15 @@ def run(parsed: argparse.Namespace, settings: config.Settings) -> int:
     return _change(settings, verbs[given[0]], folders[1:] if given[0] == "priority" else folders, parsed.dry_run)
 
 
-def _forgotten(item: QueueItem) -> None:
+def _forgotten(item: "QueueItem") -> None:
+    from tools.core.ordering import need_settled
+
     need_settled(item)
 
 
 def _change(settings: config.Settings, verb: _Verb, folders: list[str], dry_run: bool) -> int:
+    from tools.state.work_queue import WorkQueue
+
     queue = WorkQueue(settings.paths.log_dir)
     with queue.transaction() if not dry_run else contextlib.nullcontext(queue.read()) as view:
         made = _made(view, verb, folders)
@@ -102,7 +107,10 @@ def _change(settings: config.Settings, verb: _Verb, folders: list[str], dry_run:
     return 0
 
 
-def _made(view: QueueView, verb: _Verb, folders: list[str]) -> list[tuple[QueueItem, QueueItem | None]]:
+def _made(view: "QueueView", verb: _Verb, folders: list[str]) -> "list[tuple[QueueItem, QueueItem | None]]":
+    from tools.core.queue_item import Status
+    from tools.core.selection import changed, select
+
     items = {item.folder: item for item in view.items()}
     if not folders:  # --retry alone
         return [(item, verb.change(item)) for item in items.values() if item.status is Status.FAILED]
@@ -110,9 +118,11 @@ def _made(view: QueueView, verb: _Verb, folders: list[str]) -> list[tuple[QueueI
 
 
 def _put(
-    settings: config.Settings, view: QueueView, verb: _Verb, made: list[tuple[QueueItem, QueueItem | None]]
+    settings: config.Settings, view: "QueueView", verb: _Verb, made: "list[tuple[QueueItem, QueueItem | None]]"
 ) -> None:
+    from tools.core.queue_item import retry
     from tools.state.journal import Journal
+    from tools.state.orders import OrdersFile
 
     leaving = [before for before, after in made if after is None]
     if leaving:  # first: the monitor must not see a folder that is neither queued nor forgotten
@@ -129,6 +139,8 @@ def _put(
 
 
 def _pause(parsed: argparse.Namespace, settings: config.Settings) -> int:
+    from tools.state.orders import OrdersFile, PauseHow, PauseOrder
+
     how = PauseHow.NOW if parsed.now else PauseHow.VIDEO if parsed.after_video else PauseHow.FOLDER
     orders_file = OrdersFile(settings.paths.log_dir)
     before = orders_file.read().pause
@@ -139,12 +151,12 @@ def _pause(parsed: argparse.Namespace, settings: config.Settings) -> int:
         with orders_file.transaction() as orders:
             orders.pause = order
     would = "would be 将会 " if parsed.dry_run else ""
-    print(would + ("resumed 已继续" if order is None else f"paused 已暂停 ({_MEANING[how]}); --resume continues"))
+    print(would + ("resumed 已继续" if order is None else f"paused 已暂停 ({_MEANING[how.value]}); --resume continues"))
     return 0
 
 
 _MEANING = {
-    PauseHow.FOLDER: "folders in work are finished first",
-    PauseHow.VIDEO: "videos in work are finished first",
-    PauseHow.NOW: "what runs is ended and done again later",
+    "folder": "folders in work are finished first",
+    "video": "videos in work are finished first",
+    "now": "what runs is ended and done again later",
 }

@@ -11,10 +11,9 @@
 import contextlib
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tools.core.errors import CorruptState, StateError
 from tools.state.json_file import JsonFile
@@ -32,17 +31,18 @@ class PauseHow(Enum):
     NOW = "now"  # running encodes and transfers are ended, and done again later
 
 
-@dataclass(frozen=True, slots=True)
-class PauseOrder:
+class PauseOrder(NamedTuple):  # no dataclass: --status imports this, and must not wait for it
     how: PauseHow
     reason: str
     since: float  # epoch s
 
 
-@dataclass(slots=True)
 class Orders:
-    pause: PauseOrder | None = None
-    forgotten: dict[str, str] = field(default_factory=dict)  # by folder: its fingerprint
+    """All that is ordered."""
+
+    def __init__(self, pause: PauseOrder | None = None, forgotten: dict[str, str] | None = None) -> None:
+        self.pause = pause
+        self.forgotten = forgotten or {}  # by folder: its fingerprint
 
 
 class OrdersFile:
@@ -72,7 +72,7 @@ class OrdersFile:
         with self._file.locked():
             orders = self._file.read_or_restore(_from_json) or Orders()
             yield orders
-            pause = None if orders.pause is None else asdict(orders.pause) | {"how": orders.pause.how.value}
+            pause = None if orders.pause is None else orders.pause._asdict() | {"how": orders.pause.how.value}
             content = {"pause": pause, "forgotten": orders.forgotten}
             self._file.write(json.dumps(content, ensure_ascii=False, indent=1).encode() + b"\n")
 
