@@ -37,6 +37,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add("--retry", "requeue failed items; all of them if none is named", "*")
     add("--cancel", "cancel pending or running items")
     add("--forget", "take settled items out of the queue for good; a folder that changes is queued again")
+    add("--add", "queue folders of the input dataset now as they are, quiet or not, also what was done or forgotten")
     add("--hold", "keep pending items from being started")
     add("--release", "the end of --hold")
     add("--bump", "let pending items be the next ones")
@@ -57,7 +58,7 @@ _VERBS = ("retry", "cancel", "forget", "hold", "release", "bump", "priority")
 
 def is_given(parsed: argparse.Namespace) -> bool:
     """Whether the flags hold a command."""
-    return parsed.pause is not None or parsed.resume or any(getattr(parsed, verb) is not None for verb in _VERBS)
+    return parsed.resume or any(getattr(parsed, name) is not None for name in ("pause", "add", *_VERBS))
 
 
 def run(parsed: argparse.Namespace, settings: config.Settings) -> int:
@@ -65,11 +66,14 @@ def run(parsed: argparse.Namespace, settings: config.Settings) -> int:
     from tools.core.ordering import hold, release, with_priority
     from tools.core.queue_item import cancel, retry
 
-    given = [name for name in ("pause", *_VERBS) if getattr(parsed, name) is not None] + ["resume"] * parsed.resume
+    given = [name for name in ("pause", "add", *_VERBS) if getattr(parsed, name) is not None]
+    given += ["resume"] * parsed.resume
     if len(given) > 1:
         raise config.ConfigError(f"--{given[0]} and --{given[1]}: give one command at a time")
     if parsed.pause is not None or parsed.resume:
         return _pause(parsed, settings)
+    if parsed.add is not None:
+        return _add(parsed, settings)
     if parsed.priority is not None and (len(parsed.priority) < 2 or parsed.priority[0] not in list("0123456789")):
         raise config.ConfigError(f"--priority: expected a number from {_HIGHEST} to {_LOWEST} and then a folder")
     verbs = {
@@ -101,10 +105,14 @@ def _change(settings: config.Settings, verb: _Verb, folders: list[str], dry_run:
         made = _made(view, verb, folders)
         if not dry_run:
             _put(settings, view, verb, made)
-    would = "would be 将会 " if dry_run else ""
-    names = ", ".join(before.folder for before, _ in made) or "-"
-    print(f"{len(made)} {'folder' if len(made) == 1 else 'folders'} {would}{verb.done}: {names}{verb.after}")
+    _tell([before.folder for before, _ in made], verb.done, verb.after, dry_run)
     return 0
+
+
+def _tell(folders: list[str], done: str, after: str, dry_run: bool) -> None:
+    would = "would be 将会 " if dry_run else ""
+    names = ", ".join(folders) or "-"
+    print(f"{len(folders)} {'folder' if len(folders) == 1 else 'folders'} {would}{done}: {names}{after}")
 
 
 def _made(view: "QueueView", verb: _Verb, folders: list[str]) -> "list[tuple[QueueItem, QueueItem | None]]":
@@ -136,6 +144,31 @@ def _put(
             view.remove(before.folder)
         elif after != before:
             view.put(after)
+
+
+def _add(parsed: argparse.Namespace, settings: config.Settings) -> int:
+    from tools.core.folder import group_folders
+    from tools.core.ordering import add_now
+    from tools.core.selection import changed, select
+    from tools.runtime.clock import SystemClock
+    from tools.startup import connect
+    from tools.state.work_queue import WorkQueue
+
+    repo, monitor = settings.hub.input_repo, settings.monitor
+    hub, _ = connect(settings, SystemClock())
+    head = hub.head(repo)
+    files = hub.list_files(repo, head.commit_id) if head else iter(())
+    listed = group_folders(files, monitor.video_extensions, monitor.complete_marker)
+    folders = {name: folder for name, folder in listed.items() if folder.video_count}
+    chosen = select(parsed.add, folders, f"{repo}, or holds no video")
+    queue = WorkQueue(settings.paths.log_dir)
+    with queue.transaction() if not parsed.dry_run else contextlib.nullcontext(queue.read()) as view:
+        made = changed(chosen, folders, lambda folder: add_now(view.get(folder.name), folder, time.time()))
+        for _, entry in made:
+            if not parsed.dry_run:
+                view.put(entry)
+    _tell([folder.name for folder, _ in made], "queued 已排队", "", parsed.dry_run)
+    return 0
 
 
 def _pause(parsed: argparse.Namespace, settings: config.Settings) -> int:

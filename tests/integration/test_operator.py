@@ -193,6 +193,11 @@ def test_what_was_forgotten_stays_out_until_it_changes(hub: RunningHub, inbox: P
     assert order(env, "--forget", "坏")[0] == 0 and items(tmp_path) == {}
     once(env)
     assert items(tmp_path) == {}, "although the monitor had not seen that it failed"
+    assert order(env, "--add", "坏", "nobody")[0] == 1 and items(tmp_path) == {}
+    assert "1 folder queued" in order(env, "--add", "*")[1] and items(tmp_path) == {"坏": "pending"}
+    assert order(env, "--add", "坏")[0] == 1, "it is queued already"
+    order(env, "--cancel", "坏")
+    order(env, "--forget", "坏")
     upload(inbox, "坏", "2.mp4", content=b"no video" * 98)
     wait_for(lambda: items(tmp_path) == {"坏": "pending"} or not once(env), lambda: log_of(tmp_path))
 

@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 from tools.core.errors import IllegalTransition
-from tools.core.queue_item import QueueItem, Status
+from tools.core.folder import Folder
+from tools.core.queue_item import QueueItem, Status, enqueue_again, new_item
 
 
 def hold(item: QueueItem) -> QueueItem:
@@ -34,3 +35,12 @@ def need_settled(item: QueueItem) -> None:
 def _need_waiting(item: QueueItem, what: str) -> None:
     if item.status is not Status.PENDING:
         raise IllegalTransition(f"{item.folder} is {item.status.value}, only a pending item can be {what}")
+
+
+def add_now(item: QueueItem | None, folder: Folder, now: float) -> QueueItem:
+    """A person wants the folder as it is now in the queue, settled or not, quiet or not, in the place of ``item``."""
+    if item is None:
+        return new_item(folder, now)
+    if item.status is Status.PROCESSING or (item.status is Status.PENDING and item.hash == folder.fingerprint):
+        raise IllegalTransition(f"{item.folder} is {item.status.value} already")
+    return enqueue_again(item, folder, now)

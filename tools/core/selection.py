@@ -10,6 +10,7 @@ from typing import TypeVar
 from tools.core.errors import IllegalTransition, StateError
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 def plain_name(typed: str) -> str:
@@ -38,14 +39,12 @@ def select(typed: Iterable[str], known: Iterable[str], where: str) -> list[tuple
     return list(found.items())
 
 
-def changed(
-    chosen: Iterable[tuple[str, bool]], items: Mapping[str, T], change: Callable[[T], T | None]
-) -> list[tuple[T, T | None]]:
+def changed(chosen: Iterable[tuple[str, bool]], items: Mapping[str, T], change: Callable[[T], U]) -> list[tuple[T, U]]:
     """Each item that is meant, with what becomes of it. What a pattern chose and can't make the move is passed over.
 
     Raises IllegalTransition if one that was named can't make it, or none can.
     """
-    made: list[tuple[T, T | None]] = []
+    made: list[tuple[T, U]] = []
     refused: IllegalTransition | None = None
     for name, is_by_pattern in chosen:
         try:
