@@ -20,7 +20,7 @@ from tools.media.encoding import OutputOptions, cover_command, encode_command, s
 from tools.media.facts import Facts
 from tools.media.ffprobe_json import cleaned
 from tools.media.plan import make_plan
-from tools.media.probe import FORMATS, MAX_STREAMS, check_streams, probe, streams_of
+from tools.media.probe import FORMATS, MAX_STREAMS, _Answer, check_streams, probe, streams_of
 
 ODD = [
     "",
@@ -281,3 +281,20 @@ def test_probe_that_never_ends_is_given_up_and_blames_no_file(tmp_path: Path) ->
     slow.chmod(slow.stat().st_mode | stat.S_IXUSR)
     with pytest.raises(ReadTooSlow, match="within"):
         probe(source, slow, limit=lambda size: 0.5)
+
+
+def test_title_that_looks_like_a_packet_is_none(tmp_path: Path) -> None:
+    title = 'x\n        { "codec_type": "video", "stream_index": 0, "size": "1", "flags": "K__" },'
+    source = make([*picture(0.5), "-c:v", "mpeg4", "-metadata", f"title={title}"], tmp_path / "in.mkv")
+    facts = probe(source, Path(ffprobe()))
+    assert facts.tag("title") == title and facts.of("video")[0].packets == 12
+
+
+@pytest.mark.parametrize("time", ["", '"pts_time": "1.2.3", "dts_time": "0.0",', '"pts_time": 1,'])
+def test_packets_of_another_form_are_an_answer_that_is_not_understood(time: str) -> None:
+    answer = _Answer()
+    answer.line('        { "codec_type": "video", "stream_index": 0, "pts_time": "0.5", "size": "9", "flags": "K__" },')
+    assert answer.counted[0].packets == 1
+    answer.line(f'        {{ "codec_type": "video", "stream_index": 0, {time} "flags": "K__" }},')
+    with pytest.raises(ProbeError, match="can't be understood"):
+        answer.content()

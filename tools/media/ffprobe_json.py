@@ -29,7 +29,8 @@ _LISTS = frozenset({"streams", "chapters", "side_data_list", "frames"})
 _FRACTIONS = {"sample_aspect_ratio": ":", "avg_frame_rate": "/", "r_frame_rate": "/"}
 _FRACTIONS |= {f"{point}_{axis}": "/" for point in ("red", "green", "blue", "white_point") for axis in "xy"}
 _FRACTIONS |= {"max_luminance": "/", "min_luminance": "/"}
-_LARGEST = 10**15
+LARGEST = 10**15
+"""What a number of an answer may be at most; a larger one means nothing."""
 _DEEPEST = 8
 
 
@@ -72,7 +73,7 @@ def number(value: object) -> float | None:
         found = float(value) if isinstance(value, int | float | str) else math.nan
     except (ValueError, OverflowError):
         return None
-    return found if abs(found) <= _LARGEST else None
+    return found if abs(found) <= LARGEST else None
 
 
 def _fraction(value: object, mark: str) -> str | None:

@@ -16,7 +16,7 @@ from tools.core.errors import ProbeError, ReadTooSlow
 from tools.media.complaints import Complaints, bare
 from tools.media.container import share_there, sniff
 from tools.media.facts import Facts, Stream, StreamKind
-from tools.media.ffprobe_json import cleaned, number
+from tools.media.ffprobe_json import LARGEST, cleaned, number
 from tools.media.pace import ReadLimit, usual_limit
 from tools.media.program import machine_fault, run_program
 from tools.runtime.child import ChildLimits, ChildOutgrew, ChildTimeout
@@ -149,9 +149,10 @@ def _is_endless(streams: list[Stream]) -> bool:
 _PACKET = '{ "codec_type":'
 _SIDE_DATA_END = "]"
 _PACKET_ENTRIES = "packet=codec_type,stream_index,pts_time,dts_time,duration_time,size,flags"
+_TIME = r"(-?\d+(?:\.\d+)?)"
 _PACKET_LINE = re.compile(
-    r'{ "codec_type": "(\w*)", "stream_index": (\d+),(?: "pts_time": "(-?[\d.]+)",)?(?: "dts_time": "(-?[\d.]+)",)?'
-    r'(?: "duration_time": "(-?[\d.]+)",)? "size": "(\d+)", "flags": "([^"]*)"(.*)'
+    rf'{{ "codec_type": "(\w*)", "stream_index": (\d+),(?: "pts_time": "{_TIME}",)?(?: "dts_time": "{_TIME}",)?'
+    rf'(?: "duration_time": "{_TIME}",)? "size": "(\d+)", "flags": "([^"]*)"(.*)'
 )
 
 
@@ -238,7 +239,9 @@ class _Answer:
 
 
 def _seconds(text: str | None) -> float | None:
-    return number(text) if text else None
+    """As ``number``; what comes here has the form of one."""
+    found = float(text) if text else None
+    return found if found is not None and abs(found) <= LARGEST else None
 
 
 _EMPTY_TEXT = 2  # bytes of a mov_text sample that shows nothing
