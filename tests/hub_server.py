@@ -281,17 +281,26 @@ class _Truncating:
 
 @contextlib.contextmanager
 def running_hub(
-    root: Path, *, max_page_size: int = 3000, protocol: type[TimeoutProtocol] = TimeoutProtocol
+    root: Path,
+    *,
+    max_page_size: int = 3000,
+    protocol: type[TimeoutProtocol] = TimeoutProtocol,
+    limit_concurrency: int | None = None,
 ) -> Iterator[RunningHub]:
     """The hub over ``root`` in a thread."""
     store = HubStore(root)
     store.prepare()
     listening = socket.create_server(("127.0.0.1", 0))
-    app = create_app(store, TOKEN, max_page_size=max_page_size)
+    app = create_app(store, TOKEN, max_page_size=max_page_size, names=["NAS.lan"])
     hub = RunningHub(f"http://127.0.0.1:{listening.getsockname()[1]}", root, store, app)
     server = uvicorn.Server(
         uvicorn.Config(
-            _Faulty(hub), http=protocol, date_header=False, log_level="critical", timeout_graceful_shutdown=1
+            _Faulty(hub),
+            http=protocol,
+            date_header=False,
+            limit_concurrency=limit_concurrency,
+            log_level="critical",
+            timeout_graceful_shutdown=1,
         )
     )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)

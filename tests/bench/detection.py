@@ -54,10 +54,10 @@ def _latency(hub: RunningHub, queue: WorkQueue, number: int) -> tuple[float, flo
     folder = f"F{number}"
     repo = hub.store.repo("me/in")
     content = f"video {number}".encode()
-    received = hub.store.incoming()
+    received = hub.store.blobs.incoming()
     received.write_bytes(content)
     sha256 = hashlib.sha256(content).hexdigest()
-    hub.store.add_blob(received, sha256)
+    hub.store.blobs.add(received, sha256)
     hub.store.commit(repo, {f"{folder}/1.mp4": {"sha256": sha256, "size": len(content)}}, "put", "me")
     committed, deadline = time.monotonic(), time.monotonic() + 10 * (_STABLE + _INTERVAL)
     while queue.read().get(folder) is None and time.monotonic() < deadline:

@@ -271,10 +271,10 @@ def test_hub_has_blob_its_name_and_the_commit_that_names_it_on_the_disk_before_i
     store.prepare()
     store.create("me/out", 1)
     disk = Disk(monkeypatch)
-    received = store.incoming()
+    received = store.blobs.incoming()
     received.write_bytes(RESULT)
-    store.add_blob(received, SHA256)
-    blob = store.blob_path(SHA256)
+    store.blobs.add(received, SHA256)
+    blob = store.blobs.path(SHA256)
     assert disk.synced == [(str(received), len(RESULT)), (str(blob.parent), blob.parent.stat().st_size)]
     disk.synced.clear()
     repo = store.repo("me/out")
@@ -306,7 +306,7 @@ def test_file_that_changes_while_the_hub_hashes_it_is_not_listed_with_either_con
     with monkeypatch.context() as patch:
         patch.setattr("tools.hub_server.store.sha256_of", changing)
         repo = store.repo("me/in")
-    assert repo.tree == {} and not store.blob_path(hashlib.sha256(b"old").hexdigest()).exists()
+    assert repo.tree == {} and not store.blobs.path(hashlib.sha256(b"old").hexdigest()).exists()
     age()
     repo.scanned = 0.0
     listed = store.repo("me/in").tree["1.mp4"]

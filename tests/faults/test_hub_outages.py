@@ -70,10 +70,10 @@ class Site:
         changes = {}
         for name in names:
             path = f"{folder}/{name}"
-            received = store.incoming()
+            received = store.blobs.incoming()
             received.write_bytes(path.encode())
             sha256 = digest(path)
-            store.add_blob(received, sha256)
+            store.blobs.add(received, sha256)
             changes[path] = {"sha256": sha256, "size": len(path.encode())}
         commit = store.commit(store.repo("me/in"), changes, "put", "test")
         grouped = group_folders(self.client().list_files("me/in", commit), EXTENSIONS)
@@ -240,7 +240,7 @@ def test_blob_that_vanished_before_its_commit_is_sent_again(site: Site) -> None:
     site.put("A", "1.mp4")
 
     def vanish(engine: Engine) -> bool:
-        blob = site.hub.store.blob_path(digest("av1:A/1.mp4"))
+        blob = site.hub.store.blobs.path(digest("av1:A/1.mp4"))
         if blob.exists() and not site.published():
             blob.unlink()
             return True

@@ -6,6 +6,7 @@ import re
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -92,7 +93,7 @@ TRAVERSALS = [
 @pytest.mark.parametrize("path", TRAVERSALS)
 def test_path_that_climbs_out_shows_nothing(hub: RunningHub, path: str) -> None:
     (hub.root / ".token").write_text("the-secret-of-the-hub")
-    answer = raw(hub, f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+    answer = raw(hub, f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
     status = int(answer.split()[1])
     assert 400 <= status < 500, answer[:200]
     assert b"the-secret" not in answer and b"visibility" not in answer and b"root:" not in answer
@@ -111,7 +112,7 @@ def test_writes_without_or_with_a_wrong_token_leave_nothing(hub: RunningHub) -> 
 
 
 def test_body_that_lies_about_its_size_or_never_ends_leaves_nothing(hub: RunningHub) -> None:
-    head = f"Host: x\r\nConnection: close\r\nAuthorization: Bearer {hub.token}\r\n"
+    head = f"Host: localhost\r\nConnection: close\r\nAuthorization: Bearer {hub.token}\r\n"
     digest = "0" * 64
     sent = f"PUT {BLOB}{digest}/5 HTTP/1.1\r\n{head}Content-Length: 5\r\n\r\nab".encode()
     began = time.monotonic()
@@ -131,7 +132,7 @@ def test_huge_bodies_and_headers_are_refused(hub: RunningHub) -> None:
     nested = b'{"actions": ' + b"[" * 200_000 + b"]" * 200_000 + b"}"
     assert send(hub, COMMIT, nested).status_code == 400
     assert send(hub, COMMIT, b'{"actions": 1' + b"0" * 10_000 + b"}").status_code == 400
-    assert b" 400 " in raw(hub, b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 200_000 + b"\r\n\r\n")
+    assert b" 400 " in raw(hub, b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 200_000 + b"\r\n\r\n")
     assert b" 400 " in raw(hub, b"GET / HTTP/1.1\r\n" + b"".join(b"X-%d: y\r\n" % n for n in range(20_000)))
     assert b" 400 " in raw(hub, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(64) + b"\r\n\r\n")
     assert is_well(hub)
@@ -157,7 +158,7 @@ def test_half_character_in_a_message_does_not_spoil_the_history(hub: RunningHub)
 
 
 def test_half_open_connections_are_closed_and_shut_nobody_out(hub: RunningHub) -> None:
-    starts = [b"", b"GET", b"GET / HTTP/1.1\r\nHost: x\r\nX-A: "]
+    starts = [b"", b"GET", b"GET / HTTP/1.1\r\nHost: localhost\r\nX-A: "]
     connections = [dial(hub) for _ in range(60)]
     for number, connection in enumerate(connections):
         connection.sendall(starts[number % 3])
@@ -168,6 +169,41 @@ def test_half_open_connections_are_closed_and_shut_nobody_out(hub: RunningHub) -
         assert b" 200 " not in listen(connection)
         connection.close()
     assert time.monotonic() - began < 5
+
+
+class Patient(TimeoutProtocol):
+    head_timeout = 300
+    most_waiting = 20
+
+
+def test_more_half_open_connections_than_there_are_places_shut_nobody_out(tmp_path: Path) -> None:
+    with running_hub(tmp_path / "hub", protocol=Patient, limit_concurrency=40) as hub, ExitStack() as opened:
+        hub.store.create(REPO, 5)
+        for _ in range(100):
+            connection = opened.enter_context(dial(hub))
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nX-A: ")
+        assert is_well(hub)
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1", 401),
+        ("127.0.0.1:80", 401),
+        ("[::1]:8020", 401),
+        ("192.168.7.7", 401),
+        ("LOCALHOST:1", 401),
+        (socket.gethostname(), 401),
+        ("nas.lan", 401),
+        ("evil.example", 421),
+        ("127.0.0.1.evil.example:8020", 421),
+        (f"{socket.gethostname()}.evil.example", 421),
+        ("", 421),
+    ],
+)
+def test_a_name_that_is_not_ours_is_not_answered(host: str, status: int, hub: RunningHub) -> None:
+    answer = raw(hub, f"GET /openapi/v1/users/me HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+    assert answer.startswith(f"HTTP/1.1 {status}".encode())
 
 
 def test_request_that_drips_is_ended(hub: RunningHub) -> None:
@@ -194,7 +230,7 @@ def test_reader_that_stops_reading_is_ended_and_a_slow_server_is_not(hub: Runnin
     assert send(hub, COMMIT, json.dumps({"actions": [lfs]}).encode()).status_code == 200
     path = f"/api/v1/datasets/{REPO}/repo?Revision=master&FilePath=big.mkv"
     with dial(hub) as connection:
-        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         time.sleep(2.5)
         connection.settimeout(10)
         assert len(listen(connection)) < len(content)
@@ -265,7 +301,7 @@ def test_answer_is_dated_to_the_second_in_which_it_is_made(hub: RunningHub) -> N
     for number in range(12):
         asked = time.time()
         path = f"/api/v1/datasets/{REPO}/commits" if number % 2 else "/nowhere"
-        answer = raw(hub, f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        answer = raw(hub, f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
         dates = re.findall(rb"(?im)^date: (.*)\r$", answer)
         assert len(dates) == 1
         assert int(asked) <= parsedate_to_datetime(dates[0].decode()).timestamp() <= time.time()

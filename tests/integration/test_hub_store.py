@@ -15,7 +15,7 @@ import requests
 
 from tests.hub_server import RunningHub, running_hub
 from tests.programs import ROOT, run_program
-from tools.hub_server import store
+from tools.hub_server import history
 from tools.hub_server.store import HubStore
 
 REPO = "me/shows"
@@ -87,7 +87,7 @@ def test_file_that_still_grows_is_not_served_half(hub: RunningHub) -> None:
 def test_content_is_on_disk_once(hub: RunningHub) -> None:
     commit(hub, {"a/1.txt": b"same", "b/2.txt": b"same"})
     visible = hub.root / "datasets" / REPO / "a" / "1.txt"
-    blob = hub.store.blob_path(hashlib.sha256(b"same").hexdigest())
+    blob = hub.store.blobs.path(hashlib.sha256(b"same").hexdigest())
     assert visible.stat().st_ino == blob.stat().st_ino
 
 
@@ -203,18 +203,36 @@ def test_files_of_an_older_commit_are_found_without_going_through_all_commits_ea
     """As a folder is fetched while others are uploaded beside it."""
     ids = [commit(hub, {f"A/{n}.txt": b"%d" % n}) for n in range(7)]
     counted: list[str] = []
-    real = store._apply
+    real = history.apply
 
-    def apply(tree: dict[str, store.Entry], one: store.Commit) -> None:
+    def apply(tree: dict[str, history.Entry], one: history.Commit) -> None:
         counted.append(one.id)
         real(tree, one)
 
-    monkeypatch.setattr(store, "_apply", apply)
+    monkeypatch.setattr("tools.hub_server.store.apply", apply)
     for n in (0, 1, 2, 0, 1, 2):
         answer = get(hub, f"{REPO}/repo?Revision={ids[2]}&FilePath=A%2F{n}.txt")
         assert answer.content == b"%d" % n
-    assert counted == ids[:3]
+    assert not counted
     assert get(hub, f"{REPO}/repo?Revision={ids[2]}&FilePath=A%2F3.txt").status_code == 404
     for number, one in enumerate(ids[:-1]):
         assert get(hub, f"{REPO}/repo?Revision={one}&FilePath=A%2F{number}.txt").content == b"%d" % number
-    assert len(hub.store.repo(REPO).trees) == 4, "what nobody asks for any more is not remembered"
+    assert not counted
+    for root in ("", "A"):
+        assert get(hub, f"{REPO}/repo/tree?Revision={ids[2]}&Root={root}").json()["TotalCount"] == (3 if root else 1)
+    assert counted == ids[:3], "a listing of another folder of the same commit goes through none of them again"
+    for one in ids:
+        get(hub, f"{REPO}/repo/tree?Revision={one}")
+    assert len(hub.store.repo(REPO).old_trees) <= 4, "what nobody asks for any more is not remembered"
+
+
+def test_second_hub_over_the_same_folder_is_refused(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "tools/local_hub.py"), "--root", str(tmp_path), "--port", "0"]
+    first = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert first.stdout is not None and first.stdout.readline().startswith("hub at ")
+        second = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert second.returncode == 1 and second.stderr.count("\n") == 1 and str(first.pid) in second.stderr
+    finally:
+        first.terminate()
+        first.communicate(timeout=30)

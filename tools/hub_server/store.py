@@ -4,8 +4,7 @@
 
     ROOT/datasets/OWNER/NAME/…            the files, as the newest commit has them
     ROOT/.hub/blobs/ab/abcd…              content by sha256, hard links of the files above
-    ROOT/.hub/repos/OWNER/NAME/commits.jsonl  one line per commit: {"id", "time", "message", "author", "changes":
-                                          {PATH: {"sha256", "size", "stat": [size, mtime_ns, inode]} or null}}
+    ROOT/.hub/repos/OWNER/NAME/commits.jsonl  one line per commit
     ROOT/.hub/repos/OWNER/NAME/repo.json  {"visibility", "created"}
 
 The commit's line is the commit: it is appended and fsynced before the visible files are put in place, and a start (or
@@ -14,49 +13,29 @@ the next scan) puts in place what a crash left undone. Files that a person copie
 
 import hashlib
 import json
+import logging
 import os
 import secrets
-import shutil
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tools.core.errors import HubNotFound, HubRejected
 from tools.core.folder import is_safe_path
-from tools.runtime.files import replace_durably, sha256_of, sync_file, sync_folder
+from tools.hub_server.below import is_in_the_way, remove, scan, show, stat_of
+from tools.hub_server.blobs import Blobs
+from tools.hub_server.history import Commit, Entry, Stat, append, apply, entry_of, read_history
+from tools.runtime.files import replace_durably, sha256_of
 
+log = logging.getLogger("animation.hub_server")
 _SETTLED = 1.0  # s without a change after which a copied-in file is taken to be whole
 _SCAN_EVERY = 0.5  # s
-_TREES = 4  # older commits whose files are remembered per dataset
 _PUBLIC, _PRIVATE = 5, 1
-
-Stat = tuple[int, int, int]
-"""Size in bytes, modification time in ns, inode."""
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One file at some commit."""
-
-    sha256: str
-    size: int  # bytes
-    stat: Stat  # of the visible file when it was read
-    commit: str  # id of the commit that changed it last
-    time: float  # epoch s of that commit
-
-
-@dataclass(frozen=True, slots=True)
-class Commit:
-    """One commit, as its line in ``commits.jsonl`` has it."""
-
-    id: str
-    time: float  # epoch s
-    message: str
-    author: str
-    changes: Mapping[str, Mapping[str, Any] | None]  # by path; None: deleted
+VISIBILITIES = frozenset({_PRIVATE, 3, _PUBLIC})
+_OLD_TREES = 4  # of a dataset, kept for whoever reads an old commit page by page
 
 
 @dataclass(slots=True)
@@ -68,8 +47,9 @@ class Repo:
     about: Path  # the folder of its commits
     commits: list[Commit] = field(default_factory=list)
     tree: dict[str, Entry] = field(default_factory=dict)
+    unplaced: set[str] = field(default_factory=set)  # paths of files that could not be put in their place yet
+    old_trees: dict[str, dict[str, Entry]] = field(default_factory=dict)  # by commit
     visibility: int = _PUBLIC
-    trees: dict[str, dict[str, Entry]] = field(default_factory=dict)  # of a few older commits, latest asked last
     scanned: float = 0.0  # monotonic s of the last scan
     lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -83,15 +63,14 @@ class HubStore:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.blobs = Blobs(root / ".hub")
         self._repos: dict[str, Repo] = {}
         self._lock = threading.Lock()
 
     def prepare(self) -> None:
         """Make the folders. Raises OSError."""
         (self.root / "datasets").mkdir(parents=True, exist_ok=True)
-        (self.root / ".hub" / "incoming").mkdir(parents=True, exist_ok=True)
-        for left in (self.root / ".hub" / "incoming").iterdir():
-            left.unlink()
+        self.blobs.prepare()
 
     # --- repos ---------------------------------------------------------------------------------------------------
 
@@ -131,23 +110,10 @@ class HubStore:
     def _load(self, name: str) -> Repo:
         repo = Repo(name, self.root / "datasets" / name, self.root / ".hub" / "repos" / name)
         repo.about.mkdir(parents=True, exist_ok=True)
-        try:
-            repo.visibility = int(json.loads((repo.about / "repo.json").read_bytes())["visibility"])
-        except (OSError, ValueError, KeyError):
-            repo.visibility = _PUBLIC  # a folder made by hand
-        log = repo.about / "commits.jsonl"
-        if log.exists():
-            whole = 0
-            with log.open("rb") as stream:
-                for line in stream:
-                    try:
-                        commit = _commit(json.loads(line))
-                    except (ValueError, KeyError, TypeError):
-                        break  # torn by a crash: it never became a commit
-                    whole += len(line)
-                    repo.commits.append(commit)
-                    _apply(repo.tree, commit)
-            os.truncate(log, whole)
+        repo.visibility = _visibility(repo.about / "repo.json")
+        repo.commits = read_history(_history(repo))
+        for commit in repo.commits:
+            apply(repo.tree, commit)
         self._put_in_place(repo, repo.commits[-1].changes if repo.commits else {})
         return repo
 
@@ -159,7 +125,8 @@ class HubStore:
             now = time.monotonic()
             if now - repo.scanned < _SCAN_EVERY:
                 return
-            found = dict(_scan(repo.files))
+            self._put_in_place(repo, {path: {} for path in repo.unplaced & repo.tree.keys()})
+            found = dict(scan(repo.files))
             changes: dict[str, dict[str, Any] | None] = {}
             for path, stat in found.items():
                 entry = repo.tree.get(path)
@@ -168,13 +135,13 @@ class HubStore:
                 if abs(time.time() - stat[1] / 1e9) < _SETTLED:
                     continue
                 if entry is not None and entry.stat[2] == stat[2]:
-                    self._drop_edited(entry, stat)
+                    self.blobs.drop_edited(entry.sha256, stat[2])
                 change = self._stored(repo.files / path, stat)
                 if change is not None and (entry is None or entry.sha256 != change["sha256"]):
                     changes[path] = change
                 elif change is not None and entry is not None:
                     repo.tree[path] = Entry(entry.sha256, entry.size, stat, entry.commit, entry.time)
-            changes |= {path: None for path in repo.tree.keys() - found.keys()}
+            changes |= {path: None for path in repo.tree.keys() - found.keys() - repo.unplaced}
             if changes:
                 self._append(repo, changes, "Files changed on disk", "disk")
             repo.scanned = time.monotonic()
@@ -183,65 +150,26 @@ class HubStore:
         """Hash a visible file and keep its content as a blob; None if it changed meanwhile."""
         try:
             sha256 = sha256_of(path)
-            if _stat(path) != stat:
+            if stat_of(path.lstat()) != stat:
                 return None
-            self._link_as_blob(path, sha256)
+            self.blobs.link(path, sha256, stat)
         except OSError:
             return None
         return {"sha256": sha256, "size": stat[0], "stat": list(stat)}
 
-    def _drop_edited(self, entry: Entry, stat: Stat) -> None:
-        """A visible file was edited in place, and with it the blob that is the same file on disk."""
-        blob = self.blob_path(entry.sha256)
-        if blob.exists() and _stat(blob)[2] == stat[2]:
-            blob.unlink()
-
-    def _link_as_blob(self, path: Path, sha256: str) -> None:
-        """Give the content a second name, among the blobs."""
-        blob = self.blob_path(sha256)
-        if blob.exists() and blob.stat().st_size == path.stat().st_size:
-            return
-        blob.parent.mkdir(parents=True, exist_ok=True)
-        blob.unlink(missing_ok=True)
-        try:
-            os.link(path, blob)
-        except OSError:
-            shutil.copyfile(path, blob)  # a file system without hard links
-
-    # --- blobs ---------------------------------------------------------------------------------------------------
-
-    def blob_path(self, sha256: str) -> Path:
-        return self.root / ".hub" / "blobs" / sha256[:2] / sha256
-
-    def has_blob(self, sha256: str, size: int) -> bool:
-        path = self.blob_path(sha256)
-        return path.exists() and path.stat().st_size == size
-
-    def incoming(self) -> Path:
-        """A new file name to receive into."""
-        return self.root / ".hub" / "incoming" / f"{os.getpid()}-{threading.get_ident()}-{time.time_ns()}"
-
-    def add_blob(self, received: Path, sha256: str) -> None:
-        """Take a received file whose content has this sha256, durably."""
-        blob = self.blob_path(sha256)
-        blob.parent.mkdir(parents=True, exist_ok=True)
-        sync_file(received)
-        received.replace(blob)
-        sync_folder(blob.parent)
+    # --- reads --------------------------------------------------------------------------------------------------
 
     def content_of(self, repo: Repo, commit: str, path: str) -> tuple[Path, Entry]:
         """Where a file's content lies, as some commit has it. Raises HubNotFound if there is none, or it is gone."""
-        entry = self.tree_at(repo, commit).get(path)
+        entry = _entry_at(repo, commit, path)
         if entry is None:
             raise HubNotFound(f"no file {path} at {commit[:8]}", status=404)
-        visible, blob = repo.files / path, self.blob_path(entry.sha256)
-        if visible.is_file() and _stat(visible) == entry.stat:
+        visible, blob = repo.files / path, self.blobs.path(entry.sha256)
+        if visible.is_file() and stat_of(visible.stat()) == entry.stat:
             return visible, entry
         if blob.is_file() and blob.stat().st_size == entry.size:
             return blob, entry
         raise HubNotFound(f"the content of {path} at {commit[:8]} is gone", status=404)
-
-    # --- commits -------------------------------------------------------------------------------------------------
 
     def find(self, repo: Repo, revision: str) -> str:
         """A commit's id by branch name, full or short id. Raises HubNotFound; "" for a branch without commits."""
@@ -252,35 +180,39 @@ class HubStore:
             raise HubNotFound(f"no revision {revision!r}", status=404)
         return matching[0]
 
-    def tree_at(self, repo: Repo, commit: str) -> dict[str, Entry]:
+    def tree_at(self, repo: Repo, commit: str) -> Mapping[str, Entry]:
         """Every file at a commit, by path; not to be changed."""
         with repo.lock:
             if not commit:
                 return {}
             if repo.commits and commit == repo.commits[-1].id:
                 return repo.tree.copy()
-            tree = repo.trees.pop(commit, None)
-            if tree is None:
-                tree = {}
-                for one in repo.commits:
-                    _apply(tree, one)
-                    if one.id == commit:
-                        break
-            repo.trees[commit] = tree  # a folder is fetched file by file from the commit at which it was opened
-            while len(repo.trees) > _TREES:
-                del repo.trees[next(iter(repo.trees))]
-            return tree
+            if commit in repo.old_trees:
+                return repo.old_trees[commit]
+            commits = repo.commits.copy()
+        tree: dict[str, Entry] = {}
+        for one in commits:
+            apply(tree, one)
+            if one.id == commit:
+                break
+        with repo.lock:
+            while len(repo.old_trees) >= _OLD_TREES:
+                repo.old_trees.pop(next(iter(repo.old_trees)))
+            repo.old_trees[commit] = tree
+        return tree
+
+    # --- commits -------------------------------------------------------------------------------------------------
 
     def commit(self, repo: Repo, changes: Mapping[str, Mapping[str, Any] | None], message: str, author: str) -> str:
         """Make blobs visible at paths (``{"sha256", "size"}``) or delete (None), all or nothing; returns the id.
 
         Raises HubRejected for a path or a blob that can't be.
         """
-        with repo.lock:
+        with repo.lock, self.blobs.lock:
             for path, change in changes.items():
                 if not is_safe_path(path) or path.split("/")[0] in {".git", ".hub"}:
                     raise HubRejected(f"{path!r} is not a path for a file", status=400)
-                if change is not None and not self.has_blob(change["sha256"], change["size"]):
+                if change is not None and not self.blobs.has(change["sha256"], change["size"]):
                     raise HubRejected(f"no blob {change['sha256']} of {change['size']} bytes is stored", status=400)
             _refuse_files_as_folders(repo, changes)
             filled = {path: None if c is None else self._filled(c) for path, c in changes.items()}
@@ -289,7 +221,7 @@ class HubStore:
             return commit.id
 
     def _filled(self, change: Mapping[str, Any]) -> dict[str, Any]:
-        stat = _stat(self.blob_path(change["sha256"]))
+        stat = stat_of(self.blobs.path(change["sha256"]).stat())
         return {"sha256": change["sha256"], "size": change["size"], "stat": list(stat)}
 
     def _append(self, repo: Repo, changes: Mapping[str, Any], message: str, author: str) -> Commit:
@@ -298,38 +230,67 @@ class HubStore:
         facts = {"time": now, "message": message, "author": author, "changes": changes}
         identity = hashlib.sha1(f"{parent}\0{json.dumps(facts, sort_keys=True)}".encode("utf-8", "surrogatepass"))
         commit = Commit(identity.hexdigest(), now, message, author, changes)
-        line = json.dumps({"id": commit.id, **facts}, ensure_ascii=True) + "\n"
-        with (repo.about / "commits.jsonl").open("ab") as stream:
-            stream.write(line.encode())
-            stream.flush()
-            os.fsync(stream.fileno())
+        append(_history(repo), (json.dumps({"id": commit.id, **facts}, ensure_ascii=True) + "\n").encode())
         repo.commits.append(commit)
-        _apply(repo.tree, commit)
+        apply(repo.tree, commit)
         return commit
 
     def _put_in_place(self, repo: Repo, changes: Mapping[str, Mapping[str, Any] | None]) -> None:
-        """Show a commit's files in the plain folder; done again after a crash, it changes nothing."""
+        """Show a commit's files in the plain folder; done again after a crash, it changes nothing.
+
+        What is in the way of a file (a link instead of its folder) is somebody's change on disk; what fails otherwise
+        (a full disk) is tried again at the next scan.
+        """
         for path, change in changes.items():
-            visible = repo.files / path
-            if change is None:
-                visible.unlink(missing_ok=True)
-                continue
             entry = repo.tree.get(path)
-            if entry is None or (visible.exists() and _stat(visible)[:2] == entry.stat[:2]):
-                continue
-            blob = self.blob_path(entry.sha256)
-            if not blob.exists():
-                continue
-            visible.parent.mkdir(parents=True, exist_ok=True)
-            temporary = visible.with_name(f".hub-{entry.sha256[:16]}")
-            temporary.unlink(missing_ok=True)
+            repo.unplaced.discard(path)
             try:
-                os.link(blob, temporary)
-            except OSError:
-                shutil.copy2(blob, temporary)
-            temporary.replace(visible)
-            stat = _stat(visible)
-            repo.tree[path] = Entry(entry.sha256, entry.size, stat, entry.commit, entry.time)
+                if change is None and entry is None:
+                    remove(repo.files, path)
+                elif entry is not None and self.blobs.path(entry.sha256).exists():
+                    stat = show(repo.files, path, self.blobs.path(entry.sha256), entry.stat)
+                    repo.tree[path] = Entry(entry.sha256, entry.size, stat, entry.commit, entry.time)
+            except OSError as exc:
+                log.warning("%s: %s is not in its place: %s", repo.name, path, exc.strerror or exc)
+                if not is_in_the_way(exc):
+                    repo.unplaced.add(path)
+
+    def collect(self) -> tuple[int, int]:
+        """Remove what no commit holds, see ``Blobs.collect``; (how many blobs, bytes). Raises OSError."""
+        return self.blobs.collect(time.time())
+
+
+def _history(repo: Repo) -> Path:
+    return repo.about / "commits.jsonl"
+
+
+def _visibility(path: Path) -> int:
+    """As ``repo.json`` says: public without one, which is a folder made by hand; private if it can't be read."""
+    try:
+        visibility = int(json.loads(path.read_bytes())["visibility"])
+    except FileNotFoundError:
+        return _PUBLIC
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        visibility = 0
+    if visibility in VISIBILITIES:
+        return visibility
+    log.warning("can't read %s: the dataset is private until it is fixed or deleted", path)
+    return _PRIVATE
+
+
+def _entry_at(repo: Repo, commit: str, path: str) -> Entry | None:
+    """One file at a commit, found without the others."""
+    with repo.lock:
+        if repo.commits and commit == repo.commits[-1].id:
+            return repo.tree.get(path)
+        commits = repo.commits.copy()
+    is_there = False
+    for one in reversed(commits):
+        is_there = is_there or one.id == commit
+        if is_there and path in one.changes:
+            change = one.changes[path]
+            return None if change is None else entry_of(one, change)
+    return None
 
 
 def read_token(root: Path) -> tuple[str, str]:
@@ -343,21 +304,6 @@ def read_token(root: Path) -> tuple[str, str]:
         with os.fdopen(descriptor, "w") as stream:
             stream.write(secrets.token_hex(24) + "\n")
     return path.read_text(encoding="utf-8").strip(), str(path)
-
-
-def _commit(entry: Mapping[str, Any]) -> Commit:
-    return Commit(
-        str(entry["id"]), float(entry["time"]), str(entry["message"]), str(entry["author"]), dict(entry["changes"])
-    )
-
-
-def _apply(tree: dict[str, Entry], commit: Commit) -> None:
-    for path, change in commit.changes.items():
-        if change is None:
-            tree.pop(path, None)
-        else:
-            size, mtime, inode = change["stat"]
-            tree[path] = Entry(change["sha256"], change["size"], (size, mtime, inode), commit.id, commit.time)
 
 
 def _refuse_files_as_folders(repo: Repo, changes: Mapping[str, Any]) -> None:
@@ -375,28 +321,3 @@ def _refuse_files_as_folders(repo: Repo, changes: Mapping[str, Any]) -> None:
         for depth in range(1, len(parts)):
             if "/".join(parts[:depth]) in after and path in after:
                 raise HubRejected(f"{'/'.join(parts[:depth])} is a file, so {path} can't be below it", status=400)
-
-
-def _scan(top: Path) -> Iterator[tuple[str, Stat]]:
-    """(path, stat) of every plain file; links and our own temporary files are skipped."""
-    pending = [(top, "")]
-    while pending:
-        folder, prefix = pending.pop()
-        try:
-            entries = list(os.scandir(folder))
-        except OSError:
-            continue
-        for entry in entries:
-            path = f"{prefix}{entry.name}"
-            if entry.is_symlink() or entry.name.startswith(".hub-") or not is_safe_path(path):
-                continue
-            if entry.is_dir():
-                pending.append((Path(entry.path), path + "/"))
-            elif entry.is_file():
-                stat = entry.stat()
-                yield path, (stat.st_size, stat.st_mtime_ns, stat.st_ino)
-
-
-def _stat(path: Path) -> Stat:
-    stat = path.stat()
-    return stat.st_size, stat.st_mtime_ns, stat.st_ino
