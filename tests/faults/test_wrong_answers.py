@@ -1,5 +1,6 @@
 """Answers with status 200 that are none, at every endpoint: nothing is lost, overwritten, encoded twice or blamed."""
 
+import contextlib
 import json
 import logging
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ import pytest
 
 from tests.faults.test_hub_outages import Site
 from tests.hub_server import Fault, RunningHub, running_hub
+from tools.core.errors import HubUnavailable
 from tools.core.queue_item import Status
 from tools.processor.engine import Engine
 
@@ -98,3 +100,18 @@ def test_wrong_answer_loses_nothing_overwrites_nothing_and_quarantines_nobody(
         assert len(site.hub.store.repo("me/out").commits) == number + 1, name
     assert not [record for record in caplog.records if record.exc_info], "no traceback"
     assert not [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+def test_wrong_answer_about_a_dataset_never_says_that_it_is_not_there_and_breaks_nothing(site: Site) -> None:
+    """What the processor asks at each connection, beside who it is."""
+    hub = site.client()
+    for name, says in {"page": "", **SHAPES}.items():
+        kind = "html" if name == "page" else "body"
+        site.hub.faults[:] = [Fault("GET /openapi/v1/datasets/me/in", kind, times=99, says=says)]
+        with contextlib.suppress(HubUnavailable):
+            assert hub.repo_exists("me/in"), name
+        site.hub.faults[:] = [Fault("POST /api/v1/datasets", kind, times=99, says=says)]
+        with contextlib.suppress(HubUnavailable):
+            hub.create_repo("me/new")
+    site.hub.faults[:] = []
+    assert hub.repo_exists("me/in") and not hub.repo_exists("me/new")
