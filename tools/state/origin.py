@@ -25,8 +25,6 @@ from tools.core.errors import AlreadyRunning
 from tools.runtime.files import replace_durably, sync_folder, write_failure
 from tools.runtime.owner import give_to_owner, make_folder
 from tools.state.json_file import JsonFile
-from tools.state.monitor_state import STATE_FILE
-from tools.state.orders import ORDERS_FILE
 from tools.state.progress import PROGRESS_FILE
 from tools.state.work_queue import QUEUE_FILE
 
@@ -36,10 +34,6 @@ if TYPE_CHECKING:  # --status reads without locks
 ORIGIN_FILE = "origin.json"
 _PROGRAMS = ("monitor", "processor")
 _GENERATIONS = ("{}", "{}.prev", ".{}.sum")  # see ``JsonFile``
-_MOVED = (
-    "journal",
-    *(form.format(name) for name in (QUEUE_FILE, STATE_FILE, PROGRESS_FILE, ORDERS_FILE) for form in _GENERATIONS),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,10 +143,19 @@ def _aside(log_dir: Path, origin: Origin) -> Path:
     return log_dir / "other" / origin.digest
 
 
+def _moved() -> tuple[str, ...]:
+    """Names of all state files."""
+    from tools.state.monitor_state import STATE_FILE  # here: --status need not wait for what it does not use
+    from tools.state.orders import ORDERS_FILE
+
+    files = (QUEUE_FILE, STATE_FILE, PROGRESS_FILE, ORDERS_FILE)
+    return ("journal", *(form.format(name) for name in files for form in _GENERATIONS))
+
+
 def _move(source: Path, target: Path) -> None:
     """Move every state file; those that a crash kept from being moved are moved by the next call."""
     make_folder(target)
-    for name in _MOVED:
+    for name in _moved():
         if (source / name).exists():
             (source / name).replace(target / name)
     for folder in (target, target.parent, source):
