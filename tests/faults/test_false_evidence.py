@@ -176,6 +176,20 @@ def test_late_result_of_an_older_attempt_changes_nothing_while_a_newer_one_runs(
     assert run.batches[0].outputs() == {newer.source: stored}
 
 
+def test_item_that_is_opened_again_goes_on_where_its_journal_left_it(tmp_path: Path) -> None:
+    first = opened(tmp_path)
+    job = next(iter(first.jobs_ready(0.0, isolated=True)))
+    first.journal.note(Event.FAILED, job.source, cause="no luck")
+    again = opened(tmp_path)
+    assert not again.has_ready(0.0, isolated=True) and again.has_ready(1e6, isolated=True), "not at once"
+    (second,) = again.jobs_ready(1e6, isolated=True)
+    assert second.attempt == 2
+    first.journal.note(Event.STORED, job.source, **output_of(job).as_json())
+    stored = opened(tmp_path)
+    assert not stored.has_ready(1e6, isolated=True)
+    assert stored.batches[0].outputs() == {job.source: output_of(job).at(job.targets)}
+
+
 # --- the journal -----------------------------------------------------------------------------------------------------
 
 
