@@ -5,6 +5,9 @@ from tools.core.folder import RemoteFile
 from tools.core.planning import VideoJob
 from tools.core.record import Record
 
+OUT = "0" * 63 + "1"
+"""sha256 of what ``output_of`` says."""
+
 
 def mkv(path: str = "x.mkv") -> tuple[Target, ...]:
     """The targets of a video that becomes an MKV and nothing else."""
@@ -28,5 +31,6 @@ def record_of(source: RemoteFile, name: str = "x.mkv", sha256: str = "out", size
 
 def output_of(job: VideoJob) -> VideoOutput:
     """One artifact for each target, all of the same content."""
-    artifacts = tuple(Artifact(one.kind, one.repo, one.path, "out", 5) for one in job.targets)
-    return VideoOutput(record_of(job.source), artifacts)
+    artifacts = tuple(Artifact(one.kind, one.repo, one.path, OUT, 5) for one in job.targets)
+    record: Record = {**record_of(job.source, sha256=OUT), "source_repo": job.input_repo}
+    return VideoOutput({**record, "source_sha256": job.source.sha256 or "5" * 64}, artifacts)

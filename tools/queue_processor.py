@@ -197,9 +197,11 @@ class QueueProcessor:
 def _cluster_executor(settings: config.Settings, tools: "JobTools", deliver: "Deliver", note: "Note") -> "Executor":
     from tools.cluster import dask_transport
     from tools.cluster.executor import ClusterExecutor
+    from tools.cluster.pickles import load_no_classes
     from tools.startup import certificates, handshake_of
 
     dask_transport.configure()
+    load_no_classes()
     scheduler = settings.cluster.scheduler
     connect_cluster = partial(dask_transport.connect, scheduler, dask_transport.security(certificates(settings)))
     handshake = partial(handshake_of, settings, tools.converter)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakes import FakeConverter, MemoryHub
-from tests.jobs import mkv, output_of, record_of, video_job
+from tests.jobs import OUT, mkv, output_of, record_of, video_job
 from tools.core.artifact import EXTENSIONS, Artifact, ArtifactKind, Target, VideoOutput
 from tools.core.folder import RemoteFile
 from tools.core.planning import VideoJob
@@ -129,7 +129,7 @@ def test_output_is_placed_where_it_is_planned_and_leaves_what_is_not_wanted_any_
     stored = output_of(video_job(SOURCE, attempt_id="1"))
     moved = stored.at((Target(ArtifactKind.VIDEO, "me/elsewhere", "A/2.mkv"),))
     assert moved is not None and moved.record["file_name"] == "2.mkv"
-    assert moved.artifacts == (Artifact(ArtifactKind.VIDEO, "me/elsewhere", "A/2.mkv", "out", 5),)
+    assert moved.artifacts == (Artifact(ArtifactKind.VIDEO, "me/elsewhere", "A/2.mkv", OUT, 5),)
     unwanted = stored.at(())
     assert unwanted is not None and unwanted.artifacts == ()
 

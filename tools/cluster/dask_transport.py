@@ -162,6 +162,7 @@ async def connect(
         set_as_default=False,
         timeout=_CONNECT,
         name="animation-processor",
+        deserializers=["msgpack", "error"],  # what workers return is plain data, and asked for as such
     )
 
     def on_event(event: dict[str, Any]) -> None:

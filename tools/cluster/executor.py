@@ -11,14 +11,14 @@ How a job's attempts travel, and what is trusted
      Whatever comes for that attempt afterwards is late and dropped. The queue submits the video again, as another
      attempt, unless the result settles it.
 
-  Trusted is the journal on this machine, and what the hub holds. Reports are trusted for what can only waste work:
-  what is shown, what lies on a worker's disk, and whether the video was in the encoder when its worker died. Dask's
+  Trusted is the journal on this machine, and what the hub holds. Results are checked (``plain_result``). Reports are
+  trusted for what can only waste work: what is shown, what lies on a worker's disk, and whether the video was in the
+  encoder when its worker died. Dask's
   memory is trusted with nothing: after any loss of the scheduler each attempt here ends as STOPPED, and workers report
   what is still running there.
 
 Threads: the engine calls from its own, and never waits for a worker. The rest happens in the link's thread. Both
-change the fields below under one lock; results are delivered from a third, since the journal may have to wait for the
-disk.
+change the fields below under one lock; results are delivered from a third, as the journal may have to wait for a disk.
 """
 
 import asyncio
@@ -26,25 +26,25 @@ import logging
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from tools.cluster import node
+from tools.cluster import node, plain_result
 from tools.cluster.connection import Connect, HowLost, JobUnknown, WorkerDied
+from tools.cluster.delivery import Delivery, log_change
 from tools.cluster.handshake import Handshake
 from tools.cluster.link import Link
 from tools.cluster.needs import Needs
 from tools.cluster.roster import SILENCE, Member, Roster, State, lost_with, progress_of
 from tools.cluster.worker_report import LateResult, Message, WorkerReport
 from tools.core.artifact import ArtifactKind
-from tools.core.errors import PipelineError, Trouble, trouble_of
+from tools.core.errors import Trouble
 from tools.core.folder import RemoteFile
 from tools.core.planning import VideoJob
 from tools.processor.executor import Deliver, Note
 from tools.runtime.once import Once
 from tools.stages.video_job import JobResult, Outcome, unexpected
 from tools.stages.workspace import Workspace, video_key
-from tools.state.journal import Event
 from tools.state.progress import JobProgress, WorkerState
 
 log = logging.getLogger("animation.processor")
@@ -52,12 +52,6 @@ _WITHDRAW_AGAIN = 1.0  # s before a worker is asked again to end a job
 _HANDSHAKE_AGAIN = 60.0  # s before the next handshake with a worker that was refused
 _UNREPORTED = 30.0  # s after which a job that its worker does not report comes back to the queue
 _QUIET = 3.0  # s without a new job after which waiting jobs move to idle workers
-_EVENTS = {
-    Outcome.STORED: Event.STORED,
-    Outcome.FAILED: Event.FAILED,
-    Outcome.REFUSED: Event.REFUSED,
-    Outcome.CRASHED: Event.CRASHED,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,13 +88,12 @@ class ClusterExecutor:
     ) -> None:
         self._address = scheduler
         self._deliver = deliver
-        self._note = note
         self._workspace = workspace
         self._lock = threading.RLock()
         self._roster = Roster(self.timeouts.silence)
         self._waiting: list[VideoJob] = []  # for a place on a worker
         self._running: dict[str, _RunningJob] = {}  # by attempt id
-        self._delivering = 0  # results that are not with the engine yet
+        self._delivery = Delivery(deliver, note)
         self._needs = Needs()
         self._trouble: str | None = f"the scheduler at {scheduler} was not reached yet"
         self._problems = Once()
@@ -174,7 +167,7 @@ class ClusterExecutor:
 
     def _is_busy(self) -> bool:
         with self._lock:
-            return bool(self._running or self._waiting or self._delivering)
+            return bool(self._running or self._waiting or self._delivery.is_busy())
 
     def _has_leftovers(self) -> bool:
         """Whether a worker that is there still holds what nothing needs."""
@@ -294,11 +287,11 @@ class ClusterExecutor:
             if now - self._running[attempt_id].reported_at > _UNREPORTED:
                 cause = f"worker {member.name} does not know it"
                 self._end(attempt_id, JobResult(job, Outcome.STOPPED, cause=cause))
-        _log_change(member, state)
+        log_change(member, state)
 
     async def _shake_hands(self, member: Member, handshake: Handshake) -> None:
         answer = await self._link.call(member.address, node.accept_handshake, handshake.as_json())
-        why = f"{answer}; is it the same version?" if isinstance(answer, str) else "; ".join(answer) or None
+        why = f"{answer}; is it the same version?" if isinstance(answer, str) else plain_result.reasons(answer)
         if why is not None and why != member.refused:
             log.error("worker %s rejected: %s", member.name, why)
         with self._lock:
@@ -332,19 +325,16 @@ class ClusterExecutor:
 
     async def _fetch(self, answer: Callable[[], Awaitable[object]], member: Member, job: VideoJob) -> None:
         try:
-            found = await answer()
-            result = found if isinstance(found, JobResult) else unexpected(job, TypeError("no result"))
+            result = plain_result.decode(await answer(), job)
         except WorkerDied:
             result = lost_with(member, job, "died")
         except JobUnknown:
-            result = JobResult(job, Outcome.STOPPED, cause="the scheduler does not know of it any more")
+            result = JobResult(job, Outcome.STOPPED, cause="the scheduler does not know it any more")
         except Exception as exc:
             result = unexpected(job, exc)
         with self._lock:
-            current = job.attempt_id in self._running
-            if current:
+            if current := job.attempt_id in self._running:
                 if result.trouble is not Trouble.WORKER_LOST:
-                    result = replace(result, job=job)
                     result = self._roster.judge(member, result, time.monotonic())
                 self._end(job.attempt_id, result)
         if not current:
@@ -356,33 +346,5 @@ class ClusterExecutor:
         running.member.running.pop(attempt_id, None)
         if running.member.state(time.monotonic()) is not State.SILENT:  # of a silent one, a late result is logged
             self._link.cancel_soon(running.fetching)  # and with it the last hold on the job: the scheduler forgets it
-        self._delivering += 1
-        self._link.start_task(asyncio.to_thread(self._note_and_deliver, result))
-
-    def _note_and_deliver(self, result: JobResult) -> None:
-        """Into the journal first, then to the queue: what the queue relies on must be on disk."""
-        event = _EVENTS.get(result.outcome)
-        facts = {"cause": result.cause} if result.output is None else result.output.as_json()
-        if event is not None:
-            try:
-                self._note(result.job, event, facts)
-            except PipelineError as exc:
-                if result.outcome is Outcome.STORED:
-                    result = JobResult(result.job, Outcome.DEFERRED, cause=str(exc), trouble=trouble_of(exc))
-        self._deliver(result)
-        with self._lock:
-            self._delivering -= 1
-
-
-def _log_change(member: Member, state: State) -> None:
-    """Log once when a worker is ready, stops reporting, is suspended."""
-    if member.logged is state:
-        return
-    member.logged = state
-    if state is State.READY:
-        log.info("worker %s is ready: slots=%d", member.name, member.slots)
-    elif state is State.SILENT:
-        log.warning("worker %s stopped reporting; its videos are reassigned", member.name)
-    elif state is State.SUSPENDED:
-        level = logging.WARNING if member.trouble is Trouble.HUB_UNAVAILABLE else logging.ERROR
-        log.log(level, "worker %s is suspended: repeated failures of its own: %s", member.name, member.cause)
+        self._delivery.expect()
+        self._link.start_task(asyncio.to_thread(self._delivery.hand_over, result))

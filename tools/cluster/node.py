@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from tools.cluster import plain_result
 from tools.cluster.handshake import Handshake, objections, remarks, versions_here
 from tools.cluster.worker_report import LateResult, Message, ReportedJob, WorkerReport
 from tools.core.errors import HubForbidden, HubUnavailable, PipelineError, Trouble
@@ -79,6 +80,11 @@ class WorkerNode:
         self._jobs = LocalExecutor(
             lambda job, context: run(job, tools, context), tools.slots, self._ended, self._noted, tools.workspace
         )
+
+    @property
+    def address(self) -> str:
+        """Of its Dask worker; "" before the first one."""
+        return self._address
 
     # --- called in the event loop of the Dask worker ---------------------------------------------------------------
 
@@ -250,11 +256,11 @@ def _reported(key: str, running: _RunningJob, progress: JobProgress | None) -> R
 # --- what Dask calls by name -----------------------------------------------------------------------------------------
 
 
-async def run_job(job: VideoJob) -> JobResult:
-    """The Dask task."""
+async def run_job(job: VideoJob) -> bytes:
+    """The Dask task; its result as ``plain_result`` has it."""
     from distributed import get_worker
 
-    return await _node_of(get_worker()).run_job(job)
+    return plain_result.encode(await _node_of(get_worker()).run_job(job))
 
 
 async def accept_handshake(handshake: dict[str, Any], dask_worker: "DaskWorker") -> list[str]:

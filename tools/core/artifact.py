@@ -10,6 +10,7 @@ from enum import Enum
 from pathlib import PurePosixPath
 from typing import Any, cast
 
+from tools.core.folder import RemoteFile
 from tools.core.record import Record
 
 
@@ -63,6 +64,11 @@ class VideoOutput:
     record: Record
     artifacts: tuple[Artifact, ...]
 
+    @property
+    def path(self) -> str:
+        """Of the MKV, in its repo."""
+        return next(one.path for one in self.artifacts if one.kind is ArtifactKind.VIDEO)
+
     def as_json(self) -> dict[str, Any]:
         """``{"record": {…}, "artifacts": [{"kind", "repo", "path", "sha256", "size"}]}``"""
         return {"record": self.record, "artifacts": [artifact.as_json() for artifact in self.artifacts]}
@@ -83,6 +89,29 @@ class VideoOutput:
             artifacts = (Artifact(ArtifactKind.VIDEO, "", name, str(record["sha256"]), int(record["size"])),)
         return cls(cast(Record, record), artifacts)
 
+    def at_source(self, source: RemoteFile, repo: str) -> "VideoOutput":
+        """The same files, whose record names this source, and themselves: whatever it said before."""
+        record: dict[str, Any] = {
+            "file_name": "",
+            "source_path": source.path,
+            "source_repo": repo,
+            "source_sha256": source.sha256 or self.record.get("source_sha256", ""),
+            "source_size": source.size,
+        }
+        for artifact in self.artifacts:
+            if artifact.kind is ArtifactKind.VIDEO:
+                record["file_name"] = PurePosixPath(artifact.path).name
+                record["sha256"], record["size"] = artifact.sha256, artifact.size
+        return VideoOutput(cast(Record, {**record, **_others(self.record, record)}), self.artifacts)
+
+    def named(self, path: str) -> "VideoOutput":
+        """The same files, the MKV at ``path`` and the others beside it as ever."""
+        stem = path.removesuffix(ArtifactKind.VIDEO.extension)
+        targets = [Target(one.kind, one.repo, stem + one.kind.extension) for one in self.artifacts]
+        placed = self.at(targets)
+        assert placed is not None  # these are its own kinds
+        return placed
+
     def at(self, targets: Sequence[Target]) -> "VideoOutput | None":
         """The same content in the places planned now, which may have changed since; None if a target lacks its file."""
         made = {artifact.kind: artifact for artifact in self.artifacts}
@@ -95,6 +124,10 @@ class VideoOutput:
                 record = cast(Record, {**record, "file_name": PurePosixPath(target.path).name})
         placed = (Artifact(one.kind, target.repo, target.path, one.sha256, one.size) for target, one in artifacts)
         return VideoOutput(record, tuple(placed))
+
+
+def _others(record: Record, named: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in record.items() if key not in named}
 
 
 _NEEDED = {"source_path", "source_sha256", "source_size", "sha256", "size"}

@@ -27,6 +27,7 @@ class Record(_Named, total=False):
     they have beyond these is kept.
     """
 
+    source_repo: str  # the input repo; a line of an older version lacks it
     source_sha256: str  # hex
     source_size: int  # bytes
     sha256: str  # hex, of the MKV
@@ -44,6 +45,7 @@ class Record(_Named, total=False):
 
 
 _KINDS: dict[str, tuple[type, ...]] = {
+    "source_repo": (str,),
     "source_sha256": (str,),
     "source_size": (int,),
     "sha256": (str,),
@@ -59,36 +61,48 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "attempt_time": (str,),
     "warnings": (list,),
 }
+_ABOUT_SOURCE = frozenset({"source_repo", "source_sha256", "source_size", "sha256", "size"})
 _LARGEST = 1 << 63  # what no size or count reaches
 
 
 class Published:
-    """A folder's ``metadata.jsonl``: one record per source path.
+    """A folder's ``metadata.jsonl``: one record per source path of one input repo.
 
-    Anybody may have written there. A line whose fields are not what they are called is no record, and kept as it is.
+    Anybody may have written there. A line whose fields are not what they are called is no record, and kept as it is;
+    so are the records of other input repos. A record that names no input repo (an older version's) counts as ours.
     """
 
     def __init__(
-        self, records: Mapping[str, Record], foreign: Sequence[str] = (), lines: Mapping[str, bytes] | None = None
+        self,
+        records: Mapping[str, Record],
+        foreign: Sequence[str] = (),
+        lines: Mapping[str, bytes] | None = None,
+        others: Mapping[tuple[str, str], tuple[Record, bytes]] | None = None,
     ) -> None:
         self._records = dict(records)
         self._lines = dict(lines or {})  # records as they stand in the file
+        self._others = dict(others or {})  # of other input repos, by source path and repo; as they stand in the file
         self.foreign = tuple(foreign)
 
     @classmethod
-    def parse(cls, content: bytes | None) -> "Published":
-        """From the file's bytes, or None without a file."""
+    def parse(cls, content: bytes | None, repo: str = "") -> "Published":
+        """From the file's bytes, or None without a file. ``repo``: the input repo whose records it is about; "" = all
+        are."""
         records: dict[str, Record] = {}
         lines: dict[str, bytes] = {}
         foreign: list[str] = []
+        others: dict[tuple[str, str], tuple[Record, bytes]] = {}
         for line in _text_of(content or b"").split("\n"):
             record = _record_of(line)
-            if record is not None:
+            kept = line.encode("utf-8", "surrogateescape") + b"\n"
+            if record is not None and repo and record.get("source_repo") not in {None, "", repo}:
+                others[record["source_path"], record["source_repo"]] = record, kept
+            elif record is not None:
                 records[record["source_path"]] = record
-                lines[record["source_path"]] = line.encode("utf-8", "surrogateescape") + b"\n"
+                lines[record["source_path"]] = kept
             elif line.strip():
                 foreign.append(line)
-        return cls(records, foreign, lines)
+        return cls(records, foreign, lines, others)
 
     @property
     def records(self) -> Mapping[str, Record]:
@@ -112,6 +126,25 @@ class Published:
             return record if record.get("source_sha256") == source.sha256 else None
         return record if record.get("source_size") == source.size else None
 
+    def record_of_others(self, source: RemoteFile) -> Record | None:
+        """The record that another input repo has of a file of this path and content."""
+        found = (record for (path, _), (record, _) in self._others.items() if path == source.path and source.sha256)
+        return next((record for record in found if record.get("source_sha256") == source.sha256), None)
+
+    def merged(self, other: "Published") -> "Published":
+        """With what ``other`` has besides, whoever it is of; of what both have, ours."""
+        names, theirs = set(self.names().values()), other.names()
+        missing = other.records.keys() - self._records.keys()
+        new = {source: other.records[source] for source in missing if theirs.get(source) not in names}
+        lines = {source: line for source, line in other._lines.items() if source in new}
+        foreign = [line for line in other.foreign if line not in self.foreign]
+        others = {**other._others, **self._others}
+        return Published({**self._records, **new}, (*self.foreign, *foreign), {**self._lines, **lines}, others)
+
+    def __len__(self) -> int:
+        """Lines."""
+        return len(self._records) + len(self._others) + len(self.foreign)
+
     def with_records(self, records: Iterable[Record]) -> "Published":
         """These records added, each in the place of an older one of its source, or of one whose file it replaces."""
         new = {str(record["source_path"]): record for record in records}
@@ -119,7 +152,7 @@ class Published:
         replaced = {source for source, name in self.names().items() if name in names} - new.keys()
         old = {source: record for source, record in self._records.items() if source not in replaced}
         kept = {source: line for source, line in self._lines.items() if source in old and source not in new}
-        return Published(old | new, self.foreign, kept)
+        return Published(old | new, self.foreign, kept, self._others)
 
     def encode(self) -> bytes:
         """The file: foreign lines first, then the records by natural order of their source."""
@@ -127,7 +160,11 @@ class Published:
             line = json.dumps(self._records[source], ensure_ascii=False)
             self._lines[source] = line.encode("utf-8", "surrogateescape") + b"\n"
         foreign = "".join(line + "\n" for line in self.foreign).encode("utf-8", "surrogateescape")
-        return foreign + b"".join(self._lines[source] for source in sorted(self._records, key=_natural))
+        if not self._others:
+            return foreign + b"".join(self._lines[source] for source in sorted(self._records, key=_natural))
+        lines = {(source, ""): line for source, line in self._lines.items() if source in self._records}
+        lines |= {key: line for key, (_, line) in self._others.items()}
+        return foreign + b"".join(lines[key] for key in sorted(lines, key=lambda key: (_natural(key[0]), key[1])))
 
 
 def _text_of(content: bytes) -> str:
@@ -147,6 +184,15 @@ def _record_of(line: str) -> Record | None:
     if not isinstance(entry, dict) or not all(isinstance(entry.get(key), str) for key in _Named.__annotations__):
         return None
     return cast(Record, entry) if all(_fits(entry.get(key), kinds) for key, kinds in _KINDS.items()) else None
+
+
+def made_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that say how it was made, in the order of a record. Raises ValueError if one is not what it is called."""
+    made = {key: fields[key] for key in _KINDS if key in fields and key not in _ABOUT_SOURCE}
+    for key, value in made.items():
+        if not _fits(value, _KINDS[key]):
+            raise ValueError(f"{key} of a record is a {type(value).__name__}, or out of range")
+    return made
 
 
 def _fits(value: object, kinds: tuple[type, ...]) -> bool:

@@ -79,7 +79,8 @@ def converted_before(job: VideoJob, tools: JobTools, context: JobContext) -> Vid
                 return None
     except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
-    return output.at(job.targets)  # the names planned before the crash may have been others
+    placed = output.at(job.targets)  # the names planned before the crash may have been others
+    return placed and placed.at_source(job.source, job.input_repo)
 
 
 def make_record(job: VideoJob, conversion: Conversion, source_sha256: str, began: str) -> Record:
@@ -88,6 +89,7 @@ def make_record(job: VideoJob, conversion: Conversion, source_sha256: str, began
     record: Record = {
         "file_name": PurePosixPath(video.path).name,
         "source_path": job.source.path,
+        "source_repo": job.input_repo,
         "source_sha256": source_sha256,
         "source_size": job.source.size,
         "sha256": conversion.sha256,

@@ -1,0 +1,34 @@
+"""A worker that was taken over runs nothing in the processor, whatever it sends through Dask."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from config import ROOT
+from tests import cluster
+
+pytest.importorskip("distributed", reason="requirements-cluster.txt is not installed")
+
+
+@pytest.mark.parametrize("protected", [True, False])
+def test_nothing_that_a_worker_sends_is_run_in_the_processor(tmp_path: Path, protected: bool) -> None:
+    """Without the protection it is run, so what is sent would do harm."""
+    from tools.stages.video_job import JobResult, Outcome
+
+    struck = tmp_path / "struck"
+    struck.mkdir()
+    one = cluster.node("w", tmp_path / "w", lambda job, tools, context: JobResult(job, Outcome.STOPPED))
+    with cluster.running_cluster(tmp_path / "dask", [one]) as running:
+        deadline = time.monotonic() + 20
+        while not one.address:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        arguments = [running.address, one.address, str(struck), *([] if protected else ["unprotected"])]
+        command = [sys.executable, "-m", "tests.hostile_worker", *arguments]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    pid, *answers = done.stdout.split("\n")
+    assert done.returncode == 0 and len([line for line in answers if line]) == 7, done.stdout + done.stderr
+    assert (struck / pid).exists() is not protected, done.stdout

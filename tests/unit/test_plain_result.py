@@ -1,0 +1,148 @@
+"""What a worker may say of a job: nothing of it decides where something is published, or that it is something else."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.jobs import OUT, mkv, output_of
+from tools.cluster.plain_result import decode, encode, reasons
+from tools.core.artifact import Artifact, ArtifactKind, VideoOutput
+from tools.core.errors import Trouble
+from tools.core.folder import RemoteFile
+from tools.core.planning import VideoJob
+from tools.stages.video_job import JobResult, Outcome
+
+JOB = VideoJob("id", 1, "A", "me/in", "c", RemoteFile("A/1.mp4", 3, "5" * 64), mkv("A/1.mkv"))
+HOW = {"duration_s": 1.5, "frames": 3, "width": 4, "height": 2, "encoder": "e", "settings": "s", "streams": [{"a": 1}]}
+
+
+def sent(**changes: Any) -> dict[str, Any]:
+    made = output_of(JOB)
+    output = VideoOutput({**made.record, **HOW, "quality": None}, made.artifacts)  # type: ignore[typeddict-item]
+    return {**json.loads(encode(JobResult(JOB, Outcome.STORED, output))), **changes}
+
+
+def decoded(message: Any) -> JobResult:
+    return decode(json.dumps(message).encode(), JOB)
+
+
+@pytest.mark.parametrize("trouble", [None, *Trouble])
+@pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.REFUSED, Outcome.DEFERRED, Outcome.STOPPED])
+def test_end_without_a_file_arrives_as_it_was(outcome: Outcome, trouble: Trouble | None) -> None:
+    result = JobResult(JOB, outcome, cause="a · cause", trouble=trouble)
+    if trouble is Trouble.WORKER_LOST:
+        with pytest.raises(ValueError, match="no worker says"):
+            decode(encode(result), JOB)
+    else:
+        assert decode(encode(result), JOB) == result
+
+
+def test_place_name_and_source_come_from_the_job_alone() -> None:
+    message = sent()
+    message["output"]["record"] |= {
+        "file_name": "../../B/evil.mkv",
+        "source_path": "B/2.mp4",
+        "source_repo": "you/in",
+        "source_sha256": "6" * 64,
+        "source_size": 9,
+        "sha256": "7" * 64,
+        "size": 8,
+        "more": "of it",
+    }
+    message["output"]["artifacts"][0] |= {"path": "../../B/evil.mkv", "repo": "me/elsewhere"}
+    output = decoded(message).output
+    assert output is not None and output.artifacts == (Artifact(ArtifactKind.VIDEO, "me/out", "A/1.mkv", OUT, 5),)
+    assert output.record == {
+        **HOW,
+        "quality": None,
+        "file_name": "1.mkv",
+        "source_path": "A/1.mp4",
+        "source_repo": "me/in",
+        "source_sha256": "5" * 64,
+        "source_size": 3,
+        "sha256": OUT,
+        "size": 5,
+    }
+
+
+def record(**changes: Any) -> Callable[[dict[str, Any]], object]:
+    return lambda message: message["output"]["record"].update(changes)
+
+
+def file(**changes: Any) -> Callable[[dict[str, Any]], object]:
+    return lambda message: message["output"]["artifacts"][0].update(changes)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda message: message.clear(),
+        lambda message: message.update(more=1),
+        lambda message: message.update(outcome="crashed"),
+        lambda message: message.update(outcome="published"),
+        lambda message: message.update(outcome="failed"),
+        lambda message: message.update(output=None),
+        lambda message: message.update(output=[]),
+        lambda message: message.update(cause=None),
+        lambda message: message.update(trouble="worker_lost"),
+        lambda message: message["output"].update(artifacts=[]),
+        lambda message: message["output"].update(artifacts=message["output"]["artifacts"] * 2),
+        lambda message: message["output"].update(artifacts=[7]),
+        lambda message: message["output"].update(record=None),
+        file(kind="hologram"),
+        file(sha256="out"),
+        file(sha256=OUT.upper() + "A"),
+        file(sha256=OUT + "\n"),
+        file(sha256=None),
+        file(size=0),
+        file(size=-5),
+        file(size=True),
+        file(size=5.0),
+        file(size=1 << 60),
+        record(frames="3"),
+        record(frames=-1),
+        record(width=True),
+        record(duration_s=float("inf")),
+        record(duration_s=float("nan")),
+        record(encoder=[]),
+        record(streams={}),
+        record(streams=[{"a": float("nan")}]),
+        record(streams=["\ud800"]),
+        record(quality=[1]),
+        record(warnings="many"),
+    ],
+)
+def test_what_makes_no_sense_is_no_result(change: Callable[[dict[str, Any]], object]) -> None:
+    message = sent()
+    assert decoded(message).outcome is Outcome.STORED
+    change(message)
+    with pytest.raises(ValueError):
+        decoded(message)
+
+
+@pytest.mark.parametrize(
+    "received", [None, JobResult(JOB, Outcome.STOPPED), b"", b"[" * 100_000, b"7", b"{}", bytes(9 << 20), b"9" * 5000]
+)
+def test_what_is_no_plain_data_is_no_result(received: object) -> None:
+    with pytest.raises(ValueError):
+        decode(received, JOB)
+
+
+def test_sha256_of_the_source_is_the_worker_s_only_if_the_hub_tells_none() -> None:
+    job = VideoJob("id", 1, "A", "me/in", "c", RemoteFile("A/1.mp4", 3, ""), mkv("A/1.mkv"))
+    message = sent()
+    message["output"]["record"]["source_sha256"] = "6" * 64
+    output = decode(json.dumps(message).encode(), job).output
+    assert output is not None and output.record["source_sha256"] == "6" * 64
+    message["output"]["record"]["source_sha256"] = "6"
+    with pytest.raises(ValueError):
+        decode(json.dumps(message).encode(), job)
+
+
+def test_answer_to_a_handshake_is_lines_or_a_refusal() -> None:
+    assert reasons([]) is None and reasons(("old", "slow")) == "old; slow"
+    strange: list[object] = [None, {}, [7], 3]
+    for answer in strange:
+        assert "makes no sense" in (reasons(answer) or "")

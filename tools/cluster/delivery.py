@@ -1,0 +1,66 @@
+"""Results of a cluster's jobs on their way to the engine, through the journal; what is logged of their workers."""
+
+import logging
+import threading
+
+from tools.cluster.roster import Member, State
+from tools.core.errors import PipelineError, Trouble, trouble_of
+from tools.processor.executor import Deliver, Note
+from tools.stages.video_job import JobResult, Outcome
+from tools.state.journal import Event
+
+log = logging.getLogger("animation.processor")
+_EVENTS = {
+    Outcome.STORED: Event.STORED,
+    Outcome.FAILED: Event.FAILED,
+    Outcome.REFUSED: Event.REFUSED,
+    Outcome.CRASHED: Event.CRASHED,
+}
+
+
+class Delivery:
+    """Hands results over; threads may do so at the same time."""
+
+    def __init__(self, deliver: Deliver, note: Note) -> None:
+        self._deliver = deliver
+        self._note = note
+        self._lock = threading.Lock()
+        self._under_way = 0
+
+    def expect(self) -> None:
+        """A result will be handed over."""
+        with self._lock:
+            self._under_way += 1
+
+    def is_busy(self) -> bool:
+        """Whether a result that was expected is not with the engine yet."""
+        with self._lock:
+            return self._under_way > 0
+
+    def hand_over(self, result: JobResult) -> None:
+        """Into the journal first, then to the queue: what the queue relies on must be on disk."""
+        event = _EVENTS.get(result.outcome)
+        facts = {"cause": result.cause} if result.output is None else result.output.as_json()
+        if event is not None:
+            try:
+                self._note(result.job, event, facts)
+            except PipelineError as exc:
+                if result.outcome is Outcome.STORED:
+                    result = JobResult(result.job, Outcome.DEFERRED, cause=str(exc), trouble=trouble_of(exc))
+        self._deliver(result)
+        with self._lock:
+            self._under_way -= 1
+
+
+def log_change(member: Member, state: State) -> None:
+    """Log once when a worker is ready, stops reporting, is suspended."""
+    if member.logged is state:
+        return
+    member.logged = state
+    if state is State.READY:
+        log.info("worker %s is ready: slots=%d", member.name, member.slots)
+    elif state is State.SILENT:
+        log.warning("worker %s stopped reporting; its videos are reassigned", member.name)
+    elif state is State.SUSPENDED:
+        level = logging.WARNING if member.trouble is Trouble.HUB_UNAVAILABLE else logging.ERROR
+        log.log(level, "worker %s is suspended: repeated failures of its own: %s", member.name, member.cause)
