@@ -48,6 +48,7 @@ class Site:
     max_attempts: int = 3
     slots: int = 1
     min_free: int = 0
+    input_repo: str = "me/in"
     connected: list[Exception] = field(default_factory=list)
     observers: list[Observer] = field(default_factory=lambda: [LogObserver()])
 
@@ -61,15 +62,15 @@ class Site:
 
     def put(self, files: dict[str, bytes], *folders: str) -> None:
         """Commit files, and queue these folders as the monitor would."""
-        commit = self.hub.put("me/in", files)
-        grouped = group_folders(self.hub.list_files("me/in", commit), EXTENSIONS)
+        commit = self.hub.put(self.input_repo, files)
+        grouped = group_folders(self.hub.list_files(self.input_repo, commit), EXTENSIONS)
         with self.queue().transaction() as view:
             for number, name in enumerate(folders):
                 view.put(new_item(grouped[name], time.time() + number))
 
     def engine(self) -> Engine:
         options = ProcessorOptions(
-            input_repo="me/in",
+            input_repo=self.input_repo,
             output_repo="me/out",
             log_dir=self.top / "log",
             work_dir=self.top / "work",
@@ -489,3 +490,22 @@ def test_colliding_names_are_all_published(site: Site) -> None:
     site.put({"A/ep.mp4": b"1", "A/ep.mkv": b"2"}, "A")
     site.run()
     assert set(site.published("A")) == {"ep.mp4.mkv", "ep.mkv.mkv", "metadata.jsonl"}
+
+
+def test_two_input_repos_in_one_output_keep_their_videos_apart(site: Site) -> None:
+    """Of the same names: what differs gets a name of its own, what is the same is there once."""
+    site.put({"A/1.mp4": b"mine", "A/2.mp4": b"same"}, "A")
+    site.run()
+    site.input_repo, site.top = "you/in", site.top / "second"
+    site.put({"A/1.mp4": b"yours", "A/2.mp4": b"same"}, "A")
+    site.run()
+    assert site.item("A").status is Status.COMPLETED
+    out = site.published("A")
+    metadata = [json.loads(line) for line in out.pop("metadata.jsonl").splitlines()]
+    assert out == {"1.mkv": b"av1:mine", "1.mp4.mkv": b"av1:yours", "2.mkv": b"av1:same"}
+    told = {(entry["source_repo"], entry["source_path"], entry["file_name"]) for entry in metadata}
+    assert told == {
+        ("me/in", "A/1.mp4", "1.mkv"),
+        ("you/in", "A/1.mp4", "1.mp4.mkv"),
+        ("me/in", "A/2.mp4", "2.mkv"),
+    }

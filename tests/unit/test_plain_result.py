@@ -12,6 +12,7 @@ from tools.core.artifact import Artifact, ArtifactKind, VideoOutput
 from tools.core.errors import Trouble
 from tools.core.folder import RemoteFile
 from tools.core.planning import VideoJob
+from tools.core.retry import AskedToWait
 from tools.stages.video_job import JobResult, Outcome
 
 JOB = VideoJob("id", 1, "A", "me/in", "c", RemoteFile("A/1.mp4", 3, "5" * 64), mkv("A/1.mkv"))
@@ -31,7 +32,8 @@ def decoded(message: Any) -> JobResult:
 @pytest.mark.parametrize("trouble", [None, *Trouble])
 @pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.REFUSED, Outcome.DEFERRED, Outcome.STOPPED])
 def test_end_without_a_file_arrives_as_it_was(outcome: Outcome, trouble: Trouble | None) -> None:
-    result = JobResult(JOB, outcome, cause="a · cause", trouble=trouble)
+    wait = AskedToWait(2.5, True)
+    result = JobResult(JOB, outcome, cause="a · cause", trouble=trouble, is_converted=True, asked=wait)
     if trouble is Trouble.WORKER_LOST:
         with pytest.raises(ValueError, match="no worker says"):
             decode(encode(result), JOB)
@@ -87,6 +89,12 @@ def file(**changes: Any) -> Callable[[dict[str, Any]], object]:
         lambda message: message.update(output=[]),
         lambda message: message.update(cause=None),
         lambda message: message.update(trouble="worker_lost"),
+        lambda message: message.update(is_converted=1),
+        lambda message: message.update(asked=3),
+        lambda message: message.update(asked=[float("nan"), True]),
+        lambda message: message.update(asked=[-1.0, True]),
+        lambda message: message.update(asked=[1e9, True]),
+        lambda message: message.update(asked=[1.0, 1]),
         lambda message: message["output"].update(artifacts=[]),
         lambda message: message["output"].update(artifacts=message["output"]["artifacts"] * 2),
         lambda message: message["output"].update(artifacts=[7]),

@@ -152,3 +152,37 @@ def test_repo_that_lost_its_commits_is_a_hub_that_can_not_answer(hub: LaggingHub
     hub.behind = 99
     with pytest.raises(HubUnavailable):
         folder.refresh(hub)
+
+
+def content(hub: MemoryHub, path: str) -> bytes | None:
+    return hub.read_file("me/out", MemoryHub.recent(hub, "me/out")[0], path)
+
+
+@pytest.mark.parametrize("when", ["before the look", "after the look"])
+def test_file_that_no_line_names_keeps_its_place_and_ours_takes_another_name(
+    hub: LaggingHub, tmp_path: Path, when: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder, batch = OutputFolder("me/out", "A"), outputs(hub, "1", tmp_path)
+    if when == "after the look":
+        folder.refresh(hub)
+    hub.put("me/out", {"A/1.mkv": b"of somebody else"})
+    for _ in range(2):
+        assert send(hub, folder, batch) == hub.recent("me/out")[0]
+    assert content(hub, "A/1.mkv") == b"of somebody else" and content(hub, "A/1.mp4.mkv") == b"1"
+    assert names(hub) == ["1.mp4.mkv"] and hub.commits_of("me/out") == 3
+    (said,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert "not ours" in said and "file=A/1.mkv published_as=A/1.mp4.mkv" in said
+
+
+def test_commit_of_somebody_else_that_changes_no_metadata_costs_no_commit(
+    hub: LaggingHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, real = OutputFolder("me/out", "A"), hub.commit
+
+    def commit(repo: str, operations: Sequence[Operation], message: str) -> str:
+        hub.put("me/out", {"B/x": b"x"})
+        return real(repo, operations, message)
+
+    monkeypatch.setattr(hub, "commit", commit)
+    send(hub, folder, outputs(hub, "1", tmp_path))
+    assert hub.commits_of("me/out") == 3

@@ -207,3 +207,15 @@ def test_published_name_is_beside_its_source_and_never_an_unsafe_one(
     published = Published.parse(named(source, file_name))
     assert published.names() == ({} if output is None else {source: output})
     assert published.encode() == named(source, file_name), "kept all the same"
+
+
+def test_lines_of_other_input_repos_stay_in_their_order_and_are_never_ours() -> None:
+    mine, yours = record_of(remote("A/1.mp4")), {**record_of(remote("A/1.mp4")), "source_repo": "you/in", "more": 1}
+    old = record_of(remote("A/2.mp4"))
+    parsed = Published.parse(line(yours) + line({**mine, "source_repo": "me/in"}) + line(old) + b"?\n", "me/in")
+    assert set(parsed.records) == {"A/1.mp4", "A/2.mp4"}
+    assert parsed.encode() == b"?\n" + line({**mine, "source_repo": "me/in"}) + line(yours) + line(old)
+    assert parsed.with_records([old]).encode() == parsed.encode()
+    assert parsed.record_of_others(remote("A/1.mp4")) == yours
+    assert parsed.record_of_others(remote("A/1.mp4", "other")) is None
+    assert parsed.record_of_others(RemoteFile("A/1.mp4", 1, "")) is None, "by its size alone it may be another"

@@ -12,11 +12,13 @@ from tools.core.artifact import Artifact, ArtifactKind, VideoOutput
 from tools.core.errors import Trouble
 from tools.core.planning import VideoJob
 from tools.core.record import Record, made_fields
+from tools.core.retry import LONGEST, AskedToWait
 from tools.stages.video_job import JobResult, Outcome
 
 _LONGEST = 8 << 20  # bytes of a result: thousands of streams fit
 _LONGEST_CAUSE = 2000  # characters
 _LARGEST_FILE = 1 << 50  # bytes
+_FIELDS = {"outcome", "cause", "trouble", "output", "is_converted", "asked"}
 _SHA256 = re.compile("[0-9a-f]{64}")
 _ONLY_HERE = frozenset((Outcome.CRASHED, Trouble.WORKER_LOST))  # what a worker can't say of itself
 
@@ -25,8 +27,16 @@ def encode(result: JobResult) -> bytes:
     """The worker's side: all of a result but its job."""
     output = None if result.output is None else result.output.as_json()
     trouble = None if result.trouble is None else result.trouble.value
+    asked = None if result.asked is None else [result.asked.seconds, result.asked.is_of_account]
     return json.dumps(
-        {"outcome": result.outcome.value, "cause": result.cause, "trouble": trouble, "output": output}
+        {
+            "outcome": result.outcome.value,
+            "cause": result.cause,
+            "trouble": trouble,
+            "output": output,
+            "is_converted": result.is_converted,
+            "asked": asked,
+        }
     ).encode()
 
 
@@ -38,7 +48,7 @@ def decode(received: object, job: VideoJob) -> JobResult:
         found = json.loads(received)
     except RecursionError as exc:
         raise ValueError("brackets without end") from exc
-    if not isinstance(found, dict) or found.keys() != {"outcome", "cause", "trouble", "output"}:
+    if not isinstance(found, dict) or found.keys() != _FIELDS:
         raise ValueError("it is no result")
     outcome, cause = Outcome(found["outcome"]), found["cause"]
     trouble = None if found["trouble"] is None else Trouble(found["trouble"])
@@ -47,7 +57,23 @@ def decode(received: object, job: VideoJob) -> JobResult:
     if (outcome is Outcome.STORED) != (found["output"] is not None):
         raise ValueError("its outcome and its files do not agree")
     output = None if found["output"] is None else _output(found["output"], job)
-    return JobResult(job, outcome, output, cause[:_LONGEST_CAUSE], trouble)
+    if type(found["is_converted"]) is not bool:
+        raise ValueError("whether it is converted is neither true nor false")
+    return JobResult(
+        job, outcome, output, cause[:_LONGEST_CAUSE], trouble, found["is_converted"], _asked(found["asked"])
+    )
+
+
+def _asked(found: Any) -> AskedToWait | None:
+    """A worker tells for how long the hub wants to be left alone; not longer than the hub itself could."""
+    if found is None:
+        return None
+    if not isinstance(found, list) or [type(one) for one in found] not in ([float, bool], [int, bool]):
+        raise ValueError("it asks for no wait")
+    seconds, is_of_account = found
+    if not 0 < seconds <= LONGEST:
+        raise ValueError("it asks for a wait that no hub asks for")
+    return AskedToWait(float(seconds), is_of_account)
 
 
 def reasons(answer: object) -> str | None:

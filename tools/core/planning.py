@@ -5,7 +5,7 @@ The one place that decides which files a source becomes, and where: see ``tools.
 
 import hashlib
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Literal, get_args
@@ -53,6 +53,7 @@ class FolderPlan:
     batches: tuple[tuple[Video, ...], ...]  # left to do, in natural name order
     done: tuple[tuple[RemoteFile, Record], ...]  # with the published record
     quarantined: tuple[Quarantined, ...]  # refused before, and unchanged since
+    evaded: tuple[tuple[str, str], ...] = ()  # a file that is not ours, and the name that a result gets in its place
 
 
 def plan_folder(
@@ -69,25 +70,38 @@ def plan_folder(
 
     ``existing``: the output folder's files by path. ``repos``: the kinds of files that are wanted, and the output repo
     of each. Done is what ``metadata.jsonl`` has with the same source content
-    and what is still there with the sha256 recorded. A video refused before is not retried unless it changed.
+    and what is still there with the sha256 recorded, also if another input repo has it under the same path. A video
+    refused before is not retried unless it changed. No name is that of a file which our records do not name.
     """
     videos = sorted((f for f in files if is_video(f.name, extensions) and is_safe_path(f.path)), key=natural_order)
     kept_names = _owned(published, existing)
-    names = output_names([video.path for video in videos], kept_names)
+    taken = not_ours(published, existing)
+    names = output_names([video.path for video in videos], kept_names, taken)
     refused = {(q.path, q.sha256): q for q in quarantined if q.sha256}
     done: list[tuple[RemoteFile, Record]] = []
     kept: list[Quarantined] = []
     todo: list[Video] = []
     for video in videos:
         record = published.record_of(video)
+        others = published.record_of_others(video)
         if record is not None and video.path in kept_names and _is_there(video.folder, record, existing):
             done.append((video, record))
+        elif others is not None and _is_there(video.folder, others, existing):
+            done.append((video, others))
         elif (video.path, video.sha256) in refused:
             kept.append(refused[video.path, video.sha256])
         else:
             todo.append(Video(video, targets_of(names[video.path], repos)))
     batches = tuple(tuple(todo[start : start + batch_size]) for start in range(0, len(todo), batch_size))
-    return FolderPlan(batches, tuple(done), tuple(kept))
+    met = {_as_disks_see(path): path for path in taken}
+    wanted = {video.source.path: _as_disks_see(_named(video.source.path, 0)) for video in todo}
+    evaded = ((met[name], names[path]) for path, name in wanted.items() if name in met and path not in kept_names)
+    return FolderPlan(batches, tuple(done), tuple(kept), tuple(evaded))
+
+
+def not_ours(published: Published, existing: Mapping[str, RemoteFile]) -> frozenset[str]:
+    """The files of an output folder that no record of our input repo names."""
+    return frozenset(existing.keys() - set(published.names().values()))
 
 
 def targets_of(output_path: str, repos: Mapping[ArtifactKind, str]) -> tuple[Target, ...]:
@@ -116,28 +130,32 @@ def _owned(published: Published, existing: Mapping[str, RemoteFile]) -> dict[str
     return {source: name for name, source in owners.items()}
 
 
-def output_names(sources: Sequence[str], published: Mapping[str, str]) -> dict[str, str]:
+def output_names(
+    sources: Sequence[str], published: Mapping[str, str], taken: Collection[str] = frozenset()
+) -> dict[str, str]:
     """The path in the output repo of the MKV of each source path of one folder.
 
     ``A/ep 01.mp4`` → ``A/ep 01.mkv``. If several would meet in one name (also if only a case-insensitive disk
-    thinks so) each keeps its extension: ``ep 01.mp4.mkv``. A source that was published keeps the name it has, also
-    from others after it is gone: it may come back. No two of ``published`` meet in one name.
+    thinks so), or it is ``taken``, each keeps its extension: ``ep 01.mp4.mkv``. A source that was published keeps the
+    name it has, also from others after it is gone: it may come back. No two of ``published`` meet in one name.
     """
     kept = dict(published)
+    fixed = {_as_disks_see(name) for name in (*kept.values(), *taken)}
     levels = {source: 0 for source in sources if source not in kept}
     while True:
         names = {source: _named(source, level) for source, level in levels.items()}
         holders: dict[str, list[str]] = {}
-        for source, name in [*names.items(), *kept.items()]:
+        for source, name in names.items():
             holders.setdefault(_as_disks_see(name), []).append(source)
-        meeting = [s for group in holders.values() if len(group) > 1 for s in group if levels.get(s, _LAST) < _LAST]
+        groups = ((key, group) for key, group in holders.items() if len(group) > 1 or key in fixed)
+        meeting = [source for _, group in groups for source in group if levels[source] < _LAST]
         if not meeting:
             return {source: kept.get(source) or names[source] for source in sources}
         for source in meeting:
             levels[source] += 1
 
 
-_LAST = 2  # the level of names that is unique for certain
+_LAST = 9  # the last level of names that is tried; from 2 on they are as good as unique
 
 
 def _as_disks_see(path: str) -> str:
@@ -145,11 +163,12 @@ def _as_disks_see(path: str) -> str:
 
 
 def _named(source: str, level: int) -> str:
-    """Level 0 replaces the extension, 1 keeps it, 2 adds a digest of the path (another video has the name already)."""
+    """Level 0 replaces the extension, 1 keeps it, 2 and above add a digest of the path (the name is taken already)."""
     path = PurePosixPath(source)
     stem = path.stem if level == 0 else path.name
-    digest = "~" + hashlib.sha256(_bytes(source)).hexdigest()[:8]
-    tail = digest if level == _LAST or len(_bytes(stem)) > _LONGEST_STEM else ""
+    salt = b"" if level <= 2 else b"\0%d" % level
+    digest = "~" + hashlib.sha256(_bytes(source) + salt).hexdigest()[:8]
+    tail = digest if level >= 2 or len(_bytes(stem)) > _LONGEST_STEM else ""
     while len(_bytes(stem + tail)) > _LONGEST_STEM:
         stem = stem[:-1]
     return str(path.with_name(stem + tail + _VIDEO))

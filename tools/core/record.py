@@ -131,20 +131,6 @@ class Published:
         found = (record for (path, _), (record, _) in self._others.items() if path == source.path and source.sha256)
         return next((record for record in found if record.get("source_sha256") == source.sha256), None)
 
-    def merged(self, other: "Published") -> "Published":
-        """With what ``other`` has besides, whoever it is of; of what both have, ours."""
-        names, theirs = set(self.names().values()), other.names()
-        missing = other.records.keys() - self._records.keys()
-        new = {source: other.records[source] for source in missing if theirs.get(source) not in names}
-        lines = {source: line for source, line in other._lines.items() if source in new}
-        foreign = [line for line in other.foreign if line not in self.foreign]
-        others = {**other._others, **self._others}
-        return Published({**self._records, **new}, (*self.foreign, *foreign), {**self._lines, **lines}, others)
-
-    def __len__(self) -> int:
-        """Lines."""
-        return len(self._records) + len(self._others) + len(self.foreign)
-
     def with_records(self, records: Iterable[Record]) -> "Published":
         """These records added, each in the place of an older one of its source, or of one whose file it replaces."""
         new = {str(record["source_path"]): record for record in records}

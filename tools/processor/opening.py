@@ -11,7 +11,7 @@ from tools.core.retry import next_attempt
 from tools.hub.client import HubClient
 from tools.processor.batch import Batch, Task, died
 from tools.processor.item_run import ItemRun, RunRules
-from tools.processor.publish import OutputFolder
+from tools.processor.publish import OutputFolder, evaded
 from tools.state.journal import Journal, VideoHistory
 
 
@@ -41,7 +41,7 @@ def open_item(item: QueueItem, hub: HubClient, journal: Journal, rules: RunRules
     now_there = group_folders(files, rules.extensions, rules.marker).get(item.folder)
     if now_there is None or item.hash not in {"", now_there.fingerprint}:
         raise FolderChanged(item.folder, rules.input_repo, now_there)
-    main = OutputFolder(rules.output_repo, item.folder)
+    main = OutputFolder(rules.output_repo, item.folder, input_repo=rules.input_repo)
     main.refresh(hub)
     plan = plan_folder(
         files,
@@ -52,6 +52,8 @@ def open_item(item: QueueItem, hub: HubClient, journal: Journal, rules: RunRules
         extensions=rules.extensions,
         batch_size=rules.batch_size,
     )
+    for name, instead in plan.evaded:
+        evaded(rules.output_repo, name, instead)
     others = sorted(set(rules.other_repos.values()) - {rules.output_repo})
     # The metadata last: what they show as done must be done everywhere.
     folders = (*(OutputFolder(repo, item.folder, keeps_metadata=False) for repo in others), main)

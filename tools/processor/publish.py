@@ -4,6 +4,7 @@ Calling it again after a crash or a lost answer commits nothing twice: what is t
 """
 
 import hashlib
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,12 @@ from pathlib import Path
 from tools.core.artifact import Artifact, ArtifactKind, VideoOutput
 from tools.core.errors import BlobsLost, HubError, HubForbidden, HubNotFound, HubRejected, HubUnavailable
 from tools.core.folder import RemoteFile
+from tools.core.planning import not_ours, output_names
 from tools.core.record import METADATA, Published
 from tools.hub.client import AddBlob, AddBytes, Head, HubClient, Operation
+from tools.runtime.logs import fields
 
+log = logging.getLogger("animation.processor")
 Outputs = Mapping[RemoteFile, VideoOutput]
 """What the sources of a batch became."""
 FileOf = Callable[[RemoteFile, ArtifactKind], Path | None]
@@ -37,6 +41,14 @@ class _State:
     published: Published
 
 
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """A commit of ours."""
+
+    commit: str
+    outputs: Outputs  # under the names that they have in it
+
+
 class OutputFolder:
     """One folder of an output repo: its ``files`` by path, and its ``metadata.jsonl`` if it keeps one, as of ``head``.
 
@@ -45,16 +57,18 @@ class OutputFolder:
     lacks a commit of ours is an older one (of a replica that lags): it changes nothing.
     """
 
-    def __init__(self, repo: str, folder: str, *, keeps_metadata: bool = True) -> None:
+    def __init__(self, repo: str, folder: str, *, keeps_metadata: bool = True, input_repo: str = "") -> None:
+        """``input_repo``: the one that is published here, perhaps beside others ("" = whatever is here)."""
         self.repo = repo
         self.folder = folder
         self.head: Head | None = None
+        self._input_repo = input_repo
         self._state = _State({}, Published.parse(None))
         self._keeps_metadata = keeps_metadata
         self._known: dict[str, Published] = {}  # by the sha256 of their metadata
         self._own = ""  # our newest commit
         self._base = ""  # the commit that it was built on
-        self._unshown: dict[frozenset[str], str] = {}  # commits that were not seen yet, by what they publish
+        self._unshown: dict[frozenset[str], _Sent] = {}  # commits that were not seen yet, by what they publish
 
     @property
     def published(self) -> Published:
@@ -91,18 +105,18 @@ class OutputFolder:
         listed = files.get(self._metadata) if self._keeps_metadata else None
         if listed is None:
             return _State(files, Published.parse(None))
-        known = self._known.get(listed.sha256) or Published.parse(self._read_metadata(hub, commit, listed))
+        known = self._known.get(listed.sha256) or self._read_metadata(hub, commit, listed)
         self._known = {listed.sha256: known} if listed.sha256 else {}
         return _State(files, known)
 
-    def _read_metadata(self, hub: HubClient, commit: str, listed: RemoteFile) -> bytes:
+    def _read_metadata(self, hub: HubClient, commit: str, listed: RemoteFile) -> Published:
         """As listed. Raises HubUnavailable otherwise: what was not read would be overwritten by the next commit."""
         content = hub.read_file(self.repo, commit, listed.path)
         if content is None or len(content) != listed.size:
             raise HubUnavailable(f"{listed.path} of {self.repo} is listed, but can't be read whole")
         if listed.sha256 not in {"", hashlib.sha256(content).hexdigest()}:
             raise HubUnavailable(f"{listed.path} of {self.repo} was read with another content than listed")
-        return content
+        return Published.parse(content, self._input_repo)
 
     def artifacts(self, outputs: Outputs) -> list[tuple[RemoteFile, Artifact]]:
         """Those that belong here, each with its source."""
@@ -112,6 +126,24 @@ class OutputFolder:
             for artifact in output.artifacts
             if artifact.repo == self.repo
         ]
+
+    def placed(self, outputs: Outputs) -> Outputs:
+        """Under the names that they may have here as of ``head``: that of their record, else the one that was planned,
+        else, if a file that is not ours has come to be there since, another one."""
+        names = self.published.names()
+        owners = {name: source for source, name in names.items()}
+        taken = not_ours(self.published, self.files)
+        planned = {source: output.path for source, output in outputs.items()}
+        for source, output in outputs.items():
+            record = self.published.record_of(source)
+            if record is not None and record.get("sha256") == output.record["sha256"] and source.path in names:
+                planned[source] = names[source.path]
+            elif planned[source] in taken or owners.get(planned[source], source.path) != source.path:
+                fixed = {one.path: path for one, path in planned.items() if one != source} | names
+                fixed.pop(source.path, None)
+                planned[source] = output_names([source.path], fixed, taken)[source.path]
+                evaded(self.repo, output.path, planned[source])
+        return {source: output.named(planned[source]) for source, output in outputs.items()}
 
     def shows(self, outputs: Outputs) -> bool:
         """Whether all that belongs here is there, as of ``head``."""
@@ -134,13 +166,15 @@ class OutputFolder:
             AddBlob(artifact.path, artifact.sha256, artifact.size) for _, artifact in self.artifacts(outputs)
         ]
         if not self._keeps_metadata:
-            self._own = self._unshown[_key(outputs)] = hub.commit(self.repo, operations, message)
+            self._own = hub.commit(self.repo, operations, message)
+            self._unshown[_key(outputs)] = _Sent(self._own, outputs)
             return
         published = self.published.with_records(output.record for output in outputs.values())
         metadata = published.encode()
         operations.append(AddBytes(self._metadata, metadata))
         self._base = self._own if self._unshown or self.head is None else self.head.commit_id
-        self._own = self._unshown[_key(outputs)] = hub.commit(self.repo, operations, message)
+        self._own = hub.commit(self.repo, operations, message)
+        self._unshown[_key(outputs)] = _Sent(self._own, outputs)
         self._known[hashlib.sha256(metadata).hexdigest()] = published
         self._state = _State(self._state.files, published)  # the next commit builds on this one, seen or not
 
@@ -148,7 +182,8 @@ class OutputFolder:
         """The commit that shows these as they were meant: the one that was made, or the head; None if neither does.
 
         Raises HubError."""
-        commit = self._unshown[_key(outputs)]
+        sent = self._unshown[_key(outputs)]
+        commit, outputs = sent.commit, sent.outputs
         head = Head(commit, None, None)
         state = self._shown_at(hub, commit, outputs)
         if state is None:
@@ -205,6 +240,12 @@ def _tells_of(published: Published, output: VideoOutput) -> bool:
     return found is not None and found.get("sha256") == record["sha256"]
 
 
+def evaded(repo: str, path: str, instead: str) -> None:
+    """Say that a file which is not ours keeps its name."""
+    about = fields(repo=repo, file=path, published_as=instead)
+    log.warning("a file that is not ours has the name of a result, which gets another one: %s", about)
+
+
 def publish(hub: HubClient, folders: Sequence[OutputFolder], outputs: Outputs, file_of: FileOf, message: str) -> str:
     """Make a batch's artifacts visible, one commit per repo; returns the id of the last. Then local files may go.
 
@@ -212,6 +253,9 @@ def publish(hub: HubClient, folders: Sequence[OutputFolder], outputs: Outputs, f
     What the hub lost of the blobs is sent again. Raises HubError; BlobsLost if that can't be done from here;
     CommitNotShown while the hub does not show what it took: called again, it only looks again.
     """
+    if not any(folder.awaits(outputs) for folder in folders):
+        folders[-1].refresh(hub)
+        outputs = folders[-1].placed(outputs)
     commits = [_publish_in(hub, folder, outputs, file_of, message) for folder in folders if folder.artifacts(outputs)]
     return commits[-1]
 
