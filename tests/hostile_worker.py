@@ -73,23 +73,18 @@ async def ask(scheduler: str, worker: str, folder: str, *, protected: bool) -> N
     dask_transport.configure()
     if protected:
         load_no_classes()
-    for task in (returned, returned_in_a_list, raised, warned, reported):
+    for function in (answered, failed, returned, returned_in_a_list, raised, warned, reported):
         async with dask_transport.connect(
             scheduler, dask_transport.security(None), lambda received: None, lambda address, how: None
         ) as connection:
-            # Without the protection that is under test, as another processor would ask.
-            client = connection._client
             try:
-                found = await asyncio.wait_for(client.submit(task, folder, pure=False), 10)
+                if function in (answered, failed):
+                    found = await asyncio.wait_for(connection.call(worker, function, folder), 10)
+                else:
+                    found = await asyncio.wait_for(connection._client.submit(function, folder, pure=False), 10)
             except Exception as exc:
                 found = exc
-            print(task.__name__, type(found).__name__, flush=True)
-    for function in (answered, failed):
-        async with dask_transport.connect(
-            scheduler, dask_transport.security(None), lambda received: None, lambda address, how: None
-        ) as connection:
-            answer = await asyncio.wait_for(connection.call(worker, function, folder), 10)
-            print(function.__name__, type(answer).__name__, flush=True)
+            print(function.__name__, type(found).__name__, flush=True)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from tests.jobs import OUT, mkv, output_of, record_of, video_job
 from tools.core.artifact import EXTENSIONS, Artifact, ArtifactKind, Target, VideoOutput
 from tools.core.folder import RemoteFile
 from tools.core.planning import VideoJob
+from tools.core.record import Record
 from tools.processor.executor import _LocalContext
 from tools.stages.convert import converted_before
 from tools.stages.job_context import JobTools
@@ -62,7 +63,8 @@ def found_beside(
 
 
 def test_note_of_a_version_without_artifacts_serves_again(tmp_path: Path) -> None:
-    expected = VideoOutput(json.loads(OLD_NOTE), (VIDEO,))
+    record: Record = json.loads(OLD_NOTE)
+    expected = VideoOutput({**record, "source_repo": "me/in"}, (VIDEO,))
     assert found_beside(tmp_path, OLD_NOTE) == expected
     assert found_beside(tmp_path, json.dumps(expected.as_json())) == expected, "as it is noted now"
 
@@ -95,7 +97,8 @@ def test_kept_result_is_not_read_through_a_link(tmp_path: Path, name: str) -> No
 
 def test_result_serves_under_the_name_planned_now(tmp_path: Path) -> None:
     found = found_beside(tmp_path, OLD_NOTE, name="A/1.mp4.mkv")
-    assert found is not None and found.record == {**json.loads(OLD_NOTE), "file_name": "1.mp4.mkv"}
+    assert found is not None
+    assert found.record == {**json.loads(OLD_NOTE), "file_name": "1.mp4.mkv", "source_repo": "me/in"}
     assert [artifact.path for artifact in found.artifacts] == ["A/1.mp4.mkv"]
 
 

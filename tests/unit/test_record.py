@@ -211,7 +211,7 @@ def test_published_name_is_beside_its_source_and_never_an_unsafe_one(
 
 def test_lines_of_other_input_repos_stay_in_their_order_and_are_never_ours() -> None:
     mine, yours = record_of(remote("A/1.mp4")), {**record_of(remote("A/1.mp4")), "source_repo": "you/in", "more": 1}
-    old = record_of(remote("A/2.mp4"))
+    old = record_of(remote("A/2.mp4"), "2.mkv")
     parsed = Published.parse(line(yours) + line({**mine, "source_repo": "me/in"}) + line(old) + b"?\n", "me/in")
     assert set(parsed.records) == {"A/1.mp4", "A/2.mp4"}
     assert parsed.encode() == b"?\n" + line({**mine, "source_repo": "me/in"}) + line(yours) + line(old)
