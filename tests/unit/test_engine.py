@@ -2,22 +2,26 @@
 
 import hashlib
 import json
+import pkgutil
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.fakes import FakeClock, FakeConverter, MemoryHub, Told
 from tools.core.errors import EncoderStalled, HubForbidden, HubUnavailable, NoEncoder, ProbeError, Stopped
-from tools.core.folder import group_folders
+from tools.core.folder import RemoteFile, group_folders
 from tools.core.queue_item import QueueItem, Status, cancel, entry_for, new_item
 from tools.core.record import Published
 from tools.hub.client import Head, Operation
 from tools.processor.build import ProcessorOptions, build
 from tools.processor.engine import Engine
+from tools.processor.item_run import ItemRun
+from tools.processor.publish import OutputFolder
 from tools.processor.reporting import (
     BatchOver,
     ItemSettled,
@@ -509,3 +513,70 @@ def test_two_input_repos_in_one_output_keep_their_videos_apart(site: Site) -> No
         ("you/in", "A/1.mp4", "1.mp4.mkv"),
         ("me/in", "A/2.mp4", "2.mkv"),
     }
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "tools.processor.opening.plan_folder",
+        "tools.processor.item_run.ItemRun.with_totals",
+        "tools.processor.item_run.ItemRun.has_ready",
+        "tools.processor.item_run.ItemRun.jobs_ready",
+        "tools.processor.item_run.ItemRun.batches_ready",
+        "tools.processor.commits.publish",
+        "tools.processor.item_run.ItemRun.quarantined",
+        "tests.fakes.FakeConverter.convert",
+    ],
+)
+def test_error_that_nobody_foresaw_counts_against_its_item_alone(
+    site: Site, place: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Tried again with waits, then failed with its cause; the other folder is published, the log says it so often."""
+    engine = run_with_a_bug(site, place, monkeypatch)
+    assert engine.any_failed
+    item = site.item("B")
+    assert item.status is Status.FAILED and place.endswith("quarantined") is bool(site.published("B"))
+    causes = " ".join([item.error or "", *(one.cause for one in item.quarantined)])
+    assert "unexpected ZeroDivisionError: a value that nobody foresaw (tried 3 times)" in causes
+    assert len([record for record in caplog.records if record.exc_info]) == 3
+
+
+@pytest.mark.parametrize("place", ["tools.processor.item_run.ItemRun.accept", "tools.processor.commits._event"])
+def test_work_that_was_done_before_an_error_that_nobody_foresaw_serves(
+    site: Site, place: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    run_with_a_bug(site, place, monkeypatch)
+    assert site.item("B").status is Status.COMPLETED and set(site.published("B")) == {"1.mkv", "metadata.jsonl"}
+    assert sorted(site.converter.encoded) == [b"a", b"b"]
+    assert len([record for record in caplog.records if record.exc_info]) == 1
+
+
+def run_with_a_bug(site: Site, place: str, monkeypatch: pytest.MonkeyPatch) -> Engine:
+    """Two folders, with a function that raises whenever it is about B."""
+    site.put({"A/1.mp4": b"a", "B/1.mp4": b"b"}, "A", "B")
+    owner, name = place.rsplit(".", 1)
+    holder = pkgutil.resolve_name(owner)
+    real = getattr(holder, name)
+
+    def broken(*args: Any, **named: Any) -> Any:
+        if any("B" in _about(arg) for arg in args):
+            raise ZeroDivisionError("a value that nobody foresaw")
+        return real(*args, **named)
+
+    monkeypatch.setattr(holder, name, broken)
+    engine = site.run()
+    assert site.item("A").status is Status.COMPLETED and set(site.published("A")) == {"1.mkv", "metadata.jsonl"}
+    return engine
+
+
+def _about(value: object) -> str:
+    """The folder that an argument is about."""
+    if isinstance(value, ItemRun):
+        return value.item.folder
+    if isinstance(value, OutputFolder):
+        return value.folder
+    if isinstance(value, Path):  # a source on its way into the converter
+        return "B" if value.exists() and value.read_bytes() == b"b" else ""
+    if isinstance(value, RemoteFile):
+        return value.folder
+    return _about(value[0]) if isinstance(value, list | tuple) and value else ""

@@ -203,6 +203,16 @@ class Stopped(PipelineError):
     retryable = True
 
 
+class Unforeseen(PipelineError):
+    """An exception that nobody foresaw, a bug: counts against what was worked at, which is tried again for a while."""
+
+    retryable = True
+
+    @classmethod
+    def of(cls, exc: BaseException) -> "Unforeseen":
+        return cls(f"unexpected {type(exc).__name__}: {exc}")
+
+
 class Trouble(str, Enum):
     """What ended an attempt at a video other than success; a plain value, also in JSON and on its way from a worker.
 
@@ -229,6 +239,7 @@ class Trouble(str, Enum):
 
 _TROUBLES: tuple[tuple[type[PipelineError], Trouble], ...] = (
     (Stopped, Trouble.STOPPED),
+    (Unforeseen, Trouble.UNEXPECTED),
     (HubUnavailable, Trouble.HUB_UNAVAILABLE),
     (HubForbidden, Trouble.HUB_FORBIDDEN),
     (HubNotFound, Trouble.HUB_NOT_FOUND),

@@ -1,10 +1,12 @@
 """Which items of the queue are in work here: claims the next one, moves those that are, sets right what got lost."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tools.core.errors import CorruptState, StateError
-from tools.core.queue_item import QueueItem, Status, claim, give_back, is_due, rank, with_sane_times
+from tools.core.queue_item import QueueItem, Status, claim, give_back, is_due, rank, settle, with_sane_times
+from tools.core.retry import next_attempt
 from tools.processor.reporting import ItemRequeued, Observer, TimesCorrected
 from tools.runtime.clock import Clock
 from tools.state.work_queue import QueueView, WorkQueue
@@ -29,6 +31,7 @@ class Claims:
         self._aging_hours = aging_hours
         self._longest_wait = longest_wait
         self._held: dict[str, None] = {}  # folders, first claimed first
+        self._unforeseen: Counter[str] = Counter()  # by folder: errors of ours, since it was settled last
 
     @property
     def log_dir(self) -> Path:
@@ -85,7 +88,22 @@ class Claims:
     def release(self, folder: str, change: Change | None = None) -> QueueItem | None:
         """It is not in work here any more, whether or not the ``change`` that says so can be written."""
         self._held.pop(folder, None)
-        return None if change is None else self.change(folder, change)
+        item = None if change is None else self.change(folder, change)
+        if item is not None and item.status in {Status.COMPLETED, Status.FAILED}:
+            self._unforeseen.pop(folder, None)
+        return item
+
+    def unforeseen(self, folder: str, cause: str, max_attempts: int, interval: float) -> QueueItem | None:
+        """An error that nobody foresaw ended the work at an item: it waits before it is claimed again, ``interval`` s
+        and longer; after so many attempts it has failed. Returns it as it is now; None if it is not ours any more."""
+        self._unforeseen[folder] += 1
+        now = self._clock.time()
+        wait = next_attempt(self._unforeseen[folder], max_attempts, interval)
+        if wait is not None:
+            return self.release(folder, lambda item: give_back(item, now + wait, cause))
+        return self.release(
+            folder, lambda item: settle(item, now, item.quarantined, f"{cause} (tried {max_attempts} times)")
+        )
 
     def give_all_back(self) -> int:
         """At the end of the program: what is claimed is pending again; returns how many. Raises PipelineError."""

@@ -1,9 +1,10 @@
 """Batches whose videos are all settled → their commits, one by one in their own thread; what follows from each end."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 
-from tools.core.errors import BlobsLost, HubForbidden, HubNotFound, HubRejected, PipelineError
+from tools.core.errors import BlobsLost, HubForbidden, HubNotFound, HubRejected, PipelineError, Unforeseen
 from tools.core.retry import asked_to_wait
 from tools.processor.batch import Batch
 from tools.processor.hub_thread import Answer, Failed
@@ -16,12 +17,15 @@ from tools.state.journal import Event
 # s between two looks for a commit that the hub took: as long as it took so far, within these.
 _SHORTEST_WAIT, _LONGEST_WAIT = 1.0, 300.0
 _SHOWN_WITHIN = 3600.0  # s after which a commit that never came to be seen is made again
+Guard = Callable[[str], AbstractContextManager[None]]
 
 
 class Commits:
     """Publishes batches. Every attempt at one ends in exactly one ``BatchOver``."""
 
-    def __init__(self, parts: EngineParts) -> None:
+    def __init__(self, parts: EngineParts, guard: Guard) -> None:
+        """``guard``: within it, what nobody foresaw counts against the folder's item."""
+        self._guard = guard
         self._rules = parts.rules
         self._claims = parts.claims
         self._pause = parts.pause
@@ -40,7 +44,7 @@ class Commits:
                 self._over(run, batch, None, "")
             elif not (self._is_busy or self._pause.stops("publish") or "publish" in self._waits.held()):
                 batch.is_publishing = self._is_busy = True
-                ended = partial(self._published, run, batch)
+                ended = partial(self._ended, run, batch)
                 self._hub.do("publish", _about(run, batch), self._commit_of(run, batch), ended)
 
     def _commit_of(self, run: ItemRun, batch: Batch) -> Callable[[], str]:
@@ -52,8 +56,12 @@ class Commits:
 
         return commit
 
-    def _published(self, run: ItemRun, batch: Batch, answer: Answer[str]) -> None:
+    def _ended(self, run: ItemRun, batch: Batch, answer: Answer[str]) -> None:
         batch.is_publishing = self._is_busy = False
+        with self._guard(run.item.folder):
+            self._published(run, batch, answer)
+
+    def _published(self, run: ItemRun, batch: Batch, answer: Answer[str]) -> None:
         about = _about(run, batch)
         if not isinstance(answer, Failed):
             self._pause.worked("publish", about)
@@ -120,7 +128,8 @@ class Commits:
             batch.not_before = max(batch.not_before, self._clock.monotonic() + wait)
             self._tell(CommitFailed(*about))
         elif not (isinstance(exc, HubRejected) and self._halve(run, batch, exc)):
-            run.refuse_batch(batch, f"the hub did not take the commit: {exc}")
+            unforeseen = f"{exc} (tried {batch.failures} times)" if isinstance(exc, Unforeseen) else None
+            run.refuse_batch(batch, unforeseen or f"the hub did not take the commit: {exc}")
             self._over(run, batch, None, str(exc))
 
     def _over(self, run: ItemRun, batch: Batch, commit: str | None, cause: str) -> None:

@@ -7,14 +7,13 @@ batch needs that of ``commits``; what happened is told to an observer.
 """
 
 import contextlib
-import math
+import logging
 import queue
+from collections.abc import Iterator
 from functools import partial
 from itertools import islice
 
-from tools.core.artifact import ArtifactKind
-from tools.core.blame import OF_THE_HUB
-from tools.core.errors import PipelineError, Stopped, Trouble
+from tools.core.errors import PipelineError, Stopped, Unforeseen
 from tools.core.queue_item import QueueItem, Status, give_back, gone, local_time, settle
 from tools.core.retry import asked_to_wait
 from tools.hub.client import HubClient
@@ -25,14 +24,13 @@ from tools.processor.item_run import ItemRun
 from tools.processor.opening import FolderChanged, open_item
 from tools.processor.ordered import Ordered
 from tools.processor.parts import EngineParts
-from tools.processor.pause import Suspect
-from tools.processor.waits import Kind
-from tools.stages.video_job import JobResult, Outcome
-from tools.state.journal import Event, sweep
+from tools.processor.results import Results
+from tools.stages.video_job import JobResult
+from tools.state.journal import sweep
 from tools.state.orders import OrdersFile
 from tools.state.progress import HubWork
 
-_NEED_PERSON = OF_THE_HUB - {Trouble.HUB_UNAVAILABLE, Trouble.HUB_NOT_FOUND}  # if they do not speak of one video
+log = logging.getLogger("animation.processor")
 _PROGRESS, _IDLE_PROGRESS = 1.0, 30.0  # s between two reports of what runs, and of nothing
 
 
@@ -54,14 +52,14 @@ class Engine:
         self._journal_of = parts.journal_of
         self._clock = parts.clock
         self._tell = parts.observer.observe
-        self._commits = Commits(parts)
+        self._commits = Commits(parts, self._guarded)
         self._ordered = Ordered(OrdersFile(parts.claims.log_dir))
         self._runs: dict[str, ItemRun] = {}
+        self._results = Results(parts, self._runs)
         self._is_opening = False
         self._next_check = 0.0  # monotonic s, of the queue
         self._recovered = False
         self._reported: tuple[float, str | None] | None = None  # monotonic s and pause of the last progress
-        self._smallest_stored = math.inf  # bytes, of the sources whose results the hub took
         self.any_failed = False
 
     @property
@@ -69,14 +67,11 @@ class Engine:
         """What is not started, why, and until when; None if all is well."""
         reason, next_try = self._pause.reason, self._pause.next_try
         if reason in {None, "starting"}:
-            return self._ordered.reason or self._what_lacks_space() or self._waits.reason
+            return self._ordered.reason or self._results.what_lacks_space() or self._waits.reason
         if next_try is None:
             return reason
         when = self._clock.time() + next_try - self._clock.monotonic()
         return f"{reason}; next try at {local_time(when)}"
-
-    def _what_lacks_space(self) -> str | None:
-        return next((cause for run in self._runs.values() for cause in run.no_room.values()), None)
 
     @property
     def needs_person(self) -> bool:
@@ -108,7 +103,8 @@ class Engine:
             self._hub.do("connect", "the hub", self._connect, self._connected)
         for run in self._runs.values():
             if not run.is_cancelled:
-                self._commits.publish_ready(run)
+                with self._guarded(run.item.folder):
+                    self._commits.publish_ready(run)
         if not self._pause.stops("transfer"):
             if self._ordered.may_submit:
                 self._submit(now)
@@ -164,87 +160,15 @@ class Engine:
             message = self._inbox.get(timeout=wait) if wait > 0 else self._inbox.get_nowait()
             while True:
                 if isinstance(message, JobResult):
-                    self._job_ended(message)
+                    with self._guarded(message.job.folder):
+                        self._results.take(message)
+                    if (run := self._runs.get(message.job.folder)) and run.broken:
+                        run.ended(message.job.attempt_id)
                 else:
                     message()
                 message = self._inbox.get_nowait()
         except queue.Empty:
             return
-
-    def _job_ended(self, result: JobResult) -> None:
-        folder, source = result.job.folder, result.job.source
-        run = self._runs.get(folder)
-        lacked_space = self._what_lacks_space() is not None
-        if run is None or not run.accept(result, self._clock.monotonic()):
-            self._tell(reporting.LateResult(source.path))
-            return
-        if result.outcome is Outcome.STORED:
-            self._pause.worked("transfer", source.path)
-            self._waits.worked("download", source.path)
-            self._waits.worked("upload", source.path)
-            self._smallest_stored = min(self._smallest_stored, source.size)
-            self._tell(reporting.VideoStored(result.job.targets[0].path, result.job.attempt))
-        elif result.outcome is Outcome.DEFERRED:
-            self._deferred(run, result, lacked_space)
-        elif result.outcome is not Outcome.STOPPED:
-            if result.outcome is Outcome.REFUSED:
-                self._jobs.forget(folder, source)
-            self._tell_failure(run, result)
-
-    def _tell_failure(self, run: ItemRun, result: JobResult) -> None:
-        source, attempt = result.job.source, result.job.attempt
-        if (cause := run.why_quarantined(source)) is not None:
-            self._tell(reporting.VideoQuarantined(source.path, attempt, cause))
-        elif result.outcome is Outcome.CRASHED:
-            self._tell(reporting.WorkerDied(source.path, attempt, result.cause))
-        else:
-            self._tell(reporting.VideoFailed(source.path, attempt, result.cause))
-
-    def _deferred(self, run: ItemRun, result: JobResult, lacked_space: bool) -> None:
-        if self._must_wait(run, result):
-            return
-        if result.trouble in OF_THE_HUB:
-            self._pause.suspect(
-                Suspect(
-                    kind="transfer",
-                    about=result.job.source.path,
-                    cause=result.cause,
-                    needs_person=result.trouble in _NEED_PERSON,
-                    blame=partial(self._blame, run, result),
-                    is_certain=self._speaks_of_the_video(result),
-                )
-            )
-        elif result.trouble is Trouble.DISK_FULL:
-            if not lacked_space:
-                self._tell(reporting.WaitingForSpace(result.cause))
-            run.split_what_waits()
-        elif result.trouble is Trouble.FILES_GONE:
-            self._tell(reporting.VideoFailed(result.job.source.path, result.job.attempt, result.cause))
-        else:
-            self._pause.machine(result.cause)
-
-    def _must_wait(self, run: ItemRun, result: JobResult) -> bool:
-        """Whether the hub only asks to be left alone with this video for a while."""
-        kind: Kind = "upload" if result.is_converted else "download"
-        until, is_all = self._waits.asked(kind, result.job.source.path, result.cause, result.asked)
-        run.put_off(result.job.source, until)
-        return is_all
-
-    def _speaks_of_the_video(self, result: JobResult) -> bool:
-        """Whether what the hub said is about this file, if it answers at all."""
-        if result.trouble is Trouble.HUB_TOO_LARGE:
-            return result.job.source.size > self._smallest_stored
-        return result.trouble is Trouble.HUB_NOT_FOUND
-
-    def _blame(self, run: ItemRun, result: JobResult) -> None:
-        """The hub serves others: this video's transfer failed for its own sake."""
-        source = result.job.source
-        with contextlib.suppress(PipelineError):  # a full disk may refuse even this note
-            run.journal.note(Event.FAILED, source, cause=result.cause)
-        result_file = self._jobs.artifact_file(result.job.folder, source, ArtifactKind.VIDEO)
-        keeps = result_file is None or result_file.exists()
-        run.blame(source, result.cause, self._clock.monotonic(), result_kept=keeps)
-        self._tell_failure(run, result)
 
     def _connected(self, answer: Answer[HubClient]) -> None:
         error = answer.error if isinstance(answer, Failed) else None
@@ -260,7 +184,10 @@ class Engine:
 
     def _claim(self, now: float) -> None:
         held = self._waits.held()
-        ready = any(run.has_ready(now, isolated=self._is_isolated(run), held=held) for run in self._runs.values())
+        ready = False
+        for run in (run for run in self._runs.values() if not run.is_cancelled):
+            with self._guarded(run.item.folder):
+                ready = ready or run.has_ready(now, isolated=self._is_isolated(run), held=held)
         if self._is_opening or ready or now < self._next_check or self._jobs.free() <= 0:
             return
         if self._pause.stops("open") or held & {"open", "download"}:
@@ -275,11 +202,15 @@ class Engine:
             "open",
             item.folder,
             lambda: open_item(item, self._tools.hub, journal, self._rules, now),
-            partial(self._opened, item),
+            partial(self._open_ended, item),
         )
 
-    def _opened(self, item: QueueItem, answer: Answer[ItemRun]) -> None:
+    def _open_ended(self, item: QueueItem, answer: Answer[ItemRun]) -> None:
         self._is_opening = False
+        with self._guarded(item.folder):
+            self._opened(item, answer)
+
+    def _opened(self, item: QueueItem, answer: Answer[ItemRun]) -> None:
         if isinstance(answer, Failed):
             self._not_opened(item, answer.error)
             return
@@ -295,6 +226,9 @@ class Engine:
 
     def _not_opened(self, item: QueueItem, error: PipelineError) -> None:
         now, cause = self._clock.time(), str(error)
+        if isinstance(error, Unforeseen):
+            self._broke(item.folder, cause)
+            return
         if isinstance(error, FolderChanged):
             self._tell(reporting.ItemNotAsQueued(item.folder, cause))
             if error.folder is None or not error.folder.video_count:  # which the monitor does not queue
@@ -319,8 +253,9 @@ class Engine:
             if free <= 0:
                 return
             if not run.is_cancelled:
-                for job in islice(run.jobs_ready(now, isolated=self._is_isolated(run), held=held), free):
-                    self._jobs.submit(job)
+                with self._guarded(run.item.folder):
+                    for job in islice(run.jobs_ready(now, isolated=self._is_isolated(run), held=held), free):
+                        self._jobs.submit(job)
 
     def _is_isolated(self, run: ItemRun) -> bool:
         """Whether no other item has a video at its last try after deaths."""
@@ -337,13 +272,41 @@ class Engine:
 
     def _settle_over(self) -> None:
         for folder, run in list(self._runs.items()):
-            if run.is_cancelled and not run.is_running:
-                del self._runs[folder]
-                self._claims.release(folder)
-                self._forget(folder)
-            elif run.is_over and not run.is_cancelled:
-                del self._runs[folder]
-                self._settle(run)
+            with self._guarded(folder):
+                if run.is_cancelled and not run.is_running:
+                    del self._runs[folder]
+                    if run.broken:
+                        self._broke(folder, run.broken)
+                    else:
+                        self._claims.release(folder)
+                        self._forget(folder)
+                elif run.is_over and not run.is_cancelled:
+                    del self._runs[folder]
+                    self._settle(run)
+
+    @contextlib.contextmanager
+    def _guarded(self, folder: str) -> Iterator[None]:
+        """What nobody foresaw counts against this item, once nothing of it runs any more; the others go on."""
+        try:
+            yield
+        except PipelineError:
+            raise
+        except Exception as exc:
+            log.exception("unexpected error while a folder was worked at; it counts as an attempt: folder=%s", folder)
+            cause, run = str(Unforeseen.of(exc)), self._runs.get(folder)
+            if run is None:
+                self._broke(folder, cause)
+            elif not run.is_cancelled:
+                run.is_cancelled, run.broken = True, cause
+                self._jobs.cancel(folder)
+
+    def _broke(self, folder: str, cause: str) -> None:
+        item = self._claims.unforeseen(folder, cause, self._rules.max_attempts, self._check_interval)
+        self._next_check, self._reported = 0.0, None
+        if item is not None and item.status is Status.FAILED:
+            self.any_failed = True
+            self._forget(folder)
+            self._tell(reporting.ItemSettled(folder, item.status, item.videos_done, len(item.quarantined)))
 
     def _settle(self, run: ItemRun) -> None:
         folder, quarantined = run.item.folder, run.quarantined()

@@ -134,6 +134,8 @@ class LocalExecutor:
             # The boundary of a thread: without it a bug would lose the video without a word.
             log.exception("unexpected error in the job for %s", job.source.path)
             result = unexpected(job, exc)
+            with contextlib.suppress(PipelineError):  # it ended: it did not die in the encoder
+                context.note(Event.FAILED, cause=result.cause)
         with self._changed:
             self._running.pop(job.attempt_id, None)
             self._changed.notify_all()

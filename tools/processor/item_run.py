@@ -51,8 +51,9 @@ class ItemRun:
     fingerprint: str  # of the folder at that commit
     output_folders: tuple[OutputFolder, ...]  # to be committed to in this order
     batches: list[Batch] = field(default_factory=list)
-    is_cancelled: bool = False
     source_gone: tuple[str, ...] = ()  # names of results that are published and whose sources are gone
+    is_cancelled: bool = False  # it is to end: a person wants it, or
+    broken: str = ""  # an error that nobody foresaw
     no_room: dict[str, str] = field(default_factory=dict)  # source path of what waits for disk space → its cause
     _tasks: dict[str, Task] = field(default_factory=dict)  # by source path; filled at first use
     _over: int = 0  # so many batches, from the first on, are over
@@ -142,6 +143,11 @@ class ItemRun:
         task = self._task_of(source)
         if task is not None:
             task.not_before = max(task.not_before, until)
+
+    def ended(self, attempt_id: str) -> None:
+        """This attempt does not run any more, whatever came of it."""
+        for task in (task for batch in self.batches for task in batch.tasks if task.running == attempt_id):
+            task.running = None
 
     def blame(self, source: RemoteFile, cause: str, now: float, *, result_kept: bool = False) -> None:
         """A transfer that was put off counts as a failure of its video after all; ``result_kept``: it was converted."""
