@@ -102,6 +102,7 @@ def test_folder_listing_holds_direct_files_alone_and_is_empty_for_a_missing_fold
     hub.create_repo(REPO)
     commit = put(hub, tmp_path, {"a/1.mp4": b"1", "a/2.mp4": b"2", "a/b/3.mp4": b"3", "ab/4.mp4": b"4", "5.mp4": b"5"})
     assert [file.path for file in hub.list_folder(REPO, commit, "a")] == ["a/1.mp4", "a/2.mp4"]
+    assert [file.path for file in hub.list_folder(REPO, commit, "")] == ["5.mp4"], "the root"
     assert hub.list_folder(REPO, commit, "nowhere") == []
 
 

@@ -580,3 +580,17 @@ def _about(value: object) -> str:
     if isinstance(value, RemoteFile):
         return value.folder
     return _about(value[0]) if isinstance(value, list | tuple) and value else ""
+
+
+def test_videos_at_the_root_of_the_input_repo_come_out_at_the_root_of_the_output(site: Site) -> None:
+    site.hub.put("me/out", {"README.md": b"a card"})
+    site.put({"1.mp4": b"1", "README.md": b"r", "A/1.mp4": b"a"}, ".", "A")
+    site.run()
+    assert site.item(".").status is site.item("A").status is Status.COMPLETED
+    out = site.published("")
+    assert [json.loads(line)["file_name"] for line in out.pop("metadata.jsonl").splitlines()] == ["1.mkv"]
+    assert out == {"1.mkv": b"av1:1", "README.md": b"a card"} and site.published("A")["1.mkv"] == b"av1:a"
+    site.put({"2.mp4": b"2"}, ".")
+    site.run()
+    assert set(site.published("")) == {"1.mkv", "2.mkv", "metadata.jsonl", "README.md"}
+    assert site.converter.encoded.count(b"1") == 1, "known by the metadata at the root"

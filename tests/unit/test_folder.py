@@ -2,7 +2,7 @@
 
 import pytest
 
-from tools.core.folder import Folder, RemoteFile, group_folders, is_safe_path, is_video
+from tools.core.folder import ROOT, Folder, RemoteFile, group_folders, inside, is_safe_path, is_video, path_of
 
 VIDEOS = frozenset({"mp4", "mkv", "avi", "ts"})
 
@@ -72,11 +72,18 @@ def test_folder_sums_up_its_direct_files_and_nothing_else() -> None:
         RemoteFile("root.mp4", 10_000, "", 90.0),
     ]
     folders = group_folders(listing, VIDEOS)
-    assert set(folders) == {"A", "A/S"}
+    assert set(folders) == {"A", "A/S", "."}
     a, s = folders["A"], folders["A/S"]
     assert (a.name, a.file_count, a.video_count, a.total_size, a.last_modified) == ("A", 4, 2, 107, 30.0)
     assert (s.name, s.file_count, s.video_count, s.total_size, s.last_modified) == ("A/S", 1, 1, 1000, None)
     assert not a.has_marker and not a.only_added
+
+
+def test_root_is_a_folder_with_a_name_that_no_other_can_have_if_videos_lie_there() -> None:
+    root = group_folders([remote("1.mp4"), remote("README.md"), remote("A/2.mp4"), remote("./3.mp4")], VIDEOS)["."]
+    assert (root.name, root.file_count, root.video_count) == (".", 2, 1)
+    assert "." not in group_folders([remote("README.md"), remote("./3.mp4"), remote("A/2.mp4")], VIDEOS)
+    assert inside(ROOT, "x") == "x" and inside("A", "x") == "A/x" and path_of(ROOT) == ""
 
 
 @pytest.mark.parametrize(
@@ -121,7 +128,7 @@ def test_fingerprint_changes_when_a_file_comes_goes_or_grows_and_for_nothing_els
     assert fingerprint(base) != fingerprint(base[:1])
     assert fingerprint(base) != fingerprint([*base, remote("A/4.txt")])
     assert fingerprint(base) != fingerprint([remote("A/1.mp4", size=4), *base[1:]])
-    assert set(group_folders(base, VIDEOS)) == {"A", "A/S"}
+    assert set(group_folders(base, VIDEOS)) == {"A", "A/S", "."}
 
 
 @pytest.mark.parametrize(

@@ -55,12 +55,12 @@ def test_output_names(sources: list[str], names: list[str]) -> None:
 @pytest.mark.parametrize(
     ("character", "count", "kept"),
     [
-        # 255 bytes of UTF-8 less four for ".mkv" are left for the rest, nine of them for a digest if needed.
-        *(("x", 251, 251), ("x", 252, 242)),
-        *(("名", 83, 83), ("名", 84, 80)),
-        *(("😀", 62, 62), ("😀", 63, 60)),
+        # 240 bytes of UTF-8 less four for ".mkv" are left for the rest, nine of them for a digest if needed.
+        *(("x", 236, 236), ("x", 237, 227)),
+        *(("名", 78, 78), ("名", 79, 75)),
+        *(("😀", 59, 59), ("😀", 60, 56)),
         # A byte that is no UTF-8, as a local file's name may have, counts as one.
-        *(("\udcff", 251, 251), ("\udcff", 252, 242)),
+        *(("\udcff", 236, 236), ("\udcff", 237, 227)),
     ],
 )
 def test_name_that_is_too_long_is_cut_between_characters_and_told_apart_by_a_digest(
@@ -72,11 +72,11 @@ def test_name_that_is_too_long_is_cut_between_characters_and_told_apart_by_a_dig
 
 
 def test_names_that_are_cut_meet_neither_each_other_nor_those_that_keep_their_extension() -> None:
-    long = "x" * 251
+    long = "x" * 236
     cut = [f"A/{long}.ts", f"A/{long}.TS", f"A/{long}y.ts"]  # the first two meet, and have no room for an extension
-    short = f"A/{'x' * 242}.ts"
+    short = f"A/{'x' * 227}.ts"
     made = output_names([*cut, short], {})
-    assert made == {**{source: f"A/{'x' * 242}{digest(source)}.mkv" for source in cut}, short: f"A/{'x' * 242}.mkv"}
+    assert made == {**{source: f"A/{'x' * 227}{digest(source)}.mkv" for source in cut}, short: f"A/{'x' * 227}.mkv"}
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_no_two_sources_ever_share_an_output_and_every_name_fits_a_disk(parts: l
     made = output_names(sources, {})
     assert len(set(made.values())) == len(sources)
     for path in made.values():
-        assert path.endswith(".mkv") and len(path.rpartition("/")[2].encode()) <= 255
+        assert path.endswith(".mkv") and len(path.rpartition("/")[2].encode()) <= 240
 
 
 def test_plan_does_only_what_is_neither_published_nor_refused() -> None:

@@ -1,7 +1,7 @@
 """Files of a listing → folders and their fingerprints.
 
-A folder is a directory that directly holds files; files at the root belong to none. The listing is folded file by
-file, so a repo of a million files needs memory for its folders only.
+A folder is a directory that directly holds files; the root of a repo is one if it directly holds videos. The listing is
+folded file by file, so a repo of a million files needs memory for its folders only.
 """
 
 import hashlib
@@ -11,6 +11,19 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NamedTuple
+
+ROOT = "."
+"""The name of a repo's root as a folder. No path has such a part, so no other folder can have it."""
+
+
+def inside(folder: str, name: str) -> str:
+    """The path of a file in a folder."""
+    return name if folder in {"", ROOT} else f"{folder}/{name}"
+
+
+def path_of(folder: str) -> str:
+    """The path of a folder; "" of the root."""
+    return "" if folder == ROOT else folder
 
 
 class RemoteFile(NamedTuple):  # a million are made for one listing, and a frozen dataclass takes three times as long
@@ -23,7 +36,7 @@ class RemoteFile(NamedTuple):  # a million are made for one listing, and a froze
 
     @property
     def folder(self) -> str:
-        """The directory that directly holds the file; "" at the root."""
+        """The path of the directory that directly holds the file; "" at the root."""
         return self.path.rpartition("/")[0]
 
     @property
@@ -106,7 +119,7 @@ def group_folders(
     before: Mapping[str, Folder] = MappingProxyType({}),
     on_unsafe: Callable[[str], object] = str,
 ) -> dict[str, Folder]:
-    """Fold a listing into its folders, by name. Files at the root and unsafe paths are skipped.
+    """Fold a listing into its folders, by name. Unsafe paths are skipped, and so are files at the root without a video.
 
     ``marker`` is the file name whose presence says that a folder is complete ("" = off); ``before`` the folders of an
     earlier listing, for ``only_added``; ``on_unsafe`` is called with each unsafe path.
@@ -118,8 +131,7 @@ def group_folders(
             on_unsafe(path)
             continue
         folder, _, name = path.rpartition("/")
-        if not folder:
-            continue
+        folder = folder or ROOT
         tally = tallies.get(folder)
         if tally is None:
             tally = tallies[folder] = _Tally(before.get(folder))
@@ -137,6 +149,8 @@ def group_folders(
             tally.added += digest
         if committed_at is not None and (tally.last_modified is None or committed_at > tally.last_modified):
             tally.last_modified = committed_at
+    if ROOT in tallies and not tallies[ROOT].videos:  # a card and settings, which every repo has
+        del tallies[ROOT]
     return {name: _finish(name, tally) for name, tally in tallies.items()}
 
 

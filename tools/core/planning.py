@@ -11,12 +11,12 @@ from pathlib import PurePosixPath
 from typing import Literal, get_args
 
 from tools.core.artifact import ArtifactKind, Target
-from tools.core.folder import RemoteFile, is_safe_path, is_video
+from tools.core.folder import RemoteFile, inside, is_safe_path, is_video
 from tools.core.queue_item import Quarantined
 from tools.core.record import Published, Record, natural_order
 
 _VIDEO = ArtifactKind.VIDEO.extension
-_LONGEST_NAME = 255  # bytes of UTF-8 that one part of a path may have on the file systems that will hold it
+_LONGEST_NAME = 240  # bytes of UTF-8 of a file's name: disks take 255, and clients add to it while they download
 _LONGEST_STEM = _LONGEST_NAME - max(len(kind.extension) for kind in ArtifactKind)  # each kind adds its own to it
 
 
@@ -111,7 +111,7 @@ def targets_of(output_path: str, repos: Mapping[ArtifactKind, str]) -> tuple[Tar
 
 
 def _is_there(folder: str, record: Record, existing: Mapping[str, RemoteFile]) -> bool:
-    file = existing.get(f"{folder}/{record.get('file_name')}")
+    file = existing.get(inside(folder, str(record.get("file_name"))))
     return file is not None and file.size == record.get("size") and file.sha256 in {"", record.get("sha256")}
 
 

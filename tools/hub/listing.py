@@ -100,7 +100,7 @@ class Listing:
 
     def folder(self, repo: str, commit: str, folder: str) -> Iterator[RemoteFile]:
         """The files directly in a folder; nothing if the folder above does not know it either."""
-        files = self._pages(repo, {"Revision": commit, "Recursive": "False", "Root": folder})
+        files = self._pages(repo, {"Revision": commit, "Recursive": "False", **({"Root": folder} if folder else {})})
         try:
             yield from (file for file in files if file.folder == folder)
         except HubNotFound:

@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 from functools import partial
 
 from tools.core.errors import BlobsLost, HubForbidden, HubNotFound, HubRejected, PipelineError, Unforeseen
+from tools.core.folder import ROOT
 from tools.core.retry import asked_to_wait
 from tools.processor.batch import Batch
 from tools.processor.hub_thread import Answer, Failed
@@ -51,7 +52,7 @@ class Commits:
         def commit() -> str:
             folder, outputs = run.item.folder, batch.outputs()
             file_of = partial(self._jobs.artifact_file, folder)
-            message = f"Add {len(outputs)} AV1 videos of {folder}"
+            message = f"Add {len(outputs)} AV1 videos of {'the root' if folder == ROOT else folder}"
             return publish(self._tools.hub, run.output_folders, outputs, file_of, message)
 
         return commit

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from tools.core.audit import source_gone
 from tools.core.errors import HubUnavailable, PipelineError
-from tools.core.folder import Folder, group_folders
+from tools.core.folder import Folder, group_folders, path_of
 from tools.core.planning import Video, plan_folder
 from tools.core.queue_item import Quarantined, QueueItem
 from tools.core.retry import next_attempt
@@ -37,7 +37,7 @@ def open_item(item: QueueItem, hub: HubClient, journal: Journal, rules: RunRules
     head = hub.head(rules.input_repo)
     if head is None:  # no folder can be queued from it, so this proves nothing
         raise HubUnavailable(f"the hub lists no commits of {rules.input_repo}")
-    files = hub.list_folder(rules.input_repo, head.commit_id, item.folder)
+    files = hub.list_folder(rules.input_repo, head.commit_id, path_of(item.folder))
     now_there = group_folders(files, rules.extensions, rules.marker).get(item.folder)
     if now_there is None or item.hash not in {"", now_there.fingerprint}:
         raise FolderChanged(item.folder, rules.input_repo, now_there)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tools.core.artifact import Artifact, ArtifactKind, VideoOutput
 from tools.core.errors import BlobsLost, HubError, HubForbidden, HubNotFound, HubRejected, HubUnavailable
-from tools.core.folder import RemoteFile
+from tools.core.folder import RemoteFile, inside, path_of
 from tools.core.planning import not_ours, output_names
 from tools.core.record import METADATA, Published
 from tools.hub.client import AddBlob, AddBytes, Head, HubClient, Operation
@@ -80,7 +80,7 @@ class OutputFolder:
 
     @property
     def _metadata(self) -> str:
-        return f"{self.folder}/{METADATA}"
+        return inside(self.folder, METADATA)
 
     def refresh(self, hub: HubClient) -> None:
         """Bring it up to date. Raises HubError."""
@@ -101,7 +101,7 @@ class OutputFolder:
         self._state, self.head = state, head
 
     def _state_at(self, hub: HubClient, commit: str) -> _State:
-        files = {file.path: file for file in hub.list_folder(self.repo, commit, self.folder)}
+        files = {file.path: file for file in hub.list_folder(self.repo, commit, path_of(self.folder))}
         listed = files.get(self._metadata) if self._keeps_metadata else None
         if listed is None:
             return _State(files, Published.parse(None))
