@@ -166,3 +166,9 @@ def test_folder_of_before_without_times_or_from_a_state_file_tells_nothing_of_wh
     assert not group_folders(listing, VIDEOS, before=timeless)["A"].only_added
     assert group_folders(listing[:2], VIDEOS, before=timeless)["A"].only_added
     assert not Folder("A", "f1", 1, 1, 1, 10.0, False).only_added
+
+
+def test_what_macos_adds_is_no_video() -> None:
+    listing = [remote("A/._1.mp4"), remote("A/1.mp4"), remote("__MACOSX/A/1.mp4"), remote("B/__MACOSX/1.mp4")]
+    counts = {name: folder.video_count for name, folder in group_folders(listing, VIDEOS).items()}
+    assert counts == {"A": 1, "__MACOSX/A": 0, "B/__MACOSX": 0}

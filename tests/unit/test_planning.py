@@ -228,3 +228,22 @@ def test_name_of_a_file_that_is_not_ours_is_not_taken_however_many_there_are() -
         assert name not in taken and name.lower() != "a/ep.mkv"
         taken.add(name)
     assert output_names([source], {source: "A/ep.mkv"}, {"A/EP.MKV"}) == {source: "A/ep.mkv"}, "published as such"
+
+
+def test_what_is_half_there_is_named_as_such_and_never_encoded() -> None:
+    sizes = {"1.mp4": 7, "2.mp4": 7, "2.mp4.aria2": 1, "3.mp4": 0, "3.mp4.part": 1, "4.mp4": 0, "._1.mp4": 4}
+    files = [RemoteFile(f"A/{name}", size, name) for name, size in sizes.items()]
+    plan = plan_folder(
+        files,
+        Published.parse(None),
+        {},
+        (),
+        repos={ArtifactKind.VIDEO: "me/out"},
+        extensions=frozenset({"mp4"}),
+        batch_size=9,
+    )
+    assert [video.source.name for batch in plan.batches for video in batch] == ["1.mp4"]
+    assert [(one.path, one.cause) for one in plan.quarantined] == [
+        ("A/2.mp4", "it is not whole yet: 2.mp4.aria2 lies beside it"),
+        ("A/4.mp4", "it is empty (0 bytes)"),
+    ]

@@ -7,7 +7,7 @@ folded file by file, so a repo of a million files needs memory for its folders o
 import hashlib
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NamedTuple
@@ -79,9 +79,23 @@ def is_safe_path(path: str) -> bool:
 
 
 def is_video(name: str, extensions: frozenset[str]) -> bool:
-    """Whether a file name carries a video extension, in any case. ``extensions`` lower case without the dot."""
+    """Whether a file name carries a video extension, in any case. ``extensions`` lower case without the dot.
+
+    ``._ep 01.mp4`` is none: macOS puts such a file beside each one where its file system is not its own.
+    """
     stem, _, extension = name.rpartition(".")
-    return bool(stem) and extension.lower() in extensions
+    return bool(stem) and extension.lower() in extensions and not name.startswith("._")
+
+
+_PARTIAL = (".aria2", ".part", ".crdownload", ".!qB", ".!ut", ".download", ".tmp")
+
+
+def mark_of_partial(file: RemoteFile, names: Collection[str]) -> str:
+    """The name of the file, among those of its folder, by which a downloader marks it as not whole; "" if none does."""
+    return next((file.name + mark for mark in _PARTIAL if file.name + mark in names), "")
+
+
+_MACOS = "__MACOSX"  # what macOS adds to archives: no file of anybody's
 
 
 _NAMED = 4  # extensions of files that are no videos
@@ -137,7 +151,7 @@ def group_folders(
             tally = tallies[folder] = _Tally(before.get(folder))
         digest = hashlib.blake2b(f"{path}\0{file.size}".encode(), digest_size=_DIGEST).digest()
         tally.size += file.size
-        if is_video(name, extensions):
+        if is_video(name, extensions) and _MACOS not in folder.split("/"):
             tally.videos += 1
         elif not tally.videos and len(tally.others) < _NAMED:
             tally.others.add(_kind_of(name))

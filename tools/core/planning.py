@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from typing import Literal, get_args
 
 from tools.core.artifact import ArtifactKind, Target
-from tools.core.folder import RemoteFile, inside, is_safe_path, is_video
+from tools.core.folder import RemoteFile, inside, is_safe_path, is_video, mark_of_partial
 from tools.core.queue_item import Quarantined
 from tools.core.record import Published, Record, natural_order
 
@@ -78,16 +78,23 @@ def plan_folder(
     taken = not_ours(published, existing)
     names = output_names([video.path for video in videos], kept_names, taken)
     refused = {(q.path, q.sha256): q for q in quarantined if q.sha256}
+    there = {file.name for file in files}
     done: list[tuple[RemoteFile, Record]] = []
     kept: list[Quarantined] = []
     todo: list[Video] = []
     for video in videos:
         record = published.record_of(video)
         others = published.record_of_others(video)
+        mark = mark_of_partial(video, there)
         if record is not None and video.path in kept_names and _is_there(video.folder, record, existing):
             done.append((video, record))
         elif others is not None and _is_there(video.folder, others, existing):
             done.append((video, others))
+        elif mark and not video.size:
+            continue  # a place that a download holds, and nobody misses
+        elif mark or not video.size:
+            cause = f"it is not whole yet: {mark} lies beside it" if mark else "it is empty (0 bytes)"
+            kept.append(Quarantined(video.path, cause, video.sha256))
         elif (video.path, video.sha256) in refused:
             kept.append(refused[video.path, video.sha256])
         else:
