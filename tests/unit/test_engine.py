@@ -528,7 +528,7 @@ def test_two_input_repos_in_one_output_keep_their_videos_apart(site: Site) -> No
         "tests.fakes.FakeConverter.convert",
     ],
 )
-def test_error_that_nobody_foresaw_counts_against_its_item_alone(
+def test_unexpected_error_counts_against_its_item_alone(
     site: Site, place: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Tried again with waits, then failed with its cause; the other folder is published, the log says it so often."""
@@ -542,7 +542,7 @@ def test_error_that_nobody_foresaw_counts_against_its_item_alone(
 
 
 @pytest.mark.parametrize("place", ["tools.processor.item_run.ItemRun.accept", "tools.processor.commits._event"])
-def test_work_that_was_done_before_an_error_that_nobody_foresaw_serves(
+def test_work_that_was_done_before_an_unexpected_error_serves(
     site: Site, place: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     run_with_a_bug(site, place, monkeypatch)

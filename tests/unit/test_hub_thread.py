@@ -31,7 +31,7 @@ def test_answers_come_in_the_order_of_the_questions_and_a_bug_is_an_answer_too()
     first, second, third = answers
     assert first == Done("head") and second == Failed(down)
     assert isinstance(third, Failed) and isinstance(third.error, PipelineError)
-    assert str(third.error) == "unexpected ZeroDivisionError: a bug" and not third.error.retryable
+    assert str(third.error) == "unexpected ZeroDivisionError: a bug" and third.error.retryable
 
 
 def test_what_takes_long_keeps_nothing_of_another_kind_back_and_is_told() -> None:

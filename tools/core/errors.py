@@ -24,6 +24,7 @@ what happened and what to do.
     ├─ WorkspaceError            the work folder can't be used
     │  ├─ DiskFull *
     │  └─ FilesGone *            what was there is not there any more, or not as it was written
+    ├─ Unexpected *              a bug: counts against what was worked at
     ├─ Stopped *                 asked to stop; nothing failed
     ├─ MachineError *            this machine ended or hindered a program; the file may be fine
     │  └─ ReadTooSlow *          reading a file took longer than was allowed
@@ -203,13 +204,13 @@ class Stopped(PipelineError):
     retryable = True
 
 
-class Unforeseen(PipelineError):
-    """An exception that nobody foresaw, a bug: counts against what was worked at, which is tried again for a while."""
+class Unexpected(PipelineError):
+    """An exception that nobody expected, a bug: counts against what was worked at, which is tried again for a while."""
 
     retryable = True
 
     @classmethod
-    def of(cls, exc: BaseException) -> "Unforeseen":
+    def of(cls, exc: BaseException) -> "Unexpected":
         return cls(f"unexpected {type(exc).__name__}: {exc}")
 
 
@@ -239,7 +240,7 @@ class Trouble(str, Enum):
 
 _TROUBLES: tuple[tuple[type[PipelineError], Trouble], ...] = (
     (Stopped, Trouble.STOPPED),
-    (Unforeseen, Trouble.UNEXPECTED),
+    (Unexpected, Trouble.UNEXPECTED),
     (HubUnavailable, Trouble.HUB_UNAVAILABLE),
     (HubForbidden, Trouble.HUB_FORBIDDEN),
     (HubNotFound, Trouble.HUB_NOT_FOUND),

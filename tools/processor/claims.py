@@ -31,7 +31,7 @@ class Claims:
         self._aging_hours = aging_hours
         self._longest_wait = longest_wait
         self._held: dict[str, None] = {}  # folders, first claimed first
-        self._unforeseen: Counter[str] = Counter()  # by folder: errors of ours, since it was settled last
+        self._unexpected: Counter[str] = Counter()  # by folder: errors of ours, since it was settled last
 
     @property
     def log_dir(self) -> Path:
@@ -90,15 +90,15 @@ class Claims:
         self._held.pop(folder, None)
         item = None if change is None else self.change(folder, change)
         if item is not None and item.status in {Status.COMPLETED, Status.FAILED}:
-            self._unforeseen.pop(folder, None)
+            self._unexpected.pop(folder, None)
         return item
 
-    def unforeseen(self, folder: str, cause: str, max_attempts: int, interval: float) -> QueueItem | None:
-        """An error that nobody foresaw ended the work at an item: it waits before it is claimed again, ``interval`` s
+    def unexpected(self, folder: str, cause: str, max_attempts: int, interval: float) -> QueueItem | None:
+        """An unexpected error ended the work at an item: it waits before it is claimed again, ``interval`` s
         and longer; after so many attempts it has failed. Returns it as it is now; None if it is not ours any more."""
-        self._unforeseen[folder] += 1
+        self._unexpected[folder] += 1
         now = self._clock.time()
-        wait = next_attempt(self._unforeseen[folder], max_attempts, interval)
+        wait = next_attempt(self._unexpected[folder], max_attempts, interval)
         if wait is not None:
             return self.release(folder, lambda item: give_back(item, now + wait, cause))
         return self.release(

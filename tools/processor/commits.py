@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
 
-from tools.core.errors import BlobsLost, HubForbidden, HubNotFound, HubRejected, PipelineError, Unforeseen
+from tools.core.errors import BlobsLost, HubForbidden, HubNotFound, HubRejected, PipelineError, Unexpected
 from tools.core.folder import ROOT
 from tools.core.retry import asked_to_wait
 from tools.processor.batch import Batch
@@ -25,7 +25,7 @@ class Commits:
     """Publishes batches. Every attempt at one ends in exactly one ``BatchOver``."""
 
     def __init__(self, parts: EngineParts, guard: Guard) -> None:
-        """``guard``: within it, what nobody foresaw counts against the folder's item."""
+        """``guard``: within it, what is unexpected counts against the folder's item."""
         self._guard = guard
         self._rules = parts.rules
         self._claims = parts.claims
@@ -129,8 +129,8 @@ class Commits:
             batch.not_before = max(batch.not_before, self._clock.monotonic() + wait)
             self._tell(CommitFailed(*about))
         elif not (isinstance(exc, HubRejected) and self._halve(run, batch, exc)):
-            unforeseen = f"{exc} (tried {batch.failures} times)" if isinstance(exc, Unforeseen) else None
-            run.refuse_batch(batch, unforeseen or f"the hub did not take the commit: {exc}")
+            unexpected = f"{exc} (tried {batch.failures} times)" if isinstance(exc, Unexpected) else None
+            run.refuse_batch(batch, unexpected or f"the hub did not take the commit: {exc}")
             self._over(run, batch, None, str(exc))
 
     def _over(self, run: ItemRun, batch: Batch, commit: str | None, cause: str) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from functools import partial
 from itertools import islice
 
-from tools.core.errors import PipelineError, Stopped, Unforeseen
+from tools.core.errors import PipelineError, Stopped, Unexpected
 from tools.core.queue_item import QueueItem, Status, give_back, gone, local_time, settle
 from tools.core.retry import asked_to_wait
 from tools.hub.client import HubClient
@@ -226,7 +226,7 @@ class Engine:
 
     def _not_opened(self, item: QueueItem, error: PipelineError) -> None:
         now, cause = self._clock.time(), str(error)
-        if isinstance(error, Unforeseen):
+        if isinstance(error, Unexpected):
             self._broke(item.folder, cause)
             return
         if isinstance(error, FolderChanged):
@@ -286,14 +286,14 @@ class Engine:
 
     @contextlib.contextmanager
     def _guarded(self, folder: str) -> Iterator[None]:
-        """What nobody foresaw counts against this item, once nothing of it runs any more; the others go on."""
+        """What is unexpected counts against this item, once nothing of it runs any more; the others go on."""
         try:
             yield
         except PipelineError:
             raise
         except Exception as exc:
             log.exception("unexpected error while a folder was worked at; it counts as an attempt: folder=%s", folder)
-            cause, run = str(Unforeseen.of(exc)), self._runs.get(folder)
+            cause, run = str(Unexpected.of(exc)), self._runs.get(folder)
             if run is None:
                 self._broke(folder, cause)
             elif not run.is_cancelled:
@@ -301,7 +301,7 @@ class Engine:
                 self._jobs.cancel(folder)
 
     def _broke(self, folder: str, cause: str) -> None:
-        item = self._claims.unforeseen(folder, cause, self._rules.max_attempts, self._check_interval)
+        item = self._claims.unexpected(folder, cause, self._rules.max_attempts, self._check_interval)
         self._next_check, self._reported = 0.0, None
         if item is not None and item.status is Status.FAILED:
             self.any_failed = True

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Generic, Literal, TypeAlias, TypeVar
 
-from tools.core.errors import PipelineError, Unforeseen
+from tools.core.errors import PipelineError, Unexpected
 from tools.stages.video_job import JobResult
 
 log = logging.getLogger("animation.processor")
@@ -86,4 +86,4 @@ def answer_to(work: Work, call: Callable[[], T]) -> Answer[T]:
     except Exception as exc:
         # The boundary of a thread: a bug must come back as an answer, or its item would hang for ever.
         log.exception("unexpected error in the hub thread: task=%s", work)
-        return Failed(Unforeseen.of(exc))
+        return Failed(Unexpected.of(exc))

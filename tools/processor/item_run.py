@@ -53,7 +53,7 @@ class ItemRun:
     batches: list[Batch] = field(default_factory=list)
     source_gone: tuple[str, ...] = ()  # names of results that are published and whose sources are gone
     is_cancelled: bool = False  # it is to end: a person wants it, or
-    broken: str = ""  # an error that nobody foresaw
+    broken: str = ""  # an unexpected error
     no_room: dict[str, str] = field(default_factory=dict)  # source path of what waits for disk space → its cause
     _tasks: dict[str, Task] = field(default_factory=dict)  # by source path; filled at first use
     _over: int = 0  # so many batches, from the first on, are over

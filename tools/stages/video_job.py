@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tools.core.artifact import VideoOutput
 from tools.core.blame import trouble_of_file
-from tools.core.errors import DiskFull, FilesGone, PipelineError, Trouble, Unforeseen, WorkspaceError, trouble_of
+from tools.core.errors import DiskFull, FilesGone, PipelineError, Trouble, Unexpected, WorkspaceError, trouble_of
 from tools.core.planning import VideoJob
 from tools.core.retry import AskedToWait, asked_to_wait
 from tools.media.transcode import failed_run
@@ -125,4 +125,4 @@ def _make(job: VideoJob, tools: JobTools, context: JobContext) -> VideoOutput:
 
 def unexpected(job: VideoJob, exc: BaseException) -> JobResult:
     """The result for an exception that is a bug: counts as an attempt, so that it is not repeated for ever."""
-    return JobResult(job, Outcome.FAILED, cause=str(Unforeseen.of(exc)), trouble=Trouble.UNEXPECTED)
+    return JobResult(job, Outcome.FAILED, cause=str(Unexpected.of(exc)), trouble=Trouble.UNEXPECTED)
