@@ -54,7 +54,10 @@ def _run(parsed: argparse.Namespace) -> int:
 def _findings(settings: config.Settings) -> Iterator[Finding]:
     """Each as soon as it is known, the quick ones first."""
     yield checks.check_python()
-    yield checks.check_packages(config.ROOT / "requirements.txt")
+    packages = checks.check_packages(config.ROOT / "requirements.txt")
+    yield packages
+    if packages.ok:
+        yield checks.check_sdk()
     yield checks.check_tmux()
     yield checks.check_writable("LOG_DIR", settings.paths.log_dir)
     yield checks.check_work_dir(settings.paths.work_dir)

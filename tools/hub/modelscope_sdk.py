@@ -4,9 +4,11 @@ import contextlib
 import hashlib
 import logging
 import os
+import pkgutil
 import re
 from collections.abc import Iterator
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,6 +28,57 @@ from tools.runtime import logs
 _CONFLICT = re.compile("branch changed|could not update refs|please retry|try again|10030000001", re.IGNORECASE)
 _LONGEST_DOWNLOAD = 30 * 24 * 3600.0  # s; what makes no progress is ended by the stall limit
 LOW_SPEED_WINDOW = 60.0  # s within which a transfer must move 1 kB/s on average
+TESTED_WITH = "0.5.1"
+"""The release of modelscope-hub whose parts these are; another one within the bounds should do."""
+_PARTS = (
+    "modelscope_hub._download_control:_DownloadControl",
+    "modelscope_hub._download_control:_DownloadCancelledError",
+    "modelscope_hub._download:DOWNLOAD_TOTAL_TIMEOUT",
+    "modelscope_hub._download:DOWNLOAD_LOW_SPEED_WINDOW_SECONDS",
+    "modelscope_hub._download:DOWNLOAD_RETRY_TIMES",
+    "modelscope_hub._download:DOWNLOAD_HASH_RETRY_TIMES",
+    "modelscope_hub._download:DOWNLOAD_SIZE_RETRY_TIMES",
+    "modelscope_hub._download:_incomplete_path",
+    "modelscope_hub._download:tqdm",
+    "modelscope_hub._legacy_api:DOWNLOAD_TIMEOUT",
+    "modelscope_hub.config:HubConfig.load_token",
+)
+_PARTS_OF_API = (
+    "_config.token",
+    "downloader.download_file",
+    "legacy._json_data",
+    "legacy._read_session.hooks",
+    "legacy._request",
+    "legacy._session.hooks",
+    "legacy._timeout",
+    "legacy.create_commit",
+    "legacy.create_repo",
+    "legacy.read_context",
+    "legacy.upload_blob",
+    "openapi._max_retries",
+    "openapi.read_context",
+)
+"""All that this project uses of the SDK besides its documented interface, the latter of a ``HubApi``."""
+
+
+def moved_parts() -> list[str]:
+    """Those of the parts above that the installed SDK has no more. Asks no hub."""
+    from modelscope_hub import HubApi
+    from modelscope_hub.config import HubConfig
+
+    api = HubApi(HubConfig(endpoint="http://127.0.0.1:9", token="none"))
+    moved = []
+    for part in _PARTS:
+        try:
+            pkgutil.resolve_name(part)
+        except (ImportError, AttributeError):
+            moved.append(part.replace(":", "."))
+    for part in _PARTS_OF_API:
+        try:
+            attrgetter(part)(api)
+        except AttributeError:
+            moved.append(f"HubApi.{part}")
+    return moved
 
 
 @contextlib.contextmanager

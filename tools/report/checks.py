@@ -19,6 +19,7 @@ from pathlib import Path
 
 from tools.core.errors import HubError, HubNotFound, NoEncoder, PipelineError
 from tools.hub.client import HubClient
+from tools.hub.modelscope_sdk import TESTED_WITH, moved_parts
 from tools.media.choice import Trial, chosen, not_used, ranked, warning_about
 from tools.media.installed import find_ffmpegs, find_ffprobe, version_of, whence
 from tools.report.health import shown_age
@@ -59,6 +60,16 @@ def check_packages(requirements: Path) -> Finding:
     if missing:
         return Finding("packages", False, "missing: " + ", ".join(missing), SET_UP)
     return Finding("packages", True, f"all {len(names)} of {requirements.name} are installed")
+
+
+def check_sdk() -> Finding:
+    """Whether the installed SDK still has the parts that are used of it."""
+    version = importlib.metadata.version("modelscope-hub")
+    if moved := moved_parts():
+        seen = f"modelscope-hub {version} lacks {', '.join(moved)}"
+        return Finding("sdk", False, seen, f"install {TESTED_WITH}, with which this was tested: " + SET_UP)
+    tested = "with which this was tested" if version == TESTED_WITH else f"tested with {TESTED_WITH}"
+    return Finding("sdk", True, f"modelscope-hub {version}, {tested}")
 
 
 def _wanted(requirements: str, machine: str) -> list[str]:
