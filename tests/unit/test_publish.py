@@ -100,8 +100,9 @@ def test_next_batch_is_built_on_our_own_commit_whatever_older_head_is_shown(hub:
     assert content.startswith(b"of somebody else\n"), "what came after ours counts"
 
 
+@pytest.mark.parametrize("stumbles", [False, True])
 def test_what_another_writer_added_between_our_reading_and_our_commit_is_put_back(
-    hub: LaggingHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hub: LaggingHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stumbles: bool
 ) -> None:
     """A commit of this hub names no parent."""
     folder = OutputFolder("me/out", "A")
@@ -115,7 +116,16 @@ def test_what_another_writer_added_between_our_reading_and_our_commit_is_put_bac
         hub.put("me/out", {"A/metadata.jsonl": b"a note\n" + before + other})
         return real(repo, operations, message)
 
+    def stumble(repo: str) -> list[str]:
+        monkeypatch.undo()
+        raise HubUnavailable("it stumbles when it is asked what came between")
+
     monkeypatch.setattr(hub, "commit", commit)
+    if stumbles:
+        folder.refresh(hub)
+        monkeypatch.setattr(hub, "recent", stumble)
+        with pytest.raises(HubUnavailable):
+            send(hub, folder, outputs(hub, "2", tmp_path))
     made = send(hub, folder, outputs(hub, "2", tmp_path))
     assert names_of(hub) == ["1.mkv", "2.mkv", "9.mkv"] and made == hub.recent("me/out")[0]
     count = hub.commits_of("me/out")

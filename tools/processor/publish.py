@@ -264,7 +264,7 @@ def _publish_in(hub: HubClient, folder: OutputFolder, outputs: Outputs, file_of:
     if not folder.awaits(outputs):
         folder.refresh(hub)
         if folder.head is not None and folder.shows(outputs):
-            return folder.head.commit_id
+            return folder.restore(hub, outputs) or folder.head.commit_id  # if it failed when they were committed
         _commit(hub, folder, outputs, file_of, message)
     return _read_back(hub, folder, outputs)
 
