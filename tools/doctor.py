@@ -106,9 +106,11 @@ def _cluster(settings: config.Settings) -> Iterator[Finding]:
         yield Finding("cluster", False, "Dask is not installed", f"{exc}".rpartition(": ")[2])
         return
     from tools.cluster import dask_transport
+    from tools.cluster.pickles import load_no_classes
 
     address = settings.cluster.scheduler
     dask_transport.configure()
+    load_no_classes()
     yield from checks.check_scheduler(
         address,
         lambda: asyncio.run(dask_transport.worker_addresses(address, dask_transport.security(certificates(settings)))),

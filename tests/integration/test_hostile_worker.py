@@ -1,5 +1,6 @@
 """A worker that was taken over runs nothing in the processor, whatever it sends through Dask."""
 
+import re
 import subprocess
 import sys
 import time
@@ -32,3 +33,10 @@ def test_nothing_that_a_worker_sends_is_run_in_the_processor(tmp_path: Path, pro
     pid, *answers = done.stdout.split("\n")
     assert done.returncode == 0 and len([line for line in answers if line]) == 7, done.stdout + done.stderr
     assert (struck / pid).exists() is not protected, done.stdout
+
+
+def test_every_program_that_asks_a_cluster_is_protected() -> None:
+    asking = re.compile(r"dask_transport\.(connect|worker_addresses)\b")
+    programs = [path for path in (ROOT / "tools").rglob("*.py") if asking.search(path.read_text(encoding="utf-8"))]
+    assert {path.name for path in programs} == {"queue_processor.py", "doctor.py"}
+    assert all("    load_no_classes()\n" in path.read_text(encoding="utf-8") for path in programs)
