@@ -104,7 +104,7 @@ def _check(parsed: argparse.Namespace, settings: config.Settings) -> int:
     if not hub.repo_exists(into):
         raise HubNotFound(f"INPUT_REPO={into} does not exist, or this token can't see it")
     heads = {repo: hub.head(repo) if hub.repo_exists(repo) else None for repo in (into, out)}
-    sources, results = (_by_folder(hub, repo, heads[repo]) for repo in (into, out))
+    sources, results = (_by_folder(hub, repo, heads[repo], settings.monitor.video_extensions) for repo in (into, out))
     items = {item.folder: item for item in WorkQueue(settings.paths.log_dir).read().items()}
     folders = dict.fromkeys((*sources, *results))
     chosen = [name for name, _ in select(parsed.check, folders, f"{into} or {out}")] if parsed.check else list(folders)
@@ -122,11 +122,16 @@ def _check(parsed: argparse.Namespace, settings: config.Settings) -> int:
     return 0 if all(one.is_right for one in audits) else 1
 
 
-def _by_folder(hub: "HubClient", repo: str, head: "Head | None") -> "dict[str, list[RemoteFile]]":
+def _by_folder(
+    hub: "HubClient", repo: str, head: "Head | None", extensions: frozenset[str]
+) -> "dict[str, list[RemoteFile]]":
+    from tools.core.folder import ROOT, is_video
+
     found: dict[str, list[RemoteFile]] = {}
     for file in hub.list_files(repo, head.commit_id) if head else ():
-        if file.folder:
-            found.setdefault(file.folder, []).append(file)
+        found.setdefault(file.folder or ROOT, []).append(file)
+    if not any(is_video(file.name, extensions | {"mkv"}) for file in found.get(ROOT, ())):
+        found.pop(ROOT, None)  # a card and settings, which every repo has
     return found
 
 
@@ -142,16 +147,17 @@ def _audited(
 ) -> "FolderAudit":
     from tools.core.audit import audit
     from tools.core.errors import HubUnavailable
+    from tools.core.folder import inside
     from tools.core.record import METADATA, Published
 
     there = {file.path: file for file in results.get(folder, [])}
-    listed = there.get(f"{folder}/{METADATA}")
+    listed = there.get(inside(folder, METADATA))
     content = None
     if head is not None and listed is not None:
         content = hub.read_file(out, head.commit_id, listed.path)
         if content is None or len(content) != listed.size:
             raise HubUnavailable(f"{listed.path} of {out} is listed, but can't be read whole")
-    published = Published.parse(content)
+    published = Published.parse(content, settings.hub.input_repo)
     extensions = settings.monitor.video_extensions
     return audit(folder, sources.get(folder, []), there, published, quarantined, extensions)
 

@@ -53,3 +53,11 @@ def test_folder_that_is_as_it_should_be() -> None:
 def test_results_whose_source_is_gone_are_those_that_were_published_from_here() -> None:
     assert source_gone(SOURCES, RESULTS, PUBLISHED) == ["6.mkv"]
     assert source_gone([*SOURCES, file("A/6.mp4")], RESULTS, PUBLISHED) == []
+
+
+def test_what_other_input_repos_have_there_is_neither_ours_nor_without_source() -> None:
+    theirs = [{**record(1), "source_repo": "you/in", "file_name": "a.mkv"}, {**record(2), "source_repo": "you/in"}]
+    published = Published.parse("\n".join(map(json.dumps, theirs)).encode(), "me/in")
+    results = {f.path: f for f in (file("A/a.mkv", "r"), file("A/2.mkv", "r"), file("A/9.mkv", "r"))}
+    found = audit("A", [file("A/1.mp4"), file("A/2.mp4", "mine")], results, published, (), EXTENSIONS)
+    assert (found.published, found.missing, found.without_source) == (1, ("A/2.mp4",), ("A/9.mkv",))

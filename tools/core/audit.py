@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tools.core.artifact import ArtifactKind
-from tools.core.folder import RemoteFile, is_safe_path, is_video
+from tools.core.folder import RemoteFile, inside, is_safe_path, is_video
 from tools.core.queue_item import Quarantined
 from tools.core.record import Published, natural_order
 
@@ -45,6 +45,8 @@ def audit(
     done, given_up, missing, differs = 0, [], [], []
     for video in videos:
         record, result = published.record_of(video), results.get(names.get(video.path, ""))
+        if record is None and (record := published.record_of_others(video)) is not None:
+            result = results.get(inside(video.folder, record["file_name"]))
         if record is not None and result is not None:
             if result.size == record.get("size") and result.sha256 in {"", record.get("sha256")}:
                 done += 1
@@ -54,7 +56,7 @@ def audit(
             given_up.append(video.path)
         else:
             missing.append(video.path)
-    owned = {names[video.path] for video in videos if video.path in names}
+    owned = {names[video.path] for video in videos if video.path in names} | published.names_of_others()
     extra = sorted((f for p, f in results.items() if p.endswith(_VIDEO) and p not in owned), key=natural_order)
     orphans = tuple(file.path for file in extra)
     return FolderAudit(folder, len(videos), done, tuple(given_up), tuple(missing), tuple(differs), orphans)

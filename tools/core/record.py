@@ -111,11 +111,13 @@ class Published:
 
     def names(self) -> dict[str, str]:
         """Source path → output path of everything published."""
-        return {
-            source: str(PurePosixPath(source).with_name(PurePosixPath(str(record["file_name"])).name))
-            for source, record in self._records.items()
-            if is_safe_path(source) and is_safe_path(str(record["file_name"]))
-        }
+        found = {source: _name_of(source, str(record["file_name"])) for source, record in self._records.items()}
+        return {source: name for source, name in found.items() if name is not None}
+
+    def names_of_others(self) -> set[str]:
+        """Output paths of what other input repos have published."""
+        found = (_name_of(path, str(record["file_name"])) for (path, _), (record, _) in self._others.items())
+        return {name for name in found if name is not None}
 
     def record_of(self, source: RemoteFile) -> Record | None:
         """The record made of exactly this source content; by size if the hub does not tell its sha256."""
@@ -151,6 +153,13 @@ class Published:
         lines = {(source, ""): line for source, line in self._lines.items() if source in self._records}
         lines |= {key: line for key, (_, line) in self._others.items()}
         return foreign + b"".join(lines[key] for key in sorted(lines, key=lambda key: (_natural(key[0]), key[1])))
+
+
+def _name_of(source: str, file_name: str) -> str | None:
+    """The output path of a source; None if one of them is no path that anybody should use."""
+    if not (is_safe_path(source) and is_safe_path(file_name)):
+        return None
+    return str(PurePosixPath(source).with_name(PurePosixPath(file_name).name))
 
 
 def _text_of(content: bytes) -> str:
