@@ -78,6 +78,16 @@ def _integer(low: int, high: int, unit: str = "") -> Callable[[str], int]:
     return parse
 
 
+def _auto_or(number: Callable[[str], int]) -> Callable[[str], int | None]:
+    def parse(text: str) -> int | None:
+        try:
+            return None if text == "auto" else number(text)
+        except ValueError as exc:
+            raise ValueError(f"auto, or {exc}") from None
+
+    return parse
+
+
 def _choice(*names: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text not in names:
@@ -202,7 +212,14 @@ class ProcessorSettings:
     check_interval: float = _setting(
         "CHECK_INTERVAL", 60, "seconds between checks of the queue", _number_between(0.1, 86400, "s"), flag="--interval"
     )
-    max_concurrent: int = _setting("MAX_CONCURRENT", 1, "concurrent encodes", _integer(1, 256), flag="--concurrent")
+    max_concurrent: int | None = _setting(
+        "MAX_CONCURRENT",
+        None,
+        "concurrent encodes; auto = as cores and memory allow",
+        _auto_or(_integer(1, 256)),
+        flag="--concurrent",
+        shown="auto",
+    )
     batch_size: int = _setting("BATCH_SIZE", 30, "videos per commit", _integer(1, 900))
     max_attempts: int = _setting("MAX_ATTEMPTS", 3, "attempts for transient errors", _integer(1, 100))
     aging_hours: float = _setting(

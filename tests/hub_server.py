@@ -29,6 +29,7 @@ class Fault:
     status:NNN | html | body (``says``, as JSON) | unsuccess[:CODE] | empty | short | twice (entries) | repeat (page 1)
     junk | counts:N (so many more than there are)
     reset | cut:N (the same once it has read N bytes of the body) | hang
+    whole (whatever range is asked for)
     lost (done, unanswered) | late:S (unanswered, done S s later) | slow:S | truncated | corrupt
     trickle:B (bytes each 0.1 s) | expired (the link to the storage that it gives is refused there)
     """
@@ -133,6 +134,9 @@ class _Faulty:
         if kind == "slow":
             await asyncio.sleep(float(value))
             await self._app(scope, receive, send)
+        elif kind == "whole":
+            without = [pair for pair in scope["headers"] if pair[0] != b"range"]
+            await self._app({**scope, "headers": without}, receive, send)
         elif kind == "hang":
             await _gone(receive)
         elif kind == "lost":

@@ -34,6 +34,7 @@ from tools.startup import (
     read_command_settings,
     read_settings,
     run_program,
+    shares_for,
     tell_origin,
 )
 from tools.state.progress import ProgressFile
@@ -56,10 +57,11 @@ _JOBS_END_WITHIN = 5.0  # s for jobs to end; the promise is 10 s in all
 
 
 class QueueProcessor:
-    """Processes the queue. ``check_interval`` in s and ``max_concurrent`` encodes may be edited here."""
+    """Processes the queue. ``check_interval`` in s and ``max_concurrent`` encodes (None = as the machine allows) may be
+    edited here."""
 
     check_interval: float = 60
-    max_concurrent: int = 1
+    max_concurrent: int | None = None
 
     def __init__(
         self,
@@ -166,7 +168,6 @@ class QueueProcessor:
 
     def _options(self) -> "ProcessorOptions":
         from tools.processor.build import ProcessorOptions
-        from tools.startup import cores_for_each
 
         settings = self.settings
         return ProcessorOptions(
@@ -182,8 +183,7 @@ class QueueProcessor:
             max_attempts=settings.processor.max_attempts,
             aging_hours=settings.processor.aging_hours,
             min_free_space=int(settings.processor.min_free_space_gb * 1e9),
-            slots=self.max_concurrent,
-            threads=cores_for_each(self.max_concurrent),
+            **shares_for(self.max_concurrent)._asdict(),
         )
 
     def converter(self) -> "Converter":
@@ -283,7 +283,7 @@ def _work(settings: config.Settings, parsed: argparse.Namespace) -> int:
         logs.fields(
             output=settings.hub.output_repo,
             hub=settings.hub.endpoint,
-            concurrent=processor.max_concurrent,
+            concurrent=shares_for(processor.max_concurrent).slots,
             interval_s=float(processor.check_interval),
             confined=confined_text(cage),
         ),

@@ -13,9 +13,10 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from config import ROOT, ConfigError, Settings, flag_values, with_token
+from tools.core.concurrency import budget_of, encodes_for
 from tools.core.errors import HubForbidden, PipelineError
 from tools.runtime import limits
 from tools.runtime.owner import whose
@@ -182,6 +183,15 @@ def encode_options(settings: Settings) -> "tuple[OutputOptions, MachineOptions]"
     return output, machine
 
 
+class Shares(NamedTuple):
+    """How encodes share this machine; see ``JobTools``."""
+
+    slots: int
+    threads: int | None
+    cores: int | None = None
+    budget: int = 0
+
+
 def cores_for_each(slots: int) -> int | None:
     """How many cores each of ``slots`` concurrent encodes should use; None = a single encode, which may use all.
 
@@ -189,6 +199,14 @@ def cores_for_each(slots: int) -> int | None:
     """
     cores = limits.cores()
     return None if slots == 1 and cores >= (os.cpu_count() or 1) else max(1, -(-cores // slots))
+
+
+def shares_for(wanted: int | None) -> Shares:
+    """What ``MAX_CONCURRENT`` means here: that number, each with its share; or (None) as the machine allows."""
+    if wanted is not None:
+        return Shares(wanted, cores_for_each(wanted))
+    cores, memory = limits.cores(), limits.memory()
+    return Shares(encodes_for(cores, memory), None, cores, budget_of(memory))
 
 
 def need_cluster_packages() -> None:

@@ -27,13 +27,13 @@ import config
 from tools.core.errors import HubUnavailable, PipelineError
 from tools.startup import (
     connect,
-    cores_for_each,
     encode_options,
     make_hub,
     need_cluster_packages,
     port,
     read_settings,
     run_program,
+    shares_for,
 )
 
 if TYPE_CHECKING:
@@ -133,8 +133,8 @@ def make_node(
     if not keep:
         space.sweep(())
         sweep(journals, ())
-    slots = settings.processor.max_concurrent
-    tools = JobTools(make_hub(settings, clock), converter_for(None), space, slots, cores_for_each(slots), journals)
+    shares = shares_for(settings.processor.max_concurrent)
+    tools = JobTools(make_hub(settings, clock), converter_for(None), space, *shares, journals=journals)
     return WorkerNode(name, tools, settings.hub.endpoint, make_tools)
 
 

@@ -12,6 +12,7 @@ from statistics import median
 
 from tests.bench.clips import long_clip
 from tests.bench.table import Row, at_most, ratio
+from tools.core.concurrency import NO_NEED, Need
 from tools.media.converter import FfmpegConverter, OutputOptions
 from tools.media.encoding import encode_command
 
@@ -52,9 +53,9 @@ def _converted(converter: FfmpegConverter, clip: Path, target: Path) -> tuple[Co
     stages: Counter[str] = Counter()
 
     @contextlib.contextmanager
-    def held(stage: str) -> Iterator[None]:
+    def held(stage: str, need: Need = NO_NEED) -> Iterator[int | None]:
         began = time.perf_counter()
-        yield
+        yield None
         stages[stage] += time.perf_counter() - began  # type: ignore[assignment]
 
     began = time.perf_counter()

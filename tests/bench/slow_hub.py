@@ -1,7 +1,8 @@
-"""The embedded hub on a link of a given rate: ``python -m tests.bench.slow_hub --root DIR [--down N] [--up N]``.
+"""The embedded hub on a link of a given rate: ``python -m tests.bench.slow_hub --root DIR``.
 
-A process of its own. ``N`` bytes/s for what it sends or receives in all, 0 = as fast as it can. Prints its port, ends
-with its parent's standard input; the token that it takes is ``TOKEN`` of ``tests.hub_server``.
+A process of its own. ``--down``, ``--up`` and ``--each`` are bytes/s of what it sends, of what it receives, and on each
+connection; 0 = as fast as it can. Prints its port, ends with its parent's standard input; the token that it takes is
+``TOKEN`` of ``tests.hub_server``.
 """
 
 import argparse
@@ -39,17 +40,21 @@ class Link:
 
 
 class Slowed:
-    def __init__(self, app: Any, down: Link, up: Link) -> None:
-        self._app, self._down, self._up = app, down, up
+    def __init__(self, app: Any, down: Link, up: Link, each: float) -> None:
+        self._app, self._down, self._up, self._each = app, down, up, each
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        own = Link(self._each)  # a connection serves one request at a time
+
         async def slow_receive() -> Any:
             message = await receive()
-            await self._up.carry(len(message.get("body") or b""))
+            for link in (own, self._up):
+                await link.carry(len(message.get("body") or b""))
             return message
 
         async def slow_send(message: Any) -> None:
-            await self._down.carry(len(message.get("body") or b""))
+            for link in (own, self._down):
+                await link.carry(len(message.get("body") or b""))
             await send(message)
 
         await self._app(scope, slow_receive, slow_send)
@@ -60,11 +65,12 @@ def main() -> None:
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--down", type=float, default=0.0)
     parser.add_argument("--up", type=float, default=0.0)
+    parser.add_argument("--each", type=float, default=0.0)
     parsed = parser.parse_args()
     store = HubStore(parsed.root)
     store.prepare()
     listening = socket.create_server(("127.0.0.1", 0))
-    app = Slowed(create_app(store, TOKEN), Link(parsed.down), Link(parsed.up))
+    app = Slowed(create_app(store, TOKEN), Link(parsed.down), Link(parsed.up), parsed.each)
     server = uvicorn.Server(uvicorn.Config(app, date_header=False, log_level="critical", timeout_graceful_shutdown=1))
     threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True).start()
     print(listening.getsockname()[1], flush=True)

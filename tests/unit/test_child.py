@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,19 @@ def test_every_line_of_standard_error_passes_whole_and_what_is_kept_has_the_firs
     assert len(seen) == 1001 and seen[0] == "aaa" and seen[-1] == "y" * 9000 + "end"
     kept = ended.stderr.splitlines()
     assert kept[0] == "aaa" and kept[-1].endswith("yend") and len(kept) < 100
+
+
+@pytest.mark.parametrize(("is_patient", "said"), [(True, "10 3"), (False, "0 0")])
+def test_patient_child_lets_everything_else_go_first(is_patient: bool, said: str) -> None:
+    seen: list[str] = []
+    code = f"import os; print(os.nice(0) - {os.nice(0)}, os.sched_getscheduler(0))"
+    run(
+        [*PYTHON, code],
+        access=replace(ACCESS, is_patient=is_patient),
+        limits=ChildLimits(timeout=20),
+        on_line=lambda line: seen.append(line),
+    )
+    assert seen == [said]
 
 
 def test_stalled_child_s_last_words_are_kept() -> None:

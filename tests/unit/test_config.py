@@ -34,7 +34,7 @@ def test_empty_value_is_the_default_and_does_not_hide_a_weaker_source() -> None:
         ("MONITOR_INTERVAL", "abc", "a number from 0.1 to 86400 s"),
         ("MONITOR_INTERVAL", "nan", "a number"),
         ("MONITOR_INTERVAL", "0", "a number"),
-        ("MAX_CONCURRENT", "1.5", "a whole number from 1 to 256"),
+        ("MAX_CONCURRENT", "1.5", "auto, or a whole number from 1 to 256"),
         ("INPUT_REPO", "../x", "owner/name"),
         ("ENCODER", "x264", "one of auto"),
         ("MODELSCOPE_ENDPOINT", "ftp://x", "an address"),

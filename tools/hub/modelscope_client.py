@@ -240,18 +240,20 @@ def _action(operation: Operation) -> dict[str, Any]:
 
 
 def _callback(progress: Progress, cancel: threading.Event, ended: list[PipelineError]) -> type:
-    """The SDK wants a class; what ``progress`` raises ends the download."""
+    """The SDK wants a class; what ``progress`` raises ends the download. Called by one thread at a time."""
+    lock = threading.Lock()
 
     class Callback:
         def __init__(self, filename: str, file_size: int) -> None:
             pass
 
         def update(self, moved: int) -> None:
-            try:
-                progress(moved)
-            except PipelineError as exc:
-                ended.append(exc)
-                cancel.set()
+            with lock:
+                try:
+                    progress(moved)
+                except PipelineError as exc:
+                    ended.append(exc)
+                    cancel.set()
 
         def end(self) -> None:
             pass

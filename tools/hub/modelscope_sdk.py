@@ -6,13 +6,17 @@ import logging
 import os
 import pkgutil
 import re
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from tools.core.concurrency import RANGES, ranges_for
 from tools.core.errors import (
     HubError,
     HubForbidden,
@@ -26,6 +30,9 @@ from tools.hub.answers import retry_after_of
 from tools.runtime import logs
 
 _CONFLICT = re.compile("branch changed|could not update refs|please retry|try again|10030000001", re.IGNORECASE)
+_RANGE = 16 << 20  # bytes of a range, and of the smallest file that is worth several
+_LONGEST_SPLIT = 200  # bytes of a name to which the SDK may add where a range begins and ends
+_CALM = 600.0  # s of one connection per file after the hub had too many requests
 _LONGEST_DOWNLOAD = 30 * 24 * 3600.0  # s; what makes no progress is ended by the stall limit
 LOW_SPEED_WINDOW = 60.0  # s within which a transfer must move 1 kB/s on average
 TESTED_WITH = "0.5.1"
@@ -170,13 +177,65 @@ def configure(stall: float) -> None:
         (_download, "DOWNLOAD_HASH_RETRY_TIMES", 1),
         (_download, "DOWNLOAD_SIZE_RETRY_TIMES", 1),
         (_download, "_incomplete_path", _partial_file),
+        (_download, "DOWNLOAD_PARALLEL_THRESHOLD", _RANGE),
+        (_download, "DOWNLOAD_PARALLELS", RANGES),
+        (_download, "DOWNLOAD_PART_SIZE", _RANGE),
+        (_download, "_parallel_download", _IN_RANGES.download),
+        (_download, "ThreadPoolExecutor", _IN_RANGES.executor),
         (_download, "tqdm", partial(tqdm, disable=True)),  # it prints bars of its own, also into files
         (_legacy_api, "DOWNLOAD_TIMEOUT", stall),
     ]
+    _IN_RANGES.take_over(_download._parallel_download)
     for module, name, value in settings:
         getattr(module, name)  # AttributeError if another version of the SDK names it otherwise
         setattr(module, name, value)
     logging.getLogger("modelscope_hub").setLevel(logging.CRITICAL)
+
+
+class _Ranges:
+    """Decides for each download how many connections it gets. The SDK splits a file into ranges and falls back to one
+    stream if the server gives none; it knows a number for all files alone."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._in_use = 0
+        self._calm_until = 0.0  # monotonic s, after the hub had too many requests
+        self._mine = threading.local()
+        self._split: Callable[..., str] | None = None
+
+    def download(self, url: str, target: Path, *arguments: Any, **more: Any) -> str:
+        """In the place of the SDK's own, which does the work."""
+        from modelscope_hub import _download
+
+        assert self._split is not None
+        with self._lock:
+            count = ranges_for(self._in_use) if time.monotonic() >= self._calm_until else 0
+            # The ranges lie beside the file, by its name with something added, which may have 255 bytes already.
+            if count < 2 or len(os.fsencode(target.name)) > _LONGEST_SPLIT or _partial_file(target).exists():
+                raise _download._RangeNotHonouredError("one connection is wanted")
+            self._in_use += count
+        self._mine.count = count
+        try:
+            return self._split(url, target, *arguments, **more)
+        except Exception as exc:
+            if getattr(exc, "status_code", None) in {429, 503}:
+                self._calm_until = time.monotonic() + _CALM
+            raise
+        finally:
+            with self._lock:
+                self._in_use -= count
+
+    def executor(self, max_workers: int | None = None, **more: Any) -> ThreadPoolExecutor:
+        """The threads of one download."""
+        return ThreadPoolExecutor(max_workers=getattr(self._mine, "count", max_workers), **more)
+
+    def take_over(self, split: Callable[..., str]) -> None:
+        """``split`` of the SDK does the work from now on."""
+        if split != self.download:
+            self._split = split
+
+
+_IN_RANGES = _Ranges()
 
 
 def _partial_file(target: Path) -> Path:

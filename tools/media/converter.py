@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tools.core.blame import is_short_of_memory
+from tools.core.concurrency import NO_NEED, Need, memory_for
 from tools.core.errors import MachineError, NoEncoder, TranscodeError
 from tools.core.planning import Stage
 from tools.media import ffmpeg
@@ -47,13 +48,19 @@ __all__ = [
     "OutputOptions",
     "unheld",
 ]
-Held = Callable[[Stage], AbstractContextManager[None]]
-"""What a conversion enters for as long as its stage ``encode`` or ``verify`` lasts: a place among others."""
 log = logging.getLogger("animation.media")
 _FEWER = (2, 1)  # cores, after an encode with more outgrew the memory limit, or was killed
 
 
-def unheld(stage: Stage) -> AbstractContextManager[None]:
+class Held(Protocol):
+    """What a conversion enters for as long as its stage ``encode`` or ``verify`` lasts: a place among others.
+
+    It gives the cores that it may use; None = any."""
+
+    def __call__(self, stage: Stage, need: Need = NO_NEED) -> AbstractContextManager[int | None]: ...
+
+
+def unheld(stage: Stage, need: Need = NO_NEED) -> AbstractContextManager[int | None]:
     """No places: whoever converts may begin each stage at once."""
     return contextlib.nullcontext()
 
@@ -170,7 +177,8 @@ class FfmpegConverter:
         warnings = [*plan.warnings(), *check_source(plan, self.output.min_decoded_percent)]
         with _own_folder(target) as folder:
             part = folder / "result.mkv"
-            with held("encode"):
+            with held("encode", _need_of(plan, programs)) as cores:
+                threads = threads if cores is None else cores
                 encoder, used, broken = self._make(plan, programs, source, part, on_progress, stop, threads, warnings)
             check = partial(self._verify, plan, source, part, broken, encoder, programs.ffprobe, stop)
             with held("verify"):
@@ -290,6 +298,14 @@ class FfmpegConverter:
         if isinstance(ended, MachineError):
             raise ended
         raise TranscodeError(f"the encode {ended}, more than MAX_ENCODE_RSS allows, even with one thread")
+
+
+def _need_of(plan: Plan, programs: MediaPrograms) -> Need:
+    if plan.action == "copy":
+        return NO_NEED
+    facts = plan.facts.of("video")[0].facts
+    memory = memory_for(int(facts.get("width") or 0), int(facts.get("height") or 0))
+    return Need(memory, programs.encoders[0].is_hardware)
 
 
 @contextlib.contextmanager

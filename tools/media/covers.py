@@ -45,4 +45,4 @@ def covers_of(plan: Plan, encoder: Encoder, source: Path, part: Path, stop: thre
 
 def access_to(plan: Plan, source: Path, made: Path) -> Access:
     """What a program needs that makes a file of the source."""
-    return Access(reads=(source,), writes=(made.parent,), largest_file=largest_result(plan.facts.size))
+    return Access(reads=(source,), writes=(made.parent,), largest_file=largest_result(plan.facts.size), is_patient=True)

@@ -55,6 +55,8 @@ class ProcessorOptions:
     min_free_space: int = 0  # bytes
     slots: int = 1
     threads: int | None = None  # cores for each encode; None = the encoder's own choice
+    cores: int | None = None  # to be shared by the encodes under way, instead of ``threads`` for each
+    budget: int = 0  # bytes that all encodes may take together; 0 = no limit
 
     def rules(self) -> RunRules:
         """Those for the run of an item."""
@@ -96,7 +98,16 @@ def build(
     Without ``connect`` the hub is taken as it is; without ``make_executor`` jobs run in the slots of this machine.
     """
     space = Workspace(options.work_dir, options.min_free_space)
-    tools = JobTools(hub, converter, space, options.slots, options.threads, options.log_dir)
+    tools = JobTools(
+        hub,
+        converter,
+        space,
+        options.slots,
+        options.threads,
+        options.cores,
+        options.budget,
+        journals=options.log_dir,
+    )
     observer, inbox = Observers(observers), Inbox()
     executor = (make_executor or local_executor)(tools, inbox.put, journal_note(options.log_dir))
     parts = EngineParts(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tools.core.artifact import ArtifactKind
+from tools.core.concurrency import jobs_for
 from tools.core.errors import PipelineError
 from tools.core.folder import RemoteFile
 from tools.core.planning import VideoJob
@@ -32,7 +33,7 @@ Note = Callable[[VideoJob, Event, dict[str, Any]], None]
 
 def capacity_of(slots: int) -> int:
     """The jobs that a machine with so many slots takes at a time: enough that transfers overlap encodes."""
-    return 2 * slots + 2
+    return jobs_for(slots)
 
 
 class Executor(Protocol):

@@ -33,6 +33,7 @@ class Access:
     reads: tuple[Path, ...] = ()  # files, and folders with all that is in them
     writes: tuple[Path, ...] = ()  # folders in which it makes, changes and removes files
     largest_file: int = 0  # bytes that a file of its may have; 0 = no limit
+    is_patient: bool = False  # everything else on the machine goes first
 
 
 NOTHING = Access()
@@ -141,6 +142,7 @@ def spawn(argv: Sequence[str | os.PathLike[str]], access: Access, env: Mapping[s
         "writes": [str(path.resolve()) for path in access.writes],
         "most": access.largest_file,
         "cage": _is_caged,
+        "patient": access.is_patient,
     }
     with contextlib.ExitStack() as theirs:
         pipes = [os.pipe() for _ in range(4)]

@@ -12,6 +12,7 @@ pipe that tells ``errno N`` if the program could not be started and is closed by
 watcher tells ``pid N``, then ``status N`` (negative: ended by that signal), each on a line.
 """
 
+import contextlib
 import json
 import os
 import resource
@@ -26,6 +27,7 @@ from tools.runtime import sandbox
 
 _PR_SET_PDEATHSIG, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 1, 24, 38
 _CAP_SYS_NICE = 23
+_PATIENT = 10  # niceness
 _LONGEST_REQUEST = 1 << 20  # bytes
 
 # What a program needs of a system besides its own files: libraries, time zone, fonts and drivers; devices of GPUs and
@@ -88,6 +90,8 @@ def _become(request: dict[str, Any], out: int, err: int, watcher: int) -> None:
     sandbox.libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     sandbox.libc.prctl(_PR_CAPBSET_DROP, _CAP_SYS_NICE, 0, 0, 0)  # refused to who is not root, who has it not
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if request["patient"]:
+        _step_back()
     most = request["most"]
     if most:
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))  # then a write fails; the signal stays ignored
@@ -97,6 +101,16 @@ def _become(request: dict[str, Any], out: int, err: int, watcher: int) -> None:
         sandbox.restrict_access(_rules(argv[0], request["reads"], request["writes"]))
         sandbox.refuse_sockets()
     os.execve(argv[0], argv, request["env"])
+
+
+def _step_back() -> None:
+    """Let everything else that wants a core have it first."""
+    os.nice(_PATIENT)
+    with contextlib.suppress(OSError):
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    # Where the kernel shares cores among sessions, it is the session's own niceness that counts: sched(7), autogroup.
+    with contextlib.suppress(OSError), open("/proc/self/autogroup", "w", encoding="ascii") as stream:
+        stream.write(str(_PATIENT))
 
 
 def _rules(program: str, reads: list[str], writes: list[str]) -> list[tuple[str, int]]:

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from tools.core.artifact import Artifact, ArtifactKind, Target, VideoOutput
+from tools.core.concurrency import NO_NEED, Need
 from tools.core.errors import MachineError, MediaError, NoEncoder
 from tools.core.planning import Stage, VideoJob
 from tools.core.record import Record
@@ -110,12 +111,14 @@ def make_record(job: VideoJob, conversion: Conversion, source_sha256: str, began
 
 
 @contextlib.contextmanager
-def _held(job: VideoJob, tools: JobTools, context: JobContext, stage: Stage) -> Iterator[None]:
-    with (tools.encode if stage == "encode" else tools.verify).held(job, context):
+def _held(
+    job: VideoJob, tools: JobTools, context: JobContext, stage: Stage, need: Need = NO_NEED
+) -> Iterator[int | None]:
+    with (tools.encode if stage == "encode" else tools.verify).held(job, context, need):
         if stage == "encode":
             context.note(Event.ENCODING)  # from here on a crash counts against this video
         _show(job, context, stage, EncodeProgress(percent=0.0, fps=None, speed=None, eta_s=None))
-        yield
+        yield tools.cores_now()
 
 
 def _show(job: VideoJob, context: JobContext, stage: Stage, progress: EncodeProgress) -> None:

@@ -1,5 +1,6 @@
 """What a video job has while it runs: its tools, and the way back to the processor that gave it."""
 
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from tools.core.concurrency import NO_NEED, SESSIONS, Need, places_for, share_of
 from tools.core.errors import Stopped
 from tools.core.planning import Stage, VideoJob
 from tools.hub.client import HubClient
@@ -30,8 +32,10 @@ class JobTools:
     hub: HubClient  # may be replaced while jobs run (a new token)
     converter: Converter
     workspace: Workspace
-    slots: int  # jobs at a time in each stage
+    slots: int  # encodes at a time
     threads: int | None = None  # cores for one encode; None = the encoder's own choice
+    cores: int | None = None  # to be shared by the encodes under way, instead of ``threads`` for each
+    budget: int = 0  # bytes that all encodes may take together; 0 = no limit
     journals: Path | None = None  # the folder of the journals that say which results are ours; None = none is
     download: "Slots" = field(init=False)
     encode: "Slots" = field(init=False)
@@ -39,10 +43,18 @@ class JobTools:
     store: "Slots" = field(init=False)
 
     def __post_init__(self) -> None:
-        self.download = Slots(self.slots)
-        self.encode = Slots(self.slots)
-        self.verify = Slots(self.slots)
-        self.store = Slots(self.slots)
+        places = places_for(self.slots)
+        self.download = Slots(places.download)
+        self.encode = Slots(places.encode, self.budget)
+        self.verify = Slots(places.verify)
+        self.store = Slots(places.store)
+
+    def cores_now(self) -> int | None:
+        """Cores for an encode that begins now; None = the encoder's own choice."""
+        if self.cores is None:
+            return self.threads
+        share = share_of(self.cores, self.encode.wanted + self.download.wanted, self.slots)
+        return None if share >= (os.cpu_count() or 1) else share
 
     def results_of(self, job: VideoJob) -> frozenset[str]:
         """The sha256 of the files that the job's source was converted to here before."""
@@ -67,19 +79,35 @@ class JobContext(Protocol):
 class Slots:
     """The places of one stage. Who was submitted first goes first, however long it took to get here."""
 
-    def __init__(self, count: int) -> None:
-        self._free = count
+    def __init__(self, count: int, budget: int = 0) -> None:
+        """``budget`` bytes for all who hold a place, 0 = no limit."""
+        self._count = count
+        self._budget = budget
+        self._holding: list[Need] = []
         self._waiting: list[int] = []
         self._changed = threading.Condition()
 
+    @property
+    def wanted(self) -> int:
+        """How many hold a place, or wait for one."""
+        with self._changed:
+            return len(self._holding) + len(self._waiting)
+
+    def _is_free(self, need: Need) -> bool:
+        if not self._holding:
+            return True
+        is_within = not self._budget or sum(one.memory for one in self._holding) + need.memory <= self._budget
+        sessions = sum(one.is_hardware for one in self._holding) + need.is_hardware
+        return len(self._holding) < self._count and is_within and (not self._budget or sessions <= SESSIONS)
+
     @contextmanager
-    def held(self, job: VideoJob, context: JobContext) -> Iterator[None]:
+    def held(self, job: VideoJob, context: JobContext, need: Need = NO_NEED) -> Iterator[None]:
         """Hold one place; who has to wait for it is shown as waiting. Raises Stopped when asked to end meanwhile."""
         with self._changed:
             self._waiting.append(context.order)
             is_shown = False
             try:
-                while not context.stop.is_set() and not (self._free and min(self._waiting) == context.order):
+                while not context.stop.is_set() and not (self._is_free(need) and min(self._waiting) == context.order):
                     if not is_shown:
                         context.show(_waiting(job))
                         is_shown = True
@@ -89,12 +117,12 @@ class Slots:
                 self._changed.notify_all()
             if context.stop.is_set():
                 raise Stopped("stopped while waiting")
-            self._free -= 1
+            self._holding.append(need)
         try:
             yield
         finally:
             with self._changed:
-                self._free += 1
+                self._holding.remove(need)
                 self._changed.notify_all()
 
 

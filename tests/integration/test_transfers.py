@@ -1,0 +1,145 @@
+"""Several connections at a time: a large file in ranges, several files beside one another, within their bounds."""
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fakes import FakeClock, FakeConverter, MemoryHub
+from tests.hub_server import Fault, RunningHub, running_hub
+from tests.unit.test_engine import Site
+from tools.core.errors import HubUnavailable, Stopped
+from tools.core.folder import RemoteFile
+from tools.core.queue_item import Status
+from tools.hub import modelscope_sdk
+from tools.hub.client import AddBlob, Progress
+from tools.hub.modelscope_client import ModelScopeHub
+
+REPO = "me/shows"
+RANGE = 64 << 10
+CONTENT = bytes(range(256)) * 1024  # four ranges
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub]:
+    with running_hub(tmp_path_factory.mktemp("hub")) as running:
+        yield running
+
+
+@pytest.fixture
+def hub(running: RunningHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelScopeHub]:
+    running.renew(tmp_path / "hub")
+    running.store.create(REPO, 1)
+    monkeypatch.setattr(modelscope_sdk, "_RANGE", RANGE)
+    yield ModelScopeHub(running.endpoint, running.token, cache_dir=tmp_path / "cache", stall_timeout=5.0)
+    modelscope_sdk._IN_RANGES._calm_until = 0.0
+
+
+def put(hub: ModelScopeHub, top: Path, name: str = "a.mp4") -> RemoteFile:
+    source, sha256 = top / "source", hashlib.sha256(CONTENT).hexdigest()
+    source.write_bytes(CONTENT)
+    hub.store_blob(REPO, source, sha256, len(CONTENT), lambda moved: None)
+    hub.commit(REPO, [AddBlob(f"A/{name}", sha256, len(CONTENT))], "add")
+    return RemoteFile(f"A/{name}", len(CONTENT), sha256)
+
+
+def fetch(hub: ModelScopeHub, file: RemoteFile, top: Path, progress: Progress = lambda moved: None) -> bytes:
+    target = top / "work" / "source.mp4"
+    target.parent.mkdir(exist_ok=True)
+    hub.download(REPO, "master", file, target, progress)
+    left = sorted(path.name for path in target.parent.rglob("*") if path != target)
+    assert not left or left == ["download"], left
+    return target.read_bytes()
+
+
+def ranges(running: RunningHub) -> int:
+    return running.asked("/repo?Revision")
+
+
+def test_large_file_is_fetched_in_ranges_and_counted_once(
+    hub: ModelScopeHub, running: RunningHub, tmp_path: Path
+) -> None:
+    file = put(hub, tmp_path)
+    moved: list[int] = []
+    assert fetch(hub, file, tmp_path, moved.append) == CONTENT
+    assert ranges(running) == 4 and sum(moved) == len(CONTENT)
+    assert modelscope_sdk._IN_RANGES._in_use == 0
+
+
+def test_file_whose_name_leaves_no_room_for_those_of_ranges_is_fetched_in_one(
+    hub: ModelScopeHub, running: RunningHub, tmp_path: Path
+) -> None:
+    file = put(hub, tmp_path, "番" * 80 + ".mp4")
+    assert fetch(hub, file, tmp_path) == CONTENT and ranges(running) == 1
+
+
+def test_server_without_ranges_gives_the_whole_file(hub: ModelScopeHub, running: RunningHub, tmp_path: Path) -> None:
+    file = put(hub, tmp_path)
+    running.faults.append(Fault("/repo?Revision", "whole", times=10**6))
+    assert fetch(hub, file, tmp_path) == CONTENT
+
+
+@pytest.mark.parametrize("kind", ["reset", "truncated", "status:500"])
+def test_range_that_breaks_is_fetched_again_and_the_others_are_kept(
+    hub: ModelScopeHub, running: RunningHub, tmp_path: Path, kind: str
+) -> None:
+    file = put(hub, tmp_path)
+    running.faults.append(Fault("/repo?Revision", kind, times=1, skip=3))
+    for _ in range(2):
+        try:
+            got = fetch(hub, file, tmp_path)
+            break
+        except HubUnavailable:
+            continue
+    assert got == CONTENT and ranges(running) <= 4 + 4
+
+
+def test_hub_that_has_too_many_requests_gets_one_connection_per_file(
+    hub: ModelScopeHub, running: RunningHub, tmp_path: Path
+) -> None:
+    file = put(hub, tmp_path)
+    running.faults.append(Fault("/repo?Revision", "status:429", times=4))
+    with pytest.raises(HubUnavailable):
+        fetch(hub, file, tmp_path)
+    running.faults.clear()
+    running.requests.clear()
+    hub.download(REPO, "master", file, tmp_path / "work" / "source.mp4", lambda moved: None)
+    assert ranges(running) == 1
+
+
+def test_stop_ends_all_ranges(hub: ModelScopeHub, running: RunningHub, tmp_path: Path) -> None:
+    file = put(hub, tmp_path)
+
+    def stop(moved: int) -> None:
+        raise Stopped("stopped")
+
+    with pytest.raises(Stopped):
+        fetch(hub, file, tmp_path, stop)
+    assert modelscope_sdk._IN_RANGES._in_use == 0
+
+
+class MeetingHub(MemoryHub):
+    """Each transfer of a kind waits until ``count`` of them are under way."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(FakeClock())
+        self.downloads, self.uploads = threading.Barrier(count), threading.Barrier(count)
+
+    def download(self, repo: str, commit: str, file: RemoteFile, target: Path, progress: Progress) -> str:
+        self.downloads.wait(10)
+        return super().download(repo, commit, file, target, progress)
+
+    def store_blob(self, repo: str, source: Path, sha256: str, size: int, progress: Progress) -> None:
+        self.uploads.wait(10)
+        super().store_blob(repo, source, sha256, size, progress)
+
+
+def test_four_files_at_a_time_go_in_each_direction(tmp_path: Path) -> None:
+    hub = MeetingHub(4)
+    hub.create_repo("me/out")
+    site = Site(tmp_path, hub, FakeConverter())
+    site.put({f"A/{n}.mp4": b"%d" % n for n in range(8)}, "A")
+    site.run()
+    assert site.item("A").status is Status.COMPLETED and len(site.converter.encoded) == 8

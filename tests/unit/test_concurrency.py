@@ -1,0 +1,129 @@
+"""How many encodes at a time, on how many cores each, and how many connections beside them."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.jobs import video_job
+from tools.core.concurrency import (
+    CONNECTIONS,
+    RANGES,
+    Need,
+    encodes_for,
+    memory_for,
+    places_for,
+    ranges_for,
+    share_of,
+)
+from tools.core.folder import RemoteFile
+from tools.stages.job_context import Slots
+from tools.state.journal import Event
+from tools.state.progress import JobProgress
+
+GB = 10**9
+
+
+@pytest.mark.parametrize(
+    ("cores", "memory", "encodes"),
+    [
+        (1, 64 * GB, 1),
+        (2, 8 * GB, 2),
+        (4, 8 * GB, 4),
+        (8, 32 * GB, 4),
+        (16, 64 * GB, 4),
+        (32, 64 * GB, 8),
+        (64, 256 * GB, 16),
+        (192, 768 * GB, 16),
+        (4, 2 * GB, 2),
+        (16, 1 * GB, 1),
+        (2, 0, 1),
+    ],
+)
+def test_encodes_at_a_time_follow_cores_and_memory(cores: int, memory: int, encodes: int) -> None:
+    assert encodes_for(cores, memory) == encodes
+
+
+@pytest.mark.parametrize(
+    ("cores", "wanted", "places", "share"),
+    [
+        (2, 1, 2, 2),
+        (2, 2, 2, 1),
+        (2, 9, 2, 1),
+        (16, 9, 4, 4),
+        (16, 2, 4, 8),
+        (16, 1, 4, 16),
+        (1, 3, 1, 1),
+        (2, 0, 2, 2),
+    ],
+)
+def test_last_videos_get_the_cores_that_nobody_else_wants(cores: int, wanted: int, places: int, share: int) -> None:
+    assert share_of(cores, wanted, places) == share
+
+
+def test_memory_is_at_least_what_was_measured() -> None:
+    measured = [(1920, 1080, 0.56), (3840, 2160, 2.9), (7680, 4320, 6.9)]
+    for width, height, seen in measured:
+        assert seen <= memory_for(width, height) / GB <= 1.4 * seen
+
+
+def test_connections_stay_within_their_bound_and_the_first_download_gets_most() -> None:
+    in_ranges = 0
+    connections = []
+    for _ in range(places_for(2).download):
+        count = ranges_for(in_ranges)
+        connections.append(max(1, count))
+        in_ranges += count if count > 1 else 0
+    assert connections == [RANGES, 2, 1, 1] and sum(connections) == CONNECTIONS
+
+
+class Context:
+    def __init__(self, order: int) -> None:
+        self.stop = threading.Event()
+        self.order = order
+
+    def note(self, event: Event, **facts: object) -> None: ...
+
+    def show(self, progress: JobProgress) -> None: ...
+
+
+def holders(slots: Slots, needs: list[Need]) -> int:
+    """How many of these hold a place at the same time, each waiting for the others to try."""
+    job, entered, go = (
+        video_job(RemoteFile("A/1.mp4", 1, "s"), attempt_id="1"),
+        threading.Semaphore(0),
+        threading.Event(),
+    )
+
+    def hold(order: int, need: Need) -> None:
+        with slots.held(job, Context(order), need):
+            entered.release()
+            go.wait(10)
+
+    threads = [threading.Thread(target=hold, args=one) for one in enumerate(needs)]
+    for thread in threads:
+        thread.start()
+    count = 0
+    while entered.acquire(timeout=0.4):
+        count += 1
+    go.set()
+    for thread in threads:
+        thread.join(10)
+    return count
+
+
+@pytest.mark.parametrize(
+    ("needs", "count"),
+    [
+        ([Need(300)] * 4, 3),
+        ([Need(600), Need(300), Need(300)], 2),
+        ([Need(5000), Need(1)], 1),
+        ([Need(is_hardware=True)] * 4, 3),
+    ],
+)
+def test_encodes_begin_as_memory_and_sessions_allow_and_one_always_does(needs: list[Need], count: int) -> None:
+    assert holders(Slots(4, budget=1000), needs) == count
+
+
+def test_place_without_a_budget_takes_any(tmp_path: Path) -> None:
+    assert holders(Slots(2), [Need(10**12)] * 3) == 2
