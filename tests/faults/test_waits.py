@@ -80,7 +80,8 @@ def test_hub_that_takes_no_commit_is_asked_twice_and_the_encoder_does_not_idle(
     site.put("A", *(f"{n}.mp4" for n in range(5)))
     site.put("B", *(f"{n}.mp4" for n in range(5)))
     fault = busy(site, COMMIT)
-    engine = site.run(encoded(site, 10))
+    all_encoded = encoded(site, 10)
+    engine = site.run(lambda engine: all_encoded(engine) and "publish" in engine._waits.held())
     assert fault.hits == site.hub.asked(COMMIT) == 2 and len(told(caplog, "hub asked to wait")) == 2
     assert "and 1 more waits until" in str(engine.paused)
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
