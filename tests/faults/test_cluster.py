@@ -329,12 +329,12 @@ def test_result_that_the_hub_refused_stays_with_its_worker_and_is_sent_from_ther
     kept = list((site.top / "w1/work/videos").glob("*/*/result.mkv"))
     assert [path.read_bytes() for path in kept] == [b"av1:video-2"], "and of the others nothing"
     site.hub.faults.remove(fault)
-    site.worker("w2", "--seconds", "0.2")
+    site.worker("w0", "--seconds", "0.2")
     run_program("queue_processor.py", "--retry", "A", env=site.environment("processor"))
     site.processor()
     assert site.drained() == 0
     assert site.item()["status"] == "completed" and site.published() == Counter("12345")
-    assert site.encoded("w1", "w2")["video-2"] == 1, "the kept result was sent"
+    assert site.encoded("w0", "w1")["video-2"] == 1, "the kept result was sent"
     site.wait(lambda: not list((site.top / "w1/work").glob("videos/*/*")), "the worker keeps nothing any more")
 
 
