@@ -60,10 +60,14 @@ find_python() {
   return 1
 }
 
+has_venv() {
+  "$venv/bin/python3" -c 'import pip, sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null
+}
+
 need_programs() {
   local missing=()
   if [ "$foreground" = no ]; then command -v tmux >/dev/null || missing+=(tmux); fi
-  if ! "$venv/bin/python3" -c 'import pip' 2>/dev/null; then
+  if ! has_venv; then
     if command -v python3 >/dev/null; then
       find_python || fail "Python 3.10 or newer is needed, this is $(python3 -V 2>&1) 需要 Python 3.10 以上"
       "$python" -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
@@ -74,30 +78,39 @@ need_programs() {
   if [ ${#missing[@]} -gt 0 ]; then install_packages "${missing[@]}"; fi
 }
 
+# FOLDER, and what to do if it can't be written to.
 need_write() {
-  [ -w "$1" ] || fail "can't write to $1: it belongs to $(stat -c %U "$1"), this runs as $(id -un) 没有写权限"
+  local owner
+  [ -w "$1" ] && return
+  owner=$(stat -c %U "$1")
+  if [ "$owner" = "$(id -un)" ]; then owner="it is read-only"; else owner="it belongs to $owner, this runs as $(id -un)"; fi
+  fail "can't write to $1: $owner; ${2:-the set-up needs that once} 没有写权限"
+}
+
+# Installs what a file of requirements names, unless that was done already.
+need_packages() {
+  local wanted said done_by=$venv/.${1%.txt}
+  wanted=$(sha256sum "$1")
+  [ "$(cat "$done_by" 2>/dev/null)" != "$wanted" ] || return 0
+  need_write "$venv"
+  say "installing Python packages of $1 正在安装 Python 依赖"
+  if ! said=$("$venv/bin/python3" -m pip install -q --disable-pip-version-check -r "$1" 2>&1); then
+    tail -n 1 <<<"$said" >&2
+    fail "pip could not install $1; if it can't reach the package index, set https_proxy=http://HOST:PORT" \
+      "or PIP_INDEX_URL=URL of a mirror, and run this again 请设置代理或镜像后重试"
+  fi
+  say "$wanted" >"$done_by"
 }
 
 need_venv() {
-  local wanted said
-  if ! "$venv/bin/python3" -c 'import pip' 2>/dev/null; then
+  if ! has_venv; then
     need_write "$root"
     say "making .venv 正在创建虚拟环境"
     rm -rf "$venv" # an interrupted run may have left a broken one
     find_python || fail "Python 3.10 or newer is needed 需要 Python 3.10 以上"
     "$python" -m venv "$venv" || fail "$python -m venv failed: install python3-venv, then run this again"
   fi
-  wanted=$(sha256sum requirements.txt)
-  if [ "$(cat "$venv/.requirements" 2>/dev/null)" != "$wanted" ]; then
-    need_write "$venv"
-    say "installing Python packages 正在安装 Python 依赖"
-    if ! said=$("$venv/bin/python3" -m pip install -q --disable-pip-version-check -r requirements.txt 2>&1); then
-      tail -n 1 <<<"$said" >&2
-      fail "pip could not install requirements.txt; if it can't reach the package index, set https_proxy=http://HOST:PORT" \
-        "or PIP_INDEX_URL=URL of a mirror, and run this again 请设置代理或镜像后重试"
-    fi
-    say "$wanted" >"$venv/.requirements"
-  fi
+  need_packages requirements.txt
   # In a folder that was moved, the commands of .venv name an interpreter that is gone.
   if ! grep -qsF "$(readlink -f "$venv")/bin" "$venv/bin/pip" && ! "$venv/bin/pip" --version >/dev/null 2>&1; then
     need_write "$venv"
@@ -140,6 +153,7 @@ set_up() {
   need_programs
   need_venv
   need_media
+  if [ "$worker" = yes ]; then need_packages requirements-cluster.txt; fi
   exec 9>&-
 }
 
@@ -150,8 +164,8 @@ ask_settings() {
   local answer
   answer=$("$venv/bin/python3" tools/ask.py) || exit $?
   { IFS= read -r log_dir && IFS= read -r _ && IFS= read -r has_token; } <<<"$answer"
-  mkdir -p "$log_dir" 2>/dev/null || fail "can't make LOG_DIR=$log_dir: set another one, or give this user the right to 无法创建"
-  need_write "$log_dir"
+  mkdir -p "$log_dir" 2>/dev/null || fail "can't make $log_dir: set LOG_DIR to another folder, or give this user the right to 无法创建"
+  need_write "$log_dir" "set LOG_DIR to another folder"
 }
 
 set_demo() {
@@ -249,13 +263,23 @@ quoted() {
   esac
 }
 
+# tmux as a person types it to reach our server.
+tmux_typed() {
+  local typed=tmux
+  case ${LC_ALL:-${LC_CTYPE:-${LANG:-}}} in *[uU][tT][fF]*) ;; *) typed+=" -u" ;; esac
+  [ -z "${TMUX_SOCKET:-}" ] || typed+=" -L $(quoted "$TMUX_SOCKET")"
+  printf '%s' "$typed"
+}
+
 commands() {
-  local tmux=tmux attach="attach -t" given='' top='' name
-  case ${LC_ALL:-${LC_CTYPE:-${LANG:-}}} in *[uU][tT][fF]*) ;; *) tmux+=" -u" ;; esac
-  if [ -n "${TMUX_SOCKET:-}" ]; then
-    tmux+=" -L $(quoted "$TMUX_SOCKET")"
-  elif [ -n "${TMUX:-}" ]; then
-    attach="switch-client -t"
+  local tmux watch given='' top='' name inside=${TMUX:-}
+  tmux=$(tmux_typed)
+  watch="$tmux attach -t"
+  inside=${inside%%,*} # the socket of the server that this runs in
+  if [ -n "$inside" ] && [ "${TMUX_SOCKET:-${inside##*/}}" = "${inside##*/}" ]; then
+    watch="$tmux switch-client -t"
+  elif [ -n "$inside" ]; then
+    watch="env -u TMUX $watch" # one server inside another; tmux asks for this
   fi
   [ "$called_from" = "$root" ] || top=$root/
   # What came from this shell's environment is not found again by another shell.
@@ -263,8 +287,8 @@ commands() {
   [ -z "$given" ] || given="env $given" # some shells know no other way
   say ""
   say "Management 管理命令:"
-  say "  watch the monitor 查看监控      $tmux $attach $(quoted "$session:0")"
-  say "  watch the processor 查看处理    $tmux $attach $(quoted "$session:processor")"
+  say "  watch the monitor 查看监控      $watch $(quoted "$session:0")"
+  say "  watch the processor 查看处理    $watch $(quoted "$session:processor")"
   say "  status 状态                     ${given}python3 $(quoted "${top}tools/queue_processor.py") --status"
   say "  queue 队列                      ${given}python3 $(quoted "${top}tools/modelscope_monitor.py") --queue"
   say "  log 日志                        tail -F $(quoted "$log_dir/processing.log")"
@@ -346,7 +370,7 @@ check_session() {
   names=$(windows)
   if grep -qx hub <<<"$names"; then
     [ "$demo" = yes ] || fail "the demo runs in tmux session $session: end it first 请先结束演示:" \
-      "tmux kill-session -t $(quoted "$session")"
+      "$(tmux_typed) kill-session -t $(quoted "$session")"
     if ! both_run || [ -n "$(ended_with hub)" ]; then
       say "The demo lost a program, starting it again. 演示程序已退出，重新启动。"
       end_session
@@ -378,12 +402,13 @@ if [ "${1:-}" = --window ]; then
   run_window "$@"
 fi
 
-demo=no setup_only=no foreground=no port=0
+demo=no setup_only=no foreground=no worker=no port=0
 for argument in "$@"; do
   case $argument in
     --demo) demo=yes ;;
     --setup-only) setup_only=yes ;;
     --foreground) foreground=yes ;;
+    --setup-worker) setup_only=yes foreground=yes worker=yes ;; # by start_worker.sh; a worker needs no tmux
     -h | --help) usage && exit 0 ;;
     *) usage >&2 && exit 2 ;;
   esac

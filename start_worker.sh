@@ -10,22 +10,7 @@ root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 cd "$root"
 venv=$root/.venv
 
-fail() {
-  printf 'start_worker: %s\n' "$*" >&2
-  exit 1
-}
-
-set_up() {
-  bash start_monitoring.sh --setup-only --foreground # --foreground: a worker needs no tmux
-  local wanted
-  wanted=$(sha256sum requirements-cluster.txt)
-  if [ "$(cat "$venv/.requirements-cluster" 2>/dev/null)" != "$wanted" ]; then
-    printf 'installing Dask 正在安装 Dask\n'
-    "$venv/bin/python3" -m pip install -q --disable-pip-version-check -r requirements-cluster.txt ||
-      fail "pip could not install requirements-cluster.txt: see above, then run this again"
-    printf '%s\n' "$wanted" >"$venv/.requirements-cluster"
-  fi
-}
+set_up() { bash start_monitoring.sh --setup-worker; }
 
 case ${1:-} in
   -h | --help)

@@ -17,6 +17,7 @@ import argparse
 import contextlib
 import errno
 import os
+import signal
 import socket
 import subprocess
 import tempfile
@@ -24,7 +25,9 @@ from pathlib import Path
 
 import config
 from tools.core.errors import PipelineError
+from tools.core.restarts import cause_of
 from tools.hub_server.store import HubStore, read_token
+from tools.media.complaints import bare
 from tools.media.installed import find_ffmpegs
 from tools.runtime.files import replace_durably
 from tools.runtime.owner import give_to_owner, make_folder
@@ -62,10 +65,16 @@ def _run(parsed: argparse.Namespace) -> int:
     try:
         _make(settings.paths.hub_dir, settings.hub.input_repo, str(find_ffmpegs(settings.encode.ffmpeg)[-1]))
     except OSError as exc:
-        raise PipelineError(f"can't make the demo's clips in {settings.paths.hub_dir}: {exc.strerror}") from exc
+        raise _cannot_make(settings.paths.hub_dir, exc.strerror or str(exc)) from exc
     except subprocess.CalledProcessError as exc:
-        raise PipelineError(f"can't make the demo's clips in {settings.paths.hub_dir}: {_cause(exc.stderr)}") from exc
+        raise _cannot_make(settings.paths.hub_dir, _cause(exc.returncode, exc.stderr)) from exc
     return 0
+
+
+def _cannot_make(hub_dir: Path, cause: str) -> PipelineError:
+    return PipelineError(
+        f"can't make the demo's clips in {hub_dir}: {cause}; set HUB_DIR to a folder with room for them"
+    )
 
 
 def _note(settings: config.Settings) -> None:
@@ -87,11 +96,13 @@ def _note(settings: config.Settings) -> None:
     give_to_owner(path)
 
 
-def _cause(said: bytes) -> str:
+def _cause(status: int, said: bytes) -> str:
     """One line out of a screen of ffmpeg's."""
     text = said.decode("utf-8", "replace").strip()
-    full = os.strerror(errno.ENOSPC)
-    return f"{full}: free some, or set HUB_DIR" if full in text else text.rpartition("\n")[2] or "ffmpeg failed"
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if os.strerror(number) in text or (number == errno.EFBIG and status == -signal.SIGXFSZ):
+            return os.strerror(number)
+    return bare(text.rpartition("\n")[2]) or f"ffmpeg {cause_of(status)}"
 
 
 def _free_port() -> int:

@@ -9,11 +9,12 @@ from importlib.machinery import PathFinder  # a tenth of importlib.util
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))  # without pathlib, half of a start
 _ENTERED = "ANIMATION_VENV"
+_OLDEST = (3, 10)  # an older one may come first in PATH
 
 
 def enter_venv(module: str) -> None:
     """Continue under the project's ``.venv`` if that is needed. A program calls it with its ``__name__`` before it
-    imports any package.
+    imports any package, or any module of ours that an old Python can't read.
 
     Run as a file: always under the ``.venv``, if there is one. Imported (``python3 -c 'from tools.… import main'``):
     only if this Python lacks the packages. If nothing has them: one line, exit status 1. The process is replaced; it
@@ -21,8 +22,22 @@ def enter_venv(module: str) -> None:
     """
     if module == "__main__" or _are_packages_missing():
         _replace_process()
+    _refuse_old_python()
     if _are_packages_missing():
         sys.exit("Python packages are missing: run `bash start_monitoring.sh --setup-only` once")
+
+
+def leave_old_python() -> None:
+    """For a program that needs no package: continue under the project's ``.venv`` only if this Python is too old."""
+    if sys.version_info < _OLDEST:
+        _replace_process()
+    _refuse_old_python()
+
+
+def _refuse_old_python() -> None:
+    if sys.version_info < _OLDEST:
+        shown = ".".join(map(str, sys.version_info[:3]))
+        sys.exit(f"Python 3.10 or newer is needed, this is {shown}: run `bash start_monitoring.sh --setup-only` once")
 
 
 def _are_packages_missing() -> bool:
@@ -34,7 +49,7 @@ def _replace_process() -> None:
     python = os.path.join(venv, "bin", "python3")
     here_already = os.path.realpath(sys.prefix) == os.path.realpath(venv) or os.environ.get(_ENTERED) == venv
     # Code that came through a pipe or is being typed is gone with the process that read it.
-    given = getattr(sys, "orig_argv", [])  # Python 3.10; an older one may come first in PATH
+    given = getattr(sys, "orig_argv", [])  # since Python 3.10
     if not given and os.path.isfile(sys.argv[0]):
         given = [sys.executable, *sys.argv]
     repeatable = len(given) > 1 and sys.argv[0] not in {"", "-"}

@@ -5,17 +5,22 @@ the free space of its disk and of the work folder's; holds no lock and writes no
 on, without the project's packages; ``deploy/check_animation_service.sh`` starts it.
 """
 
+import os.path
 import sys
-from pathlib import Path
 
 if not __package__:
-    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+
+from tools.entry import leave_old_python
+
+leave_old_python()
 
 import argparse
 import json
 import os
 import shutil
 import time
+from pathlib import Path
 from typing import Any, NoReturn
 
 import config

@@ -15,7 +15,6 @@ from tools.entry import enter_venv
 enter_venv(__name__)
 
 import argparse
-import contextlib
 import json
 import logging
 import time
@@ -24,7 +23,7 @@ from typing import TYPE_CHECKING
 
 import config
 from tools import queue_commands, queue_questions
-from tools.core.errors import PipelineError, StateError
+from tools.core.errors import AlreadyRunning, PipelineError, StateError
 from tools.runtime.once import Once
 from tools.startup import (
     connect,
@@ -91,7 +90,7 @@ class QueueProcessor:
     def run(self, drain: bool = False) -> int:
         """Work until asked to stop, or with ``drain`` until nothing is pending; returns the exit status.
 
-        Raises AlreadyRunning if another processor works in the same WORK_DIR.
+        Raises ConfigError if another processor works in the same WORK_DIR: a restart would not change that.
         """
         from tools.report.bars import Bars
         from tools.runtime.clock import SystemClock
@@ -125,9 +124,13 @@ class QueueProcessor:
 
         work_dir = self.settings.paths.work_dir
         self._work_lock = FolderLock(work_dir, "processor")
-        with contextlib.suppress(OSError):
+        try:
             take_folder(work_dir)
             self._work_lock.acquire()
+        except AlreadyRunning as exc:
+            raise config.ConfigError(str(exc)) from exc
+        except OSError:
+            pass
 
     def _turn(self, built: "Processor", clock: "SystemClock") -> None:
         """One turn whatever happens; what blocks it is said once and waited for."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.programs import ROOT, HubAddress, end, environment, run_program, start_program
+from tools.runtime.private import FolderLock
 from tools.state.liveness import life_of
 from tools.state.singleton import Singleton
 
@@ -81,6 +82,20 @@ def test_program_that_was_asked_to_end_or_runs_elsewhere_stays_ended(tmp_path: P
     lock.acquire()
     assert run_program("supervise.py", "monitor", env=env, timeout=30).returncode == 1
     assert " supervisor " not in log_of(log_dir)
+
+
+def test_processor_whose_work_folder_another_one_holds_ends_for_good_with_one_line(tmp_path: Path) -> None:
+    """Nothing but another WORK_DIR, or the end of the other one, helps it."""
+    env = environment(NOBODY, tmp_path)
+    Path(env["WORK_DIR"]).mkdir(mode=0o700)
+    lock = FolderLock(Path(env["WORK_DIR"]), "processor")
+    lock.acquire()
+    done = run_program("supervise.py", "processor", env=env, timeout=60)
+    lock.release()
+    assert done.returncode == 2
+    told = [line for line in done.stderr.splitlines() if "WORK_DIR" in line]
+    assert len(told) == 1 and f"pid {os.getpid()}" in told[0] and "end that one first" in told[0]
+    assert " supervisor " not in log_of(tmp_path / "log")
 
 
 _LOOP = """

@@ -75,6 +75,7 @@ def test_every_program_tells_its_version(path: object) -> None:
 @pytest.mark.parametrize(
     "typed",
     [
+        *(f"{path.name} --version" for path in PROGRAMS),
         "demo.py --help",
         "demo.py --free-port",
         "queue_processor.py --status",
@@ -183,7 +184,7 @@ def test_encodes_share_the_cores_that_may_be_used(
     assert startup.cores_for_each(slots) == threads
 
 
-FUNCTIONS = ("set_demo", "quoted", "commands")
+FUNCTIONS = ("set_demo", "quoted", "tmux_typed", "commands")
 
 
 def test_there_are_programs() -> None:
