@@ -448,6 +448,11 @@ def flag_values(parsed: argparse.Namespace) -> dict[str, str | None]:
     return {name[len(_DEST) :]: value for name, value in vars(parsed).items() if name.startswith(_DEST)}
 
 
+def names() -> list[str]:
+    """Of all settings, as the environment and ``.env`` have them."""
+    return [spec.env for _, _, spec in _specs()]
+
+
 def settings_table(heading: tuple[str, str, str] = ("name", "default", "meaning")) -> str:
     """The Markdown table of the README."""
     rows = [heading, ("---", "---", "---")]

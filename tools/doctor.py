@@ -27,7 +27,15 @@ from tools.hub.modelscope_client import ModelScopeHub
 from tools.media.ffmpeg import try_encoders
 from tools.report import checks
 from tools.report.checks import Finding
-from tools.startup import certificates, encode_options, need_cluster_packages, read_command_settings, run_program
+from tools.startup import (
+    certificates,
+    dotenv_path,
+    encode_options,
+    need_cluster_packages,
+    read_command_settings,
+    read_dotenv,
+    run_program,
+)
 from tools.state.liveness import life_of
 
 _LIMIT = 20.0  # s for one request to the hub; the SDK repeats what fails
@@ -59,6 +67,8 @@ def _findings(settings: config.Settings) -> Iterator[Finding]:
     if packages.ok:
         yield checks.check_sdk()
     yield checks.check_tmux()
+    dotenv = dotenv_path()
+    yield from checks.check_dotenv(dotenv, read_dotenv(dotenv), config.names())
     yield checks.check_writable("LOG_DIR", settings.paths.log_dir)
     yield checks.check_work_dir(settings.paths.work_dir)
     for name in ("monitor", "processor"):
@@ -94,9 +104,11 @@ def _hub(settings: config.Settings) -> Iterator[Finding]:
         hub: HubClient = ModelScopeHub(
             settings.hub.endpoint, settings.hub.token, cache_dir=Path(cache), stall_timeout=_ANSWER
         )
-        yield checks.within(_LIMIT, lambda: checks.check_token(hub), "token")
-        yield checks.within(_LIMIT, lambda: checks.check_input(hub, settings.hub.input_repo), "input repo")
-        yield checks.within(_LIMIT, lambda: checks.check_output(hub, settings.hub.output_repo), "output repo")
+        token = checks.within(_LIMIT, lambda: checks.check_token(hub), "token")
+        yield token
+        source, target = settings.hub.input_repo, settings.hub.output_repo
+        yield checks.within(_LIMIT, lambda: checks.check_input(hub, source, token.ok), "input repo")
+        yield checks.within(_LIMIT, lambda: checks.check_output(hub, target, token.ok), "output repo")
 
 
 def _cluster(settings: config.Settings) -> Iterator[Finding]:

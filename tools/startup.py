@@ -102,7 +102,7 @@ def read_settings(parsed: argparse.Namespace, environ: Mapping[str, str] = os.en
 
     ``ANIMATION_DOTENV`` in the environment names another file than ``.env``.
     """
-    return Settings.load(environ, _read_dotenv(dotenv_path(environ)), flag_values(parsed))
+    return Settings.load(environ, read_dotenv(dotenv_path(environ)), flag_values(parsed))
 
 
 def dotenv_path(environ: Mapping[str, str] = os.environ) -> Path:
@@ -123,7 +123,7 @@ def read_command_settings(parsed: argparse.Namespace) -> Settings:
     """
     settings = read_settings(parsed)
     named = settings.given & _NAMES_A_HUB
-    demo = _read_dotenv(settings.paths.log_dir / DEMO_FILE)
+    demo = read_dotenv(settings.paths.log_dir / DEMO_FILE)
     if demo and not named:
         settings = Settings.load(os.environ, demo, flag_values(parsed))
         return with_token(settings, _token_of_demo(settings.paths.hub_dir))
@@ -147,7 +147,7 @@ def _token_of_demo(hub_dir: Path) -> str | None:
         return None  # of another user; --status needs none
 
 
-def _read_dotenv(path: Path) -> dict[str, str | None]:
+def read_dotenv(path: Path) -> dict[str, str | None]:
     """The lines of a ``.env`` file, never executed and nothing in them expanded; {} without the file."""
     try:
         with path.open(encoding="utf-8-sig") as stream:
@@ -256,7 +256,7 @@ def connect(settings: Settings, clock: "Clock") -> "tuple[HubClient, str]":
 def _tokens(settings: Settings) -> list[str | None]:
     from tools.hub.modelscope_sdk import saved_token
 
-    if _read_dotenv(settings.paths.log_dir / DEMO_FILE).get("MODELSCOPE_ENDPOINT") == settings.hub.endpoint:
+    if read_dotenv(settings.paths.log_dir / DEMO_FILE).get("MODELSCOPE_ENDPOINT") == settings.hub.endpoint:
         return [settings.hub.token]  # a token for the real hub is none of the demo's business
     try:
         fresh = read_settings(argparse.Namespace())

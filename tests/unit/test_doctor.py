@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from email.utils import format_datetime
@@ -21,7 +20,9 @@ from tests.hub_server import RunningHub, running_hub
 from tools.media.choice import Trial
 from tools.media.encoders import Encoder
 from tools.report import checks
+from tools.report.cells import cells
 from tools.report.checks import Finding
+from tools.startup import DEMO_FILE
 
 NOW = 1_700_000_000.0
 
@@ -80,8 +81,31 @@ def test_one_working_encoder_is_enough_and_the_others_have_their_reason() -> Non
     used = "OK       encoder      libsvtav1 SVT-AV1 4.2.0 of ffmpeg 9.0 (/usr/bin/ffmpeg)"
     assert str(finding) == f"{used}; not used: av1_nvenc: no such card"
     lines = checks.trial_lines(trials)
-    assert lines[0].endswith("no: no such card")
-    assert lines[1].endswith("works (libsvtav1 SVT-AV1 4.2.0)")
+    assert lines[0].split() == ["used", "libsvtav1", "ffmpeg", "9.0:", "works", "(libsvtav1", "SVT-AV1", "4.2.0)"]
+    assert lines[1].endswith("no: no such card")
+
+
+def test_table_of_encoders_fits_its_columns_whatever_paths_and_reasons_are_like() -> None:
+    far = Path("/a/very/long/way/" + "folder/" * 20 + "ffmpeg")
+    trials = [Trial(far, "9.0", encoder, False, "它不能用 " * 40) for encoder in ("av1_nvenc", "libaom-av1")]
+    lines = checks.trial_lines(trials)
+    assert len(lines) == 2 and all(60 < cells(line) <= checks.WIDTH for line in lines)
+    assert not any("very/long" in line for line in lines)
+
+
+def test_names_in_the_env_file_that_nobody_reads_and_readers_of_it_are_warned_of(tmp_path: Path) -> None:
+    path = tmp_path / ".env"
+    assert checks.check_dotenv(path, {}, config.names()) == []
+    path.write_text("x")
+    path.chmod(0o600)
+    good: dict[str, str | None] = {"CRF": "20", "MODELSCOPE_API_TOKEN": "x"}
+    assert [str(found)[:8].strip() for found in checks.check_dotenv(path, good, config.names())] == ["OK"]
+    typo, odd = checks.check_dotenv(path, good | {"CFR": "20", "UNHEARD_OF_ANYWHERE": ""}, config.names())
+    assert str(typo).startswith("WARNING  .env") and "did you mean CRF?" in str(typo)
+    assert str(odd).startswith("WARNING") and "UNHEARD_OF_ANYWHERE is no setting" in str(odd)
+    path.chmod(0o644)
+    (readable,) = checks.check_dotenv(path, good, config.names())
+    assert readable.ok and readable.advice == f"chmod 600 {path}"
 
 
 def test_much_older_encoder_is_a_warning_and_no_problem() -> None:
@@ -129,20 +153,16 @@ def test_question_without_an_answer_is_given_up() -> None:
         never.wait(30)
         return Finding("token", True, "late")
 
-    began = time.monotonic()
     finding = checks.within(0.2, ask, "token")
     never.set()
     assert not finding.ok
-    assert time.monotonic() - began < 5
 
 
 def test_endpoint_that_accepts_and_never_answers_is_given_up() -> None:
-    began = time.monotonic()
     with socket.create_server(("127.0.0.1", 0)) as silent:
         finding, clock = checks.check_endpoint(f"http://127.0.0.1:{silent.getsockname()[1]}", 0.3)
     assert not finding.ok
     assert clock is None
-    assert time.monotonic() - began < 5
 
 
 @pytest.mark.parametrize(
@@ -222,6 +242,20 @@ def test_unknown_input_and_wrong_token_are_two_problems(hub: RunningHub, tmp_pat
     assert states["token"] == states["input repo"] == "PROBLEM"
     assert "not-the-right-one" not in printed
     assert states["endpoint"] == "OK"
+    assert printed.count("can't tell without a valid token") == 2 and "will be created" not in printed
+
+
+def test_demo_is_known_by_its_log_folder(hub: RunningHub, tmp_path: Path) -> None:
+    (hub.root / "datasets" / "demo" / "animation").mkdir(parents=True)
+    log_dir = tmp_path / "log"
+    log_dir.mkdir()
+    noted = {"MODELSCOPE_ENDPOINT": hub.endpoint, "INPUT_REPO": "demo/animation", "OUTPUT_REPO": "demo/out"}
+    noted |= {"HUB_DIR": str(hub.root), "LOG_DIR": str(log_dir)}
+    (log_dir / DEMO_FILE).write_text("".join(f"{name}={value}\n" for name, value in noted.items()))
+    typed = dict.fromkeys(("MODELSCOPE_ENDPOINT", "INPUT_REPO", "OUTPUT_REPO", "MODELSCOPE_API_TOKEN"), "")
+    status, states, printed = _doctor(hub, tmp_path, **typed)
+    assert status == 0 and set(states.values()) == {"OK"}, printed
+    assert "demo/animation" in printed and hub.endpoint in printed
 
 
 def test_no_token_is_a_problem_that_says_what_to_do(hub: RunningHub, tmp_path: Path) -> None:

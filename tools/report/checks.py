@@ -4,6 +4,7 @@ Takes plain values, changes nothing that stays, and ends: a question to another 
 """
 
 import asyncio
+import difflib
 import importlib.metadata
 import os
 import re
@@ -12,21 +13,25 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
+from shlex import quote
 
 from tools.core.errors import HubError, HubNotFound, NoEncoder, PipelineError
 from tools.hub.client import HubClient
 from tools.hub.modelscope_sdk import TESTED_WITH, moved_parts
-from tools.media.choice import Trial, chosen, not_used, ranked, warning_about
+from tools.media.choice import Trial, chosen, is_bundled, not_used, ranked, warning_about
 from tools.media.installed import find_ffmpegs, find_ffprobe, version_of, whence
+from tools.report.cells import cut
 from tools.report.health import shown_age
 from tools.runtime.cage import CannotConfine, confine_children, confined_text
 from tools.runtime.private import distrust
 from tools.state.liveness import Life
 
+WIDTH = 100
+"""Columns of the doctor's tables."""
 SET_UP = "run `bash start_monitoring.sh --setup-only`"
 _SHOWN = 5  # workers that are named
 _SKEW = 300.0  # s; signed addresses of object stores commonly allow 15 minutes
@@ -124,12 +129,15 @@ def judge_trials(trials: Sequence[Trial]) -> Finding:
 
 
 def trial_lines(trials: Sequence[Trial]) -> list[str]:
-    """The table of the candidates, below the encoder's line."""
+    """The table of the candidates, below the encoder's line: first what is used; fits ``WIDTH`` columns."""
+    best = next(iter(ranked(trials)), None)
     rows = []
-    for trial in trials:
+    for trial in sorted(trials, key=lambda trial: best is None or trial.usable is not best):
         made_by = f" ({trial.usable.label})" if trial.usable is not None else ""
         result = f"works{made_by}" if trial.works else f"no: {trial.reason}"
-        rows.append(f"{'':<21} {trial.encoder:<11} {trial.program}: {result}"[:300])
+        state = "used" if trial.usable is best and best is not None else ""
+        where = f"ffmpeg {trial.version}" + (" (bundled)" if is_bundled(trial.ffmpeg) else "")
+        rows.append(cut(f"{'':<16} {state:<4} {trial.encoder:<11} {where}: {result}", WIDTH))
     return rows
 
 
@@ -143,6 +151,24 @@ def check_program(name: str, life: Life, now: float) -> Finding:
     if life.died:
         return Finding(name, False, "not running: it died", "start it by `bash start_monitoring.sh`")
     return Finding(name, True, "not running")
+
+
+def check_dotenv(path: Path, given: Mapping[str, str | None], known: Collection[str]) -> list[Finding]:
+    """What is odd about the file of settings, which need not be there: names that nobody reads, and who may read it."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return []
+    found = []
+    for name in sorted(given.keys() - set(known)):
+        near = difflib.get_close_matches(name, known, n=1)
+        advice = f"did you mean {near[0]}? 是否应为 {near[0]}?" if near else "remove it; README.md lists the settings"
+        found.append(Finding(".env", True, f"{name} is no setting and has no effect", advice))
+    if mode & 0o077:
+        found.append(
+            Finding(".env", True, f"others can read {path}, which may hold a token", f"chmod 600 {quote(str(path))}")
+        )
+    return found or [Finding(".env", True, f"{len(given)} settings in {path}")]
 
 
 def check_space(folder: Path, floor_gb: float) -> Finding:
@@ -219,10 +245,16 @@ def check_token(hub: HubClient) -> Finding:
         return Finding("token", False, str(exc), "see README.md, Real use, for where to get one")
 
 
-def check_input(hub: HubClient, repo: str) -> Finding:
+_NO_TOKEN = "can't tell without a valid token"
+
+
+def check_input(hub: HubClient, repo: str, has_token: bool = True) -> Finding:
+    """``has_token``: whether the hub accepted the token; to a stranger a private dataset does not exist."""
     try:
         head = hub.head(repo)
     except HubNotFound:
+        if not has_token:
+            return Finding("input repo", False, f"{repo}: {_NO_TOKEN}", "see the line above")
         seen = f"INPUT_REPO={repo} does not exist, or this token can't see it"
         return Finding("input repo", False, seen, "check the name and whose token it is")
     except HubError as exc:
@@ -230,11 +262,13 @@ def check_input(hub: HubClient, repo: str) -> Finding:
     return Finding("input repo", True, f"{repo}, " + (f"commit {head.commit_id[:8]}" if head else "still empty"))
 
 
-def check_output(hub: HubClient, repo: str) -> Finding:
+def check_output(hub: HubClient, repo: str, has_token: bool = True) -> Finding:
     try:
         exists = hub.repo_exists(repo)
     except HubError as exc:
         return Finding("output repo", False, str(exc), "see the lines above")
+    if not exists and not has_token:
+        return Finding("output repo", True, f"{repo}: {_NO_TOKEN}", "see the lines above")
     return Finding("output repo", True, repo if exists else f"{repo} will be created, private")
 
 
