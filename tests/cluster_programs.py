@@ -13,7 +13,6 @@ import shutil
 import signal
 import sys
 import threading
-import time
 from pathlib import Path
 
 from config import with_token
@@ -52,7 +51,7 @@ class Encoder:
         if self._fault == "full":
             raise DiskFull("no space left on this machine")
         if b"poison" in content:
-            time.sleep(0.5)
+            stop.wait(0.5)
             os.kill(os.getpid(), signal.SIGKILL)
         run([self._program(source), str(self._seconds)], access=NOTHING, limits=ChildLimits(), stop=stop)
 

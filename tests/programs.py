@@ -72,7 +72,7 @@ def children_working_in(folder: Path) -> list[str]:
     return found
 
 
-def end(process: subprocess.Popen[bytes], signum: int = signal.SIGTERM, timeout: float = 10) -> int:
+def end(process: subprocess.Popen[bytes], signum: int = signal.SIGTERM, timeout: float = 60) -> int:
     """Signal and wait; returns the exit status. A program that does not end in time writes a traceback of each of its
     threads to its standard error."""
     process.send_signal(signum)

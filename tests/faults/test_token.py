@@ -101,8 +101,9 @@ def test_token_that_is_refused_pauses_heals_by_a_new_one_and_is_nowhere_to_be_re
         hub.token = SECOND
         until(lambda: " ERROR monitor " in log.read_text("utf-8"))
         hub.faults.clear()
-        hub.faults.append(Fault("/commits", "unsuccess:401", times=2, says=echo))
-        time.sleep(0.5)
+        refusal = Fault("/commits", "unsuccess:401", times=2, says=echo)
+        hub.faults.append(refusal)
+        until(lambda: refusal.hits > 0)
         dotenv.write_text(f"MODELSCOPE_API_TOKEN={SECOND}\n")
         until(lambda: (out / "B" / "1.mkv").exists())
     finally:

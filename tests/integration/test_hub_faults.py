@@ -223,9 +223,8 @@ def test_answer_that_does_not_come_on_is_given_up_and_asked_for_again(
 ) -> None:
     commit = fill(hub)
     server.faults.append(Fault("PageNumber=2&", kind))
-    began = time.monotonic()
     assert paths(hub, commit) == sorted(FILES)
-    assert STALL <= time.monotonic() - began < 4 * STALL
+    assert server.asked("PageNumber=2&") == 2
 
 
 def test_glitch_on_the_first_page_does_not_make_all_pages_small(hub: RetryingHub, server: RunningHub) -> None:
@@ -355,9 +354,8 @@ def test_download_that_trickles_is_ended_by_the_stall_limit_and_resumed(
 ) -> None:
     file = put(hub, CONTENT)
     server.faults.append(Fault("/repo?Revision", "trickle:20"))
-    began = time.monotonic()
     assert fetch(hub, file, tmp_path) == CONTENT
-    assert STALL <= time.monotonic() - began < 4 * STALL
+    assert server.asked("/repo?Revision") == 2
 
 
 def test_content_that_is_wrong_for_ever_is_told_apart_from_a_hub_that_is_down(
@@ -395,13 +393,15 @@ def test_stop_ends_a_download_at_once(server: RunningHub, tmp_path: Path) -> Non
     file = put(RetryingHub(hub, FakeClock()), CONTENT)
     server.faults.append(Fault("/repo?Revision", "trickle:2000", times=9))
 
+    told: list[int] = []
+
     def progress(moved: int) -> None:
+        told.append(moved)
         raise Stopped("stopped")
 
-    began = time.monotonic()
     with pytest.raises(Stopped):
         hub.download(REPO, "master", file, tmp_path / "source.mp4", progress)
-    assert time.monotonic() - began < 1.5
+    assert len(told) == 1 and server.asked("/repo?Revision") == 1
 
 
 def test_stop_ends_a_wait_between_two_tries(server: RunningHub, tmp_path: Path) -> None:
@@ -409,10 +409,8 @@ def test_stop_ends_a_wait_between_two_tries(server: RunningHub, tmp_path: Path) 
     hub = RetryingHub(client(server, tmp_path, clock), clock)
     server.faults.append(Fault("/commits", "status:429", times=99, retry_after=30))
     threading.Timer(0.3, clock.stop.set).start()
-    began = time.monotonic()
-    with pytest.raises(Stopped):
+    with pytest.raises(Stopped):  # the wait alone were ten minutes
         hub.head(REPO)
-    assert time.monotonic() - began < 3
 
 
 # --- refusals --------------------------------------------------------------------------------------------------------

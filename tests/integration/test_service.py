@@ -77,8 +77,7 @@ def test_check_of_programs_that_run_die_and_end(hub: RunningHub, tmp_path: Path)
         seen = json.loads(run_program("queue_processor.py", "--status", "--json", env=env).stdout)
         assert [seen[name]["running"] for name in ("monitor", "processor")] == [True, False] and seen["last_poll"]
         running["modelscope_monitor"].send_signal(signal.SIGSTOP)
-        time.sleep(1.1)
-        assert "monitor stalled" in check(log_dir, CHECK_MONITOR_AGE="1")[1]
+        eventually(lambda: "monitor stalled" in check(log_dir, CHECK_MONITOR_AGE="1")[1], lambda: "it is stalled")
         running["modelscope_monitor"].send_signal(signal.SIGCONT)
         running["modelscope_monitor"].terminate()
         assert running["modelscope_monitor"].wait(10) == 0

@@ -40,6 +40,7 @@ class ScriptedConnection:
         self.connects = 0
         self.reasons: list[str] = []
         self.up = True
+        self.turns = 0  # of the executor's loop
         self._numbers = iter(range(10**6))
         self._answers: dict[str, asyncio.Future[object]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -54,6 +55,7 @@ class ScriptedConnection:
         yield self
 
     def is_up(self) -> bool:
+        self.turns += 1
         return self.up
 
     def send(self, job: VideoJob, address: str) -> Callable[[], Awaitable[object]]:
@@ -103,7 +105,7 @@ class ScriptedConnection:
 
         assert self._loop is not None
         self._loop.call_soon_threadsafe(work)
-        assert done.wait(5)
+        assert done.wait(60)
 
 
 class Rig:
@@ -129,11 +131,16 @@ class Rig:
         self.notes.append(event)
         self.facts.append(facts)
 
-    def wait(self, condition: Callable[[], object], seconds: float = 5.0) -> None:
+    def wait(self, condition: Callable[[], object], seconds: float = 60.0) -> None:
         deadline = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < deadline, (self.results, self.connection.asked, self.executor.workers())
             time.sleep(0.005)
+
+    def wait_turns(self, number: int = 3) -> None:
+        """Until the executor had that many occasions to do something wrong."""
+        after = self.connection.turns + number
+        self.wait(lambda: self.connection.turns >= after)
 
     def join(self, *names: str) -> None:
         """Workers report, and their handshakes are over."""
@@ -186,7 +193,7 @@ def test_withdrawal_that_overtakes_its_job_is_repeated_until_the_job_ends(rig: R
     rig.wait(lambda: rig.connection.asked.count(("withdraw", [job.attempt_id])) == 2)
     rig.connection.answer(job, JobResult(job, Outcome.STOPPED))
     rig.wait(lambda: rig.results)
-    time.sleep(1.2)
+    rig.wait_turns(5)
     assert rig.connection.asked.count(("withdraw", [job.attempt_id])) == 2
     assert rig.outcomes() == [(job.attempt_id, Outcome.STOPPED)]
 
@@ -248,7 +255,7 @@ def test_worker_that_is_rejected_is_not_asked_again_and_again(rig: Rig, caplog: 
     rig.connection.reasons = ["dask 1 here, 2 at the processor"]
     rig.connection.report("a")
     rig.wait(lambda: [worker.state for worker in rig.executor.workers()] == ["refused"])
-    time.sleep(0.6)  # two turns
+    rig.wait_turns()
     assert rig.connection.asked == [("accept_handshake", HANDSHAKE.as_json())] and rig.executor.free() == 0
     assert caplog.text.count("worker a rejected: dask 1 here, 2 at the processor") == 1
 
@@ -278,13 +285,15 @@ def test_loss_of_a_job_on_its_way_is_a_result(rig: Rig, news: Exception, outcome
 
 
 def test_job_that_its_worker_does_not_report_for_long_comes_back(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tools.cluster.executor._UNREPORTED", 0.6)
+    monkeypatch.setattr("tools.cluster.executor._UNREPORTED", 1.0)
     rig.join("a")
     known, unknown = rig.run("1"), rig.run("2")
-    deadline = time.monotonic() + 1.5
-    while time.monotonic() < deadline:
+
+    def comes_back() -> bool:
         rig.connection.report("a", known)
-        time.sleep(0.05)
+        return bool(rig.results)
+
+    rig.wait(comes_back)
     assert rig.outcomes() == [(unknown.attempt_id, Outcome.STOPPED)]
 
 
