@@ -183,24 +183,25 @@ make_demo() {
   "$venv/bin/python3" tools/demo.py --note
 }
 
-# The hub makes its token, which writes need, at its first start.
+# The programs start when it answers, so that the first thing which a newcomer sees is no warning.
 wait_for_hub() {
-  local tries=100
+  local tries=300 status
   until (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do
+    status=$(ended_with hub)
+    [ -z "$status" ] || not_started hub "$status"
     tries=$((tries - 1))
-    [ $tries -gt 0 ] || fail "the embedded hub did not start: bash start_monitoring.sh --demo --foreground shows why"
+    [ $tries -gt 0 ] || not_started hub 1
     sleep 0.2
   done
-  MODELSCOPE_API_TOKEN=${HUB_TOKEN:-$(cat "$HUB_DIR/.token")}
-  export MODELSCOPE_API_TOKEN
 }
 
 demo_hints() {
   say ""
   say "The first result appears within about two minutes. 约两分钟内出现第一个结果："
-  say "  results 结果          ls -R $HUB_DIR/datasets/$OUTPUT_REPO"
-  say "  add your own 自行添加  copy a folder of videos to $HUB_DIR/datasets/$INPUT_REPO/"
-  say "  real use 正式使用      put MODELSCOPE_API_TOKEN, INPUT_REPO, OUTPUT_REPO into .env (see README.md), stop this session, start again"
+  say "  results 结果          ls -R $(quoted "$HUB_DIR/datasets/$OUTPUT_REPO")"
+  say "  add your own 自行添加  copy a folder of videos to $(quoted "$HUB_DIR/datasets/$INPUT_REPO/")"
+  say "  real use 正式使用      put MODELSCOPE_API_TOKEN, INPUT_REPO, OUTPUT_REPO into"
+  say "                         .env (see README.md), stop this session, start again"
 }
 
 # --- running ----------------------------------------------------------------------------------------------------------
@@ -249,7 +250,9 @@ open_window() {
     # A server that starts here would keep our environment; the token reaches the programs only through the pipe.
     TMUX_CLEAN=1 tmux_ new-session -d -s "$session" -n "$name" -x 200 -y 50 "${command[@]}"
   fi
-  if [ "$name" = monitor ]; then # is window 0, whatever the user's base-index is and however often it was replaced
+  if [ "$name" = hub ]; then
+    tmux_ move-window -s "=$session:=$name" -t "=$session:2" 2>/dev/null || true
+  elif [ "$name" = monitor ]; then # is window 0, whatever the user's base-index is and however often it was replaced
     tmux_ move-window -s "=$session:=$name" -t "=$session:0" 2>/dev/null || true
   fi
   send_settings "$pipe"
@@ -328,9 +331,11 @@ run_tmux() {
   local name started=()
   command -v tmux >/dev/null || fail "tmux is missing: install it, or use --foreground 请安装 tmux 或使用 --foreground"
   if [ "$demo" = yes ]; then
-    # The monitor is window 0, so it comes first. It waits for the hub by itself, but its token must exist.
     HUB_TOKEN=${HUB_TOKEN:-$("$venv/bin/python3" tools/demo.py --token)}
     export HUB_TOKEN MODELSCOPE_API_TOKEN=$HUB_TOKEN
+    open_window hub
+    started+=(hub)
+    wait_for_hub
   fi
   for name in monitor processor; do
     if ! grep -q "^$name " <<<"$running"; then
@@ -338,16 +343,15 @@ run_tmux() {
       started+=("$name")
     fi
   done
-  if [ "$demo" = yes ]; then
-    open_window hub
-    started+=(hub)
-    wait_for_hub
-  fi
   wait_for_programs
   if [ -n "$running" ]; then say "Already running 已在运行: $running"; fi
   say "Started in tmux session $session: $(printf '%s, ' "${started[@]}" | sed 's/, $//'). 已启动。"
   if [ "$demo" = yes ]; then demo_hints; fi
   commands
+  if [ "$demo" = yes ] && [ -t 1 ]; then
+    say ""
+    "$venv/bin/python3" tools/demo.py --summary || true
+  fi
 }
 
 run_foreground() {
@@ -357,6 +361,7 @@ run_foreground() {
     export HUB_TOKEN MODELSCOPE_API_TOKEN=$HUB_TOKEN
     names=(hub monitor processor)
     demo_hints
+    "$venv/bin/python3" tools/demo.py --summary &
   fi
   say "Running in the foreground; Ctrl-C stops everything. 前台运行中，Ctrl-C 结束。"
   exec "$venv/bin/python3" tools/supervise.py --port "${port:-0}" "${names[@]}"

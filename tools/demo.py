@@ -1,6 +1,7 @@
 """Makes the demo's dataset: a few folders of short clips with sound and subtitles, in the embedded hub's plain folders.
 
-Used by ``start_monitoring.sh --demo``; a second run finds the clips and makes none.
+Used by ``start_monitoring.sh --demo``; a second run finds the clips and makes none. ``--summary`` waits for the results
+and says what became of the clips.
 """
 
 import os.path
@@ -21,25 +22,33 @@ import signal
 import socket
 import subprocess
 import tempfile
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import config
 from tools.core.errors import PipelineError
+from tools.core.queue_item import QueueItem, Status
 from tools.core.restarts import cause_of
+from tools.demo_clips import ENCODING, SECONDS, Scene, inputs, motion
 from tools.hub_server.store import HubStore, read_token
 from tools.media.complaints import bare
 from tools.media.installed import find_ffmpegs
+from tools.report.status import human_size
 from tools.runtime.files import replace_durably
 from tools.runtime.owner import give_to_owner, make_folder
-from tools.startup import DEMO_FILE, read_settings, run_program
+from tools.startup import DEMO_FILE, read_command_settings, read_settings, run_program
+from tools.state.liveness import life_of
+from tools.state.work_queue import WorkQueue
 
 _PORT = 8020
 _SUBTITLES = "1\n00:00:00,500 --> 00:00:03,000\n你好, 世界\n\n2\n00:00:03,200 --> 00:00:05,500\nHello, world\n"
 _CLIPS = {
-    "星空物语 第1季/星空物语 - 01.mp4": "testsrc2=size=640x360:rate=24:duration=6",
-    "星空物语 第1季/星空物语 - 02.mkv": "mandelbrot=size=640x360:rate=24",
-    "夏日庭院/夏日庭院 OVA.mkv": "gradients=size=640x360:rate=24:duration=6:speed=0.02",
+    "星空物语 第1季/星空物语 - 01.mp4": Scene(1, 0x1C2450, ("HOSHI NO MACHI", "DEMO 1", "THE END")),
+    "星空物语 第1季/星空物语 - 02.mkv": Scene(2, 0x40204C, ("HOSHI NO MACHI", "DEMO 2", "THE END")),
+    "夏日庭院/夏日庭院 OVA.mkv": Scene(3, 0x104848, ("NATSU NO NIWA", "DEMO", "THE END")),
 }
+_ASKED_EVERY, _START_WITHIN = 0.5, 30.0  # s
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -47,6 +56,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="demo.py", description="Make the demo's dataset.")
     parser.add_argument("--free-port", action="store_true", help="print a free port of this machine, then exit")
     parser.add_argument("--note", action="store_true", help="note the settings for commands typed later, then exit")
+    parser.add_argument("--summary", action="store_true", help="wait for the results, say what came out, then exit")
     parser.add_argument("--token", action="store_true", help=argparse.SUPPRESS)
     return run_program(parser, argv, _run)
 
@@ -55,6 +65,8 @@ def _run(parsed: argparse.Namespace) -> int:
     if parsed.free_port:
         print(_free_port())
         return 0
+    if parsed.summary:
+        return _summary(read_command_settings(parsed))
     settings = read_settings(parsed)
     if parsed.note:
         _note(settings)
@@ -102,7 +114,7 @@ def _cause(status: int, said: bytes) -> str:
     for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         if os.strerror(number) in text or (number == errno.EFBIG and status == -signal.SIGXFSZ):
             return os.strerror(number)
-    return bare(text.rpartition("\n")[2]) or f"ffmpeg {cause_of(status)}"
+    return bare(text.rpartition("\n")[2]) or (f"ffmpeg was {cause_of(status)}" if status < 0 else "ffmpeg failed")
 
 
 def _free_port() -> int:
@@ -114,7 +126,7 @@ def _free_port() -> int:
 
 def _make(hub_dir: Path, repo: str, ffmpeg: str) -> None:
     HubStore(hub_dir).prepare()
-    for name, picture in _CLIPS.items():
+    for name, scene in _CLIPS.items():
         target = hub_dir / "datasets" / repo / name
         if target.exists():
             continue
@@ -123,17 +135,64 @@ def _make(hub_dir: Path, repo: str, ffmpeg: str) -> None:
             subtitles = Path(folder) / "words.srt"
             subtitles.write_text(_SUBTITLES, encoding="utf-8")
             made = Path(folder) / f"clip{target.suffix}"
-            command = _command(ffmpeg, picture, subtitles, made)
+            command = _command(ffmpeg, inputs(scene, Path(folder)), subtitles, made)
             subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
             made.replace(target)
 
 
-def _command(ffmpeg: str, picture: str, subtitles: Path, made: Path) -> list[str]:
-    inputs = ["-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", "sine=frequency=440", "-i", str(subtitles)]
+def _command(ffmpeg: str, layers: list[str], subtitles: Path, made: Path) -> list[str]:
+    sources = [*layers, "-f", "lavfi", "-i", "sine=frequency=440", "-i", str(subtitles)]
+    count = sources.count("-i")
+    chosen = ["-filter_complex", motion(), "-map", "[picture]", "-map", f"{count - 2}:a", "-map", f"{count - 1}:s"]
     text = "mov_text" if made.suffix == ".mp4" else "srt"
-    codecs = ["-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv420p", "-c:a", "aac", "-c:s", text]
-    tags = ["-metadata:s:a:0", "language=jpn", "-metadata:s:s:0", "language=chi"]
-    return [ffmpeg, "-v", "error", "-nostdin", "-y", *inputs, "-t", "6", *codecs, *tags, str(made)]
+    codecs = [*ENCODING, "-c:a", "aac", "-c:s", text, "-metadata:s:a:0", "language=jpn"]
+    ends = ["-metadata:s:s:0", "language=chi", "-t", str(SECONDS), str(made)]
+    return [ffmpeg, "-v", "error", "-nostdin", "-y", *sources, *chosen, *codecs, *ends]
+
+
+def _summary(settings: config.Settings) -> int:
+    """Wait until the demo's folders are settled; 1 if one failed, or if nobody works on them."""
+    print("Waiting for the results; Ctrl-C ends only this wait. 正在等待结果，按 Ctrl-C 只结束等待。", flush=True)
+    wanted, log_dir = {name.split("/")[0] for name in _CLIPS}, settings.paths.log_dir
+    alone = 0.0  # s
+    while True:
+        items = [item for item in WorkQueue(log_dir).read().items() if item.folder in wanted]
+        settled = [item for item in items if item.status in {Status.COMPLETED, Status.FAILED}]
+        if len(settled) == len(wanted):
+            break
+        run = all(life_of(log_dir, program).running is not False for program in ("monitor", "processor"))
+        alone = 0.0 if run else alone + _ASKED_EVERY
+        if alone > _START_WITHIN:
+            raise PipelineError("the demo does not run: bash start_monitoring.sh --demo starts it 演示未运行")
+        time.sleep(_ASKED_EVERY)
+    print("\n".join(_told(settled, settings.paths.hub_dir / "datasets" / settings.hub.output_repo)))
+    return int(any(item.status is Status.FAILED for item in settled))
+
+
+def _told(items: Sequence[QueueItem], results: Path) -> list[str]:
+    """What became of the clips, for somebody who sees this for the first time; fits 80 columns."""
+    size_in, size_out = sum(item.bytes_in for item in items), sum(item.bytes_out for item in items)
+    videos = sum(item.videos_done for item in items)
+    lines = ["", f"{videos} videos converted to AV1: {_shrunk(size_in, size_out)}. 已转换 {videos} 个视频。"]
+    for item in items:
+        if item.status is Status.FAILED:
+            lines.append(f"  failed 失败    {item.folder}: {item.error}")
+        else:
+            lines.append(f"  {item.folder}: {item.videos_done} videos, {_shrunk(item.bytes_in, item.bytes_out)}")
+    return [
+        *lines,
+        f"  results 结果   {results}",
+        "  next 下一步    for your own videos put MODELSCOPE_API_TOKEN, INPUT_REPO and",
+        "                 OUTPUT_REPO into .env, end the demo, then type 然后运行:",
+        "                 bash start_monitoring.sh",
+    ]
+
+
+def _shrunk(size_in: int, size_out: int) -> str:
+    percent = round(100 * (1 - size_out / size_in)) if size_in else 0
+    return (
+        f"{human_size(size_in)} -> {human_size(size_out)}, {abs(percent)} % {'smaller' if percent >= 0 else 'larger'}"
+    )
 
 
 if __name__ == "__main__":

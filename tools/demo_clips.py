@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 _WIDTH, _HEIGHT, _RATE = 640, 360, 24
-SECONDS = 8
+SECONDS = 6
 _PAN = 70  # pixels per second of the nearer houses
 ENCODING = ("-c:v", "libx264", "-preset", "veryfast", "-b:v", "4M", "-maxrate", "6M", "-bufsize", "4M")
 """About what a DVD spends on such a picture."""

@@ -16,13 +16,15 @@ from tools.entry import enter_venv
 enter_venv(__name__)
 
 import argparse
+import contextlib
 import ctypes
 import logging
 import os
 import signal
+import socket
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,6 +37,7 @@ from tools.state.liveness import life_of
 log = logging.getLogger("animation.supervisor")
 _FILES = {"hub": "local_hub.py", "monitor": "modelscope_monitor.py", "processor": "queue_processor.py"}
 _STOPS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+_READY_WITHIN, _ASKED_EVERY = 20.0, 0.1  # s
 _END_WITHIN = 9.5  # s; programs end within 8.5, the promise is 10
 _PR_SET_PDEATHSIG = 1  # Source: prctl(2)
 _prctl = ctypes.CDLL(None).prctl
@@ -57,8 +60,13 @@ class _Kept:
 class Supervisor:
     """The loop, over programs by name: the command of each, and the folder that has its lock."""
 
-    def __init__(self, programs: Mapping[str, tuple[list[str], Path]]) -> None:
+    def __init__(
+        self, programs: Mapping[str, tuple[list[str], Path]], is_ready: Callable[[], bool] = lambda: True
+    ) -> None:
+        """``is_ready``: whether the first of the programs does its work, for which the others wait a while."""
         self._kept = [_Kept(name, *program) for name, program in programs.items()]
+        self._is_ready = is_ready
+        self._ready_by = time.monotonic() + _READY_WITHIN
         self._stop_until: float | None = None
 
     def run(self) -> int:
@@ -77,13 +85,21 @@ class Supervisor:
                 self._signal(signal.SIGKILL)
 
     def _until_next(self) -> float:
+        if self._others_wait():
+            return _ASKED_EVERY
         moments = [kept.due for kept in self._kept if kept.due is not None]
         if self._stop_until is not None:
             moments.append(self._stop_until + 0.1)
         return min(60.0, max(0.0, min(moments, default=float("inf")) - time.monotonic()))
 
+    def _others_wait(self) -> bool:
+        waits = time.monotonic() < self._ready_by and self._stop_until is None and not self._is_ready()
+        if not waits:
+            self._ready_by = 0.0  # is asked for only once
+        return waits
+
     def _start_those_due(self) -> None:
-        for kept in self._kept:
+        for kept in self._kept[:1] if self._others_wait() else self._kept:
             if kept.due is not None and kept.due <= time.monotonic():
                 kept.due, kept.started = None, time.monotonic()
                 # A session of its own: Ctrl-C reaches us alone, and we ask each program once.
@@ -151,7 +167,14 @@ def _run(parsed: argparse.Namespace) -> int:
     programs = {name: ([sys.executable, str(config.ROOT / "tools" / _FILES[name])], log_dir) for name in parsed.program}
     if "hub" in programs:
         programs["hub"] = ([*programs["hub"][0], "--port", str(parsed.port)], hub_dir / ".hub")
+        return Supervisor(programs, lambda: _answers(parsed.port)).run()
     return Supervisor(programs).run()
+
+
+def _answers(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
 
 
 if __name__ == "__main__":
