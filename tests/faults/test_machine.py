@@ -15,7 +15,7 @@ from tools.stages.evidence import look_for_fault
 from tools.state.journal import Journal
 
 __all__ = ["site"]
-BROKEN = "ffmpeg ended with status 254: No such file or directory"
+BROKEN = "ffmpeg failed: No such file or directory"
 
 
 class Sabotage:

@@ -1,6 +1,7 @@
 """start_monitoring.sh where something is odd: an old Python, a read-only checkout, other shells, no room, no net."""
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -123,6 +124,42 @@ def test_login_shell_that_is_another_one(
         done = subprocess.run([found, "-c", command], env=bare, cwd="/", capture_output=True, timeout=60, check=False)
         assert done.returncode == 0 and done.stdout.decode().startswith(expected), done.stderr
         assert b"not running" not in done.stdout.partition(b"\n")[0]
+
+
+def test_line_for_cron_starts_everything_at_boot_with_the_little_that_cron_gives(
+    environ: dict[str, str], checkout: Path, tmp_path: Path
+) -> None:
+    if shutil.which("tmux") is None:
+        pytest.skip("tmux is not installed")
+    readme = (config.ROOT / "README.md").read_text(encoding="utf-8")
+    line = next(line for line in readme.splitlines() if line.startswith("@reboot "))
+    command = line.removeprefix("@reboot ").replace("/opt/animation", shlex.quote(str(checkout)))
+    names = ("MODELSCOPE_ENDPOINT", "MODELSCOPE_API_TOKEN", "INPUT_REPO", "WORK_DIR")
+    (checkout / ".env").write_text("".join(f"{name}={environ[name]}\n" for name in names), encoding="utf-8")
+    python = f"{Path(sys.executable).resolve().parent}:/usr/bin:/bin"
+    given = {"HOME": str(tmp_path), "PATH": python, "SHELL": "/bin/sh", "TMUX_TMPDIR": str(tmp_path)}
+    done = subprocess.run(["sh", "-c", command], env=given, cwd=tmp_path, check=False, capture_output=True, timeout=120)
+    try:
+        said = (checkout / "log" / "boot.log").read_text(encoding="utf-8")
+        assert done.returncode == 0 and "Started in tmux session animation_monitor" in said
+        assert all(life_of(checkout / "log", program).running for program in ("monitor", "processor"))
+    finally:
+        subprocess.run(["tmux", "kill-server"], env=given, check=False)
+
+
+def test_check_from_another_pid_namespace_sees_by_the_locks_who_runs(environ: dict[str, str], tmp_path: Path) -> None:
+    within = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc")
+    if subprocess.run([*within, "true"], check=False, capture_output=True).returncode != 0:
+        pytest.skip("no other PID namespace can be made here")
+    check = config.ROOT / "deploy" / "check_animation_service.sh"
+    locks = [Singleton(tmp_path / "log", program) for program in ("monitor", "processor")]
+    for lock in locks:
+        lock.acquire()
+    told = run_script(environ, script=check, within=within).stdout
+    for lock in locks:
+        lock.release()
+    assert "monitor has shown no sign of life yet" in told and "died" not in told and "not running" not in told
+    assert "monitor is not running; processor is not running" in run_script(environ, script=check, within=within).stdout
 
 
 @pytest.fixture

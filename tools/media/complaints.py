@@ -20,6 +20,7 @@ _SYSTEM_ERROR = re.compile(rf"({'|'.join(map(re.escape, _SYSTEM))})\W*$")
 _TELLING = re.compile(r"error|invalid|fail|not|unable|maximum|unknown|impossible|no (such|space)", re.IGNORECASE)
 _CONSEQUENCE = re.compile(r"\[(in|out|vost|aost|fc|vf|af)#|Error (while|init|open)")
 _OF_A_PART = re.compile(r"\[\S+ @ 0x[0-9a-f]+\]")  # ffmpeg's way to say which of its parts speaks
+_ADDRESS = re.compile(r" ?@? ?\b0x[0-9a-fA-F]{5,}\b")
 _CLOSING = "Conversion failed"
 _OFTEN = 10  # times; the cause of an end is not said so often, unless by a decoder
 _KEPT = 500  # different lines of the beginning, and of the end
@@ -59,8 +60,8 @@ def is_noise(line: str) -> bool:
 
 
 def bare(line: str) -> str:
-    """The line without the names of ffmpeg's parts that said it, and their addresses."""
-    return re.sub(rf"^({_OF_A_PART.pattern} )+", "", line)
+    """The line without the names of ffmpeg's parts that said it, and without addresses elsewhere in it."""
+    return _ADDRESS.sub("", re.sub(rf"^({_OF_A_PART.pattern} )+", "", line))
 
 
 def most_telling(entries: Sequence[tuple[str, int]]) -> str:

@@ -167,7 +167,7 @@ class Trials:
             return {"reason": str(exc), "svt_version": [], "refused": False}
         found: dict[str, Any] = {"reason": "", "svt_version": list(heard.svt_version), "refused": heard.refused}
         if ended.status != 0:
-            found["reason"] = bare(heard.complaints.cause())[:200] or f"ended with status {ended.status} without a word"
+            found["reason"] = bare(heard.complaints.cause())[:200] or "fails without a word"
         if ended.status >= 0:  # a signal says nothing about the next time
             self.memory.remember(ffmpeg, arguments, found)
         return found

@@ -48,8 +48,8 @@ def machine_fault(
         by = _name_of(-ended.status)
         hint = "; is the machine short of memory?" if ended.status == -signal.SIGKILL else ""
         return MachineError(f"{what} was ended by {by}, which this program did not send{hint}", status=ended.status)
-    said = bare(complaints.cause())[:_LONGEST_CAUSE] or "it said nothing"
-    hindered = f"{what} was hindered by this machine (status {ended.status}): {said}"
+    said = bare(complaints.cause())[:_LONGEST_CAUSE]
+    hindered = f"{what} was hindered by this machine{f': {said}' if said else ', and did not say how'}"
     return MachineError(hindered, status=ended.status, numbers=frozenset(complaints.errnos), said=said)
 
 

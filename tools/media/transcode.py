@@ -87,9 +87,9 @@ def failure(
 ) -> TranscodeError | DiskFull | MachineError:
     """The error for a run of ffmpeg that ended badly, by how it ended and what it said; logged. ``what`` begins its
     message."""
-    cause = bare(complaints.cause())[:_LONGEST_CAUSE] or "it said nothing"
+    cause = bare(complaints.cause())[:_LONGEST_CAUSE]
     error = TranscodeError(
-        f"{what} ended with status {ended.status}: {cause}",
+        f"{what} failed: {cause}" if cause else f"{what} failed without a word",
         argv=[str(part) for part in argv],
         status=ended.status,
         stderr=ended.stderr,

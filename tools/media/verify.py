@@ -187,7 +187,7 @@ def _ffmpeg(
     if fault := machine_fault("ffmpeg", ended, complaints):
         raise fault
     if ended.status != 0 and not complaints.count:
-        complaints.line(f"the decoder ended with status {ended.status}")
+        complaints.line("the decoder failed without a word")
     return complaints
 
 

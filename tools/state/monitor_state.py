@@ -149,7 +149,7 @@ def _from_json(content: Any) -> MonitorState:
             stable_time=_finite_or_none(content.get("stable_time")),
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as exc:
-        raise CorruptState(f"not a monitor state: {exc!r}") from exc
+        raise CorruptState("not a monitor state: something in it is missing, or of another kind") from exc
 
 
 def _snapshot(name: str, entry: Mapping[str, Any], steady: float) -> Snapshot:
