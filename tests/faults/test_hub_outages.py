@@ -85,7 +85,7 @@ class Site:
         assert found is not None
         return found
 
-    def run(self, until: Callable[[Engine], bool] = Engine.is_idle, seconds: float = 25) -> Engine:
+    def run(self, until: Callable[[Engine], bool] = Engine.is_idle, seconds: float = 120) -> Engine:
         log_dir = self.top / "log"
         options = ProcessorOptions(
             input_repo="me/in",

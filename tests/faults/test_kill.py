@@ -152,9 +152,9 @@ def test_ctrl_c_gives_everything_back_within_ten_seconds(hub: RunningHub, tmp_pa
     process = start_program("queue_processor.py", env=env)
     try:
         until(lambda: any("svtav1" in line for line in children_working_in(tmp_path / "work")), 90, "no encode began")
-        assert (
-            end(process, signal.SIGINT) == 0
-        )  # its own guard ends what does not stop in ten seconds, with another one
+        assert end(process, signal.SIGINT) == 0
+        log = (tmp_path / "log" / "processing.log").read_text(encoding="utf-8")
+        assert log.endswith(" processor stopped\n"), "ended by the guard for what does not end in time"
     finally:
         process.kill()
         process.wait()

@@ -109,7 +109,7 @@ def test_token_that_is_refused_pauses_heals_by_a_new_one_and_is_nowhere_to_be_re
     finally:
         for program in programs:
             program.terminate()
-        assert [program.wait(15) for program in programs] == [0, 0]
+        assert [program.wait(60) for program in programs] == [0, 0]
         spy.done.set()
         spy.join()
     told = [line for line in log.read_text("utf-8").splitlines() if " ERROR " in line]

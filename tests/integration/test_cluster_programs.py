@@ -286,7 +286,7 @@ def test_one_command_starts_a_scheduler_and_one_a_worker(hub: RunningHub, tmp_pa
         assert "2 encodes at a time" in log.read_text(encoding="utf-8")
         for process in (worker, scheduler):
             process.terminate()
-            assert process.wait(10) == 0, process.communicate()
+            assert process.wait(60) == 0, process.communicate()
     finally:
         for process in (worker, scheduler):
             process.kill()

@@ -63,13 +63,13 @@ def listen(connection: socket.socket) -> bytes:
 
 
 def is_well(hub: RunningHub) -> bool:
-    answer = requests.get(f"{hub.endpoint}/api/v1/datasets/{REPO}/commits", timeout=10)
+    answer = requests.get(f"{hub.endpoint}/api/v1/datasets/{REPO}/commits", timeout=60)
     return answer.status_code == 200 and answer.json()["Success"] is True
 
 
 def send(hub: RunningHub, path: str, body: bytes, token: str | None = None, method: str = "POST") -> requests.Response:
     headers = {"Authorization": f"Bearer {hub.token if token is None else token}"}
-    return requests.request(method, hub.endpoint + path, data=body, headers=headers, timeout=20)
+    return requests.request(method, hub.endpoint + path, data=body, headers=headers, timeout=60)
 
 
 TRAVERSALS = [
@@ -235,10 +235,10 @@ def test_reader_that_stops_reading_is_ended_and_a_slow_server_is_not(hub: Runnin
             time.sleep(0.05)
         connection.settimeout(60)
         assert len(listen(connection)) < len(content)
-    assert requests.get(hub.endpoint + path, timeout=20).content == content
+    assert requests.get(hub.endpoint + path, timeout=60).content == content
     with requests.Session() as session:
         for _ in range(3):  # a rest between two requests is no dripping
-            assert session.get(f"{hub.endpoint}/api/v1/datasets/{REPO}/commits", timeout=10).status_code == 200
+            assert session.get(f"{hub.endpoint}/api/v1/datasets/{REPO}/commits", timeout=60).status_code == 200
             time.sleep(0.8)
 
 
@@ -290,12 +290,12 @@ def test_link_below_the_root_is_neither_followed_nor_written_through(hub: Runnin
     deadline = time.monotonic() + 60
     while not seen:
         assert time.monotonic() < deadline, "a plain file is not listed either"
-        listed = requests.get(f"{url}/repo/tree?Revision=master&Recursive=True&PageSize=99", timeout=10).json()
+        listed = requests.get(f"{url}/repo/tree?Revision=master&Recursive=True&PageSize=99", timeout=60).json()
         seen = [file["Path"] for file in listed["Data"]["Files"]]
         time.sleep(0.1)
     assert seen == ["plain.txt"]
     for path in ("link/secret.txt", "secret.txt"):
-        assert requests.get(f"{url}/repo?Revision=master&FilePath={path}", timeout=10).status_code == 404
+        assert requests.get(f"{url}/repo?Revision=master&FilePath={path}", timeout=60).status_code == 404
     action = {"action": "create", "path": "link/new.txt", "type": "normal", "content": "x"}
     assert send(hub, COMMIT, json.dumps({"actions": [action]}).encode()).status_code == 400
     assert [path.name for path in outside.iterdir()] == ["secret.txt"]
@@ -305,7 +305,7 @@ def test_link_below_the_root_is_neither_followed_nor_written_through(hub: Runnin
 def test_dataset_of_an_odd_name_is_refused_or_a_plain_folder(hub: RunningHub, name: str) -> None:
     files = {"Owner": (None, "me"), "Name": (None, name), "Visibility": (None, "5")}
     headers = {"Authorization": f"Bearer {hub.token}"}
-    answer = requests.post(f"{hub.endpoint}/api/v1/datasets", files=files, headers=headers, timeout=10)
+    answer = requests.post(f"{hub.endpoint}/api/v1/datasets", files=files, headers=headers, timeout=60)
     made = {path.name for path in (hub.root / "datasets" / "me").iterdir()} - {"shows"}
     assert made == ({name} if answer.status_code == 200 else set()) and answer.status_code in {200, 400}
     assert {path.name for path in hub.root.iterdir()} == {"datasets", ".hub"}

@@ -36,7 +36,7 @@ def get(hub: RunningHub, path: str, token: bool = True, **more: Any) -> requests
 
 def post(hub: RunningHub, path: str, content: Any, token: str | None = None) -> requests.Response:
     headers = {"Authorization": f"Bearer {hub.token if token is None else token}"}
-    return requests.post(f"{hub.endpoint}/api/v1/repos/datasets/{path}", json=content, headers=headers, timeout=20)
+    return requests.post(f"{hub.endpoint}/api/v1/repos/datasets/{path}", json=content, headers=headers, timeout=60)
 
 
 def listing(hub: RunningHub) -> dict[str, str]:
@@ -129,7 +129,7 @@ def test_writes_need_the_token(hub: RunningHub) -> None:
     for path in (f"{REPO}/commit/master", f"{REPO}/info/lfs/objects/batch"):
         assert post(hub, path, {"actions": []}, token="wrong").status_code == 401
     url = f"{hub.endpoint}/api/v1/repos/datasets/{REPO}/blobs/{'0' * 64}/1"
-    assert requests.put(url, data=b"x", timeout=10).status_code == 401
+    assert requests.put(url, data=b"x", timeout=60).status_code == 401
 
 
 @pytest.mark.parametrize(
@@ -153,8 +153,8 @@ def test_read_outside_the_dataset_is_refused(hub: RunningHub) -> None:
 def test_what_is_not_as_announced_is_refused(hub: RunningHub) -> None:
     headers = {"Authorization": f"Bearer {hub.token}"}
     url = f"{hub.endpoint}/api/v1/repos/datasets/{REPO}/blobs/{'0' * 64}/3"
-    assert requests.put(url, data=b"abc", headers=headers, timeout=10).status_code == 422
-    assert requests.put(url, data=b"abcd", headers=headers, timeout=10).status_code == 411
+    assert requests.put(url, data=b"abc", headers=headers, timeout=60).status_code == 422
+    assert requests.put(url, data=b"abcd", headers=headers, timeout=60).status_code == 411
     many = [{"action": "create", "path": f"{n}", "type": "normal", "content": ""} for n in range(2001)]
     assert post(hub, f"{REPO}/commit/master", {"actions": many}).status_code == 422
     clash = [{"action": "create", "path": p, "type": "normal", "content": "x"} for p in ("a", "a/b")]
@@ -180,9 +180,9 @@ def test_program_tells_where_its_token_is_but_not_the_token_and_ends_on_sigterm(
     assert (tmp_path / ".token").stat().st_mode & 0o777 == 0o600
     assert "http://127.0.0.1:" in line and str(tmp_path / ".token") in line and token not in line
     endpoint = line.split()[2]
-    until(lambda: requests.get(f"{endpoint}/openapi/v1/users/me", timeout=5).status_code == 401)
+    until(lambda: requests.get(f"{endpoint}/openapi/v1/users/me", timeout=60).status_code == 401)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(5) == 0
+    assert process.wait(60) == 0
 
 
 def test_port_that_is_taken_is_one_line_and_status_1(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def test_check_of_programs_that_run_die_and_end(hub: RunningHub, tmp_path: Path)
         assert check(log_dir, "--quiet") == (0, "")
         assert check(log_dir, "--disk-warning", "1e9")[0] == 1
         running["queue_processor"].send_signal(signal.SIGKILL)
-        running["queue_processor"].wait(10)
+        running["queue_processor"].wait(60)
         status, text = check(log_dir)
         assert status == 2 and "processor died" in text and "monitor" not in text.split("|")[0]
         for command in (("queue_processor.py", "--status"), ("modelscope_monitor.py", "--queue")):
@@ -80,7 +80,7 @@ def test_check_of_programs_that_run_die_and_end(hub: RunningHub, tmp_path: Path)
         eventually(lambda: "monitor stalled" in check(log_dir, CHECK_MONITOR_AGE="1")[1], lambda: "it is stalled")
         running["modelscope_monitor"].send_signal(signal.SIGCONT)
         running["modelscope_monitor"].terminate()
-        assert running["modelscope_monitor"].wait(10) == 0
+        assert running["modelscope_monitor"].wait(60) == 0
         assert "monitor is not running" in check(log_dir)[1]
     finally:
         for process in running.values():
@@ -383,7 +383,7 @@ def test_what_root_types_does_not_lock_the_service_out(tmp_path: Path) -> None:
         eventually(lambda: (log_dir / "processing.log").exists(), lambda: "no log")
     finally:
         monitor.terminate()
-        monitor.wait(10)
+        monitor.wait(60)
     owners = {path.name: path.stat().st_uid for path in log_dir.iterdir()}
     assert {"processing_queue.json", "processing_queue.json.prev", "processing.log"} <= set(owners)
     assert set(owners.values()) == {12345}, owners

@@ -48,7 +48,7 @@ def test_killed_program_does_not_run_though_its_plate_stays_and_its_pid_lives(
     tmp_path: Path, holder: "subprocess.Popen[bytes]"
 ) -> None:
     holder.send_signal(signal.SIGKILL)
-    holder.wait(10)
+    holder.wait(60)
     plate_path(tmp_path, "processor").write_text(json.dumps({"pid": os.getpid(), "host": os.uname().nodename}))
     assert life_of(tmp_path, "processor") == Life(False, died=True)
 
