@@ -176,7 +176,8 @@ set_demo() {
 }
 
 make_demo() {
-  say "DEMO: an embedded hub on this machine, no account, nothing leaves it. 演示模式：使用本机内置 hub，无需账号。"
+  say "DEMO: an embedded hub on this machine, no account, nothing leaves it."
+  say "演示模式：使用本机内置 hub，无需账号，数据不离开本机。"
   "$venv/bin/python3" tools/demo.py || exit $?
   port=$("$venv/bin/python3" tools/demo.py --free-port)
   export MODELSCOPE_ENDPOINT=http://127.0.0.1:$port

@@ -152,7 +152,7 @@ def _command(ffmpeg: str, layers: list[str], subtitles: Path, made: Path) -> lis
 
 def _summary(settings: config.Settings) -> int:
     """Wait until the demo's folders are settled; 1 if one failed, or if nobody works on them."""
-    print("Waiting for the results; Ctrl-C ends only this wait. 正在等待结果，按 Ctrl-C 只结束等待。", flush=True)
+    print("Waiting for the results (Ctrl-C ends only the wait) 正在等待结果", flush=True)
     wanted, log_dir = {name.split("/")[0] for name in _CLIPS}, settings.paths.log_dir
     alone = 0.0  # s
     while True:
@@ -173,7 +173,7 @@ def _told(items: Sequence[QueueItem], results: Path) -> list[str]:
     """What became of the clips, for somebody who sees this for the first time; fits 80 columns."""
     size_in, size_out = sum(item.bytes_in for item in items), sum(item.bytes_out for item in items)
     videos = sum(item.videos_done for item in items)
-    lines = ["", f"{videos} videos converted to AV1: {_shrunk(size_in, size_out)}. 已转换 {videos} 个视频。"]
+    lines = ["", f"{videos} videos converted to AV1: {_shrunk(size_in, size_out)}. 已转换。"]
     for item in items:
         if item.status is Status.FAILED:
             lines.append(f"  failed 失败    {item.folder}: {item.error}")
