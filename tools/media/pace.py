@@ -73,7 +73,7 @@ def patiently(read: Callable[[ReadLimit], T], path: Path, pace: Pace, stop: thre
     except MachineError as exc:
         if not may_be_the_file(exc.numbers) or not _can_be_read(path, stop):
             raise
-        raise ProbeError(f"can't be read as a video: {exc.said}") from exc
+        raise ProbeError(f"can't be read as a video: {exc.said or 'no program says why'}") from exc
 
 
 def _can_be_read(path: Path, stop: threading.Event | None) -> bool:
