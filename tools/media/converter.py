@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from tools.core.blame import is_short_of_memory
 from tools.core.concurrency import NO_NEED, Need, memory_for
-from tools.core.errors import MachineError, NoEncoder, TranscodeError
+from tools.core.errors import MachineError, NoEncoder, TranscodeError, VerifyError
 from tools.core.planning import Stage
 from tools.media import ffmpeg
 from tools.media.census import check_source
@@ -29,6 +29,9 @@ from tools.media.fallback import has_pictures, may_be_the_encoder
 from tools.media.ffmpeg import MediaPrograms
 from tools.media.installed import whence
 from tools.media.memory import Memory
+from tools.media.mkvmerge import Muxer, find_muxer
+from tools.media.mux import ENCODED, Muxing, mux
+from tools.media.muxing import encoded_streams
 from tools.media.pace import Pace, ReadLimit, patiently, pause, usual_limit
 from tools.media.plan import Plan, PlanAction, make_plan
 from tools.media.probe import probe
@@ -124,6 +127,7 @@ class FfmpegConverter:
         self.machine = machine or MachineOptions()
         self._programs: MediaPrograms | None = None
         self._memory: Memory | None = None
+        self._muxers: tuple[Muxer | None, str] | None = None
         self._pace = Pace()
         self._lock = threading.Lock()
 
@@ -140,7 +144,8 @@ class FfmpegConverter:
         programs = self._chosen()
 
         def look(limit: ReadLimit) -> Plan:
-            return make_plan(probe(source, programs.ffprobe, stop, limit=limit))
+            facts = probe(source, programs.ffprobe, stop, limit=limit)
+            return make_plan(facts, self._muxer(), guess_languages=self.output.guess_languages)
 
         return patiently(look, source, self._pace, stop)
 
@@ -177,14 +182,25 @@ class FfmpegConverter:
         warnings = [*plan.warnings(), *check_source(plan, self.output.min_decoded_percent)]
         with _own_folder(target) as folder:
             part = folder / "result.mkv"
+            encoded = folder / ENCODED if plan.muxer else part
             with held("encode", _need_of(plan, programs)) as cores:
                 threads = threads if cores is None else cores
-                encoder, used, broken = self._make(plan, programs, source, part, on_progress, stop, threads, warnings)
-            check = partial(self._verify, plan, source, part, broken, encoder, programs.ffprobe, stop)
+                encoder, used, broken = self._make(
+                    plan, programs, source, encoded, on_progress, stop, threads, warnings
+                )
+                mux = partial(self._mux, encoder=encoder, source=source, part=part, stop=stop, warnings=warnings)
+                plan = mux(plan)
+            check = partial(self._verify, source, part, broken, encoder, programs.ffprobe, stop)
             with held("verify"):
                 with ThreadPoolExecutor(1) as beside:
                     synced = beside.submit(sync_file, part)
-                    made, damage = patiently(check, part, self._pace, stop)
+                    try:
+                        made, damage = patiently(partial(check, plan), part, self._pace, stop)
+                    except VerifyError as exc:
+                        synced.result()
+                        plan = mux(plan, refused=exc)
+                        synced = beside.submit(sync_file, part)
+                        made, damage = patiently(partial(check, plan), part, self._pace, stop)
                     synced.result()
                 sha256 = sha256_of(part, stop)
             part.replace(target)
@@ -192,15 +208,47 @@ class FfmpegConverter:
         label = encoder.label if plan.action == "transcode" else ""
         return _report(plan, made, label, settings, sha256, target.stat().st_size, [*warnings, *damage])
 
-    def _verify(
+    def _mux(
         self,
         plan: Plan,
+        *,
+        encoder: Encoder,
+        source: Path,
+        part: Path,
+        stop: threading.Event,
+        warnings: list[str],
+        refused: VerifyError | None = None,
+    ) -> Plan:
+        """Make ``part`` of the encoded streams and the source; the plan by which that was done in the end.
+
+        ``refused``: what is wrong with the part that mkvmerge made. Raises it if there is no other way.
+        """
+        muxing = Muxing(
+            encoder=encoder,
+            options=self.output,
+            stop=stop,
+            stall_timeout=self.machine.stall_timeout,
+            max_rss=self._max_rss(),
+        )
+        return mux(plan, source, part, muxing, warnings, refused)
+
+    def _muxer(self) -> Muxer | None:
+        with self._lock:
+            if self._muxers is None:
+                self._muxers = find_muxer(self.machine.mkvmerge)
+                if self._muxers[0] is None and self.machine.mkvmerge != "off":
+                    log.warning("not all of a Matroska file can be kept: %s", self._muxers[1])
+            return self._muxers[0]
+
+    def _verify(
+        self,
         source: Path,
         part: Path,
         broken: int,
         encoder: Encoder,
         ffprobe: Path,
         stop: threading.Event,
+        plan: Plan,
         limit: ReadLimit,
     ) -> tuple[Facts, list[str]]:
         checking = Checking(
@@ -248,6 +296,8 @@ class FfmpegConverter:
         if plan.action == "copy":
             copy_file(source, part, stop)
             return programs.encoders[0], threads, 0
+        if plan.muxer and not encoded_streams(plan):
+            return programs.encoders[0], threads, 0  # all of it comes straight from the source
         encoder = programs.encoders[0]
         while True:
             try:

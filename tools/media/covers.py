@@ -23,7 +23,9 @@ def covers_of(plan: Plan, encoder: Encoder, source: Path, part: Path, stop: thre
     """Cover pictures as files beside the output while it is made. Raises what ``transcode`` does, and ReadTooSlow."""
     paths = []
     try:
-        for number, kept in enumerate(plan.kept("cover")):
+        for number, kept in enumerate(
+            kept for kept in plan.kept("cover") if kept.action == "attach" and not plan.muxer
+        ):
             path = part.with_name(f"{part.name}.cover{number}")
             paths.append(path)
             command = cover_command(encoder, source, kept.source, path)

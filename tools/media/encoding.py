@@ -8,6 +8,7 @@ import ffmpeg
 
 from tools.media.encoders import FASTEST_RATE, Arguments, Encoder, Request
 from tools.media.facts import Stream, StreamKind
+from tools.media.muxing import STALE_TAGS, encoded_streams
 from tools.media.plan import COVER_TYPES, Plan, StreamPlan, colour_range, is_rgb, kept_flags
 from tools.media.probe import SAFE_INPUT
 
@@ -16,7 +17,6 @@ _TIME_BASE = "1:90000"  # s; finer than any container's times and than Matroska'
 _MOST_CHANNELS = 8  # of Opus as its layouts go
 OPUS_LAYOUTS = "mono|stereo|3.0|quad|5.0|5.1|6.1|7.1"
 """Layouts that Opus has; others are brought to the nearest. Source: RFC 7845 §5.1.1.2."""
-_STALE_TAGS = ("BPS", "DURATION", "NUMBER_OF_FRAMES", "NUMBER_OF_BYTES", "_STATISTICS_")
 _BRANDS = ("major_brand", "minor_version", "compatible_brands")
 
 
@@ -32,6 +32,7 @@ class OutputOptions:
     crf: float = 30.0  # quality, smaller = better and bigger
     pix_fmt: str = "yuv420p10le"
     min_decoded_percent: float = 99.0  # of a damaged video's frames that must decode
+    guess_languages: bool = False  # zh-Hans and zh-Hant by the names of tracks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +41,7 @@ class MachineOptions:
 
     ffmpeg: str = "auto"  # a path, or auto: the one that can do most
     stall_timeout: float = 300.0  # s without progress after which an encode is given up
+    mkvmerge: str = "auto"  # a path, off, or auto: the one of the system if it is there
     memory: Path | None = None  # file that keeps what its encoders answered to their trials; None = none
     max_encode_rss: int = 0  # bytes of memory of one encode; 0 = three quarters of what is there
 
@@ -83,8 +85,12 @@ def encode_command(
     target: Path,
     covers: Sequence[Path],
     threads: int | None,
+    encoded: Path | None = None,
 ) -> list[str]:
-    """The one run that makes the output. ``covers``: the extracted files of the plan's covers, in order."""
+    """The run that makes the output, or only its encoded streams if the plan has a muxer for the rest.
+
+    ``covers``: the extracted files of the plan's covers, in order. ``encoded``: a file with the encoded streams.
+    """
     guard = {SAFE_INPUT[0][1:]: SAFE_INPUT[1], SAFE_INPUT[2][1:]: SAFE_INPUT[3]}
     if plan.action != "transcode" and plan.facts.container == "avi":
         guard["fflags"] = "+genpts"  # AVI has no timestamps, which a copy needs and an encode does not
@@ -92,9 +98,16 @@ def encode_command(
         guard["apply_cropping"] = "codec"  # what a container only hides is part of the picture
     # The builder takes no name that is not UTF-8, so the names come in afterwards.
     given = ffmpeg.input("SOURCE", **guard)
-    nodes = [given[str(kept.source.index)] for kept in plan.kept("video", "audio", "subtitle", "attachment")]
+    made = ffmpeg.input("ENCODED", **guard)
+    own = encoded_streams(plan)
+    kept_here = own if plan.muxer else plan.kept("video", "audio", "subtitle", "attachment")
+    nodes = [
+        made[str(own.index(kept))] if encoded and kept in own else given[str(kept.source.index)] for kept in kept_here
+    ]
     command: list[str] = ffmpeg.output(*nodes, "TARGET", format="matroska").compile(cmd=str(encoder.ffmpeg))
-    before, arguments = _arguments(plan, encoder, options, covers, threads)
+    before, arguments = _arguments(plan, encoder, options, covers, threads, encoded)
+    if plan.muxer or encoded:
+        before = [*before, "-copyts"]  # what is put together later must be on one clock
     front = [
         "-hide_banner",
         "-nostdin",
@@ -109,7 +122,9 @@ def encode_command(
     ]
     if any(stream.has_even_times for stream in plan.facts.of("video")):
         front += ["-copyts", "-start_at_zero"]  # ffmpeg would shift everything at each time that runs backwards
-    command[command.index("SOURCE")] = f"file:{source}"
+    for name, path in (("SOURCE", source), ("ENCODED", encoded)):
+        if name in command:
+            command[command.index(name)] = f"file:{path}"
     return [command[0], *front, *command[1:-1], *arguments, f"file:{target}"]
 
 
@@ -135,17 +150,26 @@ _LETTERS: tuple[tuple[str, StreamKind], ...] = (("v", "video"), ("a", "audio"), 
 
 
 def _arguments(
-    plan: Plan, encoder: Encoder, options: OutputOptions, covers: Sequence[Path], threads: int | None
+    plan: Plan,
+    encoder: Encoder,
+    options: OutputOptions,
+    covers: Sequence[Path],
+    threads: int | None,
+    encoded: Path | None,
 ) -> tuple[list[str], list[str]]:
     before: list[str] = []
-    after = ["-map_metadata", "0", "-map_chapters", "0", "-dn", "-max_muxing_queue_size", "4096", "-default_mode"]
+    about = "-1" if plan.muxer else "0"
+    after = ["-map_metadata", about, "-map_chapters", about, "-dn", "-max_muxing_queue_size", "4096", "-default_mode"]
     after += ["passthrough"]
-    for name in _BRANDS:
+    after += ["-fflags", "+bitexact"] if plan.muxer else []
+    for name in _BRANDS if not plan.muxer else ():
         after += ["-metadata", f"{name}="]
     for letter, kind in _LETTERS:
-        for number, kept in enumerate(plan.kept(kind)):
+        for number, kept in enumerate(_made_here(plan, kind)):
             spec = f"{letter}:{number}"
-            if kept.action == "encode" and kind == "video":
+            if kept.action == "encode" and encoded is not None:
+                after += [f"-c:{spec}", "copy", f"-map_metadata:s:{spec}", f"0:s:{kept.source.index}"]
+            elif kept.action == "encode" and kind == "video":
                 before_one, own = encoder_arguments(
                     encoder,
                     options,
@@ -159,9 +183,15 @@ def _arguments(
                 after += [*own, f"-fps_mode:{spec}", "passthrough", f"-enc_time_base:{spec}", _TIME_BASE]
             else:
                 after += [f"-c:{spec}", *_codec_arguments(kept, spec)]
-            after += _tag_arguments(kept, spec)
-    after += _cover_arguments(plan, covers)
+            if not plan.muxer:
+                after += _tag_arguments(kept, spec)
+    if not plan.muxer:
+        after += _cover_arguments(plan, covers)
     return before, after
+
+
+def _made_here(plan: Plan, kind: StreamKind) -> list[StreamPlan]:
+    return [kept for kept in plan.kept(kind) if kept.action == "encode" or plan.muxer is None]
 
 
 def _codec_arguments(kept: StreamPlan, spec: str) -> list[str]:
@@ -183,7 +213,7 @@ def _tag_arguments(kept: StreamPlan, spec: str) -> list[str]:
         flags = sorted(kept.source.flags & kept_flags(kept.source))
         arguments += [f"-disposition:{spec}", "+".join(flags) or "0"]
         for name in kept.source.tags:
-            if name.upper().startswith(_STALE_TAGS) and kept.action == "encode":
+            if name.upper().startswith(STALE_TAGS):  # they also name the program that wrote the source
                 arguments += [f"-metadata:s:{spec}", f"{name}="]
     else:
         for name, fallback in (("filename", f"attachment {kept.source.index}"), ("mimetype", _UNKNOWN_TYPE)):

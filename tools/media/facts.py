@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from tools.media.ffprobe_json import number
+from tools.media.matroska import Element, Head
 
 StreamKind = Literal["video", "audio", "subtitle", "attachment", "data", "cover"]
 """``cover``: a video stream that is one picture of the file; ``data``: whatever is none of the others."""
@@ -87,6 +88,7 @@ class Facts:
     container: str = ""  # by its first bytes
     share_there: float | None = None  # percentage of the announced bytes that is in the file, None if none are
     complaints: str = ""  # of the demuxer, its most telling line
+    head: Head | None = None  # of a Matroska file
 
     def tag(self, name: str) -> str:
         """A tag of the file in any case of its name, "" without it."""
@@ -94,6 +96,22 @@ class Facts:
 
     def of(self, kind: StreamKind) -> list[Stream]:
         return [stream for stream in self.streams if stream.kind == kind]
+
+    def track_number(self, stream: Stream) -> int | None:
+        """Where among the tracks of a Matroska file a stream is, None if that can't be told."""
+        tracks = [(place, kind) for place, kind in enumerate(self._track_kinds()) if kind]
+        streams = [one for one in self.streams if one.kind in _TRACK_KINDS.values()]
+        if [one.kind for one in streams] != [kind for _, kind in tracks]:
+            return None  # ffmpeg leaves out tracks that it can make nothing of
+        return next((place for one, (place, _) in zip(streams, tracks, strict=True) if one is stream), None)
+
+    def track(self, stream: Stream) -> Element:
+        """What a Matroska file's head says of a stream, an empty element if that can't be told."""
+        place = self.track_number(stream)
+        return Element("TrackEntry") if place is None or self.head is None else self.head.tracks[place]
+
+    def _track_kinds(self) -> list[StreamKind | None]:
+        return [_TRACK_KINDS.get(track.number("TrackType")) for track in self.head.tracks] if self.head else []
 
     @property
     def end(self) -> float:
@@ -103,6 +121,10 @@ class Facts:
     @property
     def begin(self) -> float:
         return min((s.begin for s in self.streams if s.begin is not None and s.kind != "subtitle"), default=0.0)
+
+
+_TRACK_KINDS: Mapping[int, StreamKind] = {1: "video", 2: "audio", 17: "subtitle"}
+"""By TrackType. Source: RFC 9559 §5.1.4.1.3."""
 
 
 def _tag(tags: Mapping[str, str], name: str) -> str:

@@ -5,11 +5,15 @@ What Matroska can't hold is converted without loss if that is possible, else by 
 kept at all is dropped with its reason, which ends in the metadata record.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from tools.core.errors import ProbeError
 from tools.media.facts import Facts, Stream, StreamKind
+from tools.media.languages import guessed_language
+from tools.media.matroska import Element
+from tools.media.mkvmerge import Muxer
 
 StreamAction = Literal["copy", "encode", "attach", "drop"]
 """``copy`` bit for bit, ``encode`` into another codec, ``attach`` as a file (cover art), ``drop``."""
@@ -70,6 +74,8 @@ class Plan:
     facts: Facts
     action: PlanAction
     streams: tuple[StreamPlan, ...]  # in the order of the output, dropped ones last
+    muxer: Muxer | None = None  # makes the output out of the encoded streams and the source; None: ffmpeg makes it
+    languages: Mapping[int, str] = field(default_factory=dict)  # BCP 47, of source streams that say none of their own
 
     def kept(self, *kinds: StreamKind) -> list[StreamPlan]:
         return [plan for plan in self.streams if plan.is_kept and plan.source.kind in kinds]
@@ -77,6 +83,11 @@ class Plan:
     @property
     def main_video(self) -> Stream:
         return self.kept("video")[0].source
+
+    def language(self, stream: Stream) -> str:
+        """The BCP 47 tag that a stream of a Matroska source has in the output, "" if it has none that is known."""
+        said = said_language(self.facts.track(stream))
+        return self.languages.get(stream.index) or (self.muxer.canonical(said) if self.muxer else said)
 
     def warnings(self) -> list[str]:
         """One line for each thing that is in the source and not in the output as it was."""
@@ -89,9 +100,47 @@ class Plan:
             lost = plan.source.flags - kept_flags(plan.source) - {"attached_pic", "still_image", "non_diegetic"}
             if plan.is_kept and lost:
                 lines.append(f"stream {plan.source.index}: Matroska has no flag for {', '.join(sorted(lost))}")
+            if plan.is_kept and self.muxer and plan.source.kind in _TRACKS and not self.language(plan.source):
+                said = said_language(self.facts.track(plan.source))
+                lines.append(f"stream {plan.source.index}: {said!r} is no language, the result says undetermined")
+            if plan.action == "encode" and plan.codec == "opus":
+                lines.append(f"stream {plan.source.index}: {plan.source.codec} is encoded again as Opus: {plan.why}")
+            if plan.action == "copy" and plan.why == _STILL:
+                lines.append(f"stream {plan.source.index} ({plan.source.codec}) is kept as it is: {plan.why}")
             if plan.action == "encode" and plan.source.kind == "video":
                 lines += _picture_warnings(plan.source)
-        return lines
+        return lines + linked_segments(self.facts)
+
+
+_TRACKS = frozenset({"video", "audio", "subtitle"})
+_STILL = "it is one picture beside the video"
+
+
+def said_language(track: Element) -> str:
+    """What a Matroska track says itself. Source: RFC 9559 §5.1.4.1.19, §5.1.4.1.20."""
+    old = track.text("Language") or "eng"
+    return track.text("LanguageBCP47") or old
+
+
+def linked_segments(facts: Facts) -> list[str]:
+    """A line that names the other files that a Matroska file plays parts of, or is to be played with."""
+    if facts.head is None:
+        return []
+    others = {uid for edition in facts.head.editions for uid in _segments_of(edition)} - {""}
+    others |= {facts.head.info.text(name) for name in ("PrevUUID", "NextUUID", "PrevFilename", "NextFilename")} - {""}
+    others -= {facts.head.info.text("SegmentUUID")}
+    if others:
+        return [
+            "it belongs together with other files, keep them in one folder; their segment UIDs or names: "
+            + ", ".join(sorted(others))
+        ]
+    ordered = any(edition.number("EditionFlagOrdered") for edition in facts.head.editions)
+    return ["its ordered chapters are kept: a player shows its parts in another order"] if ordered else []
+
+
+def _segments_of(part: Element) -> list[str]:
+    inner = [uid for atom in part.all("ChapterAtom") for uid in _segments_of(atom)]
+    return [part.text("ChapterSegmentUUID"), *inner]
 
 
 def kept_flags(stream: Stream) -> frozenset[str]:
@@ -103,6 +152,7 @@ def kept_flags(stream: Stream) -> frozenset[str]:
 
 
 _FLAGS = frozenset({"default", "forced", "hearing_impaired", "visual_impaired", "original", "comment"})
+_KEPT_ATTACHED = "attachments are kept as they are"
 _KEPT_AS_CHAPTERS = "the titles of the chapters, which are kept as chapters"
 
 
@@ -146,23 +196,52 @@ def _picture_warnings(video: Stream) -> list[str]:
 _DOLBY_VISION = "DOVI configuration record"
 
 
-def make_plan(facts: Facts) -> Plan:
-    """What becomes of each stream. Raises ProbeError if a stream that matters can't be handled."""
-    plans = [_video(stream) for stream in facts.of("video")]
-    plans += [_audio(stream) for stream in facts.of("audio")]
-    plans += [_subtitle(stream) for stream in facts.of("subtitle")]
-    plans += [StreamPlan(s, "copy", s.codec, "attachments are kept as they are") for s in facts.of("attachment")]
-    plans += [_cover(stream) for stream in facts.of("cover")]
+def make_plan(facts: Facts, muxer: Muxer | None = None, *, guess_languages: bool = False) -> Plan:
+    """What becomes of each stream. Raises ProbeError if a stream that matters can't be handled.
+
+    ``muxer``: what to make the output of a Matroska source with. ``guess_languages``: by the names of tracks.
+    """
+    muxer = muxer if _suits(facts) else None
+    plans = [_video(stream, facts) for stream in facts.of("video")]
+    plans += [_kept_whole(_audio(stream), muxer) for stream in facts.of("audio")]
+    plans += [_kept_whole(_subtitle(stream), muxer) for stream in facts.of("subtitle")]
+    plans += [StreamPlan(s, "copy", s.codec, _KEPT_ATTACHED) for s in facts.of("attachment")]
+    plans += [_kept_whole(_cover(stream), muxer) for stream in facts.of("cover")]
     plans += [_data(stream, facts) for stream in facts.of("data")]
-    plans.sort(key=lambda plan: not plan.is_kept)
+    plans.sort(key=lambda plan: (not plan.is_kept, _PLACES[plan.source.kind], plan.why == _STILL))
     all_av1 = all(plan.action != "encode" for plan in plans if plan.source.kind == "video")
     changed = any(plan.action != "copy" and plan.source.kind != "cover" for plan in plans)
     clean = facts.container == "matroska" and all_av1 and not changed
     action: PlanAction = "copy" if clean else "remux" if all_av1 else "transcode"
-    return Plan(facts, action, tuple(plans))
+    guessed = {s.index: tag for s in facts.streams if (tag := guessed_language(s, facts))} if guess_languages else {}
+    return Plan(facts, action, tuple(plans), None if action == "copy" else muxer, guessed)
 
 
-def _video(stream: Stream) -> StreamPlan:
+_PLACES: Mapping[StreamKind, int] = {"video": 0, "audio": 1, "subtitle": 2, "attachment": 3, "cover": 4, "data": 5}
+
+
+def _suits(facts: Facts) -> bool:
+    """Whether mkvmerge reads this file better than ffmpeg: see the table in docs/conversion.md."""
+    tracks = [stream for stream in facts.streams if stream.kind in _TRACKS]
+    return (
+        facts.container in {"matroska", "webm"}
+        and all(facts.track_number(stream) is not None for stream in tracks)
+        and all((stream.begin or 0.0) >= 0 for stream in facts.of("video"))  # which no cluster of another file can have
+    )
+
+
+def _kept_whole(plan: StreamPlan, muxer: Muxer | None) -> StreamPlan:
+    """What is in Matroska already stays as it is, whatever ffmpeg can do with it."""
+    unknown = plan.source.kind == "audio" and plan.source.codec in {"unknown", "none"}
+    if muxer is None or plan.action == "copy" or plan.source.packets == 0 or unknown:
+        return plan
+    return StreamPlan(plan.source, "copy", plan.source.codec, "is in Matroska already")
+
+
+def _video(stream: Stream, facts: Facts) -> StreamPlan:
+    films = [one for one in facts.of("video") if one.packets > 1]
+    if stream.packets == 1 and films and stream.codec in COVER_TYPES:
+        return StreamPlan(stream, "copy", stream.codec, _STILL)
     if stream.packets == 0:
         return StreamPlan(stream, "drop", stream.codec, "the stream is announced but has no picture")
     if stream.codec == "av1":

@@ -17,6 +17,7 @@ from tools.media.complaints import Complaints, bare
 from tools.media.container import share_there, sniff
 from tools.media.facts import Facts, Stream, StreamKind
 from tools.media.ffprobe_json import LARGEST, cleaned, number
+from tools.media.matroska import read_head
 from tools.media.pace import ReadLimit, usual_limit
 from tools.media.program import machine_fault, run_program
 from tools.runtime.child import ChildLimits, ChildOutgrew, ChildTimeout
@@ -75,6 +76,7 @@ def probe(path: Path, ffprobe: Path, stop: threading.Event | None = None, *, lim
         container=container,
         share_there=share_there(path, container),
         complaints=bare(complaints.cause()),
+        head=read_head(path) if container in {"matroska", "webm"} else None,
     )
 
 

@@ -15,6 +15,7 @@ from tools.media.census import census, frames, tolerated
 from tools.media.complaints import Complaints, bare
 from tools.media.encoders import Encoder
 from tools.media.facts import Facts, Stream, StreamKind
+from tools.media.matroska_census import head_differences
 from tools.media.pace import ReadLimit
 from tools.media.plan import Plan, StreamPlan
 from tools.media.probe import SAFE_INPUT, probe
@@ -50,6 +51,9 @@ def verify(plan: Plan, source: Path, output: Path, broken: int, checking: Checki
     """
     made = probe(output, checking.ffprobe, checking.stop, limit=checking.limit)
     differences = census(plan, made)
+    of_head = head_differences(plan, made)
+    if plan.muxer:
+        differences += of_head
     lost, warnings = frames(plan, made, checking.min_percent)
     differences += lost
     pairs = _carried_over(plan, made) if not differences else []
@@ -78,6 +82,8 @@ def verify(plan: Plan, source: Path, output: Path, broken: int, checking: Checki
         warnings.append(f"damaged source: {broken} of {pictures} pictures do not decode as they should")
     if differences:
         raise VerifyError("the result differs from the plan: " + "; ".join(differences[:3]), differences=differences)
+    if not plan.muxer:
+        warnings += [f"ffmpeg's muxer can't keep it, mkvmerge can: {line}" for line in of_head]
     if made.size > plan.facts.size and plan.action == "transcode":
         warnings.append(f"the result is larger than the source: {made.size} bytes instead of {plan.facts.size}")
     return made, warnings

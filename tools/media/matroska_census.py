@@ -1,0 +1,192 @@
+"""Heads of a Matroska source and of its result → what is not in the result as it was. Pure.
+
+The census of ``census`` compares what ffprobe shows, for any container; this one all that MKVToolNix shows. Languages
+are compared as BCP 47 tags, since mkvmerge writes those beside the old codes.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+from tools.media.facts import Facts
+from tools.media.matroska import Element
+from tools.media.muxing import is_stale
+from tools.media.plan import Plan, StreamPlan
+from tools.media.turned import turned
+
+_LINKS = ("Title", "SegmentUUID", "SegmentFilename", "PrevUUID", "PrevFilename", "NextUUID", "NextFilename", "DateUTC")
+# Flags with what holds without them. Source: RFC 9559 §5.1.4.1.
+_FLAGS = {
+    **{"FlagEnabled": 1, "FlagDefault": 1, "FlagForced": 0, "FlagHearingImpaired": 0, "FlagVisualImpaired": 0},
+    **{"FlagTextDescriptions": 0, "FlagOriginal": -1, "FlagCommentary": 0},
+}
+_SIDES = ("Left", "Top", "Right", "Bottom")
+_POSES = ("ProjectionPoseYaw", "ProjectionPosePitch", "ProjectionPoseRoll")
+_ATTACHED = ("FileName", "FileMediaType", "FileDescription", "FileUID", "FileData")
+_EDITION = {"EditionFlagHidden": 0, "EditionFlagDefault": 0, "EditionFlagOrdered": 0}
+_ATOM = {"ChapterFlagHidden": 0, "ChapterFlagEnabled": 1, "ChapterSkipType": 0, "ChapterSegmentEditionUID": 0}
+_ATOM |= {"ChapterPhysicalEquiv": 0}
+_LONGEST = 80  # characters of a value in a message
+_NS_PER_S = 10**9
+
+Rows = dict[str, object]
+Canonical = Callable[[str], str]
+
+
+def head_differences(plan: Plan, made: Facts) -> list[str]:
+    """What the source's head says and the result's does not, or says otherwise; [] for sources that have none."""
+    if plan.facts.head is None or plan.action == "copy":
+        return []
+    if made.head is None:
+        return ["the head of the result can't be read"]
+    differences = _compared(_segment(plan.facts), _segment(made))
+    for kind in ("video", "audio", "subtitle"):
+        for want, have in zip(plan.kept(kind), made.of(kind), strict=False):
+            name = f"{kind} stream {want.source.index}: "
+            track, result = plan.facts.track(want.source), made.track(have)
+            differences += [name + line for line in _compared(_wanted(plan, want, track), _track(result))]
+            wanted, found = plan.language(want.source) or "und", _canonical(plan)(_said(result))
+            if plan.muxer and wanted.lower() != found.lower():
+                differences.append(f"{name}language is {found} instead of {wanted}")
+            elif not plan.muxer and track.has("LanguageBCP47") and not result.has("LanguageBCP47"):
+                differences.append(f"{name}language {_said(track)} is not in the result")
+    canonical = _canonical(plan)
+    differences += _lost(
+        "attachment", map(_attachment, plan.facts.head.attachments), map(_attachment, made.head.attachments)
+    )
+    differences += _lost("tag", _tags(plan, plan.facts, canonical), _tags(plan, made, canonical))
+    if [_edition(one, canonical) for one in plan.facts.head.editions] != [
+        _edition(one, canonical) for one in made.head.editions
+    ]:
+        differences.append("the chapters are not the source's in full (editions, order, names, flags)")
+    return differences
+
+
+def _canonical(plan: Plan) -> Canonical:
+    muxer = plan.muxer
+    return (lambda language: muxer.canonical(language) or "und") if muxer else str
+
+
+def _compared(wanted: Rows, found: Rows) -> list[str]:
+    return [
+        f"{name} is {_short(found.get(name, ''))} instead of {_short(value)}"
+        for name, value in wanted.items()
+        if value != found.get(name)
+    ]
+
+
+def _short(value: object) -> str:
+    text = str(value) if value != "" else "unset"
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+
+
+def _segment(facts: Facts) -> Rows:
+    info = facts.head.info if facts.head is not None else Element("Info")
+    rows: Rows = {f"the segment's {name}": info.first(name).value for name in _LINKS if info.has(name)}
+    if info.has("DateUTC"):
+        rows["the segment's DateUTC"] = info.number("DateUTC") // _NS_PER_S
+    if families := sorted(str(part.value) for part in info.all("SegmentFamily")):
+        rows["the segment's SegmentFamily"] = families
+    return rows
+
+
+def _wanted(plan: Plan, want: StreamPlan, track: Element) -> Rows:
+    if want.action != "encode":
+        return _track(track)
+    video = turned(track.first("Video"), want.source.rotation)
+    parts = tuple(video if part.name == "Video" else part for part in track.parts)
+    rows = _track(Element(track.name, "", parts))
+    gone = {"CodecName", "CodecDelay", "SeekPreRoll"} | ({"DefaultDuration"} if want.source.kind != "video" else set())
+    return {name: value for name, value in rows.items() if name not in gone}
+
+
+def _track(track: Element) -> Rows:
+    rows: Rows = {name: track.number(name, default) for name, default in _FLAGS.items()}
+    rows["Name"] = track.text("Name")
+    for name in ("TrackUID", "CodecName", "CodecDelay", "SeekPreRoll", "DefaultDuration", "AttachmentLink"):
+        if track.has(name) and track.first(name).value != 0:
+            rows[name] = track.first(name).value
+    if track.has("Video"):
+        rows |= _shape(track.first("Video"))
+    return rows
+
+
+def _shape(video: Element) -> Rows:
+    left, top, right, bottom = (video.number(f"PixelCrop{side}") for side in _SIDES)
+    unit = video.number("DisplayUnit")
+    width = video.number("DisplayWidth", video.number("PixelWidth") - left - right if unit == 0 else 0)
+    height = video.number("DisplayHeight", video.number("PixelHeight") - top - bottom if unit == 0 else 0)
+    projection = video.first("Projection")
+    rows: Rows = {"cropping": (left, top, right, bottom), "StereoMode": video.number("StereoMode")}
+    rows["display size"] = (width, height, unit)
+    rows["projection"] = (
+        projection.number("ProjectionType"),
+        projection.text("ProjectionPrivate").strip("0"),
+        *(round(float(projection.first(pose).value or 0), 3) for pose in _POSES),
+    )
+    return rows
+
+
+def _said(track: Element) -> str:
+    return track.text("LanguageBCP47") or track.text("Language") or "eng"
+
+
+def _attachment(attached: Element) -> object:
+    return tuple(attached.first(name).value for name in _ATTACHED)
+
+
+def _lost(what: str, wanted: Iterator[object], found: Iterator[object]) -> list[str]:
+    missing = Counter(wanted) - Counter(found)
+    return [f"the {what} {_short(one)} is lost or changed" for one in missing]
+
+
+def _tags(plan: Plan, facts: Facts, canonical: Canonical) -> Iterator[object]:
+    """Each simple tag with its targets; without those of tracks that are dropped, and what is no longer true."""
+    uids = {facts.track(stream).number("TrackUID") for stream in facts.streams} - {0}
+    encoded, kept = set(), uids
+    if facts is plan.facts:
+        encoded = {facts.track(p.source).number("TrackUID") for p in plan.streams if p.action == "encode"} - {0}
+        kept = {facts.track(p.source).number("TrackUID") for p in plan.streams if p.is_kept} - {0}
+    for tag in facts.head.tags if facts.head is not None else ():
+        targets = tag.first("Targets")
+        tracks = {int(part.value) for part in targets.all("TagTrackUID") if isinstance(part.value, int)} - {0}
+        if tracks and not tracks & kept:
+            continue
+        about = targets.number("TargetTypeValue", 50), targets.text("TargetType"), tuple(sorted(tracks & kept))
+        others = tuple(sorted((part.name, str(part.value)) for part in targets.parts if part.name in _OTHER_TARGETS))
+        for simple in tag.all("SimpleTag"):
+            if not is_stale(simple, is_encoded=bool(tracks & encoded)) or not tracks:
+                yield about, others, _simple(simple, canonical)
+
+
+_OTHER_TARGETS = frozenset({"TagEditionUID", "TagChapterUID", "TagAttachmentUID"})
+
+
+def _simple(simple: Element, canonical: Canonical) -> object:
+    language = simple.text("TagLanguageBCP47") or simple.text("TagLanguage") or "und"
+    inner = tuple(_simple(part, canonical) for part in simple.all("SimpleTag"))
+    value = simple.text("TagString"), simple.text("TagBinary"), simple.number("TagDefault", 1)
+    return simple.text("TagName"), *value, canonical(language), inner
+
+
+def _edition(edition: Element, canonical: Canonical) -> object:
+    flags = tuple(edition.number(name, default) for name, default in _EDITION.items())
+    names = tuple(one.text("EditionString") for one in edition.all("EditionDisplay"))
+    return edition.number("EditionUID"), flags, names, tuple(_atom(a, canonical) for a in edition.all("ChapterAtom"))
+
+
+def _atom(atom: Element, canonical: Canonical) -> object:
+    flags = tuple(atom.number(name, default) for name, default in _ATOM.items())
+    times = atom.number("ChapterTimeStart"), atom.first("ChapterTimeEnd").value
+    uids = atom.number("ChapterUID"), atom.text("ChapterStringUID"), atom.text("ChapterSegmentUUID")
+    tracks = tuple(part.value for part in atom.first("ChapterTrack").all("ChapterTrackUID"))
+    names = tuple(_display(one, canonical) for one in atom.all("ChapterDisplay"))
+    return uids, times, flags, tracks, names, tuple(_atom(one, canonical) for one in atom.all("ChapterAtom"))
+
+
+def _display(display: Element, canonical: Canonical) -> object:
+    tags = [str(part.value) for part in display.all("ChapLanguageBCP47")]
+    if not tags:
+        countries = [str(part.value) for part in display.all("ChapCountry")]
+        old = [str(part.value) for part in display.all("ChapLanguage")] or ["eng"]
+        tags = [f"{language}-{country}" for language in old for country in countries] or old
+    return display.text("ChapString"), tuple(sorted(canonical(tag).lower() for tag in tags))

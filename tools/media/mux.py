@@ -1,0 +1,95 @@
+"""Encoded streams + source → the output: the one way in which a file gets its final form after the encoder ran.
+
+ffmpeg's own run makes the output whole unless the plan has a muxer (see ``plan`` for which sources). Where mkvmerge
+fails, or what it made is refused, ffmpeg puts the same streams together instead; what that loses is recorded.
+"""
+
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from tools.core.errors import TranscodeError, VerifyError
+from tools.media.covers import access_to, covers_of
+from tools.media.encoders import Encoder
+from tools.media.encoding import OutputOptions, encode_command
+from tools.media.mkvmerge import Muxer, run_muxer
+from tools.media.muxing import date_command, edit_command, encoded_streams, mux_job
+from tools.media.plan import Plan, make_plan
+from tools.media.transcode import transcode
+
+ENCODED = "encoded.mkv"
+"""Beside the output while it is made: the encoded streams."""
+_SOURCE = "source.mkv"  # a link: mkvmerge takes some names for options, and some for lists of files
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Muxing:
+    """What the programs run with."""
+
+    encoder: Encoder
+    options: OutputOptions
+    stop: threading.Event
+    stall_timeout: float  # s
+    max_rss: int  # bytes
+
+
+def mux(
+    plan: Plan, source: Path, part: Path, muxing: Muxing, warnings: list[str], refused: VerifyError | None = None
+) -> Plan:
+    """Make ``part``; returns the plan by which it was made. Raises what ``transcode`` does, and ``refused`` (what is
+    wrong with the ``part`` that was made so) if there is no other way."""
+    if plan.muxer is None:
+        if refused is not None:
+            raise refused
+        return plan
+    try:
+        if refused is not None:
+            raise refused
+        said = _by_mkvmerge(plan, plan.muxer, source, part, muxing)
+    except (TranscodeError, VerifyError) as exc:
+        other = make_plan(plan.facts)
+        if encoded_streams(other) != encoded_streams(plan) or exc.retryable:
+            raise
+        warnings.append(f"mkvmerge could not make the file, ffmpeg did: {exc}")
+        _by_ffmpeg(other, source, part, muxing)
+        return other
+    warnings += [f"mkvmerge warned: {line}" for line in said[:3]]
+    return plan
+
+
+def _by_mkvmerge(plan: Plan, muxer: Muxer, source: Path, part: Path, muxing: Muxing) -> list[str]:
+    """What mkvmerge warned of."""
+    folder = part.parent.resolve()
+    access = access_to(plan, source, part)
+
+    def run(command: list[str]) -> list[str]:
+        return run_muxer(command, access, stall_timeout=muxing.stall_timeout, max_rss=muxing.max_rss, stop=muxing.stop)
+
+    encoded = folder / ENCODED if encoded_streams(plan) else None
+    if encoded is not None:
+        run(edit_command(plan, muxer, encoded))
+    link = folder / _SOURCE
+    link.unlink(missing_ok=True)
+    link.symlink_to(source.resolve())
+    label = muxing.encoder.label
+    job = mux_job(plan, muxer, encoded, link, folder / part.name, label)
+    for path, content in job.files.items():
+        path.write_bytes(content)
+    said = run([*job.command])
+    if date := date_command(plan, muxer, folder / part.name):
+        run(date)
+    return said
+
+
+def _by_ffmpeg(plan: Plan, source: Path, part: Path, muxing: Muxing) -> None:
+    encoded = part.with_name(ENCODED) if encoded_streams(plan) else None
+    with covers_of(plan, muxing.encoder, source, part, muxing.stop) as covers:
+        transcode(
+            encode_command(plan, muxing.encoder, muxing.options, source, part, covers, None, encoded),
+            access=access_to(plan, source, part),
+            duration=plan.facts.duration,
+            stall_timeout=muxing.stall_timeout,
+            max_rss=muxing.max_rss,
+            stop=muxing.stop,
+            on_progress=lambda progress: None,
+        )
