@@ -136,7 +136,7 @@ def _stream_differences(plan: Plan, want: StreamPlan, have: Stream) -> list[str]
     if have.flags & kept_flags(have) != wanted_flags:
         differences.append(f"{name} has flags {sorted(have.flags)} instead of {sorted(wanted_flags)}")
     language = source.tag("language")
-    if language not in {"", "und"} and have.tag("language") != language:
+    if plan.muxer is None and language not in {"", "und"} and have.tag("language") != language:
         differences.append(f"{name} lost its language {language}")
     if source.tag("title") != have.tag("title"):
         differences.append(f"{name} lost its title")

@@ -98,13 +98,16 @@ def encode_command(
         guard["apply_cropping"] = "codec"  # what a container only hides is part of the picture
     # The builder takes no name that is not UTF-8, so the names come in afterwards.
     given = ffmpeg.input("SOURCE", **guard)
-    made = ffmpeg.input("ENCODED", **guard)
     own = encoded_streams(plan)
     kept_here = own if plan.muxer else plan.kept("video", "audio", "subtitle", "attachment")
-    nodes = [
-        made[str(own.index(kept))] if encoded and kept in own else given[str(kept.source.index)] for kept in kept_here
-    ]
-    command: list[str] = ffmpeg.output(*nodes, "TARGET", format="matroska").compile(cmd=str(encoder.ffmpeg))
+    if encoded is None:
+        nodes = [given[str(kept.source.index)] for kept in kept_here]
+        command: list[str] = ffmpeg.output(*nodes, "TARGET", format="matroska").compile(cmd=str(encoder.ffmpeg))
+    else:  # the builder numbers the files as it likes; tags and chapters are those of the first
+        maps = [f"1:{own.index(kept)}" if kept in own else f"0:{kept.source.index}" for kept in kept_here]
+        inputs = [*SAFE_INPUT, "-i", "SOURCE", *SAFE_INPUT, "-i", "ENCODED"]
+        chosen = [part for one in maps for part in ("-map", one)]
+        command = [str(encoder.ffmpeg), *inputs, *chosen, "-f", "matroska", "TARGET"]
     before, arguments = _arguments(plan, encoder, options, covers, threads, encoded)
     if plan.muxer or encoded:
         before = [*before, "-copyts"]  # what is put together later must be on one clock

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from tools.media.facts import Facts
 from tools.media.matroska import Element
 from tools.media.muxing import is_stale
-from tools.media.plan import Plan, StreamPlan
+from tools.media.plan import Plan, StreamPlan, linked_segments
 from tools.media.turned import turned
 
 _LINKS = ("Title", "SegmentUUID", "SegmentFilename", "PrevUUID", "PrevFilename", "NextUUID", "NextFilename", "DateUTC")
@@ -19,6 +19,7 @@ _FLAGS = {
     **{"FlagEnabled": 1, "FlagDefault": 1, "FlagForced": 0, "FlagHearingImpaired": 0, "FlagVisualImpaired": 0},
     **{"FlagTextDescriptions": 0, "FlagOriginal": -1, "FlagCommentary": 0},
 }
+_NUMBERS = frozenset({"TrackUID", "the segment's SegmentUUID"})  # which ffmpeg gives anew; nothing is seen of that
 _SIDES = ("Left", "Top", "Right", "Bottom")
 _POSES = ("ProjectionPoseYaw", "ProjectionPosePitch", "ProjectionPoseRoll")
 _ATTACHED = ("FileName", "FileMediaType", "FileDescription", "FileUID", "FileData")
@@ -38,17 +39,17 @@ def head_differences(plan: Plan, made: Facts) -> list[str]:
         return []
     if made.head is None:
         return ["the head of the result can't be read"]
-    differences = _compared(_segment(plan.facts), _segment(made))
+    differences = _compared(plan, _segment(plan.facts), _segment(made))
     for kind in ("video", "audio", "subtitle"):
         for want, have in zip(plan.kept(kind), made.of(kind), strict=False):
             name = f"{kind} stream {want.source.index}: "
             track, result = plan.facts.track(want.source), made.track(have)
-            differences += [name + line for line in _compared(_wanted(plan, want, track), _track(result))]
+            differences += [name + line for line in _compared(plan, _wanted(plan, want, track), _track(result))]
             wanted, found = plan.language(want.source) or "und", _canonical(plan)(_said(result))
             if plan.muxer and wanted.lower() != found.lower():
                 differences.append(f"{name}language is {found} instead of {wanted}")
-            elif not plan.muxer and track.has("LanguageBCP47") and not result.has("LanguageBCP47"):
-                differences.append(f"{name}language {_said(track)} is not in the result")
+            elif not plan.muxer and _said(track) not in {"und", _said(result)} and track.has("LanguageBCP47"):
+                differences.append(f"{name}language is {_said(result)} instead of {_said(track)}")
     canonical = _canonical(plan)
     differences += _lost(
         "attachment", map(_attachment, plan.facts.head.attachments), map(_attachment, made.head.attachments)
@@ -66,11 +67,12 @@ def _canonical(plan: Plan) -> Canonical:
     return (lambda language: muxer.canonical(language) or "und") if muxer else str
 
 
-def _compared(wanted: Rows, found: Rows) -> list[str]:
+def _compared(plan: Plan, wanted: Rows, found: Rows) -> list[str]:
+    ignored = frozenset() if plan.muxer or linked_segments(plan.facts) else _NUMBERS
     return [
         f"{name} is {_short(found.get(name, ''))} instead of {_short(value)}"
         for name, value in wanted.items()
-        if value != found.get(name)
+        if value != found.get(name) and name not in ignored
     ]
 
 
@@ -151,10 +153,12 @@ def _tags(plan: Plan, facts: Facts, canonical: Canonical) -> Iterator[object]:
         tracks = {int(part.value) for part in targets.all("TagTrackUID") if isinstance(part.value, int)} - {0}
         if tracks and not tracks & kept:
             continue
-        about = targets.number("TargetTypeValue", 50), targets.text("TargetType"), tuple(sorted(tracks & kept))
+        owners = tuple(sorted(tracks & kept)) if plan.muxer else bool(tracks & kept)
+        about = targets.number("TargetTypeValue", 50), targets.text("TargetType"), owners
         others = tuple(sorted((part.name, str(part.value)) for part in targets.parts if part.name in _OTHER_TARGETS))
         for simple in tag.all("SimpleTag"):
-            if not is_stale(simple, is_encoded=bool(tracks & encoded)) or not tracks:
+            of_encoder = bool(tracks & encoded) or plan.muxer is None  # ffmpeg's muxer names itself
+            if not is_stale(simple, is_encoded=of_encoder) or not tracks:
                 yield about, others, _simple(simple, canonical)
 
 

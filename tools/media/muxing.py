@@ -19,7 +19,8 @@ from tools.media.plan import Plan, StreamPlan
 from tools.media.turned import turned
 
 STALE_TAGS = ("BPS", "DURATION", "NUMBER_OF_FRAMES", "NUMBER_OF_BYTES", "_STATISTICS_")
-_KINDS: tuple[tuple[StreamKind, str], ...] = (("video", "video"), ("audio", "audio"), ("subtitle", "subtitle"))
+_KINDS: tuple[StreamKind, ...] = ("video", "audio", "subtitle")
+_NONE_OF = {"video": "--no-video", "audio": "--no-audio", "subtitle": "--no-subtitles"}
 # Elements of a track → names of mkvpropedit's properties.
 _TRACK = {
     **{"TrackUID": "track-uid", "Name": "name", "FlagEnabled": "flag-enabled", "FlagDefault": "flag-default"},
@@ -99,7 +100,7 @@ def mux_job(plan: Plan, muxer: Muxer, encoded: Path | None, source: Path, target
                 command += ["--tags", f"{place}:{path}"]
         command += ["--no-chapters", "--no-global-tags", "--no-track-tags", str(encoded)]
     from_source = 0 if encoded is None else 1
-    for kind, name in _KINDS:
+    for kind in _KINDS:
         numbers = []
         for kept in plan.kept(kind):
             if kept.source.index not in places:
@@ -108,7 +109,7 @@ def mux_job(plan: Plan, muxer: Muxer, encoded: Path | None, source: Path, target
                 numbers.append(str(number))
                 if language := plan.languages.get(kept.source.index):
                     command += ["--language", f"{number}:{language}"]
-        command += [f"--{name}-tracks", ",".join(numbers)] if numbers else [f"--no-{name}"]
+        command += [f"--{kind}-tracks", ",".join(numbers)] if numbers else [_NONE_OF[kind]]
     order = [places[kept.source.index] for kept in plan.kept("video", "audio", "subtitle")]
     return MuxJob((*command, str(source), "--track-order", ",".join(order)), files)
 

@@ -226,6 +226,7 @@ def _suits(facts: Facts) -> bool:
     return (
         facts.container in {"matroska", "webm"}
         and all(facts.track_number(stream) is not None for stream in tracks)
+        and not any(stream.has_even_times for stream in facts.of("video"))
         and all((stream.begin or 0.0) >= 0 for stream in facts.of("video"))  # which no cluster of another file can have
     )
 

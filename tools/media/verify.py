@@ -25,6 +25,7 @@ from tools.runtime.child import ChildLimits, ChildOutgrew, ChildStalled, ChildTi
 from tools.runtime.spawn import Access
 
 _NOT_OF_A_DECODER = "non monotonically increasing dts to muxer"  # packets of the source that overlap
+_MOST_LOSSES = 50  # in one warning
 _FEW_COMPLAINTS = 4  # lines; about one packet cut in the middle
 # Containers whose packets go into Matroska byte for byte; others frame their audio in another way.
 _BYTE_FOR_BYTE = frozenset({"matroska", "webm", "mov", "flv", "asf"})
@@ -82,8 +83,8 @@ def verify(plan: Plan, source: Path, output: Path, broken: int, checking: Checki
         warnings.append(f"damaged source: {broken} of {pictures} pictures do not decode as they should")
     if differences:
         raise VerifyError("the result differs from the plan: " + "; ".join(differences[:3]), differences=differences)
-    if not plan.muxer:
-        warnings += [f"ffmpeg's muxer can't keep it, mkvmerge can: {line}" for line in of_head]
+    if of_head and not plan.muxer:
+        warnings.append("not kept by ffmpeg's muxer, mkvmerge would: " + "; ".join(of_head[:_MOST_LOSSES]))
     if made.size > plan.facts.size and plan.action == "transcode":
         warnings.append(f"the result is larger than the source: {made.size} bytes instead of {plan.facts.size}")
     return made, warnings

@@ -1,0 +1,235 @@
+"""What an archivist sees of a Matroska file in MKVToolNix is in the result, or its loss is recorded."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from tests.conversion import CONVERTER, convert
+from tests.media import SUBTITLES, facts_of, make, picture, times_of, tone
+from tools.media.converter import FfmpegConverter, MachineOptions, OutputOptions
+from tools.media.mkvmerge import find_muxer
+
+pytestmark = pytest.mark.skipif(find_muxer("auto")[0] is None, reason="MKVToolNix is not installed")
+CODECS = ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-c:a", "aac"]
+CHAPTERS = """<?xml version="1.0"?><Chapters>
+<EditionEntry><EditionUID>1</EditionUID><EditionFlagDefault>1</EditionFlagDefault>
+<ChapterAtom><ChapterUID>11</ChapterUID><ChapterTimeStart>00:00:00.000</ChapterTimeStart>
+<ChapterTimeEnd>00:00:00.500</ChapterTimeEnd>
+<ChapterDisplay><ChapterString>片头</ChapterString><ChapterLanguage>chi</ChapterLanguage>
+<ChapLanguageIETF>zh-Hans</ChapLanguageIETF></ChapterDisplay>
+<ChapterDisplay><ChapterString>Opening</ChapterString><ChapterLanguage>eng</ChapterLanguage></ChapterDisplay>
+<ChapterAtom><ChapterUID>111</ChapterUID><ChapterTimeStart>00:00:00.250</ChapterTimeStart>
+<ChapterDisplay><ChapterString>nested</ChapterString></ChapterDisplay></ChapterAtom></ChapterAtom>
+<ChapterAtom><ChapterUID>12</ChapterUID><ChapterTimeStart>00:00:00.500</ChapterTimeStart>
+<ChapterFlagHidden>1</ChapterFlagHidden><ChapterDisplay><ChapterString>A</ChapterString></ChapterDisplay></ChapterAtom>
+</EditionEntry>
+<EditionEntry><EditionUID>2</EditionUID><ChapterAtom><ChapterUID>21</ChapterUID>
+<ChapterTimeStart>00:00:00.000</ChapterTimeStart>
+<ChapterDisplay><ChapterString>second edition</ChapterString></ChapterDisplay></ChapterAtom></EditionEntry></Chapters>
+"""
+OTHER = "11111111111111111111111111111111"
+ORDERED = f"""<?xml version="1.0"?><Chapters><EditionEntry><EditionUID>1</EditionUID>
+<EditionFlagOrdered>1</EditionFlagOrdered><ChapterAtom><ChapterUID>1</ChapterUID>
+<ChapterTimeStart>00:00:00.500</ChapterTimeStart><ChapterTimeEnd>00:00:01.000</ChapterTimeEnd></ChapterAtom>
+<ChapterAtom><ChapterUID>2</ChapterUID><ChapterTimeStart>00:00:00.000</ChapterTimeStart>
+<ChapterTimeEnd>00:00:02.000</ChapterTimeEnd><ChapterSegmentUID format="hex">{OTHER}</ChapterSegmentUID></ChapterAtom>
+</EditionEntry></Chapters>"""
+TAGS = """<?xml version="1.0"?><Tags>
+<Tag><Targets><TargetTypeValue>70</TargetTypeValue><TargetType>COLLECTION</TargetType></Targets>
+<Simple><Name>TITLE</Name><String>作品名</String></Simple></Tag>
+<Tag><Targets><TargetTypeValue>60</TargetTypeValue></Targets>
+<Simple><Name>PART_NUMBER</Name><String>3</String></Simple></Tag>
+<Tag><Targets><EditionUID>2</EditionUID></Targets><Simple><Name>OF</Name><String>edition</String></Simple></Tag>
+<Tag><Targets><ChapterUID>111</ChapterUID></Targets><Simple><Name>OF</Name><String>chapter</String></Simple></Tag>
+</Tags>"""
+TRACK_TAGS = """<?xml version="1.0"?><Tags><Tag><Simple><Name>DIRECTOR</Name><String>导演</String>
+<Simple><Name>URL</Name><String>x</String></Simple></Simple></Tag></Tags>"""
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    both = [*picture(1, "160x120"), *tone(1), *tone(1), "-map", "0", "-map", "1", "-map", "2", *CODECS]
+    (tmp_path / "words.srt").write_text(SUBTITLES, encoding="utf-8")
+    for name, content in (("chapters", CHAPTERS), ("ordered", ORDERED), ("tags", TAGS), ("track", TRACK_TAGS)):
+        (tmp_path / f"{name}.xml").write_text(content, encoding="utf-8")
+    (tmp_path / "字体.ttf").write_bytes(b"\0\1\0\0" + bytes(range(256)) * 10)
+    return make(both, tmp_path / "base.mkv")
+
+
+def merged(base: Path, arguments: str) -> Path:
+    """A file that mkvmerge makes; FOLDER in the arguments is where the parts are."""
+    target = base.with_name("in.mkv")
+    words = arguments.replace("BASE", "FOLDER/base.mkv").replace("FOLDER", str(base.parent)).split()
+    subprocess.run(["mkvmerge", "-q", "-o", str(target), *words], check=True)
+    return target
+
+
+def identified(path: Path) -> dict[str, Any]:
+    done = subprocess.run(["mkvmerge", "-J", str(path)], capture_output=True, check=True)
+    told: dict[str, Any] = json.loads(done.stdout)
+    return told
+
+
+def extracted(path: Path, what: str) -> list[str]:
+    """XML of mkvextract, line by line; tags without the statistics, in any order."""
+    target = path.with_name("extracted.xml")
+    target.unlink(missing_ok=True)
+    subprocess.run(["mkvextract", "-q", str(path), what, str(target)], check=True)
+    root = ElementTree.parse(target).getroot() if target.exists() else ElementTree.Element("none")
+    if what == "chapters":
+        return ElementTree.tostring(root, "unicode").split("\n")
+    found = []
+    for tag in root:
+        targets = tag.find("Targets")
+        about = sorted((part.tag, part.text) for part in targets) if targets is not None else []
+        for simple in tag.iter("Simple"):
+            name, value = simple.findtext("Name") or "", simple.findtext("String")
+            if not name.startswith(("BPS", "DURATION", "NUMBER_OF_", "_STATISTICS", "ENCODER")):
+                found.append(f"{about} {name}={value}")
+    return sorted(found)
+
+
+# What belongs to the codec, and to what the encoder made anew.
+OF_THE_CODEC = {"codec_id", "codec_private_data", "codec_private_length", "packetizer", "number", "tag_encoder"}
+OF_STATISTICS = ("tag_bps", "tag_duration", "tag_number", "tag__statistics", "num_index_entries", "color", "chroma")
+
+
+def shown(path: Path) -> dict[str, Any]:
+    """What MKVToolNix's window shows of a file, without what a new encode changes."""
+    told = identified(path)
+    container = {k: v for k, v in told["container"]["properties"].items() if "application" not in k and k != "duration"}
+    tracks = [
+        {
+            name: value
+            for name, value in track["properties"].items()
+            if name not in OF_THE_CODEC and not name.startswith(OF_STATISTICS)
+        }
+        for track in told["tracks"]
+    ]
+    return {"container": container, "tracks": tracks, "attachments": told["attachments"], "chapters": told["chapters"]}
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        "BASE --language 0:zh-Hans FOLDER/words.srt --language 0:zh-Hant FOLDER/words.srt",
+        "--language 0:zh-Hant --language 1:yue --language 2:ja-Latn --track-name 0:正片 BASE",
+        "--track-enabled-flag 2:0 --default-track-flag 1:0 --forced-display-flag 2:1 BASE",
+        "--original-flag 1:1 --original-flag 2:0 --commentary-flag 2:1 --hearing-impaired-flag 1:1"
+        " --visual-impaired-flag 2:1 BASE --text-descriptions-flag 0:1 FOLDER/words.srt",
+        "--chapters FOLDER/chapters.xml BASE",
+        "--chapters FOLDER/chapters.xml --global-tags FOLDER/tags.xml --tags 0:FOLDER/track.xml"
+        " --tags 1:FOLDER/track.xml BASE",
+        "--cropping 0:2,4,6,8 BASE",
+        "--stereo-mode 0:side_by_side_left_first BASE",
+        "--cropping 0:2,4,2,4 --stereo-mode 0:side_by_side_left_first --display-dimensions 0:320x90 BASE",
+        "--projection-type 0:1 --projection-pose-yaw 0:1.5 BASE",
+        "--title 片名 --segment-uid 0x11223344556677889900aabbccddeeff"
+        " --link-to-previous 0xaaaabbbbccccddddeeeeffff00001111 BASE",
+        "--attachment-name 字体.ttf --attachment-mime-type application/x-truetype-font"
+        " --attachment-description 说明 --attach-file FOLDER/字体.ttf BASE",
+        "--no-date --sync 0:1500 --sync 1:1700 --sync 2:1600 BASE",
+    ],
+)
+def test_result_shows_what_the_source_showed(how: str, base: Path, tmp_path: Path) -> None:
+    source, target = merged(base, how), tmp_path / "out.mkv"
+    report = convert(source, target)
+    assert shown(target) == shown(source)
+    assert extracted(target, "chapters") == extracted(source, "chapters")
+    assert extracted(target, "tags") == extracted(source, "tags")
+    assert [time for time in times_of(target)] == pytest.approx(times_of(source), abs=0.0005)
+    linked = "--link" in how
+    assert bool([line for line in report.warnings if "mkvmerge" in line or "other files" in line]) == linked
+    assert facts_of(target)["streams"][0]["codec_name"] == "av1"
+
+
+def test_statistics_are_those_of_the_program_that_wrote_the_file(base: Path, tmp_path: Path) -> None:
+    source = merged(base, "BASE")
+    source.write_bytes(source.read_bytes().replace(b"mkvmerge v", b"oldmerge v"))
+    convert(source, tmp_path / "out.mkv")
+    for track in identified(tmp_path / "out.mkv")["tracks"]:
+        assert track["properties"]["tag__statistics_writing_app"].startswith("mkvmerge")
+        assert int(track["properties"]["tag_number_of_frames"]) > 0
+
+
+def test_ordered_chapters_are_kept_and_name_the_other_files(base: Path, tmp_path: Path) -> None:
+    source = merged(base, "--chapters FOLDER/ordered.xml BASE")
+    report = convert(source, tmp_path / "out.mkv")
+    assert extracted(tmp_path / "out.mkv", "chapters") == extracted(source, "chapters")
+    told = identified(tmp_path / "out.mkv")["container"]["properties"]["segment_uid"]
+    assert told == identified(source)["container"]["properties"]["segment_uid"]  # by which others name it
+    assert [line for line in report.warnings if OTHER in line]
+
+
+def test_two_runs_make_the_same_file(base: Path, tmp_path: Path) -> None:
+    source = merged(base, "--chapters FOLDER/chapters.xml BASE FOLDER/words.srt")
+    converter = FfmpegConverter(OutputOptions(preset=12, crf=50))
+    made = [convert(source, tmp_path / f"out{number}.mkv", converter).sha256 for number in range(2)]
+    assert made[0] == made[1]
+
+
+def test_what_is_no_language_is_said(base: Path, tmp_path: Path) -> None:
+    odd = make(["-i", str(base), "-map", "0", "-c", "copy", "-metadata:s:a:0", "language=chs"], tmp_path / "odd.mkv")
+    report = convert(odd, tmp_path / "out.mkv")
+    assert [line for line in report.warnings if "'chs' is no language" in line]
+
+
+def test_loss_without_mkvmerge_is_recorded(base: Path, tmp_path: Path) -> None:
+    how = "--chapters FOLDER/chapters.xml --global-tags FOLDER/tags.xml --track-enabled-flag 2:0 --cropping 0:2,4,2,4"
+    source = merged(base, f"{how} --stereo-mode 0:side_by_side_left_first BASE --language 0:zh-Hans FOLDER/words.srt")
+    converter = FfmpegConverter(OutputOptions(preset=12), MachineOptions(mkvmerge="off"))
+    report = convert(source, tmp_path / "out.mkv", converter)
+    said = "\n".join(report.warnings)
+    for loss in ("FlagEnabled", "zh-Hans", "chapters are not the source's", "作品名", "cropping"):
+        assert loss in said, said
+
+
+@pytest.mark.usefixtures("uncaged")
+@pytest.mark.parametrize("deed", ["exit 2", "again --no-audio", "again --no-chapters", "again --no-global-tags"])
+def test_ffmpeg_does_what_mkvmerge_fails_at(deed: str, base: Path, tmp_path: Path) -> None:
+    source = merged(base, "--chapters FOLDER/chapters.xml --global-tags FOLDER/tags.xml BASE")
+    folder = tmp_path / "programs"
+    folder.mkdir()
+    rule = """#!/bin/bash
+case "$*" in *--output*) ;; *) exec /usr/bin/mkvmerge "$@" ;; esac
+again() { /usr/bin/mkvmerge "${args[@]}" && mv "$out" "$out.x" && exec /usr/bin/mkvmerge -q -o "$out" "$1" "$out.x"; }
+args=("$@") out=$3
+"""
+    (folder / "mkvmerge").write_text(rule + deed)
+    (folder / "mkvmerge").chmod(0o755)
+    converter = FfmpegConverter(OutputOptions(preset=12), MachineOptions(mkvmerge=str(folder / "mkvmerge")))
+    report = convert(source, tmp_path / "out.mkv", converter)
+    assert [line for line in report.warnings if "ffmpeg did" in line]
+    assert [line for line in report.warnings if "作品名" in line]
+    assert times_of(tmp_path / "out.mkv") == pytest.approx(times_of(source), abs=0.0005)
+
+
+def test_picture_beside_the_video_is_kept_as_it_is(base: Path, tmp_path: Path) -> None:
+    inputs = ["-i", str(base), "-f", "lavfi", "-i", "color=red:s=64x64:d=0.04:r=25"]
+    source = make([*inputs, "-map", "1", "-map", "0", "-c", "copy", "-c:v:0", "png"], tmp_path / "in.mkv")
+    report = convert(source, tmp_path / "out.mkv")
+    assert [stream["codec_name"] for stream in facts_of(tmp_path / "out.mkv")["streams"]] == [
+        "av1",
+        "png",
+        "aac",
+        "aac",
+    ]
+    assert [line for line in report.warnings if "png" in line and "one picture" in line]
+    assert CONVERTER.plan(tmp_path / "out.mkv").action == "copy"
+
+
+@pytest.mark.parametrize(
+    ("name", "becomes"),
+    [("简体中文", "zh-Hans"), ("[CHT_JP] 繁體", "zh-Hant"), ("JPSC", "zh-Hans"), ("简繁", "zh"), ("script", "zh")],
+)
+def test_languages_are_guessed_only_if_asked(name: str, becomes: str, base: Path, tmp_path: Path) -> None:
+    source = tmp_path / "in.mkv"
+    named = ["--track-name", f"0:{name}", "--language", "0:chi", str(tmp_path / "words.srt")]
+    subprocess.run(["mkvmerge", "-q", "-o", str(source), str(base), *named], check=True)
+    for guess, expected in ((False, "zh"), (True, becomes)):
+        convert(source, tmp_path / "out.mkv", FfmpegConverter(OutputOptions(preset=12, guess_languages=guess)))
+        assert identified(tmp_path / "out.mkv")["tracks"][-1]["properties"]["language_ietf"] == expected
