@@ -251,6 +251,15 @@ class EncodeSettings:
     crf: float = _setting("CRF", 30, "quality, smaller = better and bigger", _number_between(1, 63))
     pix_fmt: str = _setting("PIX_FMT", "yuv420p10le", "pixel format of the output", _choice("yuv420p10le", "yuv420p"))
     ffmpeg: str = _setting("FFMPEG", "auto", "ffmpeg program; auto = the most capable one found", _text)
+    mkvmerge: str = _setting(
+        "MKVMERGE", "auto", "mkvmerge program, which keeps all of a Matroska file; off = do without it", _text
+    )
+    guess_languages: int = _setting(
+        "GUESS_LANGUAGES",
+        0,
+        "1 = take zh-Hans and zh-Hant from the names of subtitles (简体, CHT, …) that say no script",
+        _integer(0, 1),
+    )
     cage: str = _setting(
         "CAGE",
         "auto",

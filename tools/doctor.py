@@ -84,6 +84,7 @@ def _media(settings: config.Settings) -> Iterator[Finding]:
     yield checks.check_cage(settings.encode.cage)
     programs = checks.check_ffprobe(settings.encode.ffmpeg)
     yield programs
+    yield checks.check_mkvmerge(settings.encode.mkvmerge)
     try:
         output, machine = encode_options(settings)
         trials = try_encoders(output, machine.ffmpeg)

@@ -176,6 +176,7 @@ def encode_options(settings: Settings) -> "tuple[OutputOptions, MachineOptions]"
     output = OutputOptions(**{option.name: getattr(encode, option.name) for option in fields(OutputOptions)})
     machine = MachineOptions(
         ffmpeg=encode.ffmpeg,
+        mkvmerge=encode.mkvmerge,
         memory=settings.paths.log_dir / ENCODERS_FILE,
         stall_timeout=settings.processor.stall_timeout,
         max_encode_rss=int(encode.max_encode_rss_gb * 1e9),

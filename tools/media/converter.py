@@ -1,12 +1,9 @@
 """Source file → verified Matroska file with AV1, and the report that goes into ``metadata.jsonl``."""
 
 import contextlib
-import hashlib
 import logging
-import os
-import shutil
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
@@ -30,7 +27,7 @@ from tools.media.ffmpeg import MediaPrograms
 from tools.media.installed import whence
 from tools.media.memory import Memory
 from tools.media.mkvmerge import Muxer, find_muxer
-from tools.media.mux import ENCODED, Muxing, mux
+from tools.media.mux import ENCODED, Muxing, mux, own_folder
 from tools.media.muxing import encoded_streams
 from tools.media.pace import Pace, ReadLimit, patiently, pause, usual_limit
 from tools.media.plan import Plan, PlanAction, make_plan
@@ -145,7 +142,7 @@ class FfmpegConverter:
 
         def look(limit: ReadLimit) -> Plan:
             facts = probe(source, programs.ffprobe, stop, limit=limit)
-            return make_plan(facts, self._muxer(), guess_languages=self.output.guess_languages)
+            return make_plan(facts, self._muxer(), guess_languages=bool(self.output.guess_languages))
 
         return patiently(look, source, self._pace, stop)
 
@@ -180,7 +177,7 @@ class FfmpegConverter:
     ) -> Conversion:
         """Make and verify what was planned."""
         warnings = [*plan.warnings(), *check_source(plan, self.output.min_decoded_percent)]
-        with _own_folder(target) as folder:
+        with own_folder(target) as folder:
             part = folder / "result.mkv"
             encoded = folder / ENCODED if plan.muxer else part
             with held("encode", _need_of(plan, programs)) as cores:
@@ -188,8 +185,8 @@ class FfmpegConverter:
                 encoder, used, broken = self._make(
                     plan, programs, source, encoded, on_progress, stop, threads, warnings
                 )
-                mux = partial(self._mux, encoder=encoder, source=source, part=part, stop=stop, warnings=warnings)
-                plan = mux(plan)
+                muxing = Muxing(encoder, self.output, stop, self.machine.stall_timeout, self._max_rss())
+                plan = mux(plan, source, part, muxing, warnings)
             check = partial(self._verify, source, part, broken, encoder, programs.ffprobe, stop)
             with held("verify"):
                 with ThreadPoolExecutor(1) as beside:
@@ -198,7 +195,7 @@ class FfmpegConverter:
                         made, damage = patiently(partial(check, plan), part, self._pace, stop)
                     except VerifyError as exc:
                         synced.result()
-                        plan = mux(plan, refused=exc)
+                        plan = mux(plan, source, part, muxing, warnings, refused=exc)
                         synced = beside.submit(sync_file, part)
                         made, damage = patiently(partial(check, plan), part, self._pace, stop)
                     synced.result()
@@ -207,30 +204,6 @@ class FfmpegConverter:
         settings = settings_text(plan, encoder, self.output, used)
         label = encoder.label if plan.action == "transcode" else ""
         return _report(plan, made, label, settings, sha256, target.stat().st_size, [*warnings, *damage])
-
-    def _mux(
-        self,
-        plan: Plan,
-        *,
-        encoder: Encoder,
-        source: Path,
-        part: Path,
-        stop: threading.Event,
-        warnings: list[str],
-        refused: VerifyError | None = None,
-    ) -> Plan:
-        """Make ``part`` of the encoded streams and the source; the plan by which that was done in the end.
-
-        ``refused``: what is wrong with the part that mkvmerge made. Raises it if there is no other way.
-        """
-        muxing = Muxing(
-            encoder=encoder,
-            options=self.output,
-            stop=stop,
-            stall_timeout=self.machine.stall_timeout,
-            max_rss=self._max_rss(),
-        )
-        return mux(plan, source, part, muxing, warnings, refused)
 
     def _muxer(self) -> Muxer | None:
         with self._lock:
@@ -356,20 +329,6 @@ def _need_of(plan: Plan, programs: MediaPrograms) -> Need:
     facts = plan.facts.of("video")[0].facts
     memory = memory_for(int(facts.get("width") or 0), int(facts.get("height") or 0))
     return Need(memory, programs.encoders[0].is_hardware)
-
-
-@contextlib.contextmanager
-def _own_folder(target: Path) -> Iterator[Path]:
-    """A folder beside the target in which it is made: the only one that the programs may write to."""
-    # Not the target's name with something added: that may have 255 bytes already.
-    digest = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:12]
-    folder = target.with_name(f".{digest}.part")
-    shutil.rmtree(folder, ignore_errors=True)  # a crash left it
-    folder.mkdir()
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _report(

@@ -32,7 +32,7 @@ class OutputOptions:
     crf: float = 30.0  # quality, smaller = better and bigger
     pix_fmt: str = "yuv420p10le"
     min_decoded_percent: float = 99.0  # of a damaged video's frames that must decode
-    guess_languages: bool = False  # zh-Hans and zh-Hant by the names of tracks
+    guess_languages: int = 0  # 1: zh-Hans and zh-Hant by the names of tracks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,12 @@ ffmpeg's own run makes the output whole unless the plan has a muxer (see ``plan`
 fails, or what it made is refused, ffmpeg puts the same streams together instead; what that loses is recorded.
 """
 
+import contextlib
+import hashlib
+import os
+import shutil
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +27,7 @@ ENCODED = "encoded.mkv"
 _SOURCE = "source.mkv"  # a link: mkvmerge takes some names for options, and some for lists of files
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Muxing:
     """What the programs run with."""
 
@@ -93,3 +98,17 @@ def _by_ffmpeg(plan: Plan, source: Path, part: Path, muxing: Muxing) -> None:
             stop=muxing.stop,
             on_progress=lambda progress: None,
         )
+
+
+@contextlib.contextmanager
+def own_folder(target: Path) -> Iterator[Path]:
+    """A folder beside the target in which it is made: the only one that the programs may write to."""
+    # Not the target's name with something added: that may have 255 bytes already.
+    digest = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:12]
+    folder = target.with_name(f".{digest}.part")
+    shutil.rmtree(folder, ignore_errors=True)  # a crash left it
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -24,6 +24,7 @@ from tools.hub.client import HubClient
 from tools.hub.modelscope_sdk import TESTED_WITH, moved_parts
 from tools.media.choice import Trial, chosen, is_bundled, not_used, ranked, warning_about
 from tools.media.installed import find_ffmpegs, find_ffprobe, version_of, whence
+from tools.media.mkvmerge import find_muxer
 from tools.report.cells import cut
 from tools.report.health import shown_age
 from tools.runtime.cage import CannotConfine, confine_children, confined_text
@@ -117,6 +118,15 @@ def check_ffprobe(setting: str) -> Finding:
         return Finding("ffmpeg", False, str(exc), SET_UP)
     found = [f"{version_of(ffmpeg)} {whence(ffmpeg)}" for ffmpeg in ffmpegs]
     return Finding("ffmpeg", True, f"{', '.join(found)}; ffprobe {version_of(ffprobe)} {whence(ffprobe)}")
+
+
+def check_mkvmerge(setting: str) -> Finding:
+    """MKVToolNix, which the conversion can do without."""
+    muxer, why = find_muxer(setting)
+    if muxer is not None:
+        return Finding("mkvmerge", True, f"{muxer.version} {muxer.mkvmerge}")
+    advice = "" if setting == "off" else "install mkvtoolnix: without it a part of what Matroska files have is lost"
+    return Finding("mkvmerge", True, f"not used: {why}", advice)
 
 
 def judge_trials(trials: Sequence[Trial]) -> Finding:
