@@ -11,6 +11,7 @@ from tools.core.errors import VerifyError
 from tools.media.facts import Facts, Stream, StreamKind
 from tools.media.ffprobe_json import number
 from tools.media.plan import Plan, StreamPlan, colour_range, is_rgb, kept_flags
+from tools.media.shapes import canvas
 
 SYNC = 0.040  # s; a viewer notices more
 _ROUNDING = 0.002  # s; Matroska keeps milliseconds, and the source may have done so too
@@ -180,7 +181,8 @@ def _picture_differences(source: Stream, have: Stream) -> list[str]:
     size = _shown_size(source)
     if size != (have.facts.get("width"), have.facts.get("height")):
         differences.append(f"pictures are {have.facts.get('width')}x{have.facts.get('height')} instead of {size}")
-    shape = str(source.facts.get("sample_aspect_ratio") or "0:1")
+    target = canvas(source.shapes)
+    shape = target.aspect if target else str(source.facts.get("sample_aspect_ratio") or "0:1")
     if shape not in {"0:1", "1:1", "N/A"} and source.rotation == 0:
         above, _, below = shape.partition(":")
         got_above, _, got_below = str(have.facts.get("sample_aspect_ratio") or "1:1").partition(":")
@@ -192,6 +194,8 @@ def _picture_differences(source: Stream, have: Stream) -> list[str]:
 
 def _shown_size(source: Stream) -> tuple[object, object]:
     size = source.facts.get("width"), source.facts.get("height")
+    if target := canvas(source.shapes):
+        size = target.width, target.height
     return size if source.rotation % 180 == 0 else (size[1], size[0])
 
 

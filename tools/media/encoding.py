@@ -11,6 +11,7 @@ from tools.media.facts import Stream, StreamKind
 from tools.media.muxing import STALE_TAGS, encoded_streams
 from tools.media.plan import COVER_TYPES, Plan, StreamPlan, colour_range, is_rgb, kept_flags
 from tools.media.probe import SAFE_INPUT
+from tools.media.shapes import is_partly_interlaced, shape_filters
 
 _KEYFRAME_SECONDS = 10  # ab-av1 and the community's taste; seeking in an episode stays quick
 _TIME_BASE = "1:90000"  # s; finer than any container's times and than Matroska's milliseconds
@@ -136,6 +137,9 @@ def _filters(plan: Plan, stream: Stream) -> list[str]:
     filters = []
     if str(stream.facts.get("field_order")) in {"tt", "bb", "tb", "bt"}:
         filters.append("bwdif=mode=send_frame:parity=auto:deint=all")
+    elif is_partly_interlaced(stream.shapes):
+        filters.append("bwdif=mode=send_frame:parity=auto:deint=interlaced")
+    filters += shape_filters(stream.shapes)
     if stream.has_even_times:
         filters.append(f"setpts=STARTPTS+N/({stream.rate:.9g}*TB)")
     if plan.facts.container == "avi":

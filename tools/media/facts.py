@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from tools.media.ffprobe_json import number
 from tools.media.matroska import Element, Head
+from tools.media.shapes import Shape
 
 StreamKind = Literal["video", "audio", "subtitle", "attachment", "data", "cover"]
 """``cover``: a video stream that is one picture of the file; ``data``: whatever is none of the others."""
@@ -28,6 +29,7 @@ class Stream:
     begin: float | None = None  # s, None without timestamps
     end: float | None = None  # s, end of the last packet
     backwards: int = 0  # packets that are to be decoded before the one that stands in front of them
+    shapes: tuple[Shape, ...] = ()  # those that its pictures have one after the other, if they were looked for
     has_even_times: bool = False  # its own times make no sense: these were made of its rate
     has_times: bool = True  # whether every packet has a time at which it is shown
     key_begin: float | None = None  # s, time of the first keyframe

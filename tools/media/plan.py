@@ -14,6 +14,7 @@ from tools.media.facts import Facts, Stream, StreamKind
 from tools.media.languages import guessed_language
 from tools.media.matroska import Element
 from tools.media.mkvmerge import Muxer
+from tools.media.shapes import shape_warnings
 
 StreamAction = Literal["copy", "encode", "attach", "drop"]
 """``copy`` bit for bit, ``encode`` into another codec, ``attach`` as a file (cover art), ``drop``."""
@@ -108,7 +109,7 @@ class Plan:
             if plan.action == "copy" and plan.why == _STILL:
                 lines.append(f"stream {plan.source.index} ({plan.source.codec}) is kept as it is: {plan.why}")
             if plan.action == "encode" and plan.source.kind == "video":
-                lines += _picture_warnings(plan.source)
+                lines += [*_picture_warnings(plan.source), *shape_warnings(plan.source.index, plan.source.shapes)]
         return lines + linked_segments(self.facts)
 
 

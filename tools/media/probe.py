@@ -20,6 +20,7 @@ from tools.media.ffprobe_json import LARGEST, cleaned, number
 from tools.media.matroska import read_head
 from tools.media.pace import ReadLimit, usual_limit
 from tools.media.program import machine_fault, run_program
+from tools.media.shapes import Shape, shape_of
 from tools.runtime.child import ChildLimits, ChildOutgrew, ChildTimeout
 from tools.runtime.spawn import Access
 
@@ -65,6 +66,8 @@ def probe(path: Path, ffprobe: Path, stop: threading.Event | None = None, *, lim
             _look_at_picture(stream, asking)
             if container == "mpegts":
                 _even_out(stream)
+            if container in _JOINED:
+                stream.shapes = asking.shapes(stream.index)
     header = content.get("format") or {}
     return Facts(
         format=str(header.get("format_name") or ""),
@@ -88,7 +91,7 @@ class _Asking:
         self._path, self._ffprobe, self._limits, self._stop = path, ffprobe, limits, stop
         self._access = Access(reads=(path,))
 
-    def run(self, arguments: Sequence[str], reader: "_Answer") -> tuple[int, Complaints]:
+    def run(self, arguments: Sequence[str], reader: "_Answer | _Shapes") -> tuple[int, Complaints]:
         """Exit status, and what was complained about; the answer goes to ``reader``."""
         complaints = Complaints()
         command: list[str | Path] = [self._ffprobe, "-v", "error", *SAFE_INPUT, *arguments, "-i", f"file:{self._path}"]
@@ -115,6 +118,34 @@ class _Asking:
         chosen = ["-select_streams", str(index), "-read_intervals", "%+#1", "-show_frames"]
         self.run([*chosen, "-show_entries", f"frame=side_data_list,{','.join(_COLOURS)}", "-of", "json"], reader)
         return next(iter(reader.content().get("frames") or ()), {})
+
+    def shapes(self, index: int) -> tuple[Shape, ...]:
+        """What the pictures of a stream are like, by its keyframes: nothing else can begin with another size."""
+        reader = _Shapes()
+        chosen = ["-skip_frame", "nokey", "-select_streams", str(index), "-show_entries", _SHAPE_ENTRIES]
+        self.run([*chosen, "-of", "compact=p=0"], reader)
+        return tuple(reader.found)
+
+
+class _Shapes:
+    """Collects what changes from one picture to the next, bounded."""
+
+    _MOST = 1000
+
+    def __init__(self) -> None:
+        self.found: list[Shape] = []
+
+    def line(self, line: str) -> None:
+        shape = shape_of(line)
+        if shape and (not self.found or self.found[-1].kind != shape.kind) and len(self.found) < self._MOST:
+            self.found.append(shape)
+
+
+_SHAPE_ENTRIES = (
+    "frame=best_effort_timestamp_time,width,height,sample_aspect_ratio,pix_fmt,interlaced_frame,color_transfer"
+)
+# Containers of recordings and broadcasts, which may be joined anywhere; others have one head for a whole stream.
+_JOINED = frozenset({"mpegts", "mpeg", "mpegvideo", "flv"})
 
 
 def _look_at_picture(stream: Stream, asking: _Asking) -> None:
