@@ -232,7 +232,8 @@ def test_census_finds_whatever_is_missing(change: str, cause: str, tmp_path: Pat
     rule = f"""case "$*" in *"-f matroska"*)
       "$real" "$@" || exit; out="${{@: -1}}"; mv "${{out#file:}}" {tmp_path}/whole.mkv
       exec "$real" -v error -nostdin -i {tmp_path}/whole.mkv {spoil} -f matroska "$out" ;; esac"""
-    converter = FfmpegConverter(OutputOptions(preset=12), MachineOptions(ffmpeg=str(stand_in(tmp_path, rule))))
+    spoilt = MachineOptions(ffmpeg=str(stand_in(tmp_path, rule)), mkvmerge="off")
+    converter = FfmpegConverter(OutputOptions(preset=12), spoilt)
     assert cause in refusal(source, tmp_path / "out.mkv", converter)
     assert convert(source, tmp_path / "out.mkv").frames == 24
 

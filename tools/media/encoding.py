@@ -174,8 +174,10 @@ def _arguments(
     for letter, kind in _LETTERS:
         for number, kept in enumerate(_made_here(plan, kind)):
             spec = f"{letter}:{number}"
+            if encoded is not None:  # said for one stream, it must be said for all
+                after += [f"-map_metadata:s:{spec}", f"0:s:{kept.source.index}"]
             if kept.action == "encode" and encoded is not None:
-                after += [f"-c:{spec}", "copy", f"-map_metadata:s:{spec}", f"0:s:{kept.source.index}"]
+                after += [f"-c:{spec}", "copy"]
             elif kept.action == "encode" and kind == "video":
                 before_one, own = encoder_arguments(
                     encoder,
