@@ -13,7 +13,8 @@ def joined(folder: Path, *parts: list[str]) -> Path:
     """A recording with one part after the other."""
     target = folder / "in.ts"
     codecs = ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-f", "mpegts"]
-    made = [make([*part, *codecs], folder / f"part{number}.ts") for number, part in enumerate(parts)]
+    later = ["-output_ts_offset"]  # else the clock of the second part runs back
+    made = [make([*p, *codecs, *later, str(number)], folder / f"part{number}.ts") for number, p in enumerate(parts)]
     target.write_bytes(b"".join(path.read_bytes() for path in made))
     return target
 

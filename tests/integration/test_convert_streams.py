@@ -245,7 +245,9 @@ def test_result_that_does_not_decode_is_refused(tmp_path: Path) -> None:
       "$real" "$@" || exit; out="${@: -1}"; out="${out#file:}"
       middle=$(($(stat -c %s "$out") / 2))
       printf 'never a picture' | dd of="$out" bs=1 seek=$middle conv=notrunc status=none; exit ;; esac"""
-    converter = FfmpegConverter(OutputOptions(preset=12), MachineOptions(ffmpeg=str(stand_in(tmp_path, rule))))
+    converter = FfmpegConverter(
+        OutputOptions(preset=12), MachineOptions(ffmpeg=str(stand_in(tmp_path, rule)), mkvmerge="off")
+    )
     assert "does not decode" in refusal(source, tmp_path / "out.mkv", converter)
 
 
