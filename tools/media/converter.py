@@ -187,17 +187,17 @@ class FfmpegConverter:
                 )
                 muxing = Muxing(encoder, self.output, stop, self.machine.stall_timeout, self._max_rss())
                 plan = mux(plan, source, part, muxing, warnings)
-            check = partial(self._verify, source, part, broken, encoder, programs.ffprobe, stop)
+            by = source, part, broken, encoder, programs.ffprobe, stop
             with held("verify"):
                 with ThreadPoolExecutor(1) as beside:
                     synced = beside.submit(sync_file, part)
                     try:
-                        made, damage = patiently(partial(check, plan), part, self._pace, stop)
+                        made, damage = patiently(partial(self._verify, plan, *by), part, self._pace, stop)
                     except VerifyError as exc:
                         synced.result()
                         plan = mux(plan, source, part, muxing, warnings, refused=exc)
                         synced = beside.submit(sync_file, part)
-                        made, damage = patiently(partial(check, plan), part, self._pace, stop)
+                        made, damage = patiently(partial(self._verify, plan, *by), part, self._pace, stop)
                     synced.result()
                 sha256 = sha256_of(part, stop)
             part.replace(target)
@@ -215,13 +215,13 @@ class FfmpegConverter:
 
     def _verify(
         self,
+        plan: Plan,
         source: Path,
         part: Path,
         broken: int,
         encoder: Encoder,
         ffprobe: Path,
         stop: threading.Event,
-        plan: Plan,
         limit: ReadLimit,
     ) -> tuple[Facts, list[str]]:
         checking = Checking(

@@ -6,6 +6,7 @@ get bars, as in a broadcast.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 _MOST_TOLD = 5  # changes in a message
 _HDR = frozenset({"smpte2084", "arib-std-b67"})
@@ -69,7 +70,7 @@ def shape_filters(shapes: Sequence[Shape]) -> list[str]:
     fit = f"scale=w='if({wide},{width},min({width},2*round({height}*dar/{pixel}/2)))'"
     fit += f":h='if({wide},min({height},2*round({width}*{pixel}/dar/2)),{height})'"
     aspect = target.aspect.replace(":", "/") if target.pixel != 1 else "1"
-    return [fit, f"pad={width}:{height}:(ow-iw)/2:(oh-ih)/2", f"setsar={aspect}"]
+        return [fit, f"pad={width}:{height}:(ow-iw)/2:(oh-ih)/2", f"setsar={aspect}"]
 
 
 def is_partly_interlaced(shapes: Sequence[Shape]) -> bool:
@@ -84,7 +85,15 @@ def shape_warnings(index: int, shapes: Sequence[Shape]) -> list[str]:
     more = f"; {len(shapes) - _MOST_TOLD} more" if len(shapes) > _MOST_TOLD else ""
     target = canvas(shapes)
     becomes = f", all are encoded at {target.width}x{target.height} in their own shape" if target else ""
+    pairs = pairwise(shapes)
+    # ffmpeg sets up its filters anew for another size, not for another shape of the pixels alone.
+    stuck = [b for a, b in pairs if (a.width, a.height) == (b.width, b.height) and a.pixel != b.pixel]
     lines = [f"stream {index}: its pictures change ({told}{more}){becomes}"]
-    if len(_HDR & {shape.transfer for shape in shapes} | {""}) > 1 and any(s.transfer not in _HDR for s in shapes):
+    if stuck:
+        lines.append(
+            f"stream {index}: only the shape of the pixels changes at {stuck[0].begin} s, from there on pictures may "
+            "look stretched: cut it there and convert the parts"
+        )
+    if 0 < sum(shape.transfer in _HDR for shape in shapes) < len(shapes):
         lines.append(f"stream {index}: it changes between HDR and SDR: the colours of one part are wrong, cut it there")
     return lines
