@@ -70,7 +70,7 @@ def shape_filters(shapes: Sequence[Shape]) -> list[str]:
     fit = f"scale=w='if({wide},{width},min({width},2*round({height}*dar/{pixel}/2)))'"
     fit += f":h='if({wide},min({height},2*round({width}*{pixel}/dar/2)),{height})'"
     aspect = target.aspect.replace(":", "/") if target.pixel != 1 else "1"
-        return [fit, f"pad={width}:{height}:(ow-iw)/2:(oh-ih)/2", f"setsar={aspect}"]
+    return [fit, f"pad={width}:{height}:(ow-iw)/2:(oh-ih)/2", f"setsar={aspect}"]
 
 
 def is_partly_interlaced(shapes: Sequence[Shape]) -> bool:
