@@ -231,7 +231,7 @@ def test_video_goes_through_a_cluster_secured_by_tls(hub: RunningHub, tmp_path: 
         done = run_program("queue_processor.py", "--drain", env=env)
         told = (tmp_path / "log/processing.log").read_text(encoding="utf-8")
         assert done.returncode == 0 and (hub.root / "datasets/me/out/番剧/1.mkv").exists(), told + log.read_text()
-        assert "worker real is ready: slots=1" in told
+        assert "worker real is ready: slots=" in told
         assert "error" not in told.lower().replace("errors", "")
         assert end(worker) == 0 and end(scheduler) == 0
     assert log.read_text(encoding="utf-8").rstrip().endswith("stopped")

@@ -173,7 +173,9 @@ def test_names_of_every_shape_are_converted(env: dict[str, str], tmp_path: Path)
     reports = [json.loads(line) for line in done.stdout.splitlines()]
     assert [report["file"] for report in reports] == [path.name for path in paths]
     results = {path.name for path in folder.iterdir()} - {path.name for path in paths}
-    assert results == {os.fsdecode(name.removesuffix(b".mp4") + b".mkv") for name in NAMES}
+    short = {os.fsdecode(name.removesuffix(b".mp4") + b".mkv") for name in NAMES if len(name) <= 240}
+    (cut,) = results - short
+    assert short <= results and len(os.fsencode(cut)) <= 240 and cut.startswith("x" * 200), "of the name of 255 bytes"
 
 
 def test_refusal_is_one_line_whatever_the_name(env: dict[str, str], tmp_path: Path) -> None:

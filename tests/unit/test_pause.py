@@ -150,6 +150,17 @@ def test_hub_is_asked_no_sooner_than_its_retry_after(watched: Watched, retry_aft
     assert watched.pause.next_try is None and watched.pause.must_ask()
 
 
+def test_what_fails_together_makes_one_pause_and_doubles_its_wait_once(watched: Watched) -> None:
+    seen = []
+    for _ in range(3):
+        for about in "abcdef":
+            watched.fail(about)
+        watched.ask(None)
+        seen.append(watched.wait())
+        watched.ask(None)
+    assert seen == [10, 20, 40]
+
+
 def test_after_an_outage_the_waits_start_again_from_the_first(watched: Watched) -> None:
     watched.fail("1")
     for _ in range(4):

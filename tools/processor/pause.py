@@ -153,12 +153,15 @@ class Pause:
         if self._said.over(_CONNECT):
             self._observer.observe(Resumed())
         self.reason, self.needs_person = None, False
+        rounds, stops = self._rounds, set[Kind]()
         for suspect, is_to_blame in suspects:
             if is_to_blame:
                 suspect.blame()
-            elif self._is_enough(suspect):
+            elif self._is_enough(suspect) and suspect.kind not in stops:
+                self._rounds = rounds  # what fails together makes one pause: its wait doubles once
                 self._begin(suspect.kind, suspect.kind, suspect.cause, needs_person=suspect.needs_person)
-                self._stops = frozenset({suspect.kind})
+                stops.add(suspect.kind)
+        self._stops = frozenset(stops) or self._stops
         if self.reason is None and not self._said:
             self._rounds = 0
 
