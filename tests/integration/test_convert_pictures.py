@@ -221,7 +221,7 @@ def test_gates_find_what_an_encoder_does_wrong(filter_: str, cause: str, tmp_pat
     wrong = f'-filter:v "{filter_}" -color_range {"pc" if "range" in filter_ else "tv"}'
     rule = f"""case "$*" in *"-f matroska"*) exec "$real" "${{@:1:$#-1}}" {wrong} "${{@: -1}}" ;; esac"""
     source = make([*picture(2), *tone(2), *X264, "-c:a", "aac"], tmp_path / "in.mkv")
-    machine = MachineOptions(ffmpeg=str(stand_in(tmp_path, rule)))
+    machine = MachineOptions(ffmpeg=str(stand_in(tmp_path, rule)), mkvmerge="off")
     assert cause in refusal(source, tmp_path / "out.mkv", FfmpegConverter(OutputOptions(preset=12), machine))
 
 

@@ -161,7 +161,7 @@ def test_start_where_the_log_folder_may_not_be_written_is_one_line(tmp_path: Pat
     env = {**os.environ, "MODELSCOPE_API_TOKEN": "not-a-token"}
     done = without_rights("bash", project / "start_monitoring.sh", "--foreground", env=env)
     assert done.returncode == 1 and done.stderr.count("\n") == 1
-    assert f"can't write to {project}/log: it belongs to " in done.stderr
+    assert f"can't write to {project}/log: it is read-only" in done.stderr
 
 
 def test_set_up_leaves_nothing_that_locks_another_user_out(tmp_path: Path) -> None:

@@ -247,6 +247,7 @@ def test_unknown_input_and_wrong_token_are_two_problems(hub: RunningHub, tmp_pat
 
 def test_demo_is_known_by_its_log_folder(hub: RunningHub, tmp_path: Path) -> None:
     (hub.root / "datasets" / "demo" / "animation").mkdir(parents=True)
+    (hub.root / ".token").write_text(f"{hub.token}\n", encoding="utf-8")
     log_dir = tmp_path / "log"
     log_dir.mkdir()
     noted = {"MODELSCOPE_ENDPOINT": hub.endpoint, "INPUT_REPO": "demo/animation", "OUTPUT_REPO": "demo/out"}

@@ -21,6 +21,7 @@ _FLAGS = {
 }
 _NUMBERS = frozenset({"TrackUID", "the segment's SegmentUUID"})  # which ffmpeg gives anew; nothing is seen of that
 _SIDES = ("Left", "Top", "Right", "Bottom")
+_UNKNOWN_UNIT = 4  # of DisplayUnit; RFC 9559, section 5.1.4.1.28.14
 _POSES = ("ProjectionPoseYaw", "ProjectionPosePitch", "ProjectionPoseRoll")
 _ATTACHED = ("FileName", "FileMediaType", "FileDescription", "FileUID", "FileData")
 _EDITION = {"EditionFlagHidden": 0, "EditionFlagDefault": 0, "EditionFlagOrdered": 0}
@@ -114,9 +115,12 @@ def _track(track: Element) -> Rows:
 
 def _shape(video: Element) -> Rows:
     left, top, right, bottom = (video.number(f"PixelCrop{side}") for side in _SIDES)
+    pixels = video.number("PixelWidth") - left - right, video.number("PixelHeight") - top - bottom
     unit = video.number("DisplayUnit")
-    width = video.number("DisplayWidth", video.number("PixelWidth") - left - right if unit == 0 else 0)
-    height = video.number("DisplayHeight", video.number("PixelHeight") - top - bottom if unit == 0 else 0)
+    width = video.number("DisplayWidth", pixels[0] if unit == 0 else 0)
+    height = video.number("DisplayHeight", pixels[1] if unit == 0 else 0)
+    if unit == _UNKNOWN_UNIT:  # says nothing of the shape: ffmpeg writes it without sizes, mkvmerge adds the pixels'
+        width, height, unit = *pixels, 0
     projection = video.first("Projection")
     rows: Rows = {"cropping": (left, top, right, bottom), "StereoMode": video.number("StereoMode")}
     rows["display size"] = (width, height, unit)

@@ -146,7 +146,8 @@ def trial_lines(trials: Sequence[Trial]) -> list[str]:
         made_by = f" ({trial.usable.label})" if trial.usable is not None else ""
         result = f"works{made_by}" if trial.works else f"no: {trial.reason}"
         state = "used" if trial.usable is best and best is not None else ""
-        where = f"ffmpeg {trial.version}" + (" (bundled)" if is_bundled(trial.ffmpeg) else "")
+        release = trial.version.partition("-g")[0]  # without the commit: the reason shall fit
+        where = f"ffmpeg {release}" + (" (bundled)" if is_bundled(trial.ffmpeg) else "")
         rows.append(cut(f"{'':<16} {state:<4} {trial.encoder:<11} {where}: {result}", WIDTH))
     return rows
 

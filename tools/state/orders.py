@@ -83,4 +83,4 @@ def _from_json(content: Any) -> Orders:
         order = pause and PauseOrder(PauseHow(pause["how"]), str(pause["reason"]), float(pause["since"]))
         return Orders(order or None, {str(name): str(value) for name, value in content.get("forgotten", {}).items()})
     except (KeyError, TypeError, ValueError, AttributeError) as exc:
-        raise CorruptState(f"no orders: {exc!r}") from exc
+        raise CorruptState(f"no orders: unexpected {type(exc).__name__}") from exc
