@@ -178,7 +178,8 @@ def _told(items: Sequence[QueueItem], results: Path) -> list[str]:
         if item.status is Status.FAILED:
             lines.append(f"  failed 失败    {item.folder}: {item.error}")
         else:
-            lines.append(f"  {item.folder}: {item.videos_done} videos, {_shrunk(item.bytes_in, item.bytes_out)}")
+            count = f"{item.videos_done} video{'s' * (item.videos_done != 1)}"
+            lines.append(f"  {item.folder}: {count}, {_shrunk(item.bytes_in, item.bytes_out)}")
     return [
         *lines,
         f"  results 结果   {results}",
