@@ -4,6 +4,7 @@ The videos are not encoded here (a converter that copies), so that many outages 
 """
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -310,11 +311,15 @@ def test_token_that_expires_while_work_runs_is_one_error_and_a_new_one_goes_on_i
     site.put("A", *(f"{n}.mp4" for n in range(5)))
     asked = 0
 
-    def until(engine: Engine) -> bool:
+    def expire(stage: str, source: Path, stop: threading.Event) -> None:
         nonlocal asked
-        if len(site.converter.encoded) == 2 and site.hub.token == site.token:
-            site.hub.token = "another-token"
+        if len(site.converter.encoded) >= 2 and not asked:
             asked = site.hub.asked("/users/me")
+            site.hub.token = "another-token"
+
+    site.converter = FakeConverter(during=expire)
+
+    def until(engine: Engine) -> bool:
         if site.hub.token != site.token and site.hub.asked("/users/me") > asked + 4:
             site.token = site.hub.token
         return engine.is_idle()
