@@ -50,6 +50,16 @@ def test_whole_clips_say_that_they_are_whole(kind: str, clips: Path) -> None:
     assert share_there(path, sniff(path)) == (100.0 if kind in {*ANNOUNCED, "frag.mp4"} else None)
 
 
+@pytest.mark.parametrize("tail", [b"TAGepisode one".ljust(128, b"\0"), b"downloaded from somewhere\r\n" * 9, b"x" * 9])
+@pytest.mark.parametrize("kind", [*ANNOUNCED, "frag.mp4"])
+def test_what_somebody_appended_to_a_whole_file_makes_it_no_cut_one(
+    kind: str, tail: bytes, clips: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / f"tagged.{kind}"
+    path.write_bytes(whole(clips, kind) + tail)
+    assert share_there(path, sniff(path)) == 100.0
+
+
 def test_fragments_whose_header_leaves_the_duration_open_are_whole(clips: Path, tmp_path: Path) -> None:
     content = bytearray(whole(clips, "frag.mp4"))
     for box in (b"mvhd", b"mdhd"):  # version and flags, two times, time scale, then the duration

@@ -22,6 +22,8 @@ _STARTS = {
     b"\x00\x00\x01\xb3": "mpegvideo",
 }
 _FIRST_BOXES = frozenset({b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot", b"uuid", b"junk"})
+# Those that hold pictures or tell of them. Source: ISO/IEC 14496-12, table 1, level 0; imda: §9.1.4.
+_BOXES = _FIRST_BOXES | {b"moof", b"mfra", b"meta", b"sidx", b"ssix", b"styp", b"emsg", b"prft", b"imda"}
 # An operational pattern's first partition, after a run-in of any kind. Source: SMPTE ST 377-1 §6.5 and §7.1.
 _MXF = bytes.fromhex("060e2b34020501010d01020101")
 _SYNCS = 5  # transport stream packets in a row that make one certain
@@ -111,6 +113,8 @@ def _mov(stream: BinaryIO, size: int) -> int | None:
             length = int(struct.unpack(">Q", head[8:16])[0])
         if length < 8:
             return size  # 0: to the end of the file
+        if position + length > size and head[4:8] not in _BOXES:
+            return position or None  # no box: what somebody appended, such as a tag
         position += length
         if position >= size:
             return position
