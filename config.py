@@ -257,7 +257,7 @@ class EncodeSettings:
     guess_languages: int = _setting(
         "GUESS_LANGUAGES",
         0,
-        "1 = take zh-Hans and zh-Hant from the names of subtitles (简体, CHT, …) that say no script",
+        "1 = take zh-Hans and zh-Hant from the names of subtitles (简体, CHT, …) of Matroska files that say no script",
         _integer(0, 1),
     )
     cage: str = _setting(

@@ -127,7 +127,7 @@ def test_small_folders_go_on_where_a_big_video_does_not_fit_and_the_wait_is_said
 
     upload_and_work("B", "a", "b", "c")
     assert states() == {("B", Status.PROCESSING), *((name, Status.COMPLETED) for name in "abc")}
-    assert told() == ["WARNING"] and "0.04 GB needed" in str(engine.paused)
+    assert told() == ["WARNING"] and "0.05 GB needed" in str(engine.paused)
     assert not list(world.top.rglob("source*")), "its size alone told that it does not fit"
     free[0] = 1_000_000_000
     for _ in range(3):

@@ -175,6 +175,49 @@ def test_two_runs_make_the_same_file(base: Path, tmp_path: Path) -> None:
     assert made[0] == made[1]
 
 
+WORDS = "1\n00:00:00,100 --> 00:00:00,400\n你好 \n世界\n\n2\n00:00:00,500 --> 00:00:00,800\nagain\n"
+
+
+def with_words(base: Path, tmp_path: Path) -> Path:
+    """As ffmpeg and fansubs write them: lines end as on Unix, with blanks before that."""
+    (tmp_path / "lines.srt").write_bytes(WORDS.encode())
+    added = ["-i", str(base), "-i", str(tmp_path / "lines.srt"), "-map", "0", "-map", "1", "-map", "1"]
+    return make([*added, "-c", "copy", "-c:s:0", "srt", "-c:s:1", "ass"], tmp_path / "words.mkv")
+
+
+def test_ends_of_lines_and_blanks_before_them_are_no_loss(base: Path, tmp_path: Path) -> None:
+    report = convert(with_words(base, tmp_path), tmp_path / "out.mkv")
+    assert not [line for line in report.warnings if "ffmpeg did" in line], report.warnings
+    assert [line for line in report.warnings if "subtitle stream" in line and "ends of lines" in line]
+    kept = extracted_text(tmp_path / "out.mkv", 3, tmp_path)
+    assert kept.split() == WORDS.split()
+
+
+@pytest.mark.usefixtures("uncaged")
+def test_other_words_are_not_taken_for_the_source_s(base: Path, tmp_path: Path) -> None:
+    source = with_words(base, tmp_path)
+    other = tmp_path / "other.srt"
+    other.write_bytes(WORDS.replace("again", "never").encode())
+    instead = f'/usr/bin/mkvmerge -q -o "$out" --no-subtitles "$out.x" "{other}" "{other}"'
+    deed = f'/usr/bin/mkvmerge "${{args[@]}}" && mv "$out" "$out.x" && {instead}'
+    report = convert(source, tmp_path / "out.mkv", spoiling(tmp_path, deed))
+    assert [line for line in report.warnings if "ffmpeg did" in line], report.warnings
+    assert "again" in extracted_text(tmp_path / "out.mkv", 3, tmp_path)
+
+
+def extracted_text(path: Path, track: int, tmp_path: Path) -> str:
+    target = tmp_path / "extracted.txt"
+    subprocess.run(["mkvextract", str(path), "tracks", f"{track}:{target}"], check=True, capture_output=True)
+    return target.read_text(encoding="utf-8-sig")
+
+
+def test_samples_whose_bytes_lie_the_other_way_round_stay_so(base: Path, tmp_path: Path) -> None:
+    source = make(["-i", str(base), "-map", "0", "-c", "copy", "-c:a", "pcm_s24be"], tmp_path / "be.mkv")
+    report = convert(source, tmp_path / "out.mkv")
+    assert not [line for line in report.warnings if "could not make" in line], report.warnings
+    assert facts_of(tmp_path / "out.mkv")["streams"][1]["codec_name"] == "pcm_s24be"
+
+
 def test_what_is_no_language_is_said(base: Path, tmp_path: Path) -> None:
     odd = make(["-i", str(base), "-map", "0", "-c", "copy", "-metadata:s:a:0", "language=chs"], tmp_path / "odd.mkv")
     report = convert(odd, tmp_path / "out.mkv")
@@ -195,6 +238,14 @@ def test_loss_without_mkvmerge_is_recorded(base: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("deed", ["exit 2", "again --no-audio", "again --no-chapters", "again --no-global-tags"])
 def test_ffmpeg_does_what_mkvmerge_fails_at(deed: str, base: Path, tmp_path: Path) -> None:
     source = merged(base, "--chapters FOLDER/chapters.xml --global-tags FOLDER/tags.xml BASE")
+    report = convert(source, tmp_path / "out.mkv", spoiling(tmp_path, deed))
+    assert [line for line in report.warnings if "ffmpeg did" in line]
+    assert [line for line in report.warnings if "作品名" in line]
+    assert times_of(tmp_path / "out.mkv") == pytest.approx(times_of(source), abs=0.0005)
+
+
+def spoiling(tmp_path: Path, deed: str) -> FfmpegConverter:
+    """One whose mkvmerge does this instead of writing a file."""
     folder = tmp_path / "programs"
     folder.mkdir()
     rule = """#!/bin/bash
@@ -204,11 +255,7 @@ args=("$@") out=$3
 """
     (folder / "mkvmerge").write_text(rule + deed)
     (folder / "mkvmerge").chmod(0o755)
-    converter = FfmpegConverter(OutputOptions(preset=12), MachineOptions(mkvmerge=str(folder / "mkvmerge")))
-    report = convert(source, tmp_path / "out.mkv", converter)
-    assert [line for line in report.warnings if "ffmpeg did" in line]
-    assert [line for line in report.warnings if "作品名" in line]
-    assert times_of(tmp_path / "out.mkv") == pytest.approx(times_of(source), abs=0.0005)
+    return FfmpegConverter(OutputOptions(preset=12), MachineOptions(mkvmerge=str(folder / "mkvmerge")))
 
 
 def test_picture_beside_the_video_is_kept_as_it_is(base: Path, tmp_path: Path) -> None:

@@ -324,7 +324,7 @@ class FfmpegConverter:
 
 
 def _need_of(plan: Plan, programs: MediaPrograms) -> Need:
-    if plan.action == "copy":
+    if plan.action != "transcode":
         return NO_NEED
     facts = plan.facts.of("video")[0].facts
     memory = memory_for(int(facts.get("width") or 0), int(facts.get("height") or 0))

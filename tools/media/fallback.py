@@ -48,7 +48,7 @@ def has_pictures(plan: Plan, encoder: Encoder, source: Path, limits: ChildLimits
             seen.add(text.split(",")[0])
 
     # One line per picture, which begins with the number of its stream. Source: ffmpeg's framecrcenc.c.
-    command = [*head, "-i", f"file:{source}", *maps, "-frames:v", "1", "-f", "framecrc", "-"]
+    command = [*head, *maps, "-frames:v", "1", "-f", "framecrc", "-"]
     try:
         run_program(command, access=Access(reads=(source,)), limits=limits, stop=stop, on_line=line)
     except Stopped:

@@ -15,7 +15,7 @@ from tools.core.errors import ProbeError
 
 _SEGMENT, _SEEK_HEAD, _CLUSTER = 0x18538067, 0x114D9B74, 0x1F43B675
 _UNKNOWN = -1  # size of an element that ends where the next one of its level begins
-_MOST_ELEMENTS = 2_000_000  # of one file
+_MOST_ELEMENTS = 20_000_000  # of one file
 _LONGEST_VALUE = 16 << 20  # bytes
 _DEEPEST = 24
 _PIECE = 1 << 20  # bytes

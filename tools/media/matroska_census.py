@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from tools.media.facts import Facts
 from tools.media.matroska import Element
 from tools.media.muxing import is_stale
-from tools.media.plan import Plan, StreamPlan, linked_segments
+from tools.media.plan import Plan, StreamPlan, linked_segments, said_language
 from tools.media.turned import turned
 
 _LINKS = ("Title", "SegmentUUID", "SegmentFilename", "PrevUUID", "PrevFilename", "NextUUID", "NextFilename", "DateUTC")
@@ -46,11 +46,12 @@ def head_differences(plan: Plan, made: Facts) -> list[str]:
             name = f"{kind} stream {want.source.index}: "
             track, result = plan.facts.track(want.source), made.track(have)
             differences += [name + line for line in _compared(plan, _wanted(plan, want, track), _track(result))]
-            wanted, found = plan.language(want.source) or "und", _canonical(plan)(_said(result))
+            said, now = said_language(track), said_language(result)
+            wanted, found = plan.language(want.source) or "und", _canonical(plan)(now)
             if plan.muxer and wanted.lower() != found.lower():
                 differences.append(f"{name}language is {found} instead of {wanted}")
-            elif not plan.muxer and _said(track) not in {"und", _said(result)} and track.has("LanguageBCP47"):
-                differences.append(f"{name}language is {_said(result)} instead of {_said(track)}")
+            elif not plan.muxer and said not in {"und", now} and track.has("LanguageBCP47"):
+                differences.append(f"{name}language is {now} instead of {said}")
     canonical = _canonical(plan)
     differences += _lost(
         "attachment", map(_attachment, plan.facts.head.attachments), map(_attachment, made.head.attachments)
@@ -130,10 +131,6 @@ def _shape(video: Element) -> Rows:
         *(round(float(projection.first(pose).value or 0), 3) for pose in _POSES),
     )
     return rows
-
-
-def _said(track: Element) -> str:
-    return track.text("LanguageBCP47") or track.text("Language") or "eng"
 
 
 def _attachment(attached: Element) -> object:

@@ -56,6 +56,8 @@ def mux(
         if encoded_streams(other) != encoded_streams(plan) or exc.retryable:
             raise
         warnings.append(f"mkvmerge could not make the file, ffmpeg did: {exc}")
+        if plan.languages:
+            warnings.append("guessed languages are not kept by ffmpeg's muxer")
         _by_ffmpeg(other, source, part, muxing)
         return other
     warnings += [f"mkvmerge warned: {line}" for line in said[:3]]

@@ -5,6 +5,7 @@ What Matroska can't hold is converted without loss if that is possible, else by 
 kept at all is dropped with its reason, which ends in the metadata record.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -228,6 +229,8 @@ def _suits(facts: Facts) -> bool:
         facts.container in {"matroska", "webm"}
         and all(facts.track_number(stream) is not None for stream in tracks)
         and not any(stream.has_even_times for stream in facts.of("video"))
+        # Which it writes the other way round: the same samples, but no copy.
+        and not any(re.fullmatch(r"pcm_\w+be", stream.codec) for stream in facts.of("audio"))
         and all((stream.begin or 0.0) >= 0 for stream in facts.of("video"))  # which no cluster of another file can have
     )
 

@@ -66,7 +66,7 @@ def probe(path: Path, ffprobe: Path, stop: threading.Event | None = None, *, lim
             _look_at_picture(stream, asking)
             if container == "mpegts":
                 _even_out(stream)
-            if container in _JOINED:
+            if container in _JOINED and stream.codec not in _ALL_DECODED:
                 stream.shapes = asking.shapes(stream.index)
     header = content.get("format") or {}
     return Facts(
@@ -146,6 +146,8 @@ _SHAPE_ENTRIES = (
 )
 # Containers of recordings and broadcasts, which may be joined anywhere; others have one head for a whole stream.
 _JOINED = frozenset({"mpegts", "mpeg", "mpegvideo", "flv"})
+# Whose decoders decode every picture even if only keyframes are asked for, which may take as long as the film.
+_ALL_DECODED = frozenset({"avs2", "avs3", "vvc"})
 
 
 def _look_at_picture(stream: Stream, asking: _Asking) -> None:

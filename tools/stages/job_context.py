@@ -80,7 +80,8 @@ class Slots:
     """The places of one stage. Who was submitted first goes first, however long it took to get here."""
 
     def __init__(self, count: int, budget: int = 0) -> None:
-        """``budget`` bytes for all who hold a place, 0 = no limit."""
+        """``budget`` bytes for all who hold a place; 0 = a person gave the count, which neither memory nor the sessions
+        of a card then limit."""
         self._count = count
         self._budget = budget
         self._holding: list[Need] = []

@@ -24,7 +24,9 @@ from tools.stages.store import store
 from tools.state.journal import Event
 
 log = logging.getLogger("animation.job")
-_RESULT_SHARE = 1.25  # of the source's size, reserved for the result; AV1 is smaller but for tiny or remuxed files
+# Of the source's size, reserved for the encoder's streams and for the result that holds them too, beside each other
+# until it is verified; AV1 is smaller than its source but for tiny or remuxed files.
+_RESULT_SHARE = 2.0
 _SLACK = 16 << 20  # bytes
 
 
