@@ -137,9 +137,12 @@ def _put(
         with OrdersFile(settings.paths.log_dir).transaction() as orders:
             orders.forgotten.update({item.folder: item.hash for item in leaving})
     for before, after in made:
-        if verb.change is retry or after is None:
-            # First: a journal that outlived its item (a crash came between) would refuse its videos again.
-            Journal(settings.paths.log_dir, before.folder).remove()
+        # First: a journal that outlived its item (a crash came between) would refuse its videos again.
+        journal = Journal(settings.paths.log_dir, before.folder)
+        if after is None:
+            journal.remove()
+        elif verb.change is retry:
+            journal.keep_results()
         if after is None:
             view.remove(before.folder)
         elif after != before:

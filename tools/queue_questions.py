@@ -173,7 +173,8 @@ def _why(folder: str, settings: config.Settings) -> int:
     state.settled.update(OrdersFile(log_dir).read().forgotten)
     items = {item.folder: item for item in WorkQueue(log_dir).read().items()}
     history = Journal(log_dir, folder).history()
-    lines = why_lines(folder, items, state, history, time.time(), settings.processor.aging_hours)
+    age = settings.monitor.min_folder_stable_time
+    lines = why_lines(folder, items, state, history, time.time(), settings.processor.aging_hours, age)
     if not lines:
         near = [name for name in (*state.folders, *items) if folder in name or name in folder]
         hint = f"; perhaps {near[0]}" if near else ""

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.fakes import FakeClock, FakeConverter, MemoryHub
+from tests.programs import HubAddress, environment, run_program
 from tests.unit.test_engine import Site
 from tools.core.errors import HubRejected
-from tools.core.queue_item import Status, retry
+from tools.core.queue_item import Status
 from tools.hub.client import AddBlob, Operation, Progress
 from tools.processor.engine import Engine
 
@@ -102,8 +103,9 @@ def test_refusal_of_one_is_its_own_and_its_result_waits_for_a_retry(at: str, tmp
     restarted.turn(0)  # which sweeps the work folder
     restarted.close(5)
     hub.refused = None
-    with site.queue().transaction() as view:
-        view.put(retry(site.item("A")))
+    env = environment(HubAddress("http://127.0.0.1:9", "a-token"), site.top)
+    done = run_program("queue_processor.py", "--retry", "A", env=env)
+    assert done.returncode == 0, done.stderr
     site.run()
     assert site.item("A").status is Status.COMPLETED and site.published("A")["2.mkv"] == b"av1:video2"
     assert site.converter.encoded.count(b"video2") == 1, "the kept result was sent"

@@ -45,6 +45,12 @@ def test_every_video_is_published_quarantined_missing_or_differs() -> None:
     assert counted == found.videos
 
 
+def test_place_that_a_download_holds_is_missed_by_nobody() -> None:
+    half = [*SOURCES, file("A/8.mp4", size=0), file("A/8.mp4.aria2"), file("A/10.mp4", size=0)]
+    found = audit("A", half, RESULTS, PUBLISHED, REFUSED, EXTENSIONS)
+    assert found.videos == 7 and "A/10.mp4" in found.missing and "A/8.mp4" not in found.missing
+
+
 def test_folder_that_is_as_it_should_be() -> None:
     sources, results = [file("A/1.mp4"), file("A/5.mp4")], {"A/1.mkv": file("A/1.mkv", "")}
     assert audit("A", sources, results, PUBLISHED, REFUSED, EXTENSIONS).is_right

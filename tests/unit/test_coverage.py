@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tools.core.coverage import ROOT, Heading, cover, folders_of
-from tools.core.folder import RemoteFile, group_folders
+from tools.core.coverage import Heading, cover, folders_of
+from tools.core.folder import ROOT, RemoteFile, group_folders
 from tools.core.queue_item import CANCELLED, QueueItem, Status, new_item
 from tools.report.folders import coverage_json, coverage_text
 
@@ -43,12 +43,18 @@ ITEM = new_item(FOLDERS["A"], NOW)
         ("A", replace(ITEM, status=Status.FAILED, error="x"), {}, Heading.FAILED),
         ("A", replace(ITEM, status=Status.FAILED, error=CANCELLED), {}, Heading.CANCELLED),
         ("C", None, {}, Heading.NO_VIDEO),
-        (ROOT, None, {}, Heading.AT_ROOT),
+        (ROOT, None, {}, Heading.NOT_QUIET),
         ("x/..", None, {}, Heading.NO_NAME),
     ],
 )
 def test_heading(name: str, item: QueueItem | None, settled: dict[str, str], heading: Heading) -> None:
     assert heading_of(name, item, settled) is heading
+
+
+def test_a_card_at_the_root_is_no_folder_that_anybody_misses() -> None:
+    files = [RemoteFile(path, 1, "") for path in ("README.md", "A/1.mp4")]
+    coverage = cover(folders_of(files), group_folders(files, EXTENSIONS), {}, {})
+    assert coverage[Heading.NO_VIDEO] == [ROOT] and not [one for one in Heading if one.needs_person and coverage[one]]
 
 
 PATHS = st.lists(st.sampled_from(["A/1.mp4", "A/1.txt", "B/1.txt", "r.mp4", "B/../1", "番/x/2.mp4", "/1", "C//1"]))

@@ -543,6 +543,24 @@ def test_unexpected_error_counts_against_its_item_alone(
     assert len([record for record in caplog.records if record.exc_info]) == 3
 
 
+def test_thread_that_the_system_has_not_got_costs_an_attempt_and_blocks_nothing(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.put({"A/1.mp4": b"a"}, "A")
+    real, refused = threading.Thread.start, ["hub-publish", "job-", "hub-open"]
+
+    def start(thread: threading.Thread) -> None:
+        if refused and thread.name.startswith(refused[-1]):
+            refused.pop()
+            raise RuntimeError("can't start new thread")
+        real(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    site.max_attempts = 4
+    site.run()
+    assert not refused and site.item("A").status is Status.COMPLETED and set(site.published("A")) >= {"1.mkv"}
+
+
 @pytest.mark.parametrize("place", ["tools.processor.item_run.ItemRun.accept", "tools.processor.commits._event"])
 def test_work_that_was_done_before_an_unexpected_error_serves(
     site: Site, place: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

@@ -3,6 +3,8 @@
 import queue
 import threading
 
+import pytest
+
 from tools.core.errors import HubUnavailable, PipelineError
 from tools.processor.hub_thread import Answer, Done, Failed, HubThreads, Inbox
 from tools.stages.video_job import JobResult
@@ -32,6 +34,23 @@ def test_answers_come_in_the_order_of_the_questions_and_a_bug_is_an_answer_too()
     assert first == Done("head") and second == Failed(down)
     assert isinstance(third, Failed) and isinstance(third.error, PipelineError)
     assert str(third.error) == "unexpected ZeroDivisionError: a bug" and third.error.retryable
+
+
+def test_thread_that_the_system_did_not_give_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    inbox: Inbox = queue.SimpleQueue()
+    hub = HubThreads(inbox)
+    with monkeypatch.context() as without:
+        without.setattr(threading.Thread, "start", _no_thread)
+        with pytest.raises(RuntimeError):
+            hub.do("connect", "the hub", lambda: 1, lambda answer: None)
+    got: list[Answer[int]] = []
+    hub.do("connect", "the hub", lambda: 2, got.append)
+    take(inbox)
+    assert got == [Done(2)]
+
+
+def _no_thread(thread: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
 
 
 def test_what_takes_long_keeps_nothing_of_another_kind_back_and_is_told() -> None:

@@ -24,9 +24,9 @@ from tools.cluster import node as nodes
 from tools.cluster.connection import JobUnknown, OnReport, OnWorkerLost, WorkerDied
 from tools.cluster.node import PLUGIN, TOPIC, WorkerNode
 from tools.cluster.worker_report import Message
+from tools.core.concurrency import jobs_for
 from tools.core.errors import PipelineError
 from tools.core.planning import VideoJob
-from tools.processor.executor import capacity_of
 from tools.runtime.once import Once
 
 log = logging.getLogger("animation.cluster")
@@ -233,7 +233,7 @@ def make_worker(node: WorkerNode, endpoint: WorkerEndpoint) -> Worker:
 
     It takes as many jobs as a machine with these slots (resource ``video``); ``encode`` is the encodes at a time.
     """
-    capacity = capacity_of(node.slots)
+    capacity = jobs_for(node.slots)
     return Worker(
         endpoint.scheduler,
         name=f"{node.name}-{node.incarnation}",

@@ -10,9 +10,9 @@ from enum import Enum
 
 from tools.cluster.connection import HowLost
 from tools.cluster.worker_report import ReportedJob, WorkerReport
+from tools.core.concurrency import jobs_for
 from tools.core.errors import Trouble
 from tools.core.planning import Stage, VideoJob
-from tools.processor.executor import capacity_of
 from tools.stages.video_job import JobResult, Outcome
 from tools.stages.workspace import video_key
 from tools.state.progress import JobProgress, WorkerState
@@ -69,7 +69,7 @@ class Member:
 
     @property
     def capacity(self) -> int:
-        return capacity_of(self.slots)
+        return jobs_for(self.slots)
 
     def state(self, now: float) -> State:
         if self.gone:

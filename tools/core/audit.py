@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tools.core.artifact import ArtifactKind
-from tools.core.folder import RemoteFile, inside, is_safe_path, is_video
+from tools.core.folder import RemoteFile, inside, is_placeholder, is_safe_path, is_video
 from tools.core.queue_item import Quarantined
 from tools.core.record import Published, natural_order
 
@@ -39,7 +39,12 @@ def audit(
 ) -> FolderAudit:
     """``sources``, ``results`` (by path): the files directly in the folder of each repo; ``published``: what its
     ``metadata.jsonl`` says."""
-    videos = sorted((f for f in sources if is_video(f.name, extensions) and is_safe_path(f.path)), key=natural_order)
+    sources = list(sources)
+    there = {file.name for file in sources}
+    ours = (
+        f for f in sources if is_video(f.name, extensions) and is_safe_path(f.path) and not is_placeholder(f, there)
+    )
+    videos = sorted(ours, key=natural_order)
     refused = {(q.path, q.sha256) for q in quarantined}
     names = published.names()
     done, given_up, missing, differs = 0, [], [], []

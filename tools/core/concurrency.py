@@ -31,7 +31,7 @@ NO_NEED = Need()
 def encodes_for(cores: int, memory: int) -> int:
     """How many encodes at a time are worth their place on a machine with so many cores and bytes of memory."""
     by_cores = cores if cores <= _ALONE else max(_ALONE, cores // _ALONE)
-    return max(1, min(by_cores, _MOST, int(memory * _SHARE_OF_MEMORY) // _SMALLEST))
+    return max(1, min(by_cores, _MOST, budget_of(memory) // _SMALLEST))
 
 
 def budget_of(memory: int) -> int:

@@ -3,11 +3,8 @@
 from collections.abc import Collection, Iterable, Mapping
 from enum import Enum
 
-from tools.core.folder import Folder, RemoteFile
+from tools.core.folder import ROOT, Folder, RemoteFile
 from tools.core.queue_item import CANCELLED, QueueItem, Status
-
-ROOT = "/"
-"""The name under which files at the repo's root are shown."""
 
 
 class Heading(Enum):
@@ -22,13 +19,12 @@ class Heading(Enum):
     NO_VIDEO = "no video"
     CANCELLED = "cancelled"
     FAILED = "failed"
-    AT_ROOT = "at the root"  # files that lie in no folder, which is never queued
     NO_NAME = "name can't be used"  # all of its paths could do harm
 
     @property
     def needs_person(self) -> bool:
         """Whether nothing will be done by itself with a folder under it that was meant to be done."""
-        return self in {Heading.FAILED, Heading.AT_ROOT, Heading.NO_NAME}
+        return self in {Heading.FAILED, Heading.NO_NAME}
 
 
 Coverage = Mapping[Heading, list[str]]
@@ -53,18 +49,19 @@ def cover(
 
 def _heading_of(name: str, folder: Folder | None, item: QueueItem | None, settled: str | None) -> Heading:
     if folder is None:
-        return Heading.AT_ROOT if name == ROOT else Heading.NO_NAME
+        return Heading.NO_VIDEO if name == ROOT else Heading.NO_NAME  # a card and settings, which every repo has
     if item is not None and item.status is Status.PROCESSING:
         return Heading.RUNNING
     if not folder.video_count:
         return Heading.NO_VIDEO
-    if item is None or item.hash not in {"", folder.fingerprint} or (not item.hash and item.status not in _WAITS):
+    if (
+        item is None
+        or item.hash not in {"", folder.fingerprint}
+        or (not item.hash and item.status is not Status.PENDING)
+    ):
         return Heading.SETTLED if item is None and settled == folder.fingerprint else Heading.NOT_QUIET
     if item.status is Status.PENDING:
         return Heading.HELD if item.held else Heading.QUEUED
     if item.status is Status.COMPLETED:
         return Heading.PUBLISHED
     return Heading.CANCELLED if item.error == CANCELLED else Heading.FAILED
-
-
-_WAITS = {Status.PENDING}

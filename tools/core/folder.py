@@ -95,6 +95,11 @@ def mark_of_partial(file: RemoteFile, names: Collection[str]) -> str:
     return next((file.name + mark for mark in _PARTIAL if file.name + mark in names), "")
 
 
+def is_placeholder(file: RemoteFile, names: Collection[str]) -> bool:
+    """Whether it only holds the place of a download that lies beside it, among ``names``; nobody misses it."""
+    return not file.size and bool(mark_of_partial(file, names))
+
+
 _MACOS = "__MACOSX"  # what macOS adds to archives: no file of anybody's
 
 

@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from typing import Literal, get_args
 
 from tools.core.artifact import ArtifactKind, Target
-from tools.core.folder import RemoteFile, inside, is_safe_path, is_video, mark_of_partial
+from tools.core.folder import RemoteFile, inside, is_placeholder, is_safe_path, is_video, mark_of_partial
 from tools.core.queue_item import Quarantined
 from tools.core.record import Published, Record, natural_order
 
@@ -90,8 +90,8 @@ def plan_folder(
             done.append((video, record))
         elif others is not None and _is_there(video.folder, others, existing):
             done.append((video, others))
-        elif mark and not video.size:
-            continue  # a place that a download holds, and nobody misses
+        elif is_placeholder(video, there):
+            continue
         elif mark or not video.size:
             cause = f"it is not whole yet: {mark} lies beside it" if mark else "it is empty (0 bytes)"
             kept.append(Quarantined(video.path, cause, video.sha256))

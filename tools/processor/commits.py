@@ -1,7 +1,6 @@
 """Batches whose videos are all settled → their commits, one by one in their own thread; what follows from each end."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from functools import partial
 
 from tools.core.errors import BlobsLost, HubForbidden, HubNotFound, HubRejected, PipelineError, Unexpected
@@ -10,7 +9,7 @@ from tools.core.retry import asked_to_wait
 from tools.processor.batch import Batch
 from tools.processor.hub_thread import Answer, Failed
 from tools.processor.item_run import ItemRun
-from tools.processor.parts import EngineParts
+from tools.processor.parts import EngineParts, Guard
 from tools.processor.publish import CommitNotShown, publish
 from tools.processor.reporting import BatchOver, CommitFailed, CommitRejected
 from tools.state.journal import Event
@@ -18,7 +17,6 @@ from tools.state.journal import Event
 # s between two looks for a commit that the hub took: as long as it took so far, within these.
 _SHORTEST_WAIT, _LONGEST_WAIT = 1.0, 300.0
 _SHOWN_WITHIN = 3600.0  # s after which a commit that never came to be seen is made again
-Guard = Callable[[str], AbstractContextManager[None]]
 
 
 class Commits:
@@ -44,9 +42,9 @@ class Commits:
             if not batch.outputs():
                 self._over(run, batch, None, "")
             elif not (self._is_busy or self._pause.stops("publish") or "publish" in self._waits.held()):
-                batch.is_publishing = self._is_busy = True
                 ended = partial(self._ended, run, batch)
                 self._hub.do("publish", _about(run, batch), self._commit_of(run, batch), ended)
+                batch.is_publishing = self._is_busy = True
 
     def _commit_of(self, run: ItemRun, batch: Batch) -> Callable[[], str]:
         def commit() -> str:
@@ -79,7 +77,8 @@ class Commits:
 
         def not_published() -> None:
             if len(batch.tasks) == tried:  # else it was halved meanwhile, and what is left of it was not tried yet
-                self._not_published(run, batch, error)
+                with self._guard(run.item.folder):
+                    self._not_published(run, batch, error)
 
         until, is_all = self._waits.asked("publish", about, str(error), asked_to_wait(error))
         batch.not_before = max(self._clock.monotonic() + self._rules.retry_interval, until)

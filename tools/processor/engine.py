@@ -14,6 +14,7 @@ from functools import partial
 from itertools import islice
 
 from tools.core.errors import PipelineError, Stopped, Unexpected
+from tools.core.planning import VideoJob
 from tools.core.queue_item import QueueItem, Status, give_back, gone, local_time, settle
 from tools.core.retry import asked_to_wait
 from tools.hub.client import HubClient
@@ -55,7 +56,7 @@ class Engine:
         self._commits = Commits(parts, self._guarded)
         self._ordered = Ordered(OrdersFile(parts.claims.log_dir))
         self._runs: dict[str, ItemRun] = {}
-        self._results = Results(parts, self._runs)
+        self._results = Results(parts, self._runs, self._guarded)
         self._is_opening = False
         self._next_check = 0.0  # monotonic s, of the queue
         self._recovered = False
@@ -196,14 +197,15 @@ class Engine:
         if item is None:
             self._next_check = now + self._check_interval
             return
-        self._is_opening = True
         journal = self._journal_of(item.folder)
-        self._hub.do(
-            "open",
-            item.folder,
-            lambda: open_item(item, self._tools.hub, journal, self._rules, now),
-            partial(self._open_ended, item),
-        )
+        with self._guarded(item.folder):
+            self._hub.do(
+                "open",
+                item.folder,
+                lambda: open_item(item, self._tools.hub, journal, self._rules, now),
+                partial(self._open_ended, item),
+            )
+            self._is_opening = True
 
     def _open_ended(self, item: QueueItem, answer: Answer[ItemRun]) -> None:
         self._is_opening = False
@@ -255,7 +257,14 @@ class Engine:
             if not run.is_cancelled:
                 with self._guarded(run.item.folder):
                     for job in islice(run.jobs_ready(now, isolated=self._is_isolated(run), held=held), free):
-                        self._jobs.submit(job)
+                        self._submit_one(run, job)
+
+    def _submit_one(self, run: ItemRun, job: VideoJob) -> None:
+        try:
+            self._jobs.submit(job)
+        except Exception:
+            run.ended(job.attempt_id)  # or the item would wait for it for ever
+            raise
 
     def _is_isolated(self, run: ItemRun) -> bool:
         """Whether no other item has a video at its last try after deaths."""
@@ -305,7 +314,7 @@ class Engine:
         self._next_check, self._reported = 0.0, None
         if item is not None and item.status is Status.FAILED:
             self.any_failed = True
-            self._forget(folder)
+            self._forget(folder, results=False)  # what was converted serves after a --retry
             self._tell(reporting.ItemSettled(folder, item.status, item.videos_done, len(item.quarantined)))
 
     def _settle(self, run: ItemRun) -> None:

@@ -31,11 +31,6 @@ Deliver = Callable[[JobResult], None]
 Note = Callable[[VideoJob, Event, dict[str, Any]], None]
 
 
-def capacity_of(slots: int) -> int:
-    """The jobs that a machine with so many slots takes at a time: enough that transfers overlap encodes."""
-    return jobs_for(slots)
-
-
 class Executor(Protocol):
     """Takes jobs, delivers one result for each. ``deliver`` and ``note`` are called from any thread.
 
@@ -110,7 +105,7 @@ class LocalExecutor:
     def __init__(self, run: Run, slots: int, deliver: Deliver, note: Note, workspace: Workspace) -> None:
         self._run = run
         self._workspace = workspace
-        self._capacity = capacity_of(slots)
+        self._capacity = jobs_for(slots)
         self._deliver = deliver
         self._note = note
         self._orders = itertools.count()
@@ -126,7 +121,13 @@ class LocalExecutor:
         with self._changed:
             self._running[job.attempt_id] = (job, context)
         # A daemon: a transfer that hangs in the SDK must not keep the program from ending.
-        threading.Thread(target=self._work, args=(job, context), name=f"job-{job.attempt_id}", daemon=True).start()
+        thread = threading.Thread(target=self._work, args=(job, context), name=f"job-{job.attempt_id}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the system has no thread to give
+            with self._changed:
+                del self._running[job.attempt_id]
+            raise
 
     def _work(self, job: VideoJob, context: _LocalContext) -> None:
         try:

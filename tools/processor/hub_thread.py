@@ -41,6 +41,7 @@ Answer: TypeAlias = Done[T] | Failed
 Reply = Callable[[], None]
 """An answer with whatever is to be done about it, for the engine to call in its own thread."""
 Inbox = queue.SimpleQueue[JobResult | Reply]
+_Tasks: TypeAlias = "queue.SimpleQueue[Callable[[], Reply]]"
 
 
 class HubThreads:
@@ -48,15 +49,16 @@ class HubThreads:
 
     def __init__(self, inbox: Inbox) -> None:
         self._inbox = inbox
-        self._tasks: dict[Work, queue.SimpleQueue[Callable[[], Reply]]] = {}
+        self._tasks: dict[Work, _Tasks] = {}
         self._asking: dict[Work, tuple[str, float]] = {}
 
     def do(self, work: Work, about: str, call: Callable[[], T], then: Callable[[Answer[T]], None]) -> None:
         """Make the call in the thread of its kind; ``then`` gets its answer from whoever empties the inbox. Returns at
         once."""
         if work not in self._tasks:
-            self._tasks[work] = queue.SimpleQueue()
-            threading.Thread(target=self._work, args=(work,), name=f"hub-{work}", daemon=True).start()
+            tasks: _Tasks = queue.SimpleQueue()
+            threading.Thread(target=self._work, args=(tasks,), name=f"hub-{work}", daemon=True).start()
+            self._tasks[work] = tasks
         self._tasks[work].put(lambda: self._asked(work, about, call, then))
 
     def asking(self) -> list[tuple[Work, str, float]]:
@@ -64,8 +66,7 @@ class HubThreads:
         now = time.monotonic()
         return [(work, about, now - since) for work, (about, since) in sorted(self._asking.copy().items())]
 
-    def _work(self, work: Work) -> None:
-        tasks = self._tasks[work]
+    def _work(self, tasks: _Tasks) -> None:
         while True:
             self._inbox.put(tasks.get()())
 

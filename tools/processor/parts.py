@@ -1,6 +1,7 @@
 """What the engine is made of; ``build`` puts it together."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from tools.hub.client import HubClient
@@ -14,6 +15,9 @@ from tools.processor.waits import Waits
 from tools.runtime.clock import Clock
 from tools.stages.job_context import JobTools
 from tools.state.journal import Journal
+
+Guard = Callable[[str], AbstractContextManager[None]]
+"""Of a folder: what is unexpected within counts against it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

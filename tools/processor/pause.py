@@ -15,8 +15,8 @@ of the hub, which may answer one question and fail all others. So
 A wait that the hub asks for (``Retry-After``) is no matter of blame: see ``waits``.
 
 It relies on: ``worked`` being called for everything that the hub did (else all would look like an outage); each
-suspect being put off by its owner until then; and whatever fails during a pause being of the same trouble. So an outage
-uses up nobody's attempts, and one bad file keeps nobody waiting for long.
+suspect being put off by its owner until then; and whatever fails during a pause being tried again after it. So an
+outage uses up nobody's attempts, and one bad file keeps nobody waiting for long.
 """
 
 from collections import Counter
@@ -77,7 +77,7 @@ class Pause:
             self.reason, self._next_try = suspect.cause, self._clock.monotonic()
             self._suspects, self._stops = [], _ALL
         elif not self._suspects:
-            return  # paused already: of the same trouble
+            return  # nobody is asking now: it is tried again after the pause, and judged then
         self._suspects.append((suspect, suspect.is_certain or self._is_to_blame(suspect)))
 
     def may_explain(self, kind: Kind, about: str, exc: PipelineError, blame: Callable[[], None]) -> bool:

@@ -253,16 +253,22 @@ def publish(hub: HubClient, folders: Sequence[OutputFolder], outputs: Outputs, f
     What the hub lost of the blobs is sent again. Raises HubError; BlobsLost if that can't be done from here;
     CommitNotShown while the hub does not show what it took: called again, it only looks again.
     """
+    fresh = None
     if not any(folder.awaits(outputs) for folder in folders):
-        folders[-1].refresh(hub)
-        outputs = folders[-1].placed(outputs)
-    commits = [_publish_in(hub, folder, outputs, file_of, message) for folder in folders if folder.artifacts(outputs)]
+        fresh = folders[-1]
+        fresh.refresh(hub)
+        outputs = fresh.placed(outputs)
+    commits = []
+    for folder in folders:
+        if folder.artifacts(outputs):
+            if folder is not fresh and not folder.awaits(outputs):
+                folder.refresh(hub)
+            commits.append(_publish_in(hub, folder, outputs, file_of, message))
     return commits[-1]
 
 
 def _publish_in(hub: HubClient, folder: OutputFolder, outputs: Outputs, file_of: FileOf, message: str) -> str:
     if not folder.awaits(outputs):
-        folder.refresh(hub)
         if folder.head is not None and folder.shows(outputs):
             return folder.restore(hub, outputs) or folder.head.commit_id  # if it failed when they were committed
         _commit(hub, folder, outputs, file_of, message)

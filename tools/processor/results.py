@@ -10,7 +10,7 @@ from tools.core.blame import OF_THE_HUB
 from tools.core.errors import PipelineError, Trouble
 from tools.processor import reporting
 from tools.processor.item_run import ItemRun
-from tools.processor.parts import EngineParts
+from tools.processor.parts import EngineParts, Guard
 from tools.processor.pause import Suspect
 from tools.processor.waits import Kind
 from tools.stages.video_job import JobResult, Outcome
@@ -22,8 +22,9 @@ _NEED_PERSON = OF_THE_HUB - {Trouble.HUB_UNAVAILABLE, Trouble.HUB_NOT_FOUND}  # 
 class Results:
     """Takes the results of all jobs of ``runs``, which are by folder and change meanwhile."""
 
-    def __init__(self, parts: EngineParts, runs: Mapping[str, ItemRun]) -> None:
+    def __init__(self, parts: EngineParts, runs: Mapping[str, ItemRun], guard: Guard) -> None:
         self._runs = runs
+        self._guard = guard
         self._jobs = parts.executor
         self._waits = parts.waits
         self._pause = parts.pause
@@ -104,9 +105,10 @@ class Results:
     def _blame(self, run: ItemRun, result: JobResult) -> None:
         """The hub serves others: this video's transfer failed for its own sake."""
         source = result.job.source
-        with contextlib.suppress(PipelineError):  # a full disk may refuse even this note
-            run.journal.note(Event.FAILED, source, cause=result.cause)
-        result_file = self._jobs.artifact_file(result.job.folder, source, ArtifactKind.VIDEO)
-        keeps = result_file is None or result_file.exists()
-        run.blame(source, result.cause, self._clock.monotonic(), result_kept=keeps)
-        self._tell_failure(run, result)
+        with self._guard(result.job.folder):
+            with contextlib.suppress(PipelineError):  # a full disk may refuse even this note
+                run.journal.note(Event.FAILED, source, cause=result.cause)
+            result_file = self._jobs.artifact_file(result.job.folder, source, ArtifactKind.VIDEO)
+            keeps = result_file is None or result_file.exists()
+            run.blame(source, result.cause, self._clock.monotonic(), result_kept=keeps)
+            self._tell_failure(run, result)

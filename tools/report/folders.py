@@ -6,11 +6,11 @@ from typing import Any
 from tools.core.audit import FolderAudit
 from tools.core.coverage import Coverage
 from tools.core.queue_item import QueueItem, Status, counted_as, rank
-from tools.core.stability import seconds_until_stable
 from tools.report.chinese import both
 from tools.report.health import shown_age
 from tools.report.monitor_log import no_video
 from tools.report.status import ALL, failure_lines, human_size
+from tools.report.waiting import seconds_left, steady_at
 from tools.state.journal import VideoHistory
 from tools.state.monitor_state import MonitorState
 from tools.state.work_queue import pending_in_order
@@ -25,7 +25,6 @@ _CHINESE = {
     "no video": "没有视频",
     "cancelled": "已取消",
     "failed": "失败",
-    "at the root": "在根目录",
     "name can't be used": "名称不可用",
 }
 _SHOWN = 20  # names under a heading
@@ -79,17 +78,18 @@ def why_lines(
     history: Mapping[tuple[str, str], VideoHistory],
     now: float,
     aging_hours: float,
+    default_age: float,
 ) -> list[str]:
-    """All that is known of one folder here, in the order in which it happens; [] if nothing is."""
+    """All that is known of one folder here, in the order in which it happens; [] if nothing is. ``default_age`` is that
+    of ``not_quiet``."""
     snapshot, item = state.folders.get(folder), items.get(folder)
     lines = []
     if snapshot is not None:
         there = snapshot.folder
         size = human_size(there.total_size)
         lines.append(f"on the hub: files={there.file_count} videos={there.video_count} size={size}")
-        steady = state.steady + max(0.0, now - (state.last_check or now))
-        quiet = max(0.0, steady - snapshot.quiet_from)
-        left = seconds_until_stable(snapshot, steady, 600.0 if state.stable_time is None else state.stable_time)
+        quiet = max(0.0, steady_at(state, now) - snapshot.quiet_from)
+        left = seconds_left(state, snapshot, now, default_age)
         until = f", {left:.0f} s left 还需 {left:.0f} 秒" if left else ""
         lines.append(f"unchanged for {shown_age(quiet)} 已稳定{until}")
         if not there.video_count:

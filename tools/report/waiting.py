@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from tools.core.queue_item import QueueItem
-from tools.core.stability import seconds_until_stable
+from tools.core.stability import Snapshot, seconds_until_stable
 from tools.report.monitor_log import no_video
 from tools.state.monitor_state import MonitorState
 
@@ -18,15 +18,24 @@ def not_quiet(
 
     ``default_age`` s after which a folder is stable, unless the monitor says by what it judges.
     """
-    min_age = default_age if state.stable_time is None else state.stable_time
-    steady = state.steady + max(0.0, now - (state.last_check or now))
     found = []
     for name, snapshot in state.folders.items():
         item = items.get(name)
         known = {state.settled.get(name), item.hash if item else None}
         if snapshot.folder.video_count and snapshot.folder.fingerprint not in known:
-            found.append((name, seconds_until_stable(snapshot, steady, min_age)))
+            found.append((name, seconds_left(state, snapshot, now, default_age)))
     return sorted(found, key=lambda one: (one[1], one[0]))
+
+
+def steady_at(state: MonitorState, now: float) -> float:
+    """The monitor's steady clock, in s, at ``now``."""
+    return state.steady + max(0.0, now - (state.last_check or now))
+
+
+def seconds_left(state: MonitorState, snapshot: Snapshot, now: float, default_age: float) -> float:
+    """How long a folder must stay as it is before it is queued; ``default_age`` as of ``not_quiet``."""
+    min_age = default_age if state.stable_time is None else state.stable_time
+    return seconds_until_stable(snapshot, steady_at(state, now), min_age)
 
 
 def waiting_lines(state: MonitorState, items: Mapping[str, QueueItem], now: float, default_age: float) -> list[str]:

@@ -120,6 +120,9 @@ class Journal:
         """The item is settled, but results wait for ``--retry``: which they are stays, all else goes. On a full disk
         all goes, and they will be made again."""
         kept = [entry for entry in self._read() if isinstance(entry, dict) and entry.get("event") == Event.CONVERTED]
+        if not kept:
+            self.remove()
+            return
         lines = "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in kept)
         try:
             replace_durably(self.path, lines.encode("utf-8", "surrogatepass"), prepare=give_to_owner)

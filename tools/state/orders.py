@@ -54,15 +54,13 @@ class OrdersFile:
         self._read = Orders()
 
     def read(self) -> Orders:
-        """As they are now, without the lock; none if there is no file that can be read."""
+        """As they are now, without the lock; of a file that can't be read those of before, none at first."""
         stamp = self._file.stamp()
         if stamp is None:
             return Orders()
         if stamp != self._stamp:
-            try:
+            with contextlib.suppress(StateError):
                 self._read = self._file.read(_from_json) or Orders()
-            except StateError:
-                self._read = Orders()
             self._stamp = stamp
         return self._read
 
