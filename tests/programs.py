@@ -1,10 +1,11 @@
 """Running the programs as a user does: as files, with an environment of their own."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,6 +50,18 @@ def run_program(
     """A program to its end."""
     command = [sys.executable, str(ROOT / "tools" / name), *arguments]
     return subprocess.run(command, env=env, cwd=cwd, capture_output=True, text=True, timeout=timeout, check=False)
+
+
+@contextlib.contextmanager
+def running_program(name: str, *arguments: str, env: Mapping[str, str]) -> Iterator["subprocess.Popen[bytes]"]:
+    """A program in the background, which ends in order afterwards."""
+    process = start_program(name, *arguments, env=env)
+    try:
+        yield process
+        assert end(process) == 0
+    finally:
+        process.kill()
+        process.wait()
 
 
 def start_program(name: str, *arguments: str, env: Mapping[str, str]) -> subprocess.Popen[bytes]:

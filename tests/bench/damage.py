@@ -186,6 +186,7 @@ class Attack:
         self._contents = [path.read_bytes() for path in self.clips]
         self._work = folder / "work"
         self._work.mkdir()
+        self._folder, self._outside = folder, sorted(folder.rglob("*"))
         machine = MachineOptions(stall_timeout=_STALL, max_encode_rss=_MAX_RSS)
         self._converter = FfmpegConverter(OutputOptions(preset=13), machine)
         self._converter.prepare()
@@ -211,6 +212,8 @@ class Attack:
             self.faults.append(f"{name}: left behind {left}")
         for path in self._work.iterdir():
             path.unlink()
+        if (there := sorted(self._folder.rglob("*"))) != self._outside:
+            self.faults.append(f"{name}: left behind {[path for path in there if path not in self._outside]}")
 
     def _judged(self, source: Path, target: Path, name: str) -> str:
         """How it ended. A damaged file is refused for good with one line, or what came out of it has every picture
@@ -218,6 +221,8 @@ class Attack:
         try:
             made = convert(source, target, self._converter)
         except EncoderStalled:
+            if target.exists():
+                self.faults.append(f"{name}: a stalled encode left its result")
             return "stalled"  # ended by its limit: to be tried again, and given up in the end
         except MediaError as exc:
             if exc.retryable or target.exists() or "\n" in str(exc) or not str(exc):

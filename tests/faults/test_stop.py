@@ -15,6 +15,7 @@ from tests.conversion import stand_in
 from tests.hub_server import Fault, RunningHub, running_hub
 from tests.media import make_clip
 from tests.programs import ROOT, children_working_in, environment, run_program, start_program
+from tools.runtime.clock import STOP_WITHIN
 
 STUCK = 'exec -a "stuck $*" sleep 600'
 _NOTED = 'trap "touch $0.asked" TERM; trap "" INT HUP; while :; do sleep 600 & wait; done'
@@ -98,6 +99,12 @@ def test_second_signal_ends_at_once_and_the_next_start_goes_on(
     assert [item["status"] for item in items(tmp_path)] == ["processing"]
     assert run_program("queue_processor.py", "--drain", env=environment(hub, tmp_path)).returncode == 0
     assert len(hub.store.repo("me/out").commits) == 1 and not list((tmp_path / "work").rglob("*"))
+
+
+def test_guard_keeps_the_promise_of_ten_seconds() -> None:
+    assert 0 < STOP_WITHIN < 10
+    for name in ("queue_processor", "modelscope_monitor", "worker", "scheduler"):
+        assert "within=STOP_WITHIN" in (ROOT / f"tools/{name}.py").read_text(encoding="utf-8")
 
 
 def test_programs_end_in_time_while_the_hub_hangs(hub: RunningHub, tmp_path: Path) -> None:

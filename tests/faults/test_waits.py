@@ -4,36 +4,27 @@ The real client and the embedded hub; no wait of half an hour ends here, so what
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
-from tests.faults.test_hub_outages import COMMIT, Site, digest, told
+from tests.faults.test_hub_outages import COMMIT, Site, digest, running, site, told
 from tests.faults.world import EXTENSIONS, CountingHub, World
-from tests.hub_server import Fault, RunningHub, running_hub
+from tests.hub_server import Fault
 from tools.core.folder import group_folders
 from tools.core.queue_item import Status, new_item
 from tools.hub.client import Operation
 from tools.processor.engine import Engine
 from tools.state.work_queue import WorkQueue
 
+__all__ = ["running", "site"]
 FOR_LONG = 1700
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub]:
-    with running_hub(tmp_path_factory.mktemp("hub")) as running:
-        yield running
-
-
-@pytest.fixture
-def site(running: RunningHub, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Site:
-    caplog.set_level(logging.INFO)
-    running.renew(tmp_path / "hub")
-    running.store.create("me/in", 1)
-    running.store.create("me/out", 1)
-    return Site(tmp_path, running, running.token, max_attempts=1)
+@pytest.fixture(autouse=True)
+def one_attempt(site: Site) -> None:
+    site.max_attempts = 1
 
 
 def busy(site: Site, match: str, times: int = 10**6, kind: str = "status:429") -> Fault:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -404,10 +405,11 @@ def test_stop_ends_a_download_at_once(server: RunningHub, tmp_path: Path) -> Non
     assert len(told) == 1 and server.asked("/repo?Revision") == 1
 
 
+@pytest.mark.timeout(120)
 def test_stop_ends_a_wait_between_two_tries(server: RunningHub, tmp_path: Path) -> None:
     clock = SystemClock()
-    hub = RetryingHub(client(server, tmp_path, clock), clock)
-    server.faults.append(Fault("/commits", "status:429", times=99, retry_after=30))
+    hub = RetryingHub(client(server, tmp_path, clock), clock, patience=math.inf)
+    server.faults.append(Fault("/commits", "status:429", times=99, retry_after=600))
     threading.Timer(0.3, clock.stop.set).start()
     with pytest.raises(Stopped):  # the wait alone were ten minutes
         hub.head(REPO)

@@ -232,7 +232,8 @@ def test_second_hub_over_the_same_folder_is_refused(tmp_path: Path) -> None:
     try:
         assert first.stdout is not None and first.stdout.readline().startswith("hub at ")
         second = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-        assert second.returncode == 1 and second.stderr.count("\n") == 1 and str(first.pid) in second.stderr
+        assert second.returncode == 1 and second.stderr.count("\n") == 1
+        assert "a hub runs here already" in second.stderr and str(first.pid) in second.stderr
     finally:
         first.terminate()
         first.communicate(timeout=30)

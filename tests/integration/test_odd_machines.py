@@ -15,6 +15,7 @@ import pytest
 
 import config
 from tests.integration.test_deploy import copy_project
+from tests.programs import run_program
 from tests.start_script import Tmux, run_script
 from tests.unit.test_startup import PROGRAMS
 from tools.state.liveness import life_of
@@ -241,31 +242,43 @@ def test_commands_of_a_moved_project_are_rebuilt(environ: dict[str, str], tmp_pa
     assert done.stdout.count("\n") == 1, "once is enough"
 
 
-@pytest.fixture(params=["disk", "limit"])
-def cramped(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Path, tuple[str, ...]]]:
-    """A folder without room for the demo's clips, and the beginning of a command that may write there."""
+@pytest.fixture(params=["small disk", "disk", "small limit", "limit"])
+def cramped(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Path, tuple[str, ...], str]]:
+    """A folder without room for the demo's clips, or ("small") not even for what they are made of; the beginning of a
+    command that may write there; the cause that is told."""
     place = tmp_path / "small"
     place.mkdir()
-    if request.param == "limit":
-        yield place, ("sh", "-c", 'ulimit -f 64 && exec "$@"', "sh")  # blocks of 512 bytes, per file
+    is_small = request.param.startswith("small")
+    if request.param.endswith("limit"):  # blocks of 512 bytes, per file; a layer has 1.5 MB, a clip 3 MB
+        yield place, ("sh", "-c", f'ulimit -f {64 if is_small else 3500} && exec "$@"', "sh"), "File too large"
         return
-    command = ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(place)]
+    command = ["mount", "-t", "tmpfs", "-o", f"size={'128k' if is_small else '4500k'}", "tmpfs", str(place)]
     if os.geteuid() != 0 or subprocess.run(command, check=False, capture_output=True).returncode != 0:
         pytest.skip("only root can mount a small disk")
-    yield place, ()
+    yield place, (), "No space left on device"
     subprocess.run(["umount", "-l", str(place)], check=True)
 
 
 def test_disk_that_fills_while_the_demo_s_clips_are_made_is_one_line(
-    own_server: dict[str, str], tmp_path: Path, cramped: tuple[Path, tuple[str, ...]]
+    own_server: dict[str, str], tmp_path: Path, cramped: tuple[Path, tuple[str, ...], str]
 ) -> None:
-    place, within = cramped
+    place, within, cause = cramped
     env = own_server | {"HUB_DIR": str(place)}
     done = run_script(env, "--demo", within=within)
     assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
-    assert f"can't make the demo's clips in {place}" in done.stderr and "HUB_DIR" in done.stderr
+    assert f"can't make the demo's clips in {place}: {cause}; set HUB_DIR to" in done.stderr
     assert not [path for path in place.rglob("*") if path.is_file() and path.suffix in {".mp4", ".mkv"}]
     assert Tmux(own_server["TMUX_SOCKET"])("list-windows") == ""
+
+
+def test_cause_is_found_in_a_screen_of_the_demo_s_ffmpeg(environ: dict[str, str], tmp_path: Path) -> None:
+    ffmpeg = tmp_path / "ffmpeg"
+    screen = 'for n in $(seq 40); do echo "[out#0 @ 0x$n] Error writing: No space left on device" >&2; done'
+    ffmpeg.write_text(f"#!/bin/sh\n{screen}; echo Conversion failed! >&2; exit 228\n", encoding="utf-8")
+    ffmpeg.chmod(0o755)
+    done = run_program("demo.py", env=environ | {"FFMPEG": str(ffmpeg)})
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert f"in {tmp_path}/hub: No space left on device; set HUB_DIR to" in done.stderr
 
 
 # --- pip ------------------------------------------------------------------------------------------------------------
@@ -291,12 +304,3 @@ def test_pip_that_reaches_no_index_is_its_own_last_line_and_one_that_names_proxy
     pips, ours = done.stderr.splitlines()
     assert pips.startswith("ERROR: ") and "Retrying" not in pips
     assert wanted in ours and "https_proxy=" in ours and "PIP_INDEX_URL=" in ours
-
-
-def test_second_hub_over_the_same_folder_is_refused(environ: dict[str, str], tmp_path: Path) -> None:
-    lock = Singleton(tmp_path / "hub" / ".hub", "hub")
-    lock.acquire()
-    program = [sys.executable, str(config.ROOT / "tools" / "local_hub.py"), "--port", "0"]
-    done = subprocess.run(program, env=environ, capture_output=True, text=True, timeout=60, check=False)
-    lock.release()
-    assert done.returncode == 1 and done.stderr.count("\n") == 1 and "a hub runs here already" in done.stderr

@@ -10,7 +10,7 @@ import pytest
 
 from tests.hub_server import RunningHub, running_hub
 from tests.media import make_clip
-from tests.programs import environment, run_program, start_program
+from tests.programs import environment, run_program, running_program
 
 
 @pytest.fixture
@@ -121,8 +121,7 @@ def test_edited_env_file_is_noticed_once_and_a_new_token_needs_no_restart(
     wait_for(lambda: items(tmp_path) or not once(env), lambda: log_of(tmp_path))
     del env["MODELSCOPE_API_TOKEN"]
     dotenv.write_text("MODELSCOPE_API_TOKEN=wrong-token\nCRF=40\n")
-    process = start_program("queue_processor.py", env=env)
-    try:
+    with running_program("queue_processor.py", env=env):
         refused = "PAUSED: the hub refused the token: put a new one into .env (MODELSCOPE_API_TOKEN); work resumes by"
         wait_for(lambda: refused in log_of(tmp_path), lambda: log_of(tmp_path))
         assert " CRF=40 " in log_of(tmp_path).partition("settings ")[2], "what counts is in the log"
@@ -132,9 +131,6 @@ def test_edited_env_file_is_noticed_once_and_a_new_token_needs_no_restart(
         wait_for(lambda: "completed" in items(tmp_path).values(), lambda: log_of(tmp_path))
         assert log_of(tmp_path).count("CRF=45 (now 40) counts after a restart") == 1
         assert hub.token not in log_of(tmp_path)
-    finally:
-        process.terminate()
-        assert process.wait(10) == 0
 
 
 # --- orders -------------------------------------------------------------------------------------------------------
@@ -207,8 +203,7 @@ def test_pause_by_hand_ends_what_runs_and_outlives_the_program(hub: RunningHub, 
     upload(inbox, "番剧", "1.mp4")
     wait_for(lambda: items(tmp_path) or not once(env), lambda: log_of(tmp_path))
     assert order(env, "--pause", "night of the fair", "--now")[0] == 0
-    process = start_program("queue_processor.py", env=env)
-    try:
+    with running_program("queue_processor.py", env=env):
         shown = "PAUSED 已暂停: by --pause: night of the fair; --resume continues"
         wait_for(
             lambda: shown in run_program("queue_processor.py", "--status", env=env).stdout, lambda: log_of(tmp_path)
@@ -216,9 +211,6 @@ def test_pause_by_hand_ends_what_runs_and_outlives_the_program(hub: RunningHub, 
         assert items(tmp_path) == {"番剧": "pending"} and "started folder" not in log_of(tmp_path)
         assert order(env, "--resume")[0] == 0
         wait_for(lambda: items(tmp_path) == {"番剧": "completed"}, lambda: log_of(tmp_path))
-    finally:
-        process.terminate()
-        assert process.wait(10) == 0
 
 
 # --- questions ----------------------------------------------------------------------------------------------------

@@ -176,7 +176,7 @@ def rig(request: pytest.FixtureRequest, tmp_path: Path, caplog: pytest.LogCaptur
     made.executor.close(0.1)
 
 
-def test_journal_notes_every_artifact_of_a_result_wherever_it_is_stored(rig: Rig) -> None:
+def test_journal_notes_the_result_as_the_worker_told_it(rig: Rig) -> None:
     rig.join("a")
     job = rig.run()
     output = output_of(job)

@@ -87,8 +87,8 @@ class Context:
     def show(self, progress: JobProgress) -> None: ...
 
 
-def holders(slots: Slots, needs: list[Need]) -> int:
-    """How many of these hold a place at the same time, each waiting for the others to try."""
+def assert_holders(slots: Slots, needs: list[Need], count: int) -> None:
+    """So many of these, and no more, hold a place at the same time."""
     job, entered, go = (
         video_job(RemoteFile("A/1.mp4", 1, "s"), attempt_id="1"),
         threading.Semaphore(0),
@@ -98,18 +98,17 @@ def holders(slots: Slots, needs: list[Need]) -> int:
     def hold(order: int, need: Need) -> None:
         with slots.held(job, Context(order), need):
             entered.release()
-            go.wait(10)
+            go.wait(120)
 
     threads = [threading.Thread(target=hold, args=one) for one in enumerate(needs)]
     for thread in threads:
         thread.start()
-    count = 0
-    while entered.acquire(timeout=0.4):
-        count += 1
+    for _ in range(count):
+        assert entered.acquire(timeout=60)
+    assert not entered.acquire(timeout=0.4)
     go.set()
     for thread in threads:
-        thread.join(10)
-    return count
+        thread.join(60)
 
 
 @pytest.mark.parametrize(
@@ -122,8 +121,8 @@ def holders(slots: Slots, needs: list[Need]) -> int:
     ],
 )
 def test_encodes_begin_as_memory_and_sessions_allow_and_one_always_does(needs: list[Need], count: int) -> None:
-    assert holders(Slots(4, budget=1000), needs) == count
+    assert_holders(Slots(4, budget=1000), needs, count)
 
 
 def test_place_without_a_budget_takes_any(tmp_path: Path) -> None:
-    assert holders(Slots(2), [Need(10**12)] * 3) == 2
+    assert_holders(Slots(2), [Need(10**12)] * 3, 2)

@@ -1,12 +1,14 @@
 """What every program does around its own work: what stops it is one line and a status, and its version is one."""
 
 import argparse
+import codecs
 import errno
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -189,3 +191,17 @@ FUNCTIONS = ("set_demo", "quoted", "tmux_typed", "commands")
 
 def test_there_are_programs() -> None:
     assert len(PROGRAMS) >= 9
+
+
+def test_mark_at_the_beginning_of_the_env_file_is_no_part_of_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Newer versions of python-dotenv take it away themselves, the oldest allowed one does not."""
+
+    def values(stream: IO[str], interpolate: bool) -> dict[str, str]:
+        return {name: value for name, _, value in (line.partition("=") for line in stream.read().split())}
+
+    monkeypatch.setattr("dotenv.dotenv_values", values)
+    path = tmp_path / ".env"
+    path.write_bytes(codecs.BOM_UTF8 + b"CRF=31\r\nPRESET=4\r\n")
+    assert startup.read_dotenv(path) == {"CRF": "31", "PRESET": "4"}
