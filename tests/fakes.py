@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tools.core.errors import HubNotFound, HubRejected, Stopped
 from tools.core.folder import RemoteFile
+from tools.core.options import Option, Wanted, options_text
 from tools.hub.client import AddBlob, Head, Operation, Progress
 from tools.media.converter import Conversion, EncodeProgress, Held, unheld
 from tools.processor.reporting import Event
@@ -144,8 +145,8 @@ class FakeConverter:
     """Copies: a result is ``mark`` and the source's content, after ``seconds``. ``encoded`` are the contents in order.
 
     ``troubles``: what to raise for a content, once for each entry; ``refused``: always. While ``hold`` is not set every
-    encode waits. ``during`` is called in each stage, with its name, the source and the wish to stop, before anything
-    else happens there; ``durable`` results are on the disk before they have their name.
+    encode waits. ``options`` are in force. ``during`` is called in each stage, with its name, the source and the wish
+    to stop, before anything else happens there; ``durable`` results are on the disk before they have their name.
     """
 
     def __init__(
@@ -159,6 +160,7 @@ class FakeConverter:
         self.troubles: dict[bytes, list[Exception]] = {}
         self.refused: dict[bytes, BaseException] = {}
         self.encoded: list[bytes] = []
+        self.options: dict[str, Option] = {}
         self.hold = threading.Event()
         self.hold.set()
         self._mark, self._seconds, self._durable = mark, seconds, durable
@@ -169,6 +171,9 @@ class FakeConverter:
 
     def version(self) -> str:
         return "0"
+
+    def wanted(self) -> Wanted:
+        return Wanted(self.options, {})
 
     def convert(
         self,
@@ -194,7 +199,8 @@ class FakeConverter:
         with held("verify"):
             self._during("verify", source, stop)
         sha256 = hashlib.sha256(result).hexdigest()
-        return Conversion("transcode", 1.0, 24, 320, 180, "fake", "", [], None, sha256, len(result))
+        made = options_text({"encoder": "fake"} | self.options)
+        return Conversion("transcode", 1.0, 24, 320, 180, "fake", "", [], None, sha256, len(result), options=made)
 
     def _wait_for_release(self, stop: threading.Event) -> None:
         if self._seconds and stop.wait(self._seconds):

@@ -7,6 +7,7 @@ import pytest
 
 from tests.conversion import convert, verified
 from tests.media import beep, facts_of, flash, flash_before_beep, make, streams_of
+from tools.core.options import options_of
 from tools.media.encoding import OutputOptions, encode_command
 from tools.media.ffmpeg import choose
 from tools.media.plan import make_plan
@@ -110,6 +111,7 @@ def test_av1_is_kept_bit_for_bit_in_any_container(name: str, tmp_path: Path) -> 
     source = make([*flash(), *beep(), "-shortest", *codecs], tmp_path / name)
     report = convert(source, tmp_path / "out.mkv")
     assert report.action == ("copy" if name == "av1.mkv" else "remux") and report.encoder == ""
+    assert (options_of(report.options) or {}).keys() <= {"guess_languages", "muxer"}, "nothing was encoded"
     packets = [
         make(["-i", str(path), "-map", "0", "-c", "copy", "-f", "streamhash"], tmp_path / "hash").read_bytes()
         for path in (source, tmp_path / "out.mkv")

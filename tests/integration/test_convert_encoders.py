@@ -1,12 +1,14 @@
 """Which encoder takes a file: the best that passed its trial, the next if it fails, fewer threads if it grows."""
 
 import subprocess
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from tests.conversion import CONVERTER, convert, refusal
 from tests.media import make, make_clip, picture
+from tools.core.options import options_of
 from tools.media.converter import FfmpegConverter, MachineOptions, OutputOptions
 from tools.media.ffmpeg import choose, try_encoders
 
@@ -134,6 +136,8 @@ def test_old_svt_gets_its_own_preset_and_no_parameter_that_it_lacks(tmp_path: Pa
         source, tmp_path / "new.mkv", FfmpegConverter(OutputOptions(preset=9), MachineOptions(ffmpeg=str(BUNDLED)))
     )
     assert "variance-boost" in new.settings and "-preset 9" in new.settings
+    assert options_of(new.options) == {**asdict(OutputOptions(preset=9)), "encoder": "libsvtav1"}
+    assert new.options == old.options, "no build of an encoder is told apart"
     if "SVT-AV1 1." in old.encoder:
         assert "variance-boost" not in old.settings and "-preset 11" in old.settings
 

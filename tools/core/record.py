@@ -38,6 +38,7 @@ class Record(_Named, total=False):
     height: int  # pixels
     encoder: str  # what encoded the pictures
     settings: str  # of the encoder, as it was called
+    options: str  # what decided this file, not the machine: see ``tools.core.options``
     streams: list[dict[str, Any]]  # one entry per source stream: what became of it
     quality: Mapping[str, Any] | None  # measured against the source; None if it was not measured
     attempt_time: str  # local ISO 8601 with offset, s: when the conversion began
@@ -56,6 +57,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "height": (int,),
     "encoder": (str,),
     "settings": (str,),
+    "options": (str,),
     "streams": (list,),
     "quality": (dict,),
     "attempt_time": (str,),

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,13 +14,14 @@ from typing import Any, Protocol
 from tools.core.blame import is_short_of_memory
 from tools.core.concurrency import NO_NEED, Need, memory_for
 from tools.core.errors import MachineError, NoEncoder, TranscodeError, VerifyError
+from tools.core.options import Wanted, options_text
 from tools.core.planning import Stage
 from tools.media import ffmpeg
 from tools.media.census import check_source
 from tools.media.choice import warning_about
 from tools.media.covers import access_to, covers_of
 from tools.media.encoders import Encoder
-from tools.media.encoding import MachineOptions, OutputOptions, encode_command, settings_text
+from tools.media.encoding import MachineOptions, OutputOptions, deciding, encode_command, settings_text, wanted
 from tools.media.facts import Facts
 from tools.media.fallback import has_pictures, may_be_the_encoder
 from tools.media.ffmpeg import MediaPrograms
@@ -81,6 +82,7 @@ class Conversion:
     sha256: str  # of the target
     size: int  # bytes, of the target
     warnings: tuple[str, ...] = field(default=())  # one line for each thing dropped or damaged
+    options: str = ""  # what decided it, see ``tools.core.options``
 
     def as_record(self) -> dict[str, Any]:
         """JSON-able."""
@@ -96,6 +98,10 @@ class Converter(Protocol):
 
     def version(self) -> str:
         """Of the program that encodes, as it names itself. Raises NoEncoder."""
+        ...
+
+    def wanted(self) -> Wanted:
+        """The options in force."""
         ...
 
     def convert(
@@ -135,6 +141,9 @@ class FfmpegConverter:
 
     def version(self) -> str:
         return self._chosen().version
+
+    def wanted(self) -> Wanted:
+        return wanted(self.output, None if self.machine.mkvmerge == "off" else self._muxer() is not None)
 
     def plan(self, source: Path, stop: threading.Event | None = None) -> Plan:
         """What would become of each stream. Raises ProbeError, MachineError."""
@@ -186,6 +195,7 @@ class FfmpegConverter:
                     plan, programs, source, encoded, on_progress, stop, threads, warnings
                 )
                 muxing = Muxing(encoder, self.output, stop, self.machine.stall_timeout, self._max_rss())
+                decided = deciding(plan, encoder, self.output)
                 plan = mux(plan, source, part, muxing, warnings)
             by = source, part, broken, encoder, programs.ffprobe, stop
             with held("verify"):
@@ -203,7 +213,8 @@ class FfmpegConverter:
             part.replace(target)
         settings = settings_text(plan, encoder, self.output, used)
         label = encoder.label if plan.action == "transcode" else ""
-        return _report(plan, made, label, settings, sha256, target.stat().st_size, [*warnings, *damage])
+        report = _report(plan, made, label, settings, sha256, target.stat().st_size, [*warnings, *damage])
+        return replace(report, options=options_text(decided))
 
     def _muxer(self) -> Muxer | None:
         with self._lock:

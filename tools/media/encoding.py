@@ -1,15 +1,16 @@
 """Plan + options → argv: the one command that makes the output. Pure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import ffmpeg
 
+from tools.core.options import ANY, Option, Wanted
 from tools.media.encoders import FASTEST_RATE, Arguments, Encoder, Request
 from tools.media.facts import Stream, StreamKind
 from tools.media.muxing import STALE_TAGS, encoded_streams
-from tools.media.plan import COVER_TYPES, Plan, StreamPlan, colour_range, is_rgb, kept_flags
+from tools.media.plan import COVER_TYPES, Plan, StreamPlan, colour_range, is_rgb, kept_flags, suits_mkvmerge
 from tools.media.probe import SAFE_INPUT
 from tools.media.shapes import is_partly_interlaced, shape_filters
 
@@ -260,3 +261,25 @@ def settings_text(plan: Plan, encoder: Encoder, options: OutputOptions, threads:
         return ""
     _, arguments = encoder_arguments(encoder, options, source=plan.main_video, threads=threads, stream=0)
     return " ".join(argument.removesuffix(":v:0") for argument in arguments)
+
+
+_OF_ANY_FILE = ("guess_languages",)  # options that have a part in files whose video is copied, too
+
+
+def deciding(plan: Plan, encoder: Encoder, options: OutputOptions) -> dict[str, Option]:
+    """The options that have a part in this output, see ``tools.core.options``; ``encoder`` is the one that made it."""
+    found: dict[str, Option] = asdict(options) | {"encoder": encoder.name}
+    if plan.action != "transcode":
+        found = {name: found[name] for name in _OF_ANY_FILE}
+    if plan.action != "copy" and suits_mkvmerge(plan.facts):
+        found["muxer"] = _MKVMERGE if plan.muxer else _FFMPEG
+    return found
+
+
+def wanted(options: OutputOptions, mkvmerge: bool | None) -> Wanted:
+    """The options in force. ``mkvmerge``: whether it is there, None if it is to be done without."""
+    muxer = _FFMPEG if mkvmerge is None else _MKVMERGE if mkvmerge else ANY
+    return Wanted(asdict(options) | {"muxer": muxer}, asdict(OutputOptions()))
+
+
+_MKVMERGE, _FFMPEG = "mkvmerge", "ffmpeg"

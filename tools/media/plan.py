@@ -203,7 +203,7 @@ def make_plan(facts: Facts, muxer: Muxer | None = None, *, guess_languages: bool
 
     ``muxer``: what to make the output of a Matroska source with. ``guess_languages``: by the names of tracks.
     """
-    muxer = muxer if _suits(facts) else None
+    muxer = muxer if suits_mkvmerge(facts) else None
     plans = [_video(stream, facts) for stream in facts.of("video")]
     plans += [_kept_whole(_audio(stream), muxer) for stream in facts.of("audio")]
     plans += [_kept_whole(_subtitle(stream), muxer) for stream in facts.of("subtitle")]
@@ -222,7 +222,7 @@ def make_plan(facts: Facts, muxer: Muxer | None = None, *, guess_languages: bool
 _PLACES: Mapping[StreamKind, int] = {"video": 0, "audio": 1, "subtitle": 2, "attachment": 3, "cover": 4, "data": 5}
 
 
-def _suits(facts: Facts) -> bool:
+def suits_mkvmerge(facts: Facts) -> bool:
     """Whether mkvmerge reads this file better than ffmpeg: see the table in docs/conversion.md."""
     tracks = [stream for stream in facts.streams if stream.kind in _TRACKS]
     return (

@@ -101,6 +101,7 @@ def make_record(job: VideoJob, conversion: Conversion, source_sha256: str, began
         "height": conversion.height,
         "encoder": conversion.encoder,
         "settings": conversion.settings,
+        "options": conversion.options,
         "streams": conversion.streams,
         "quality": conversion.quality,
         "attempt_time": began,
