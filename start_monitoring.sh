@@ -217,7 +217,7 @@ tmux_() {
 # Inside a window: settings come through a pipe that only we can open, so the token is in no argument and no file, and a
 # tmux server that was started long ago with another environment does not matter.
 run_window() {
-  local name=$1 pipe=$2 pair status=0
+  local name=$1 pipe=$2 pair status=0 why
   unset "${settings[@]}"
   while IFS= read -r -d '' pair; do export "${pair?}"; done <"$pipe"
   rm -f "$pipe"
@@ -225,7 +225,12 @@ run_window() {
   "$venv/bin/python3" "$root/tools/supervise.py" --port "${3:-0}" "$name" || status=$?
   trap - INT
   say ""
-  say "$name ended with status $status 已退出. Start again 重新启动: bash $(quoted "$root/start_monitoring.sh")"
+  case $status in
+    0) why="as it was asked to 按要求" ;;
+    2) why="it needs another setting, see above 需修改设置，见上" ;;
+    *) why="see the lines above 原因见上" ;;
+  esac
+  say "$name ended 已退出: $why. Start again 重新启动: bash $(quoted "$root/start_monitoring.sh")"
   tmux set-option -w -t "$TMUX_PANE" @ended "$status" 2>/dev/null || true # whoever started this waits for it
   exec bash --norc -i
 }

@@ -114,7 +114,7 @@ def _cause(status: int, said: bytes) -> str:
     for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         if os.strerror(number) in text or (number == errno.EFBIG and status == -signal.SIGXFSZ):
             return os.strerror(number)
-    return bare(text.rpartition("\n")[2]) or (f"ffmpeg was {cause_of(status)}" if status < 0 else "ffmpeg failed")
+    return bare(text.rpartition("\n")[2]) or (f"ffmpeg failed: {cause_of(status)}" if status < 0 else "ffmpeg failed")
 
 
 def _free_port() -> int:
@@ -154,12 +154,14 @@ def _summary(settings: config.Settings) -> int:
     """Wait until the demo's folders are settled; 1 if one failed, or if nobody works on them."""
     print("Waiting for the results (Ctrl-C ends only the wait) 正在等待结果", flush=True)
     wanted, log_dir = {name.split("/")[0] for name in _CLIPS}, settings.paths.log_dir
-    alone = 0.0  # s
+    alone, parent = 0.0, os.getppid()  # s
     while True:
         items = [item for item in WorkQueue(log_dir).read().items() if item.folder in wanted]
         settled = [item for item in items if item.status in {Status.COMPLETED, Status.FAILED}]
         if len(settled) == len(wanted):
             break
+        if os.getppid() != parent:  # whoever runs the demo has ended, and its terminal is somebody else's now
+            return 1
         run = all(life_of(log_dir, program).running is not False for program in ("monitor", "processor"))
         alone = 0.0 if run else alone + _ASKED_EVERY
         if alone > _START_WITHIN:

@@ -1,4 +1,4 @@
-"""The doctor: checks everything that the monitor and the processor need, one line each, and says what to do.
+"""The doctor: checks everything that the monitor and the processor need, one sentence each, and says what to do.
 
 Changes nothing, never shows the token, and gives up what hangs. Exit status 1 if there is a problem.
 """
@@ -26,6 +26,7 @@ from tools.hub.client import HubClient
 from tools.hub.modelscope_client import ModelScopeHub
 from tools.media.ffmpeg import try_encoders
 from tools.report import checks
+from tools.report.cells import wrapped
 from tools.report.checks import Finding
 from tools.startup import (
     certificates,
@@ -53,7 +54,7 @@ def _run(parsed: argparse.Namespace) -> int:
     problems = 0
     for finding in _findings(read_command_settings(parsed)):
         problems += not finding.ok
-        print(finding, flush=True)
+        print("\n".join(wrapped(str(finding), checks.WIDTH, checks.INDENT)), flush=True)
     found = f"{problems} problem{'' if problems == 1 else 's'} 发现 {problems} 个问题"
     print(found if problems else "All is well. 一切正常。")
     return 1 if problems else 0

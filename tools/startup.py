@@ -40,8 +40,9 @@ def run_program(
 ) -> int:
     """Parse ``argv`` (None = the command line), do ``work`` with it; returns the exit status that ``work`` returns.
 
-    The one place where what stops a program becomes what a person sees: one line on standard error, and status 2 for a
-    ConfigError, 1 for a PipelineError or an OSError. Ctrl-C, and a reader of the output that went away (``… | head``),
+    The one place where what stops a program becomes what a person sees: one line on standard error (and in the log, if
+    the program has one), and status 2 for a ConfigError, 1 for a PipelineError or an OSError. A bug is raised, and
+    logged with its traceback. Ctrl-C, and a reader of the output that went away (``… | head``),
     end it without a word, with the status that a shell gives them. Every program gets ``--version`` here.
     """
     os.umask(os.umask(_OTHERS_WRITE) | _OTHERS_WRITE)
@@ -66,6 +67,16 @@ def run_program(
         return _say(parser, _refusal(exc), 1)
     except KeyboardInterrupt:
         return _INTERRUPTED
+    except Exception as exc:
+        _log_end(f"an unexpected error, which is a bug: {type(exc).__name__}: {exc}", with_traceback=True)
+        raise
+
+
+def _log_end(text: str, *, with_traceback: bool = False) -> None:
+    """In the log as well, if the program has one: the terminal may be gone, and a supervisor looks there."""
+    logs = sys.modules.get("tools.runtime.logs")
+    if logs is not None:
+        logs.to_file(f"ended: {text}", with_traceback=with_traceback)
 
 
 def _refusal(exc: OSError) -> str:
@@ -77,6 +88,7 @@ def _refusal(exc: OSError) -> str:
 
 def _say(parser: argparse.ArgumentParser, text: str, status: int) -> int:
     print(f"{parser.prog}: {text}", file=sys.stderr)
+    _log_end(text)
     return status
 
 

@@ -29,8 +29,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import config
-from tools.core.restarts import Restarts, cause_of, is_final
+from tools.core.restarts import WRONG_SETTINGS, Restarts, cause_of, is_final
 from tools.runtime import logs
+from tools.runtime.limits import kills_for_memory
 from tools.startup import port, read_settings, run_program
 from tools.state.liveness import life_of
 
@@ -39,6 +40,7 @@ _FILES = {"hub": "local_hub.py", "monitor": "modelscope_monitor.py", "processor"
 _STOPS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 _READY_WITHIN, _ASKED_EVERY = 20.0, 0.1  # s
 _END_WITHIN = 9.5  # s; programs end within 8.5, the promise is 10
+_LATELY = 60.0  # s before its end in which a program logs why it ends
 _PR_SET_PDEATHSIG = 1  # Source: prctl(2)
 _prctl = ctypes.CDLL(None).prctl
 
@@ -53,6 +55,7 @@ class _Kept:
     process: "subprocess.Popen[bytes] | None" = None
     started: float = 0.0  # monotonic s
     due: float | None = 0.0  # monotonic s of its next start; None: it runs, or stays ended
+    began: float = 0.0  # epoch s of the same
     restarts: Restarts = field(default_factory=Restarts)
     status: int = 0  # of its last end
 
@@ -61,9 +64,14 @@ class Supervisor:
     """The loop, over programs by name: the command of each, and the folder that has its lock."""
 
     def __init__(
-        self, programs: Mapping[str, tuple[list[str], Path]], is_ready: Callable[[], bool] = lambda: True
+        self,
+        programs: Mapping[str, tuple[list[str], Path]],
+        log_dir: Path,
+        is_ready: Callable[[], bool] = lambda: True,
     ) -> None:
         """``is_ready``: whether the first of the programs does its work, for which the others wait a while."""
+        self._log_dir = log_dir
+        self._memory_kills = kills_for_memory()
         self._kept = [_Kept(name, *program) for name, program in programs.items()]
         self._is_ready = is_ready
         self._ready_by = time.monotonic() + _READY_WITHIN
@@ -77,6 +85,7 @@ class Supervisor:
             self._start_those_due()
             if not any(kept.process or kept.due is not None for kept in self._kept):
                 return 0 if self._stop_until is not None else max(abs(kept.status) for kept in self._kept)
+            self._memory_kills = kills_for_memory()
             caught = signal.sigtimedwait(watched, self._until_next())
             if caught is not None and caught.si_signo in _STOPS:
                 self._ask_to_end()
@@ -101,7 +110,7 @@ class Supervisor:
     def _start_those_due(self) -> None:
         for kept in self._kept[:1] if self._others_wait() else self._kept:
             if kept.due is not None and kept.due <= time.monotonic():
-                kept.due, kept.started = None, time.monotonic()
+                kept.due, kept.started, kept.began = None, time.monotonic(), time.time()
                 # A session of its own: Ctrl-C reaches us alone, and we ask each program once.
                 kept.process = subprocess.Popen(kept.command, start_new_session=True, preexec_fn=_as_our_child)
 
@@ -124,15 +133,24 @@ class Supervisor:
         if self._stop_until is not None:
             return
         runs_elsewhere = kept.status == 1 and life_of(kept.lock_dir, kept.name).running is True
+        said = logs.last_error(self._log_dir, kept.name, max(kept.began, time.time() - _LATELY))
+        cause = cause_of(kept.status, said=said, killed_by_kernel=self._was_killed_by_kernel())
         if is_final(kept.status, runs_elsewhere=runs_elsewhere):
+            if kept.status == WRONG_SETTINGS and said is None:
+                log.error("%s stays ended: %s", kept.name, cause)
             return
         kept.restarts = kept.restarts.after(time.monotonic() - kept.started)
         kept.due = time.monotonic() + kept.restarts.wait
-        facts = logs.fields(wait_s=kept.restarts.wait, cause=cause_of(kept.status))
+        facts = logs.fields(wait_s=kept.restarts.wait, cause=cause)
         log.warning("%s died, restarting: %s", kept.name, facts)
         if kept.restarts.is_loop:
             times = kept.restarts.quick
             log.error("%s died %d times soon after its start, see its lines above; restarts continue", kept.name, times)
+
+    def _was_killed_by_kernel(self) -> bool | None:
+        """Whether the kernel killed for lack of memory since the last look, a minute ago at most."""
+        before, now = self._memory_kills, kills_for_memory()
+        return None if before is None or now is None else now > before
 
     def _ask_to_end(self) -> None:
         if self._stop_until is None:
@@ -167,8 +185,8 @@ def _run(parsed: argparse.Namespace) -> int:
     programs = {name: ([sys.executable, str(config.ROOT / "tools" / _FILES[name])], log_dir) for name in parsed.program}
     if "hub" in programs:
         programs["hub"] = ([*programs["hub"][0], "--port", str(parsed.port)], hub_dir / ".hub")
-        return Supervisor(programs, lambda: _answers(parsed.port)).run()
-    return Supervisor(programs).run()
+        return Supervisor(programs, log_dir, lambda: _answers(parsed.port)).run()
+    return Supervisor(programs, log_dir).run()
 
 
 def _answers(port: int) -> bool:

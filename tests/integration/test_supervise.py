@@ -54,7 +54,11 @@ def test_killed_program_is_restarted_with_its_cause_and_a_stop_ends_all_in_order
         os.kill(killed, signal.SIGKILL)
         eventually(lambda: both_run(log_dir) and pid_of(log_dir, "processor") != killed, "it runs again")
         told = [line for line in log_of(log_dir).splitlines() if " supervisor " in line]
-        assert len(told) == 1 and "WARNING supervisor processor died, restarting" in told[0] and "SIGKILL" in told[0]
+        assert (
+            len(told) == 1
+            and "WARNING supervisor processor died, restarting" in told[0]
+            and "killed by SIGKILL, from a person" in told[0]
+        )
         assert end(supervisor) == 0
     finally:
         supervisor.kill()
@@ -95,7 +99,8 @@ def test_processor_whose_work_folder_another_one_holds_ends_for_good_with_one_li
     assert done.returncode == 2
     told = [line for line in done.stderr.splitlines() if "WORK_DIR" in line]
     assert len(told) == 1 and f"pid {os.getpid()}" in told[0] and "end that one first" in told[0]
-    assert " supervisor " not in log_of(tmp_path / "log")
+    log = log_of(tmp_path / "log")
+    assert " supervisor " not in log and log.count(" ERROR processor ended: ") == 1
 
 
 _LOOP = """
@@ -110,7 +115,7 @@ count = Path(sys.argv[1]) / "count"
 code = "import sys; from pathlib import Path; p = Path(sys.argv[1]); n = len(p.read_bytes()) if p.exists() else 0; "
 code += "p.write_bytes(b'x' * (n + 1)); sys.exit(2 if n == 8 else 3)"
 command = [sys.executable, "-c", code, str(count)]
-sys.exit(Supervisor({"monitor": (command, Path(sys.argv[1]))}).run())
+sys.exit(Supervisor({"monitor": (command, Path(sys.argv[1]))}, Path(sys.argv[1])).run())
 """
 
 
@@ -119,5 +124,7 @@ def test_crash_loop_is_one_error_and_wrong_settings_end_it_with_their_status(tmp
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2, done.stderr
     text = log_of(tmp_path)
-    assert text.count("WARNING supervisor monitor died, restarting") == 8 and text.count("status 3") == 8
-    assert text.count("ERROR") == 1 and "monitor died 5 times soon after its start" in text
+    assert text.count("WARNING supervisor monitor died, restarting") == 8
+    assert text.count("gave up without a line in the log: a bug, or") == 8 and "status" not in text
+    assert "monitor died 5 times soon after its start" in text
+    assert text.count("ERROR") == 2 and "ERROR supervisor monitor stays ended: a setting is wrong" in text

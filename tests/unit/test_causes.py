@@ -96,3 +96,10 @@ def test_texts_of_errors_are_sentences(path: Path) -> None:
 )
 def test_what_is_no_sentence(code: str, found: bool) -> None:
     assert any(BAD.search(text) for _, text in _texts_of_errors(ast.parse(code))) is found
+
+
+def test_no_program_or_script_tells_of_an_exit_status() -> None:
+    """Whatever way it takes to a person: a log line, a terminal, a tmux window."""
+    files = [*MODULES, *ROOT.glob("*.sh")]
+    found = [path.name for path in files if re.search(r"(ended|exited|died) with status", path.read_text("utf-8"))]
+    assert found == []

@@ -20,7 +20,7 @@ from tests.hub_server import RunningHub, running_hub
 from tools.media.choice import Trial
 from tools.media.encoders import Encoder
 from tools.report import checks
-from tools.report.cells import cells
+from tools.report.cells import cells, wrapped
 from tools.report.checks import Finding
 from tools.startup import DEMO_FILE
 
@@ -105,7 +105,7 @@ def test_names_in_the_env_file_that_nobody_reads_and_readers_of_it_are_warned_of
     assert str(odd).startswith("WARNING") and "UNHEARD_OF_ANYWHERE is no setting" in str(odd)
     path.chmod(0o644)
     (readable,) = checks.check_dotenv(path, good, config.names())
-    assert readable.ok and readable.advice == f"chmod 600 {path}"
+    assert readable.ok and readable.advice == f"`chmod 600 {path}`"
 
 
 def test_much_older_encoder_is_a_warning_and_no_problem() -> None:
@@ -188,7 +188,7 @@ def test_cluster_is_its_scheduler_and_its_workers(
 
 
 def _doctor(hub: RunningHub, tmp_path: Path, **changes: str) -> tuple[int, dict[str, str], str]:
-    """Exit status, state by subject, and all that was printed."""
+    """Exit status, state by subject, and all that was printed, each finding in one line again."""
     environ = {
         name: value for name, value in os.environ.items() if name in {"PATH", "LANG"} or name.startswith("PYTHON")
     }
@@ -220,7 +220,22 @@ def _doctor(hub: RunningHub, tmp_path: Path, **changes: str) -> tuple[int, dict[
     for line in ended.stdout.splitlines():
         if line.startswith(("OK", "PROBLEM")):
             states[line[9:21].strip()] = line.split()[0]
-    return ended.returncode, states, ended.stdout + ended.stderr
+    assert [line for line in ended.stdout.splitlines() if cells(line) > checks.WIDTH] == []
+    return ended.returncode, states, re.sub(rf"\n {{{checks.INDENT}}}(?=\S)", " ", ended.stdout) + ended.stderr
+
+
+def test_long_line_is_broken_at_blanks_and_a_command_stays_whole() -> None:
+    text = "WARNING  .env         others can read it, 其他用户可以读取 this file -> `chmod 600 '/a b/.env'` now, please"
+    lines = wrapped(text, 44, checks.INDENT)
+    assert [line[checks.INDENT :] for line in lines] == [
+        "others can read it,",
+        "其他用户可以读取 this",
+        "file ->",
+        "`chmod 600 '/a b/.env'`",
+        "now, please",
+    ]
+    assert lines[0] == text[:41] and all(line.startswith(" " * checks.INDENT) for line in lines[1:])
+    assert wrapped("short  and as it is", 44, 4) == ["short  and as it is"]
 
 
 @pytest.mark.another_user

@@ -98,3 +98,10 @@ def test_a_mount_point_with_a_space_is_found(tmp_path: Path) -> None:
 def test_this_machine_can_be_asked() -> None:
     assert 1 <= limits.cores() <= 8
     assert 0 < limits.memory() <= MACHINE
+
+
+def test_kernel_says_how_often_it_killed_for_memory(tmp_path: Path) -> None:
+    assert limits.kills_for_memory(tmp_path) is None
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/vmstat").write_text("drop_slab 0\noom_kill_x 9\noom_kill 3\n")
+    assert limits.kills_for_memory(tmp_path) == 3

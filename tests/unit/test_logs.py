@@ -1,14 +1,18 @@
 """Log lines: one per fact, without the token, and the word that grep looks for only if a person is needed."""
 
+import argparse
 import io
 import logging
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tools.core.errors import PipelineError
 from tools.runtime import logs
+from tools.startup import run_program
 
 pytestmark = pytest.mark.another_user
 
@@ -112,3 +116,29 @@ def test_callers_debug_level_is_respected(root: logging.Logger, tmp_path: Path) 
     logs.set_up("processor", tmp_path)
     logging.getLogger("x").debug("fine detail")
     assert "DEBUG processor fine detail" in written(tmp_path)
+
+
+def test_what_ends_a_program_is_in_the_log_and_found_there(
+    root: logging.Logger, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def ended(error: Exception) -> int:
+        def work(_: argparse.Namespace) -> int:
+            logs.set_up("processor", tmp_path)
+            raise error
+
+        return run_program(argparse.ArgumentParser(prog="queue_processor.py"), [], work)
+
+    before = time.time() - 1
+    assert logs.last_error(tmp_path, "processor", before) is None
+    assert ended(PipelineError("no encoder works here")) == 1
+    assert capsys.readouterr().err == "queue_processor.py: no encoder works here\n"
+    assert logs.last_error(tmp_path, "processor", before) == "ended: no encoder works here"
+    with pytest.raises(ZeroDivisionError):
+        ended(ZeroDivisionError("made up"))
+    found = logs.last_error(tmp_path, "processor", before)
+    assert found == "ended: an unexpected error, which is a bug: ZeroDivisionError: made up"
+    assert "Traceback" in written(tmp_path) and "ERROR" not in capsys.readouterr().err
+    logging.getLogger("x").warning("ERROR processor is only a name here")
+    assert logs.last_error(tmp_path, "processor", before) == found
+    assert logs.last_error(tmp_path, "monitor", before) is None
+    assert logs.last_error(tmp_path, "processor", time.time() + 2) is None

@@ -1,6 +1,6 @@
 """When a program that ended is started again."""
 
-import signal
+import re
 
 import pytest
 
@@ -33,6 +33,21 @@ def test_only_what_a_restart_can_help_is_restarted(status: int, elsewhere: bool,
     assert is_final(status, runs_elsewhere=elsewhere) is final
 
 
-def test_cause_names_the_signal() -> None:
-    assert "SIGKILL" in cause_of(-signal.SIGKILL) and "memory" in cause_of(-9)
-    assert "status 1" in cause_of(1) and "99" in cause_of(-99)
+CAUSES = [
+    ((-9, None, True), "the kernel killed it (SIGKILL), since memory ran out"),
+    ((-9, None, False), "killed by SIGKILL, from a person or another program; memory had not run out"),
+    ((-9, None, None), "from a person, or from the kernel because memory ran out"),
+    ((-11, None, True), "crashed (SIGSEGV): a bug"),
+    ((-15, None, None), "ended by SIGTERM, from a person or another program"),
+    ((-99, None, None), "ended by signal 99"),
+    ((2, None, None), "a setting is wrong"),
+    ((1, "needs attention: no disk", None), "it gave up, as it logged: needs attention: no disk"),
+    ((1, None, True), "without a line in the log: a bug, or its installation is damaged"),
+]
+
+
+@pytest.mark.parametrize(("end", "expected"), CAUSES)
+def test_cause_is_a_sentence_that_says_who_or_what(end: tuple[int, str | None, bool | None], expected: str) -> None:
+    status, said, by_kernel = end
+    cause = cause_of(status, said=said, killed_by_kernel=by_kernel)
+    assert expected in cause and not re.search(r"status|-\d|exit", cause)

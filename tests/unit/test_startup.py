@@ -205,3 +205,17 @@ def test_mark_at_the_beginning_of_the_env_file_is_no_part_of_a_name(
     path = tmp_path / ".env"
     path.write_bytes(codecs.BOM_UTF8 + b"CRF=31\r\nPRESET=4\r\n")
     assert startup.read_dotenv(path) == {"CRF": "31", "PRESET": "4"}
+
+
+def test_demo_s_summary_ends_with_whoever_runs_the_demo(tmp_path: Path) -> None:
+    """With ``--foreground`` the supervisor's end is the demo's; the programs may have been there, or never."""
+    waits = [sys.executable, str(ROOT / "tools/demo.py"), "--summary"]
+    code = f"import subprocess, sys; print(subprocess.Popen({waits!r}, stdout=sys.stderr).pid); sys.stdin.read()"
+    env = {**os.environ, "LOG_DIR": str(tmp_path), "ANIMATION_DOTENV": str(tmp_path / "none")}
+    with subprocess.Popen(
+        [sys.executable, "-c", code], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as supervisor:
+        assert supervisor.stdin and supervisor.stdout and supervisor.stderr
+        assert supervisor.stderr.readline().startswith(b"Waiting for the results")
+        supervisor.stdin.close()
+        assert supervisor.stderr.read() == b""  # at its end

@@ -7,6 +7,8 @@ _FIRST_WAIT, _LONGEST_WAIT = 1.0, 300.0  # s
 _SETTLED = 60.0  # s; a program that ran for longer did not end because of its start
 LOOP = 5
 """So many ends soon after a start, one after another, need a person."""
+WRONG_SETTINGS = 2
+"""The exit status of a program that a restart can't help, but a person."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +34,41 @@ class Restarts:
 
 def is_final(status: int, *, runs_elsewhere: bool) -> bool:
     """Whether a restart makes no sense: it was asked to end (0), has wrong settings (2), or another one runs."""
-    return status in {0, 2} or runs_elsewhere
+    return status in {0, WRONG_SETTINGS} or runs_elsewhere
 
 
-def cause_of(status: int) -> str:
-    """An exit status in words; a negative one is a signal's number, as ``subprocess`` has it."""
+_OWN_FAULT = {"SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "SIGABRT", "SIGSYS"}
+
+
+def cause_of(status: int, *, said: str | None = None, killed_by_kernel: bool | None = None) -> str:
+    """How a program ended, as a clause about it: "it was killed by SIGKILL: …".
+
+    ``status``: below 0 the number of the signal, as ``subprocess`` has it. ``said``: what it logged as the reason.
+    ``killed_by_kernel``: whether the kernel killed somebody for lack of memory just then; None: that can't be told.
+    """
     if status >= 0:
-        return f"it ended with status {status}, its last lines on the terminal say why"
+        return _of_own_accord(status, said)
     try:
         name = signal.Signals(-status).name
     except ValueError:
-        name = str(-status)
-    return f"killed by {name}" + (", by a person or for lack of memory" if name == "SIGKILL" else "")
+        name = f"signal {-status}"
+    if name == "SIGKILL":
+        return _KILLED[killed_by_kernel]
+    if name in _OWN_FAULT:
+        return f"it crashed ({name}): a bug in it or in a library that it uses, or bad memory"
+    return f"it was ended by {name}, from a person or another program, before it could end in order"
+
+
+_KILLED = {
+    True: "the kernel killed it (SIGKILL), since memory ran out: add memory, or lower MAX_CONCURRENT",
+    False: "it was killed by SIGKILL, from a person or another program; memory had not run out",
+    None: "it was killed by SIGKILL, from a person, or from the kernel because memory ran out",
+}
+
+
+def _of_own_accord(status: int, said: str | None) -> str:
+    if said is not None:
+        return f"it gave up, as it logged: {said}"
+    if status == WRONG_SETTINGS:
+        return "a setting is wrong, its last line on the terminal says which"
+    return "it gave up without a line in the log: a bug, or its installation is damaged; its terminal shows where"

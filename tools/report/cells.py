@@ -20,6 +20,22 @@ def cut(text: str, room: int) -> str:
     return text if cells(text) <= room else _beginning(text, room - 1) + "…"
 
 
+_WORD = re.compile(r"`[^`]*`\S*|\S+")
+
+
+def wrapped(text: str, room: int, indent: int) -> list[str]:
+    """The text in lines of at most ``room`` cells, the second and later ones indented. Broken at blanks, and not within
+    a command between backticks: that, and a longer word, is left whole, so that it can be copied."""
+    lines, end = [""], 0
+    for word in _WORD.finditer(text):
+        gap, end = text[end : word.start()], word.end()
+        if lines[-1].strip() and cells(lines[-1] + gap + word[0]) > room:
+            lines.append(" " * indent)
+            gap = ""
+        lines[-1] += gap + word[0]
+    return lines
+
+
 def cut_name(name: str, room: int) -> str:
     """A file name or path in at most ``room`` cells; one that is too long loses what stands around its number."""
     if cells(name) <= room:

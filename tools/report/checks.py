@@ -32,7 +32,9 @@ from tools.runtime.private import distrust
 from tools.state.liveness import Life
 
 WIDTH = 100
-"""Columns of the doctor's tables."""
+"""Columns of what the doctor shows."""
+INDENT = 22
+"""Columns before what a check has seen."""
 SET_UP = "run `bash start_monitoring.sh --setup-only`"
 _SHOWN = 5  # workers that are named
 _SKEW = 300.0  # s; signed addresses of object stores commonly allow 15 minutes
@@ -177,7 +179,7 @@ def check_dotenv(path: Path, given: Mapping[str, str | None], known: Collection[
         found.append(Finding(".env", True, f"{name} is no setting and has no effect", advice))
     if mode & 0o077:
         found.append(
-            Finding(".env", True, f"others can read {path}, which may hold a token", f"chmod 600 {quote(str(path))}")
+            Finding(".env", True, f"others can read {path}, which may hold a token", f"`chmod 600 {quote(str(path))}`")
         )
     return found or [Finding(".env", True, f"{len(given)} settings in {path}")]
 

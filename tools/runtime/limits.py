@@ -48,6 +48,13 @@ def memory(system: Path = _SYSTEM) -> int:
     return min(number for number in found if number > 0)
 
 
+def kills_for_memory(system: Path = _SYSTEM) -> int | None:
+    """How many processes the kernel has killed since it started since memory ran out, its own or that of a control
+    group; None if it does not tell. Source: proc(5), /proc/vmstat, since Linux 4.13."""
+    found = (line.split() for line in _lines(system / "proc/vmstat") if line.startswith("oom_kill "))
+    return next((int(words[1]) for words in found if len(words) == 2 and words[1].isdecimal()), None)
+
+
 def _quota(folder: Path, groups: _Groups) -> float | None:
     """Cores that a group may use on average; None without a limit."""
     if groups.version == 2:

@@ -9,6 +9,7 @@ import logging
 import os
 import re
 import sys
+import time
 from collections.abc import Iterable
 from io import TextIOWrapper
 from logging.handlers import WatchedFileHandler
@@ -24,6 +25,8 @@ BATCH_FAILED = "批次处理失败"
 """Marker of a batch that ended with something missing, at ERROR."""
 
 LOG_FILE = "processing.log"
+_TIME = "%Y-%m-%d %H:%M:%S"
+_END_OF_LOG = 1 << 16  # bytes in which the last line of a program that ended is looked for
 _THE_WORD = re.compile("(err)(or)", re.IGNORECASE)
 _SHORTEST_SECRET = 6  # characters; what is shorter is no token, and would mask ordinary words
 _secrets: set[str] = set()
@@ -48,7 +51,7 @@ class _LineFormatter(logging.Formatter):
     """One line per record (a traceback follows on its own lines), without the token; the word "error" at ERROR only."""
 
     def __init__(self, program: str) -> None:
-        super().__init__(f"%(asctime)s %(levelname)s {program} %(message)s", "%Y-%m-%d %H:%M:%S")
+        super().__init__(f"%(asctime)s %(levelname)s {program} %(message)s", _TIME)
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         text = _LINE_ENDS.sub(" ", super().formatMessage(record))
@@ -126,6 +129,29 @@ def set_up(program: str, log_dir: Path, secrets: Iterable[str] = ()) -> None:
         root.addHandler(handler)
     for chatty in ("urllib3", "asyncio", "filelock"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level))
+
+
+def to_file(text: str, *, with_traceback: bool = False) -> None:
+    """An ERROR line in the log file alone, for what the terminal shows anyway. Nothing happens before ``set_up``."""
+    cause = sys.exc_info() if with_traceback else None
+    record = logging.LogRecord("animation", logging.ERROR, "", 0, text, None, cause)
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, _LogFile):
+            handler.handle(record)
+
+
+def last_error(log_dir: Path, program: str, since: float) -> str | None:
+    """What a program logged as ERROR last; None if that was before ``since`` (epoch s), or too far up in it."""
+    try:
+        with (log_dir / LOG_FILE).open("rb") as stream:
+            stream.seek(max(0, stream.seek(0, os.SEEK_END) - _END_OF_LOG))
+            text = stream.read().decode("utf-8", "replace")
+    except OSError:
+        return None
+    start = f" ERROR {program} "
+    earliest = time.strftime(_TIME, time.localtime(since))
+    lines = (line.partition(start) for line in reversed(text.splitlines()))
+    return next((said for when, mark, said in lines if mark and earliest <= when and len(when) == len(earliest)), None)
 
 
 def fields(**values: object) -> str:
