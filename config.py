@@ -326,6 +326,17 @@ class PathSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class UiSettings:
+    lang: str = _setting(
+        "UI_LANG",
+        "auto",
+        "language of messages to people; auto = that of the terminal (LANG), both if that names none",
+        _choice("auto", "zh", "en", "both"),
+        flag=None,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """Every setting of a run."""
 
@@ -335,6 +346,7 @@ class Settings:
     encode: EncodeSettings = field(default_factory=EncodeSettings)
     cluster: ClusterSettings = field(default_factory=ClusterSettings)
     paths: PathSettings = field(default_factory=PathSettings)
+    ui: UiSettings = field(default_factory=UiSettings)
     given: frozenset[str] = frozenset()  # environment names of those that a flag, the environment or .env set
 
     @classmethod
@@ -370,6 +382,7 @@ _GROUPS: dict[str, type] = {
     "encode": EncodeSettings,
     "cluster": ClusterSettings,
     "paths": PathSettings,
+    "ui": UiSettings,
 }
 
 

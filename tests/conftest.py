@@ -1,8 +1,11 @@
 """What holds for every test: as whom it runs."""
 
+from collections.abc import Iterator
+
 import pytest
 
 from tests.rights import drop_real_time, whoami
+from tools.runtime.language import Language, use
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -27,3 +30,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         others = [item for item in items if item.get_closest_marker("another_user") is None]
         items[:] = [item for item in items if item.get_closest_marker("another_user") is not None]
         config.hook.pytest_deselected(items=others)
+
+
+@pytest.fixture(autouse=True)
+def _in_english() -> Iterator[None]:
+    """Whatever a test made of the language, the next one starts with that of the code."""
+    yield
+    use(Language.ENGLISH)

@@ -15,13 +15,14 @@ enter_venv(__name__)
 
 import argparse
 
+from tools.flags import Parser
 from tools.startup import has_token, read_settings, run_program
 from tools.state.liveness import life_of
 
 
 def main(argv: list[str] | None = None) -> int:
     """The program; returns the exit status: 0, 2 for wrong settings."""
-    parser = argparse.ArgumentParser(prog="start_monitoring", description="Answer start_monitoring.sh.")
+    parser = Parser(prog="start_monitoring", description="Answer start_monitoring.sh.")
     parser.add_argument("--running", action="store_true", help="print the programs that run, one per line")
     return run_program(parser, argv, _run)
 

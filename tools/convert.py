@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import config
 from tools.core.errors import PipelineError, Stopped
 from tools.core.planning import output_names
+from tools.flags import Parser
 from tools.media.converter import Conversion, EncodeProgress, FfmpegConverter
 from tools.media.plan import Plan
 from tools.report.bars import bar_line
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 def main(argv: list[str] | None = None) -> int:
     """The program; returns the exit status: 0 all converted, 1 some refused, 2 bad usage or configuration."""
-    parser = argparse.ArgumentParser(prog="convert.py", description="Convert local videos to verified MKV + AV1.")
+    parser = Parser(prog="convert.py", description="Convert local videos to verified MKV + AV1.")
     parser.add_argument("files", nargs="+", metavar="FILE", type=Path, help="video to convert")
     parser.add_argument("--out", metavar="DIR", type=Path, help="folder for the results (default: beside each file)")
     parser.add_argument("--plan", action="store_true", help="show what would become of each stream, convert nothing")

@@ -31,6 +31,7 @@ from tools.core.errors import PipelineError
 from tools.core.queue_item import QueueItem, Status
 from tools.core.restarts import cause_of
 from tools.demo_clips import ENCODING, SECONDS, Scene, inputs, motion
+from tools.flags import Parser
 from tools.hub_server.store import HubStore, read_token
 from tools.media.complaints import bare
 from tools.media.installed import find_ffmpegs
@@ -53,7 +54,7 @@ _ASKED_EVERY, _START_WITHIN = 0.5, 30.0  # s
 
 def main(argv: list[str] | None = None) -> int:
     """The program; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="demo.py", description="Make the demo's dataset.")
+    parser = Parser(prog="demo.py", description="Make the demo's dataset.")
     parser.add_argument("--free-port", action="store_true", help="print a free port of this machine, then exit")
     parser.add_argument("--note", action="store_true", help="note the settings for commands typed later, then exit")
     parser.add_argument("--summary", action="store_true", help="wait for the results, say what came out, then exit")
@@ -165,7 +166,7 @@ def _summary(settings: config.Settings) -> int:
         run = all(life_of(log_dir, program).running is not False for program in ("monitor", "processor"))
         alone = 0.0 if run else alone + _ASKED_EVERY
         if alone > _START_WITHIN:
-            raise PipelineError("the demo does not run: bash start_monitoring.sh --demo starts it 演示未运行")
+            raise PipelineError("the demo does not run: bash start_monitoring.sh --demo starts it")
         time.sleep(_ASKED_EVERY)
     print("\n".join(_told(settled, settings.paths.hub_dir / "datasets" / settings.hub.output_repo)))
     return int(any(item.status is Status.FAILED for item in settled))

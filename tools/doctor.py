@@ -22,6 +22,7 @@ from pathlib import Path
 
 import config
 from tools.core.errors import NoEncoder, PipelineError
+from tools.flags import Parser
 from tools.hub.client import HubClient
 from tools.hub.modelscope_client import ModelScopeHub
 from tools.media.ffmpeg import try_encoders
@@ -45,7 +46,7 @@ _ANSWER = 8.0  # s for the hub to say anything at all
 
 def main(argv: list[str] | None = None) -> int:
     """The program; returns the exit status: 0 all is well, 1 there is a problem, 2 bad usage or configuration."""
-    parser = argparse.ArgumentParser(prog="doctor.py", description="Check everything that the programs need.")
+    parser = Parser(prog="doctor.py", description="Check everything that the programs need.")
     config.add_flags(parser, "hub", "encode", "cluster", "paths")
     return run_program(parser, argv, _run)
 

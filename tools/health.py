@@ -24,17 +24,19 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import config
+from tools.flags import Parser
 from tools.report import health
 from tools.report.health import HealthLimits, Level, Problem
+from tools.runtime.language import translated, ui
 from tools.startup import run_program
 from tools.state.liveness import life_of
 
 _UNKNOWN = 3  # as Nagios has it for a check that was called wrongly
 
 
-class _Parser(argparse.ArgumentParser):
+class _Parser(Parser):
     def error(self, message: str) -> NoReturn:
-        print(f"UNKNOWN - {message}; see --help")
+        print("UNKNOWN - " + ui("{}; see --help", translated(message)))
         sys.exit(_UNKNOWN)
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tools.core.errors import PipelineError
+from tools.flags import Parser
 from tools.runtime.clock import stop_on_signals
 from tools.startup import port, read_settings, run_program
 
@@ -34,7 +35,7 @@ _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 def main(argv: list[str] | None = None) -> int:
     """The program; returns the exit status: 0 stopped, 1 failed, 2 bad usage or configuration."""
-    parser = argparse.ArgumentParser(prog="local_hub.py", description="A ModelScope-compatible hub over plain folders.")
+    parser = Parser(prog="local_hub.py", description="A ModelScope-compatible hub over plain folders.")
     parser.add_argument("--root", help="folder of the hub (default: HUB_DIR)")
     parser.add_argument("--port", type=port, default=8020, help="port, 0 = any free one (default 8020)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")

@@ -41,6 +41,7 @@ from tools.core.stability import (
     seconds_until_stable,
 )
 from tools.env_watch import EnvWatch
+from tools.flags import Parser
 from tools.hub.client import Head, HubClient
 from tools.report.monitor_log import SkippedPaths, tell_changes, tell_no_video, tell_queued, tell_settled
 from tools.runtime import logs
@@ -282,9 +283,7 @@ class ModelScopeMonitor:
 
 def main(argv: list[str] | None = None) -> int:
     """The program; returns the exit status: 0 done, 1 failed, 2 bad usage or configuration."""
-    parser = argparse.ArgumentParser(
-        prog="modelscope_monitor.py", description="Queue folders whose upload has finished."
-    )
+    parser = Parser(prog="modelscope_monitor.py", description="Queue folders whose upload has finished.")
     parser.add_argument("--once", action="store_true", help="poll the hub once, then exit")
     parser.add_argument("--queue", action="store_true", help="show the pending items in order, then exit")
     config.add_flags(parser, "hub", "monitor", "paths")

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 import config
 from tools import queue_commands, queue_questions
 from tools.core.errors import AlreadyRunning, PipelineError, StateError
+from tools.flags import Parser
 from tools.runtime.once import Once
 from tools.startup import (
     connect,
@@ -235,7 +236,7 @@ def _connect(
 
 def main(argv: list[str] | None = None) -> int:
     """The program; returns the exit status: 0 done, 1 failed, 2 bad usage or configuration."""
-    parser = argparse.ArgumentParser(prog="queue_processor.py", description="Convert and publish what is queued.")
+    parser = Parser(prog="queue_processor.py", description="Convert and publish what is queued.")
     parser.add_argument("--status", action="store_true", help="show counts, what runs now, the latest items")
     parser.add_argument("--json", action="store_true", help="with --status: as JSON")
     parser.add_argument("--failed", action="store_true", help="with --status: every failed item, the latest not")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import config
 from tools.core.errors import StateError
+from tools.core.message import message
 from tools.core.selection import plain_name, select
 from tools.state.work_queue import WorkQueue
 
@@ -177,9 +178,7 @@ def _why(folder: str, settings: config.Settings) -> int:
     lines = why_lines(folder, items, state, history, time.time(), settings.processor.aging_hours, age)
     if not lines:
         near = [name for name in (*state.folders, *items) if folder in name or name in folder]
-        hint = f"; perhaps {near[0]}" if near else ""
-        raise StateError(
-            f"nothing is known of {folder}: it was not in the last listing of {settings.hub.input_repo}{hint}"
-        )
+        unknown = f"nothing is known of {folder}: it was not in the last listing of {settings.hub.input_repo}"
+        raise StateError(f"{unknown}; perhaps you mean {near[0]}" if near else message(unknown))
     print("\n".join([folder, *(f"  {line}" for line in lines)]))
     return 0

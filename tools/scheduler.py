@@ -22,6 +22,7 @@ import threading
 
 import config
 from tools.core.errors import PipelineError
+from tools.flags import Parser
 from tools.startup import certificates, need_cluster_packages, port, read_settings, run_program
 
 log = logging.getLogger("animation.scheduler")
@@ -29,9 +30,7 @@ log = logging.getLogger("animation.scheduler")
 
 def main(argv: list[str] | None = None) -> int:
     """The program; returns the exit status: 0 ended when asked to, 1 can't listen, 2 bad usage or configuration."""
-    parser = argparse.ArgumentParser(
-        prog="scheduler.py", description="Bring a cluster's processor and workers together."
-    )
+    parser = Parser(prog="scheduler.py", description="Bring a cluster's processor and workers together.")
     config.add_other_name(parser, "--host", "CLUSTER_HOST", "address to listen at; the same as --cluster-host")
     parser.add_argument("--port", type=port, default=8786, help="port (default 8786)")
     config.add_flags(parser, "cluster", "paths")

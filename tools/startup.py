@@ -4,6 +4,7 @@ A program must not wait for what it does not use, so what is costly to import is
 """
 
 import argparse
+import contextlib
 import importlib.util
 import io
 import os
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from config import ROOT, ConfigError, Settings, flag_values, with_token
 from tools.core.concurrency import budget_of, encodes_for
 from tools.core.errors import HubForbidden, PipelineError
-from tools.runtime import limits
+from tools.runtime import language, limits
 from tools.runtime.owner import whose
 
 if TYPE_CHECKING:
@@ -79,6 +80,14 @@ def _log_end(text: str, *, with_traceback: bool = False) -> None:
         logs.to_file(f"ended: {text}", with_traceback=with_traceback)
 
 
+def use_language(environ: Mapping[str, str] = os.environ) -> None:
+    """Speak the language that the environment or ``.env`` wants; before the settings are read, which may fail."""
+    wanted = environ.get("UI_LANG", "")
+    with contextlib.suppress(ConfigError, ImportError):  # told later, if it matters
+        wanted = wanted or read_dotenv(dotenv_path(environ)).get("UI_LANG") or ""
+    language.use(language.choose(wanted.strip(), environ))
+
+
 def _refusal(exc: OSError) -> str:
     if not isinstance(exc.filename, str):
         return exc.strerror or str(exc)
@@ -87,7 +96,7 @@ def _refusal(exc: OSError) -> str:
 
 
 def _say(parser: argparse.ArgumentParser, text: str, status: int) -> int:
-    print(f"{parser.prog}: {text}", file=sys.stderr)
+    print(f"{parser.prog}: {language.translated(text)}", file=sys.stderr)
     _log_end(text)
     return status
 

@@ -30,6 +30,7 @@ from pathlib import Path
 
 import config
 from tools.core.restarts import WRONG_SETTINGS, Restarts, cause_of, is_final
+from tools.flags import Parser
 from tools.runtime import logs
 from tools.runtime.limits import kills_for_memory
 from tools.startup import port, read_settings, run_program
@@ -172,7 +173,7 @@ def _as_our_child() -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """The program; returns the highest exit status of its programs, 0 if it was asked to stop."""
-    parser = argparse.ArgumentParser(prog="supervise.py", description="Keep programs running.")
+    parser = Parser(prog="supervise.py", description="Keep programs running.")
     parser.add_argument("program", nargs="+", choices=list(_FILES), help="what to run")
     parser.add_argument("--port", type=port, default=8020, help="port of the hub")
     return run_program(parser, argv, _run)

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 
 import config
 from tools.core.errors import HubUnavailable, PipelineError
+from tools.flags import Parser
 from tools.startup import (
     connect,
     encode_options,
@@ -49,7 +50,7 @@ _HUB_AGAIN = 30.0  # s between two tries to reach the hub at the start
 
 def main(argv: list[str] | None = None) -> int:
     """The program; returns the exit status: 0 ended when asked to, 1 can't work here, 2 bad usage or configuration."""
-    parser = argparse.ArgumentParser(prog="worker.py", description="Convert videos for a cluster's processor.")
+    parser = Parser(prog="worker.py", description="Convert videos for a cluster's processor.")
     config.add_other_name(parser, "--scheduler", "CLUSTER", "address of the scheduler; the same as --cluster")
     parser.add_argument("--name", default=socket.gethostname(), help="name in --status (default: the host's)")
     config.add_other_name(parser, "--host", "CLUSTER_HOST", "address to listen at; the same as --cluster-host")

@@ -5,6 +5,10 @@ import unicodedata
 from pathlib import PurePosixPath
 
 _EPISODE = re.compile(r"(?i)(?<![0-9a-z.])(?:s\d{1,2}\s?e|ep?|第)?\d{1,4}(?:v\d)?[话話集回]?(?![0-9a-z.])")
+_WIDE = "\u2e80-\u9fff\uff00-\uffef"
+_CLOSING = "，。；：、）！？”"
+# What stays on one line: a command, a wide character, or a word, each with the punctuation behind it.
+_WORD = re.compile(rf"`[^`]*`[^\s{_WIDE}]*[{_CLOSING}]*|[（“]*[{_WIDE}][{_CLOSING}]*|[（“]*[^\s{_WIDE}]+[{_CLOSING}]*")
 _YEAR = re.compile(r"(?:19|20)\d\d")
 
 
@@ -20,12 +24,15 @@ def cut(text: str, room: int) -> str:
     return text if cells(text) <= room else _beginning(text, room - 1) + "…"
 
 
-_WORD = re.compile(r"`[^`]*`\S*|\S+")
+def padded(text: str, room: int) -> str:
+    """The text with blanks behind it, so that it takes ``room`` cells."""
+    return text + " " * (room - cells(text))
 
 
-def wrapped(text: str, room: int, indent: int) -> list[str]:
-    """The text in lines of at most ``room`` cells, the second and later ones indented. Broken at blanks, and not within
-    a command between backticks: that, and a longer word, is left whole, so that it can be copied."""
+def wrapped(text: str, room: int, indent: int = 0) -> list[str]:
+    """The text in lines of at most ``room`` cells, the second and later ones indented. Broken at blanks and between
+    Chinese characters, and not within a command between backticks: that, and a longer word, is left whole, so that it
+    can be copied."""
     lines, end = [""], 0
     for word in _WORD.finditer(text):
         gap, end = text[end : word.start()], word.end()

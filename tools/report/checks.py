@@ -175,7 +175,7 @@ def check_dotenv(path: Path, given: Mapping[str, str | None], known: Collection[
     found = []
     for name in sorted(given.keys() - set(known)):
         near = difflib.get_close_matches(name, known, n=1)
-        advice = f"did you mean {near[0]}? 是否应为 {near[0]}?" if near else "remove it; README.md lists the settings"
+        advice = f"did you mean {near[0]}?" if near else "remove it; README.md lists the settings"
         found.append(Finding(".env", True, f"{name} is no setting and has no effect", advice))
     if mode & 0o077:
         found.append(

@@ -1,0 +1,120 @@
+"""Every message to people has its translation, and each is found again in what was made of it."""
+
+import re
+from string import Formatter
+
+import pytest
+
+from tests.messages import ROOT, bare_prints, messages, sources
+from tools.runtime.language import (
+    CATALOGUE,
+    Language,
+    arguments_of,
+    choose,
+    read_catalogue,
+    term,
+    translated,
+    ui,
+    use,
+)
+
+THERE, KNOWN = messages(), read_catalogue(CATALOGUE)
+# Files whose messages have no translation yet.
+NOT_YET: set[str] = set()
+PRINTS_NOT_YET = {
+    "tools/convert.py", "tools/demo.py", "tools/doctor.py", "tools/entry.py", "tools/local_hub.py",
+    "tools/queue_commands.py", "tools/startup.py",
+}  # fmt: skip
+CHINESE = "[㐀-鿿]"
+
+
+def fields(template: str) -> list[str]:
+    return [name for _, name, _, _ in Formatter().parse(template) if name is not None]
+
+
+def test_no_message_is_without_its_translation() -> None:
+    """If this fails: ``.venv/bin/python3 -m tests.messages``, then fill in what is empty."""
+    assert [
+        f"{place}: {text}" for text, place in THERE.items() if not (KNOWN.get(text) or place.split(":")[0] in NOT_YET)
+    ] == []
+
+
+def test_no_translation_is_without_its_message() -> None:
+    assert sorted(KNOWN.keys() - THERE.keys()) == []
+
+
+def test_catalogue_is_in_order() -> None:
+    """So that two changes of it seldom meet in one place."""
+    assert list(KNOWN) == sorted(KNOWN)
+
+
+def test_translations_have_the_arguments_of_their_messages() -> None:
+    for english, chinese in KNOWN.items():
+        names = fields(chinese)
+        numbers = [int(name.removesuffix("!t")) for name in names] if any(names) else list(range(len(names)))
+        assert sorted(set(numbers)) == list(range(len(fields(english)))), english
+
+
+def test_each_message_is_found_again_in_what_was_made_of_it() -> None:
+    """With enough words of its own, a template is not taken for another."""
+    use(Language.CHINESE)
+    for template in KNOWN:
+        arguments = [f"<{number}>" for number in range(len(fields(template)))]
+        assert translated(template.format(*arguments)) == ui(template, *arguments), template
+
+
+def test_chinese_is_set_as_the_documents_are() -> None:
+    def shown(text: str) -> str:
+        return re.sub(r"\{[^}]*\}|`[^`]*`", "X", re.sub(r"\{\d*!t\}", "中", text))
+
+    near = rf"{CHINESE}[,;:!?()]|[,;:!?()]{CHINESE}|{CHINESE}[A-Za-z0-9]|[A-Za-z0-9]{CHINESE}"
+    wrong = rf"{near}| [，。；：（）、]|[，。；：（）、] "
+    assert [text for text in KNOWN.values() if re.search(wrong, shown(text))] == []
+
+
+def test_no_text_in_words_goes_to_people_past_the_catalogue() -> None:
+    paths = [path for path in sources() if str(path.relative_to(ROOT)) not in PRINTS_NOT_YET]
+    assert [found for path in paths for found in bare_prints(path)] == []
+
+
+@pytest.mark.parametrize(
+    ("wanted", "environ", "language"),
+    [
+        ("zh", {"LANG": "en_US.UTF-8"}, Language.CHINESE),
+        ("en", {"LANG": "zh_CN.UTF-8"}, Language.ENGLISH),
+        ("both", {"LANG": "zh_CN.UTF-8"}, Language.BOTH),
+        ("", {"LANG": "zh_CN.UTF-8"}, Language.CHINESE),
+        ("auto", {"LANG": "zh_TW"}, Language.CHINESE),
+        ("nonsense", {"LANG": "zh_CN.UTF-8"}, Language.CHINESE),  # is complained of elsewhere
+        ("", {"LANG": "de_DE.UTF-8"}, Language.ENGLISH),
+        ("", {"LC_ALL": "zh_CN.UTF-8", "LC_MESSAGES": "en_US.UTF-8", "LANG": "en_US.UTF-8"}, Language.CHINESE),
+        ("", {"LC_ALL": "", "LC_MESSAGES": "en_US.UTF-8", "LANG": "zh_CN.UTF-8"}, Language.ENGLISH),
+        ("", {"LANG": "C.UTF-8"}, Language.BOTH),
+        ("", {"LANG": "POSIX"}, Language.BOTH),
+        ("", {}, Language.BOTH),
+    ],
+)
+def test_language_is_that_of_the_setting_or_of_the_terminal(
+    wanted: str, environ: dict[str, str], language: Language
+) -> None:
+    assert choose(wanted, environ) is language
+
+
+def test_stored_cause_is_shown_in_the_language_in_use() -> None:
+    cause = "me/animation is not in the queue; --status shows what is"
+    assert translated(cause) == cause
+    use(Language.CHINESE)
+    assert translated("not a video file: unknown content") == "不是视频文件：内容无法识别"
+    assert (
+        translated("01.mp4: the file is empty; 02.mp4: no progress for 300 s")
+        == "01.mp4：文件是空的；02.mp4：300 秒没有进展"
+    )
+    assert translated("nobody knows this") == "nobody knows this"
+    use(Language.BOTH)
+    assert translated("the file is empty") == "the file is empty 文件是空的"
+    assert term("default") == "default"
+
+
+def test_arguments_of_a_text() -> None:
+    assert arguments_of("a is below b", "{} is below {}") == ["a", "b"]
+    assert arguments_of("a is below", "{} is below {}") is None

@@ -1,0 +1,183 @@
+"""The language in which people are told things: English, Chinese, or both.
+
+**English is what is made, stored, logged and sent; Chinese is made of it where it is shown.** A cause is an English
+sentence in a state file, in a record, in an answer of a worker; the program that shows it looks for the template of
+the catalogue that it was made from, and says it in Chinese with the same arguments. So state files and logs stay as
+they were and can be grepped whatever language a terminal has; one program may write and another show in another
+language; causes that an earlier version or a worker wrote are translated too; and whoever raises an exception writes a
+plain f-string. The other way, to store templates and arguments beside the text, would need a second field wherever a
+cause travels and knows nothing of what is there already. What it costs: a template must hold enough words to be told
+from others, which a test holds.
+
+The catalogue is a gettext ``.po`` file that any editor of such files opens; it is read as it is, so that nobody must
+compile anything. ``{}`` stands for what varies; a translation may number them (``{1} … {0}``), and ``{0!t}`` says that
+the argument is a text to be translated itself.
+"""
+
+import ast
+import gettext
+import re
+from collections.abc import Mapping
+from enum import Enum
+from functools import cache, lru_cache
+from pathlib import Path
+from string import Formatter
+from typing import Any
+
+CATALOGUE = Path(__file__).resolve().parent.parent / "locale" / "zh.po"
+_VARIABLES = ("LC_ALL", "LC_MESSAGES", "LANG")  # as gettext asks them; the first that is set counts
+
+
+class Language(Enum):
+    """What a person reads."""
+
+    ENGLISH = "en"
+    CHINESE = "zh"
+    BOTH = "both"
+
+
+def choose(wanted: str, environ: Mapping[str, str]) -> Language:
+    """By the setting; if it is empty or ``auto``, by the terminal's locale.
+
+    A locale that names no language (C, POSIX, none at all), as servers and containers have it, gives both.
+    """
+    if wanted in {language.value for language in Language}:
+        return Language(wanted)
+    locale = next((value for name in _VARIABLES if (value := environ.get(name))), "")
+    if re.match(r"(C|POSIX)?([.@]|$)", locale):
+        return Language.BOTH
+    return Language.CHINESE if locale.startswith("zh") else Language.ENGLISH
+
+
+_language = Language.ENGLISH
+
+
+def use(language: Language) -> None:
+    """From now on, in this process."""
+    global _language
+    _language = language
+
+
+def ui(template: str, *arguments: object) -> str:
+    """A message with its arguments in place of ``{}``, in the language in use; in both, the Chinese behind the English.
+
+    The template is a literal, which is found by ``tests/messages.py``.
+    """
+    english = template.format(*arguments)
+    if _language is Language.ENGLISH:
+        return english
+    return _joined(english, _filled(_chinese().gettext(template), arguments))
+
+
+def translated(text: str, between: str = " ") -> str:
+    """Like ``ui`` for a text that was made elsewhere, in English; one that no template gives stays as it is.
+
+    ``between`` stands between the English and the Chinese where both are in use.
+    """
+    if _language is Language.ENGLISH:
+        return text
+    return "\n".join(_joined(line, _in_chinese(line) or line, between) for line in text.split("\n"))
+
+
+def term(word: str) -> str:
+    """A word or short text in a column of a table, where there is room for one language: Chinese if that is in use."""
+    return (_in_chinese(word) or word) if _language is Language.CHINESE else word
+
+
+def _joined(english: str, chinese: str, between: str = " ") -> str:
+    return f"{english}{between}{chinese}" if _language is Language.BOTH and english != chinese else chinese
+
+
+class _Catalogue(gettext.NullTranslations):
+    def __init__(self, texts: Mapping[str, str]) -> None:
+        super().__init__()
+        self._texts = texts
+        self.templates = sorted(
+            ((_literals(text), chinese) for text, chinese in texts.items() if "{" in text),
+            key=lambda one: -sum(map(len, one[0])),
+        )
+
+    def gettext(self, message: str) -> str:
+        return self._texts.get(message) or message
+
+
+@cache
+def _chinese() -> _Catalogue:
+    return _Catalogue(read_catalogue(CATALOGUE))
+
+
+def read_catalogue(path: Path) -> dict[str, str]:
+    """The translations of a ``.po`` file by message; "" for what it has none of."""
+    found: dict[str, str] = {}
+    key, place = "", ""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        word, _, quoted = line.partition('"')
+        if not quoted or word.startswith("#"):
+            continue
+        text = str(ast.literal_eval('"' + quoted)) if "\\" in quoted else quoted[:-1]
+        if word.strip() == "msgid":
+            key, place = text, "id"
+        elif word.strip() == "msgstr":
+            place, found[key] = "str", text
+        elif place == "id":
+            key += text
+        else:
+            found[key] += text
+    found.pop("", None)  # the head
+    return found
+
+
+def _literals(template: str) -> list[str]:
+    """What stands around and between the ``{}`` of a template."""
+    parts, field = [""], False
+    for text, name, _, _ in Formatter().parse(template):
+        parts[-1] += text
+        field = name is not None
+        if field:
+            parts.append("")
+    return parts
+
+
+def arguments_of(text: str, template: str) -> list[str] | None:
+    """What stands in the places of ``{}``, each as short as can be; None if the text is not made of the template."""
+    return _matched(text, _literals(template))
+
+
+def _matched(text: str, literals: list[str]) -> list[str] | None:
+    head, *middle, tail = literals
+    if len(text) < len(head) + len(tail) or not text.startswith(head) or not text.endswith(tail):
+        return None
+    found, at, end = [], len(head), len(text) - len(tail)
+    for literal in middle:
+        place = text.find(literal, at, end)
+        if place < 0:
+            return None
+        found.append(text[at:place])
+        at = place + len(literal)
+    return [*found, text[at:end]]
+
+
+@lru_cache(4096)
+def _in_chinese(text: str) -> str | None:
+    """None for what the catalogue does not know."""
+    if (chinese := _chinese().gettext(text)) != text:
+        return chinese
+    for literals, chinese in _chinese().templates:
+        found = _matched(text, literals)
+        if found is not None and chinese:
+            return _filled(chinese, found)
+    for between in ("; ", ": "):  # two messages side by side, or a name before one
+        first, _, rest = text.partition(between)
+        parts = _in_chinese(first) if rest else None, _in_chinese(rest) if rest else None
+        if any(parts):
+            return f"{parts[0] or first}{'；' if between == '; ' else '：'}{parts[1] or rest}"
+    return None
+
+
+class _Filler(Formatter):
+    def convert_field(self, value: Any, conversion: str | None) -> Any:
+        return (_in_chinese(str(value)) or value) if conversion == "t" else super().convert_field(value, conversion)
+
+
+def _filled(chinese: str, arguments: "tuple[object, ...] | list[str]") -> str:
+    return _Filler().vformat(chinese, arguments, {})
