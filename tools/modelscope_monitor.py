@@ -29,6 +29,7 @@ from tools.core.errors import (
     Stopped,
 )
 from tools.core.folder import Folder, group_folders
+from tools.core.past import PollLine
 from tools.core.retry import asked_to_wait
 from tools.core.stability import (
     Answer,
@@ -43,7 +44,7 @@ from tools.core.stability import (
 from tools.env_watch import EnvWatch
 from tools.flags import Parser
 from tools.hub.client import Head, HubClient
-from tools.report.monitor_log import SkippedPaths, tell_changes, tell_no_video, tell_queued, tell_settled
+from tools.report.monitor_log import SkippedPaths, poll_line, tell_changes, tell_no_video, tell_queued, tell_settled
 from tools.runtime import logs
 from tools.runtime.clock import STOP_WITHIN, Clock, SystemClock, stop_on_signals
 from tools.runtime.once import Once
@@ -57,6 +58,7 @@ from tools.startup import (
     run_program,
     tell_origin,
 )
+from tools.state.history import HistoryWriter
 from tools.state.intake import Intake
 from tools.state.monitor_state import MonitorState, MonitorStateFile
 from tools.state.work_queue import WorkQueue
@@ -94,6 +96,7 @@ class ModelScopeMonitor:
         self._files: MonitorStateFile | None = None
         self._intake: Intake | None = None
         self._state: MonitorState | None = None
+        self._history: HistoryWriter | None = None
         self._timeline: Timeline | None = None  # of this process's last poll that succeeded
         self._said = Once()
         if settings is not None and "MONITOR_INTERVAL" in settings.given:
@@ -153,6 +156,25 @@ class ModelScopeMonitor:
 
         Raises HubError and StateError; then nothing is forgotten and the next poll starts from the same state.
         """
+        self._history = self._history or HistoryWriter(self.settings.paths.log_dir)
+        try:
+            queued = self._check()
+        except Stopped:
+            raise
+        except PipelineError as exc:
+            answered = not isinstance(exc, HubError)
+            self._history.add(PollLine(time=self._clock.time(), answered=answered, cause=str(exc)))
+            raise
+        assert self._state is not None and self._intake is not None
+        self._history.add(poll_line(self._state, self._intake, len(queued)))
+        return queued
+
+    def close(self) -> None:
+        """Write what is left of the history."""
+        if self._history is not None:
+            self._history.close()
+
+    def _check(self) -> list[str]:
         files = self._files = self._files or MonitorStateFile(self.settings.paths.log_dir)
         state = self._loaded(files)
         timeline, head = self._poll_head(state)
@@ -335,6 +357,7 @@ def _watch(settings: config.Settings, env: EnvWatch, *, once: bool) -> int:
         log.error("%s", exc)
         return 1
     finally:
+        monitor.close()
         lock.release()
 
 

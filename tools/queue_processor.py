@@ -94,12 +94,14 @@ class QueueProcessor:
         Raises ConfigError if another processor works in the same WORK_DIR: a restart would not change that.
         """
         from tools.report.bars import Bars
+        from tools.report.historian import Historian
         from tools.runtime.clock import SystemClock
+        from tools.state.history import HistoryWriter
 
         clock = self._clock = self._clock or SystemClock()
         self._hold_work_dir()
-        bars = Bars()
-        built = self.build(clock, bars)
+        bars, historian = Bars(), Historian(HistoryWriter(self.settings.paths.log_dir))
+        built = self.build(clock, bars, historian)
         engine = built.engine
         try:
             while not clock.stopping:
@@ -115,6 +117,7 @@ class QueueProcessor:
         finally:
             engine.close(_JOBS_END_WITHIN)
             bars.close()
+            historian.close(clock.time())
             if self._work_lock is not None:
                 self._work_lock.release()
             log.info("stopped")

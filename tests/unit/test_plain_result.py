@@ -33,7 +33,7 @@ def decoded(message: Any) -> JobResult:
 @pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.REFUSED, Outcome.DEFERRED, Outcome.STOPPED])
 def test_end_without_a_file_arrives_as_it_was(outcome: Outcome, trouble: Trouble | None) -> None:
     wait = AskedToWait(2.5, True)
-    result = JobResult(JOB, outcome, cause="a · cause", trouble=trouble, is_converted=True, asked=wait)
+    result = JobResult(JOB, outcome, None, "a · cause", trouble, True, wait, spent={"encode": 2.5})
     if trouble is Trouble.WORKER_LOST:
         with pytest.raises(ValueError, match="no worker says"):
             decode(encode(result), JOB)
@@ -95,6 +95,11 @@ def file(**changes: Any) -> Callable[[dict[str, Any]], object]:
         lambda message: message.update(asked=[-1.0, True]),
         lambda message: message.update(asked=[1e9, True]),
         lambda message: message.update(asked=[1.0, 1]),
+        lambda message: message.update(spent=None),
+        lambda message: message.update(spent={"sleep": 1.0}),
+        lambda message: message.update(spent={"encode": -1.0}),
+        lambda message: message.update(spent={"encode": float("inf")}),
+        lambda message: message.update(spent={"encode": True}),
         lambda message: message["output"].update(artifacts=[]),
         lambda message: message["output"].update(artifacts=message["output"]["artifacts"] * 2),
         lambda message: message["output"].update(artifacts=[7]),

@@ -10,6 +10,7 @@ import pytest
 from tests.fakes import Told
 from tools.core.queue_item import Status
 from tools.processor.reporting import (
+    AttemptOver,
     BatchOver,
     Blocked,
     CommitFailed,
@@ -129,7 +130,7 @@ def test_event_is_one_line_of_the_log(event: Event, level: str, line: str, caplo
 
 
 def test_every_event_but_progress_has_a_line(caplog: pytest.LogCaptureFixture) -> None:
-    assert {type(event) for event, _, _ in LINES} == set(get_args(Event)) - {Progress}
+    assert {type(event) for event, _, _ in LINES} == set(get_args(Event)) - {Progress, AttemptOver}
     LogObserver().observe(Progress(0.0, None, (), ()))
     assert not caplog.records
 

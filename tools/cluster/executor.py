@@ -26,7 +26,7 @@ import logging
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tools.cluster import node, plain_result
@@ -325,7 +325,7 @@ class ClusterExecutor:
 
     async def _fetch(self, answer: Callable[[], Awaitable[object]], member: Member, job: VideoJob) -> None:
         try:
-            result = plain_result.decode(await answer(), job)
+            result = replace(plain_result.decode(await answer(), job), worker=member.name)
         except WorkerDied:
             result = lost_with(member, job, "died")
         except JobUnknown:

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from tools.core.artifact import Artifact, ArtifactKind, VideoOutput
 from tools.core.errors import Trouble
-from tools.core.planning import VideoJob
+from tools.core.planning import STAGES, VideoJob
 from tools.core.record import Record, made_fields
 from tools.core.retry import LONGEST, AskedToWait
 from tools.stages.video_job import JobResult, Outcome
@@ -18,7 +18,8 @@ from tools.stages.video_job import JobResult, Outcome
 _LONGEST = 8 << 20  # bytes of a result: thousands of streams fit
 _LONGEST_CAUSE = 2000  # characters
 _LARGEST_FILE = 1 << 50  # bytes
-_FIELDS = {"outcome", "cause", "trouble", "output", "is_converted", "asked"}
+_FIELDS = {"outcome", "cause", "trouble", "output", "is_converted", "asked", "spent"}
+_LONGEST_STAGE = 1e8  # s
 _SHA256 = re.compile("[0-9a-f]{64}")
 _ONLY_HERE = frozenset((Outcome.CRASHED, Trouble.WORKER_LOST))  # what a worker can't say of itself
 
@@ -36,6 +37,7 @@ def encode(result: JobResult) -> bytes:
             "output": output,
             "is_converted": result.is_converted,
             "asked": asked,
+            "spent": dict(result.spent),
         }
     ).encode()
 
@@ -59,9 +61,16 @@ def decode(received: object, job: VideoJob) -> JobResult:
     output = None if found["output"] is None else _output(found["output"], job)
     if type(found["is_converted"]) is not bool:
         raise ValueError("whether it is converted is neither true nor false")
-    return JobResult(
-        job, outcome, output, cause[:_LONGEST_CAUSE], trouble, found["is_converted"], _asked(found["asked"])
-    )
+    asked, spent = _asked(found["asked"]), _spent(found["spent"])
+    return JobResult(job, outcome, output, cause[:_LONGEST_CAUSE], trouble, found["is_converted"], asked, spent)
+
+
+def _spent(found: Any) -> dict[str, float]:
+    if not isinstance(found, dict) or not found.keys() <= set(STAGES):
+        raise ValueError("it spent its time in stages that there are not")
+    if not all(type(value) in (int, float) and 0 <= value <= _LONGEST_STAGE for value in found.values()):
+        raise ValueError("it spent a time that is none")
+    return found
 
 
 def _asked(found: Any) -> AskedToWait | None:

@@ -261,7 +261,8 @@ def lost_with(member: Member, job: VideoJob, how: HowLost) -> JobResult:
     """The result of a job whose worker is lost: a crash of the video only if it was in the encoder."""
     encoding = member.stage_of(job.attempt_id) in {"encode", "verify"} and not member.leaving
     cause = f"worker {member.name} {how}" + (" while it encoded this" if encoding else "")
-    return JobResult(job, Outcome.CRASHED if encoding else Outcome.STOPPED, cause=cause, trouble=Trouble.WORKER_LOST)
+    outcome = Outcome.CRASHED if encoding else Outcome.STOPPED
+    return JobResult(job, outcome, cause=cause, trouble=Trouble.WORKER_LOST, worker=member.name)
 
 
 def progress_of(member: Member, job: VideoJob) -> JobProgress | None:

@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -91,12 +92,25 @@ class _LocalContext:
         self.latest: JobProgress | None = None
         self._job = job
         self._note = note
+        self._spent: dict[str, float] = {}
+        self._since = 0.0  # monotonic s, of the stage that is shown
 
     def note(self, event: Event, **facts: Any) -> None:
         self._note(self._job, event, facts)
 
     def show(self, progress: JobProgress) -> None:
+        if self.latest is None or progress.stage != self.latest.stage:
+            self.spent()
         self.latest = progress
+
+    def spent(self) -> dict[str, float]:
+        """Seconds up to now, by stage."""
+        now = time.monotonic()
+        if self.latest is not None:
+            stage = self.latest.stage
+            self._spent[stage] = self._spent.get(stage, 0.0) + now - self._since
+        self._since = now
+        return {stage: round(seconds, 3) for stage, seconds in self._spent.items()}
 
 
 class LocalExecutor:
@@ -141,7 +155,7 @@ class LocalExecutor:
         with self._changed:
             self._running.pop(job.attempt_id, None)
             self._changed.notify_all()
-        self._deliver(result)
+        self._deliver(replace(result, spent=context.spent()))
 
     def progress(self) -> list[JobProgress]:
         with self._changed:

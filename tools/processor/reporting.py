@@ -12,6 +12,7 @@ from typing import Protocol
 from tools.core.queue_item import Status
 from tools.runtime import logs
 from tools.runtime.once import Once
+from tools.stages.video_job import JobResult
 from tools.state.progress import HubWork, JobProgress, ProgressFile, WorkerState
 
 log = logging.getLogger("animation.processor")
@@ -95,6 +96,15 @@ class ReturnFailed:
 @dataclass(frozen=True, slots=True)
 class TransfersAbandoned:
     """The program stops, and some transfers did not stop in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptOver:
+    """The end of any attempt that was not stopped, with all that is known of it; what it means is told beside it."""
+
+    time: float  # epoch s
+    result: JobResult
+    final: bool  # nothing follows for this video: it is stored, or given up
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +243,7 @@ Event = (
     | ItemsReturned
     | ReturnFailed
     | TransfersAbandoned
+    | AttemptOver
     | VideoStored
     | VideoFailed
     | VideoQuarantined
@@ -324,7 +335,7 @@ class LogObserver:
                 log.log(_level(needs_person), "PAUSED: %s; work resumes by itself", cause)
             case Blocked(cause, needs_person):
                 log.log(_level(needs_person), "blocked, retrying: %s", cause)
-            case Progress():
+            case Progress() | AttemptOver():
                 pass
             case _:
                 level, text = _LINES[type(event)]

@@ -3,6 +3,7 @@
 import contextlib
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 
 from tools.core.artifact import ArtifactKind
@@ -44,6 +45,8 @@ class Results:
         if run is None or not run.accept(result, self._clock.monotonic()):
             self._tell(reporting.LateResult(source.path))
             return
+        if result.outcome in {Outcome.STORED, Outcome.DEFERRED}:
+            self._tell_end(result, final=result.outcome is Outcome.STORED)
         if result.outcome is Outcome.STORED:
             self._pause.worked("transfer", source.path)
             self._waits.worked("download", source.path)
@@ -57,9 +60,14 @@ class Results:
                 self._jobs.forget(folder, source)
             self._tell_failure(run, result)
 
+    def _tell_end(self, result: JobResult, *, final: bool) -> None:
+        self._tell(reporting.AttemptOver(self._clock.time(), result, final))
+
     def _tell_failure(self, run: ItemRun, result: JobResult) -> None:
         source, attempt = result.job.source, result.job.attempt
-        if (cause := run.why_quarantined(source)) is not None:
+        cause = run.why_quarantined(source)
+        self._tell_end(result, final=cause is not None)
+        if cause is not None:
             self._tell(reporting.VideoQuarantined(source.path, attempt, cause))
         elif result.outcome is Outcome.CRASHED:
             self._tell(reporting.WorkerDied(source.path, attempt, result.cause))
@@ -111,4 +119,4 @@ class Results:
             result_file = self._jobs.artifact_file(result.job.folder, source, ArtifactKind.VIDEO)
             keeps = result_file is None or result_file.exists()
             run.blame(source, result.cause, self._clock.monotonic(), result_kept=keeps)
-            self._tell_failure(run, result)
+            self._tell_failure(run, replace(result, outcome=Outcome.FAILED, spent={}))  # its time was told

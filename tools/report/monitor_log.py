@@ -4,9 +4,11 @@ import logging
 from collections.abc import Iterable
 
 from tools.core.folder import Folder
+from tools.core.past import PollLine
 from tools.core.queue_item import QueueItem
 from tools.core.stability import seconds_until_stable
 from tools.runtime import logs
+from tools.state.intake import Intake
 from tools.state.monitor_state import MonitorState
 
 log = logging.getLogger("animation.monitor")
@@ -83,3 +85,15 @@ class SkippedPaths:
                 self._count,
                 self._first,
             )
+
+
+def poll_line(state: MonitorState, intake: Intake, queued: int) -> PollLine:
+    """A poll that was answered, for the history; ``state`` and ``intake`` as it left them."""
+    return PollLine(
+        time=state.last_check or 0.0,
+        answered=True,
+        listed=state.listed == state.last_check,
+        folders=len(state.folders),
+        waiting=sum(bool(snapshot.folder.video_count) for snapshot in intake.waiting),
+        queued=queued,
+    )

@@ -6,8 +6,8 @@ resumes after the last one that ended. Runs in a worker (a thread here, a Dask w
 
 import contextlib
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
@@ -50,6 +50,8 @@ class JobResult:
     trouble: Trouble | None = None  # what kind of cause, as far as an exception told
     is_converted: bool = False  # its verified result is on the disk of whoever ran it
     asked: AskedToWait | None = None  # if the hub wants to be left alone
+    spent: Mapping[str, float] = field(default_factory=dict)  # s of this attempt, by stage
+    worker: str = ""  # the name of whoever ran it; "" this machine
 
 
 def run_video_job(job: VideoJob, tools: JobTools, context: JobContext) -> JobResult:

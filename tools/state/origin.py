@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from tools.core.errors import AlreadyRunning
 from tools.runtime.files import replace_durably, sync_folder, write_failure
 from tools.runtime.owner import give_to_owner, make_folder
+from tools.state.history import HISTORY_FILES
 from tools.state.json_file import JsonFile
 from tools.state.progress import PROGRESS_FILE
 from tools.state.work_queue import QUEUE_FILE
@@ -149,7 +150,7 @@ def _moved() -> tuple[str, ...]:
     from tools.state.orders import ORDERS_FILE
 
     files = (QUEUE_FILE, STATE_FILE, PROGRESS_FILE, ORDERS_FILE)
-    return ("journal", *(form.format(name) for name in files for form in _GENERATIONS))
+    return ("journal", *HISTORY_FILES, *(form.format(name) for name in files for form in _GENERATIONS))
 
 
 def _move(source: Path, target: Path) -> None:

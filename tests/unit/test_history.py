@@ -1,0 +1,220 @@
+"""The history: what is written is what is read; months of it stay small; whatever happens to its file, work goes on."""
+
+import logging
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tools.core import planning
+from tools.core.artifact import VideoOutput
+from tools.core.errors import Trouble
+from tools.core.folder import RemoteFile
+from tools.core.past import STAGES, PollLine, Sums, TroubleCount, VideoLine
+from tools.core.planning import VideoJob
+from tools.processor.reporting import AttemptOver, Progress
+from tools.report.historian import Historian, line_of
+from tools.stages.video_job import JobResult, Outcome
+from tools.state import history
+from tools.state.history import HISTORY_FILE, HistoryWriter, PauseBegan, PauseEnded
+from tools.state.history_reader import History
+
+NOON = 1_767_268_800.0  # epoch s, on the hour
+STORED = VideoLine(
+    ended=NOON + 60,
+    folder="番剧A/Season 1",
+    video="ep 01.mp4",
+    outcome="stored",
+    bytes_in=1000,
+    bytes_out=400,
+    duration_s=10.0,
+    frames=250,
+    width=1920,
+    height=1080,
+    source_codec="h264",
+    encoder="SVT-AV1 4",
+    crf=30.0,
+    quality={"vmaf": 95.5},
+    kept=3,
+    dropped=1,
+    warnings="dropped a data stream",
+    worker="box",
+    seconds={"waiting": 1.0, "download": 2.0, "encode": 25.0, "verify": 3.0, "upload": 4.0},
+)
+FAILED = VideoLine(
+    ended=NOON + 4000,
+    folder="B",
+    video="\udcff<script>.mkv",
+    outcome="failed",
+    final=False,
+    trouble="media",
+    cause="no",
+)
+
+
+def written(log_dir: Path, *lines: history.Line) -> History:
+    writer = HistoryWriter(log_dir)
+    for line in lines:
+        writer.add(line)
+    writer.close(30)
+    return History(log_dir)
+
+
+def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
+    poll = PollLine(time=NOON, answered=False, cause="503", folders=3, waiting=1)
+    past = written(tmp_path, STORED, FAILED, poll, PauseBegan(NOON + 3000, "hub down"), PauseEnded(NOON + 4200))
+    failed, stored = past.videos()
+    assert replace(stored, id=0) == STORED and (stored.saved, stored.fps) == (600, 10.0)
+    assert replace(failed, id=0, seconds={}) == replace(FAILED, video="?<script>.mkv")
+    assert past.videos(folder="番剧A/Season 1") == past.videos(outcome="stored") == past.videos(before=failed.id)
+    assert past.videos(since=NOON + 61) == past.videos(limit=1) == [failed]
+    first, second = past.hours()
+    assert (first.hour, first.stored, first.bytes_in, first.saved, first.encode_s) == (NOON, 1, 1000, 600, 25.0)
+    assert (first.paused_s, second.paused_s, first.polls_failed, second.failed) == (600, 600, 1, 1)
+    assert past.hours(NOON + 1) == [second] and past.hours(until=NOON + 1) == [first]
+    assert past.totals().paused_s == 1200 and past.totals(NOON + 3600).stored == 0
+    assert past.troubles() == [TroubleCount("media", "failed", 1)]
+    assert past.polls() == [poll] and [one.cause for one in past.pauses()] == ["hub down"]
+    assert [(one.name, one.stored, one.failed, one.bytes_in) for one in past.workers()] == [
+        ("", 0, 1, 0),
+        ("box", 1, 0, 1000),
+    ]
+    assert past.folders()["番剧A/Season 1"].bytes_out == 400
+    assert past.problem is None
+
+
+def test_stages_are_those_of_the_jobs() -> None:
+    assert set(STAGES) == set(planning.STAGES)
+
+
+def test_attempt_becomes_the_line_that_tells_it() -> None:
+    source = RemoteFile(path="A/1.mp4", size=1000, sha256="ab")
+    job = VideoJob(attempt_id="a", attempt=2, folder="A", input_repo="me/in", revision="r", source=source, targets=())
+    streams: list[dict[str, str | None]] = [
+        {"type": "audio", "codec": "aac"},
+        {"type": "video", "source_codec": "vp9", "codec": "av1"},
+    ]
+    streams.append({"type": "data", "codec": None})
+    record = {"size": 300, "frames": 50, "duration_s": 2.0, "width": 4, "height": 2, "streams": streams}
+    record |= {"settings": "-preset 6 -crf 30 -svtav1-params lp=1", "quality": {"vmaf": 94.0, "model": "x"}}
+    output = VideoOutput(record, ())  # type: ignore[arg-type]
+    stored = JobResult(job, Outcome.STORED, output, spent={"encode": 5.0}, worker="w")
+    line = line_of(AttemptOver(NOON, stored, final=True))
+    assert isinstance(line, VideoLine)
+    assert (line.source_codec, line.kept, line.dropped, line.crf, line.quality) == ("vp9", 2, 1, 30.0, {"vmaf": 94.0})
+    assert (line.folder, line.video, line.attempt, line.worker, line.work, line.fps) == ("A", "1.mp4", 2, "w", 16.0, 10)
+    put_off = JobResult(job, Outcome.DEFERRED, trouble=Trouble.DISK_FULL)
+    assert line_of(AttemptOver(NOON, put_off, final=False)) == history.Deferral(NOON, "disk_full", {})
+
+
+def test_pause_is_one_line_however_often_its_next_try_is_told(tmp_path: Path) -> None:
+    (tmp_path / "crashed").mkdir()
+    written(tmp_path / "crashed", PauseBegan(NOON - 7200, "an earlier run died in it"))
+    historian = Historian(HistoryWriter(tmp_path / "crashed"))
+    for second, cause in enumerate(("down; next try at 10", "down; next try at 20", None, "disk")):
+        historian.observe(Progress(NOON + second, cause, (), ()))
+    historian.close(NOON + 10)
+    past = History(tmp_path / "crashed")
+    found = [(one.cause, one.ended and one.ended - one.began) for one in past.pauses()]
+    assert found == [("disk", 7), ("down", 2), ("an earlier run died in it", 0)]
+    assert past.totals().paused_s == 9
+
+
+def _empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def _no_database(path: Path) -> None:
+    path.write_bytes(b"no database at all" * 500)
+
+
+def _torn(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[4096:20480] = os.urandom(16384)
+    path.write_bytes(content)
+
+
+def _other_tables(path: Path) -> None:
+    path.unlink()
+    with sqlite3.connect(path) as database:
+        database.execute("CREATE TABLE video (x)")
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, _empty, _no_database, _torn, _other_tables])
+def test_damaged_history_costs_itself_alone_and_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: Callable[[Path], None]
+) -> None:
+    written(tmp_path, *[STORED] * 200).close()
+    damage(tmp_path / HISTORY_FILE)
+    past = History(tmp_path)
+    assert past.totals() == Sums() or damage is _torn
+    for _ in range(2):  # the first line is what notices it, and may be lost
+        written(tmp_path, STORED).close()
+    assert 1 <= past.totals().stored <= 2 and past.problem is None
+    said = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(said) == (damage not in (Path.unlink, _empty)), [record.getMessage() for record in said]
+
+
+def test_folder_that_takes_no_history_is_said_once_and_waits_for_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    past = written(tmp_path / "gone", STORED, STORED)
+    assert len(caplog.records) == 1 and "work continues without it" in caplog.text
+    assert past.videos() == [] and past.problem == "there is no history yet"
+
+
+def test_newer_format_is_left_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with sqlite3.connect(tmp_path / HISTORY_FILE) as database:
+        database.execute("PRAGMA user_version = 99")
+    before = (tmp_path / HISTORY_FILE).read_bytes()
+    past = written(tmp_path, STORED)
+    assert past.videos() == [] and "99" in str(past.problem) and "newer version" in caplog.text
+    assert (tmp_path / HISTORY_FILE).read_bytes() == before
+
+
+def test_copy_that_cannot_be_written_is_read(tmp_path: Path) -> None:
+    """As an ordinary user, to whom a folder that belongs to another is closed."""
+    (tmp_path / "log").mkdir()
+    written(tmp_path / "log", STORED).close()
+    shutil.copytree(tmp_path / "log", tmp_path / "copy")
+    (tmp_path / "copy" / HISTORY_FILE).chmod(0o444)
+    (tmp_path / "copy").chmod(0o555)
+    tmp_path.chmod(0o755)
+    asked = (
+        "import os; from pathlib import Path; from tools.state.history_reader import History;"
+        "os.getuid() or os.setuid(65534);"
+        f"past = History(Path({str(tmp_path / 'copy')!r})); print(len(past.videos()), past.problem)"
+    )
+    for parent in tmp_path.parents:
+        if os.getuid() == 0 and parent.name.startswith(("pytest-", "popen-")):
+            parent.chmod(0o755)
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("1 None\n", "")
+    (tmp_path / "copy").chmod(0o755)
+
+
+def test_months_of_use_stay_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More attempts than are kept, names of a usual length: the file per line, and that old ones go while sums stay."""
+    monkeypatch.setattr(history, "KEPT_VIDEOS", 3000)
+    monkeypatch.setattr(history, "_HELD", 1 << 20)
+    lines = [
+        replace(
+            STORED,
+            folder=f"[字幕组] 某某动画 第{n // 12}季 [1080p]",
+            video=f"[字幕组] 某某动画 - {n % 12:02} [WebRip 1080p HEVC].mkv",
+            ended=NOON + 600 * n,
+        )
+        for n in range(6000)
+    ]
+    past = written(tmp_path, *lines)
+    assert past.totals().stored == 6000
+    assert len(past.videos(limit=10_000)) == 3000
+    past.close()
+    size = (tmp_path / HISTORY_FILE).stat().st_size
+    assert size / 6000 * 100_000 < 40e6, size

@@ -1,0 +1,90 @@
+"""The observer that writes the history: attempts at videos, and pauses."""
+
+import re
+from typing import Any
+
+from tools.core.past import VideoLine
+from tools.processor.reporting import AttemptOver, Event, Progress
+from tools.stages.video_job import Outcome
+from tools.state.history import Deferral, HistoryWriter, PauseBegan, PauseEnded
+
+_QUALITY = re.compile(r"-(?:crf|cq|global_quality) (\d+(?:\.\d+)?)\b")
+
+
+class Historian:
+    """Tells the history what happens. Never waits: see ``HistoryWriter``."""
+
+    def __init__(self, history: HistoryWriter) -> None:
+        self._history = history
+        self._paused: str | None = None
+        self._is_new = True
+
+    def observe(self, event: Event) -> None:
+        if isinstance(event, AttemptOver):
+            self._history.add(line_of(event))
+        elif isinstance(event, Progress):
+            self._pause(event)
+
+    def _pause(self, now: Progress) -> None:
+        cause = None if now.paused is None else now.paused.partition("; next try at ")[0]
+        if self._is_new:  # what an earlier run died in
+            self._is_new = False
+            self._history.add(PauseEnded(0.0))
+        if cause == self._paused:
+            return
+        self._paused = cause
+        self._history.add(PauseEnded(now.time) if cause is None else PauseBegan(now.time, cause))
+
+    def close(self, now: float) -> None:
+        """At the end of the program, ``now`` epoch s: a pause ends with it."""
+        if self._paused is not None:
+            self._history.add(PauseEnded(now))
+        self._history.close()
+
+
+def line_of(over: AttemptOver) -> VideoLine | Deferral:
+    """An attempt as the history keeps it."""
+    result = over.result
+    job, trouble = result.job, result.trouble.value if result.trouble else ""
+    if result.outcome is Outcome.DEFERRED:
+        return Deferral(over.time, trouble, result.spent)
+    record: Any = {} if result.output is None else result.output.record
+    streams = record.get("streams") or ()
+    codecs = (str(one.get("source_codec") or "") for one in streams if one.get("type") == "video")
+    kept = sum(one.get("codec") is not None for one in streams)
+    return VideoLine(
+        ended=over.time,
+        folder=job.folder,
+        video=job.source.name,
+        outcome=result.outcome.value,
+        final=over.final,
+        attempt=job.attempt,
+        worker=result.worker,
+        trouble=trouble,
+        cause=result.cause,
+        bytes_in=job.source.size,
+        bytes_out=record.get("size") or 0,
+        duration_s=record.get("duration_s") or 0.0,
+        frames=record.get("frames") or 0,
+        width=record.get("width") or 0,
+        height=record.get("height") or 0,
+        source_codec=next(codecs, ""),
+        encoder=record.get("encoder") or "",
+        crf=crf_of(record.get("settings") or ""),
+        quality=_numbers(record.get("quality")),
+        kept=kept,
+        dropped=len(streams) - kept,
+        warnings="\n".join(record.get("warnings") or ()),
+        seconds=result.spent,
+    )
+
+
+def crf_of(settings: str) -> float | None:
+    """The quality that an encoder was called with, on its own scale; None if its arguments name none."""
+    found = _QUALITY.search(settings)
+    return float(found[1]) if found else None
+
+
+def _numbers(quality: Any) -> dict[str, float]:
+    found = quality.items() if isinstance(quality, dict) else ()
+    return {str(name): value for name, value in found if type(value) in (int, float)}
