@@ -133,6 +133,15 @@ def _extensions(text: str) -> frozenset[str]:
     return names
 
 
+def _patterns(text: str) -> frozenset[str]:
+    if text.lower() in {"off", "none"}:
+        return frozenset()
+    names = frozenset(name.lower() for name in re.split(r"[\s,]+", text) if name)
+    if any("/" in name for name in names):
+        raise ValueError("patterns of file names separated by blanks or commas, such as *.ass,*.ttf, or off")
+    return names
+
+
 def _file_name(text: str) -> str:
     if "/" in text or text in {".", ".."}:
         raise ValueError("a file name without a folder")
@@ -160,6 +169,10 @@ def _path(text: str) -> Path:
     return ROOT / Path(text).expanduser()
 
 
+_SIDECARS = (
+    "*.ass *.ssa *.srt *.vtt *.sup *.idx *.sub *.smi *.mks *.ttf *.otf *.ttc *.woff *.woff2 "
+    "*.jpg *.jpeg *.png *.webp *.gif *.bmp *.avif"
+)
 _VIDEO_EXTENSIONS = "mp4 mkv avi mov wmv flv webm m4v rmvb rm ts m2ts mts mpg mpeg vob ogv 3gp asf divx f4v"
 
 
@@ -205,6 +218,12 @@ class MonitorSettings:
     complete_marker: str = _setting(
         "COMPLETE_MARKER", "", "file name whose presence makes a folder complete at once; empty = off", _file_name
     )
+    wait_for_partial: int = _setting(
+        "WAIT_FOR_PARTIAL",
+        1,
+        "1 = a folder is not complete while half-uploaded files (`.aria2`, `.part`, `.!ut`, …) are in it; 0 = it may be",
+        _integer(0, 1),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,6 +240,16 @@ class ProcessorSettings:
         shown="auto",
     )
     batch_size: int = _setting("BATCH_SIZE", 30, "videos per commit", _integer(1, 900))
+    sidecars: frozenset[str] = _setting(
+        "SIDECARS",
+        frozenset(_SIDECARS.split()),
+        "files that are carried over beside the videos of their folder, as patterns (`*.nfo`, `*`); off = none",
+        _patterns,
+        shown=_SIDECARS,
+    )
+    sidecars_max_mb: float = _setting(
+        "SIDECARS_MAX_MB", 100, "MB above which such a file is not carried over", _number_between(0, 1e6, "MB")
+    )
     max_attempts: int = _setting("MAX_ATTEMPTS", 3, "attempts for transient errors", _integer(1, 100))
     aging_hours: float = _setting(
         "AGING_HOURS",

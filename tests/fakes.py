@@ -113,6 +113,10 @@ class MemoryHub:
         self._blobs[sha256] = source.read_bytes()
         progress(size)
 
+    def lacks(self, repo: str, blobs: Sequence[tuple[str, int]]) -> set[str]:
+        self._repo(repo)
+        return {sha256 for sha256, _ in blobs if sha256 not in self._blobs}
+
     def commit(self, repo: str, operations: Sequence[Operation], message: str) -> str:
         files: dict[str, bytes | None] = {}
         for operation in operations:

@@ -44,7 +44,7 @@ from tools.core.stability import (
 from tools.env_watch import EnvWatch
 from tools.flags import Parser
 from tools.hub.client import Head, HubClient
-from tools.report.monitor_log import SkippedPaths, poll_line, tell_changes, tell_no_video, tell_queued, tell_settled
+from tools.report.monitor_log import SkippedPaths, poll_line, tell_changes, tell_kept_out, tell_queued, tell_settled
 from tools.runtime import logs
 from tools.runtime.clock import STOP_WITHIN, Clock, SystemClock, stop_on_signals
 from tools.runtime.once import Once
@@ -60,7 +60,7 @@ from tools.startup import (
 )
 from tools.state.history import HistoryWriter
 from tools.state.intake import Intake
-from tools.state.monitor_state import MonitorState, MonitorStateFile
+from tools.state.monitor_state import MonitorState, MonitorStateFile, waiting_for_nothing
 from tools.state.work_queue import WorkQueue
 
 log = logging.getLogger("animation.monitor")
@@ -206,7 +206,7 @@ class ModelScopeMonitor:
         if state.repo not in {"", self.settings.hub.input_repo}:
             log.info("INPUT_REPO changed, starting over %s", logs.fields(before=state.repo))
             return MonitorState()
-        return state
+        return state if self.settings.monitor.wait_for_partial else waiting_for_nothing(state)
 
     def _connected(self) -> HubClient:
         if self._hub is None:
@@ -234,7 +234,14 @@ class ModelScopeMonitor:
             settings = self.settings.monitor
             known = {name: snapshot.folder for name, snapshot in state.folders.items()}
             skipped = SkippedPaths()
-            folders = group_folders(files, settings.video_extensions, settings.complete_marker, known, skipped.note)
+            folders = group_folders(
+                files,
+                settings.video_extensions,
+                settings.complete_marker,
+                known,
+                skipped.note,
+                waits=bool(settings.wait_for_partial),
+            )
             skipped.tell()
         return {name: observe(state.folders.get(name), folder, poll) for name, folder in folders.items()}
 
@@ -243,7 +250,7 @@ class ModelScopeMonitor:
         changes = intake.update(state, poll.now, poll.asked, self.min_folder_stable_time)
         tell_queued(changes.queued)
         tell_settled(changes.removed, state)
-        tell_no_video(changes.without_video)
+        tell_kept_out(changes.kept_out)
         return [entry.folder for entry in changes.queued]
 
     def summary(self, queued: int) -> str:
@@ -256,18 +263,19 @@ class ModelScopeMonitor:
             queued=queued,
             not_quiet_yet=len(waits),
             next_quiet_in_s=min(waits, default=None),
+            half_uploaded=sum(bool(snapshot.folder.partial) for snapshot in folders) or None,
             no_video=sum(not snapshot.folder.video_count for snapshot in folders),
             pending=self._intake.pending,
         )
 
     def _waits(self) -> list[float]:
-        """Seconds until each folder with videos that waits becomes stable, as of the last poll."""
+        """Seconds until each folder with videos that waits for quiet alone becomes stable, as of the last poll."""
         intake, timeline = self._intake, self._timeline
         assert intake is not None and timeline is not None
         return [
             seconds_until_stable(snapshot, timeline.poll.asked, self.min_folder_stable_time)
             for snapshot in intake.waiting
-            if snapshot.folder.video_count
+            if snapshot.folder.video_count and not snapshot.folder.partial
         ]
 
     def _until_next(self) -> float:

@@ -35,6 +35,7 @@ from tools.startup import (
     read_settings,
     run_program,
     shares_for,
+    sidecar_rules,
     tell_origin,
 )
 from tools.state.progress import ProgressFile
@@ -186,6 +187,7 @@ class QueueProcessor:
             stable_time=settings.monitor.min_folder_stable_time,
             extensions=settings.monitor.video_extensions,
             marker=settings.monitor.complete_marker,
+            sidecars=sidecar_rules(settings),
             batch_size=settings.processor.batch_size,
             max_attempts=settings.processor.max_attempts,
             aging_hours=settings.processor.aging_hours,

@@ -150,17 +150,24 @@ def _audited(
     from tools.core.errors import HubUnavailable
     from tools.core.folder import inside
     from tools.core.record import METADATA, Published
+    from tools.core.sidecar import SIDECARS, Carried
+    from tools.startup import sidecar_rules
 
     there = {file.path: file for file in results.get(folder, [])}
-    listed = there.get(inside(folder, METADATA))
-    content = None
-    if head is not None and listed is not None:
+
+    def text(name: str) -> bytes | None:
+        listed = there.get(inside(folder, name))
+        if head is None or listed is None:
+            return None
         content = hub.read_file(out, head.commit_id, listed.path)
         if content is None or len(content) != listed.size:
             raise HubUnavailable(f"{listed.path} of {out} is listed, but can't be read whole")
-    published = Published.parse(content, settings.hub.input_repo)
-    extensions = settings.monitor.video_extensions
-    return audit(folder, sources.get(folder, []), there, published, quarantined, extensions)
+        return content
+
+    published, carried = Published.parse(text(METADATA), settings.hub.input_repo), Carried.parse(text(SIDECARS), folder)
+    extensions, rules = settings.monitor.video_extensions, sidecar_rules(settings)
+    files = sources.get(folder, [])
+    return audit(folder, files, there, published, quarantined, extensions, carried=carried, rules=rules)
 
 
 def _why(folder: str, settings: config.Settings) -> int:

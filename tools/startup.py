@@ -25,6 +25,7 @@ from tools.runtime.owner import whose
 if TYPE_CHECKING:
     from tools.cluster.dask_transport import Certificates
     from tools.cluster.handshake import Handshake
+    from tools.core.sidecar import SidecarRules
     from tools.hub.client import HubClient
     from tools.media.converter import Converter
     from tools.media.encoding import MachineOptions, OutputOptions
@@ -203,6 +204,13 @@ def encode_options(settings: Settings) -> "tuple[OutputOptions, MachineOptions]"
         max_encode_rss=int(encode.max_encode_rss_gb * 1e9),
     )
     return output, machine
+
+
+def sidecar_rules(settings: Settings) -> "SidecarRules":
+    """Which files are carried over beside the videos of their folder."""
+    from tools.core.sidecar import SidecarRules
+
+    return SidecarRules(settings.processor.sidecars, int(settings.processor.sidecars_max_mb * 1e6))
 
 
 class Shares(NamedTuple):

@@ -71,6 +71,9 @@ class NumberHub:
     def store_blob(self, repo: str, source: Path, sha256: str, size: int, progress: Progress) -> None:
         raise NotImplementedError
 
+    def lacks(self, repo: str, blobs: Sequence[tuple[str, int]]) -> set[str]:
+        return {sha256 for sha256, _ in blobs}
+
     def commit(self, repo: str, operations: Sequence[Operation], message: str) -> str:
         for operation in operations:
             files = self._files.setdefault((repo, operation.path.rpartition("/")[0]), {})

@@ -135,6 +135,16 @@ def test_small_files_travel_with_the_commit_and_are_read_back(hub: HubClient, tm
     assert hub.read_file(REPO, commit, "a/none") is None
 
 
+def test_what_the_hub_holds_in_any_repo_need_not_be_sent(hub: HubClient, tmp_path: Path) -> None:
+    hub.create_repo(REPO)
+    hub.create_repo(f"{REPO}-other")
+    put(hub, tmp_path, {"a/font.ttf": b"font", "a/1.ass": b"text"})
+    held = [(hashlib.sha256(content).hexdigest(), 4) for content in (b"font", b"text")]
+    unknown = [(f"{number:064x}", 4) for number in range(150)]
+    assert hub.lacks(f"{REPO}-other", [*held, *unknown]) == {sha256 for sha256, _ in unknown}
+    hub.commit(f"{REPO}-other", [AddBlob("b/font.ttf", *held[0])], "without a byte of it")
+
+
 def test_blob_that_was_never_stored_is_refused(hub: HubClient) -> None:
     hub.create_repo(REPO)
     with pytest.raises(HubRejected):

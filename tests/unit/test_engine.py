@@ -17,6 +17,7 @@ from tools.core.errors import EncoderStalled, HubForbidden, HubUnavailable, NoEn
 from tools.core.folder import RemoteFile, group_folders
 from tools.core.queue_item import QueueItem, Status, cancel, entry_for, new_item
 from tools.core.record import Published
+from tools.core.sidecar import SidecarRules
 from tools.hub.client import Head, Operation
 from tools.processor.build import ProcessorOptions, build
 from tools.processor.engine import Engine
@@ -53,6 +54,7 @@ class Site:
     slots: int = 1
     min_free: int = 0
     input_repo: str = "me/in"
+    sidecars: SidecarRules = field(default_factory=SidecarRules)
     connected: list[Exception] = field(default_factory=list)
     observers: list[Observer] = field(default_factory=lambda: [LogObserver()])
 
@@ -82,6 +84,7 @@ class Site:
             stable_time=0.1,
             extensions=EXTENSIONS,
             batch_size=self.batch_size,
+            sidecars=self.sidecars,
             max_attempts=self.max_attempts,
             min_free_space=self.min_free,
             slots=self.slots,

@@ -13,6 +13,8 @@ from tools.core.folder import RemoteFile
 from tools.core.queue_item import Status, claim, settle
 from tools.hub.client import Head
 from tools.modelscope_monitor import ModelScopeMonitor
+from tools.report.waiting import waiting_lines
+from tools.state.monitor_state import MonitorStateFile
 from tools.state.work_queue import WorkQueue
 
 REPO = "me/in"
@@ -162,6 +164,33 @@ def test_folder_without_a_video_is_remembered_but_not_queued(tmp_path: Path, hub
 def test_marker_makes_a_folder_complete_at_once(tmp_path: Path, hub: MemoryHub, clock: FakeClock) -> None:
     hub.put(REPO, {"A/1.mp4": b"1", "A/_SUCCESS": b""})
     assert monitor(tmp_path, hub, clock, COMPLETE_MARKER="_SUCCESS").check() == ["A"]
+
+
+def test_folder_with_half_uploaded_files_is_not_complete_however_quiet(
+    tmp_path: Path, hub: MemoryHub, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    hub.put(REPO, {"A/1.mp4": b"1", "A/2.mp4.aria2": b"2", "B/1.mp4": b"1", "B/Thumbs.db": b"t"})
+    clock.pass_time(5000)
+    watch = monitor(tmp_path, hub, clock)
+    assert watch.check() == ["B"] and watch.check() == []
+    assert watch.turn() > 200, "no time alone makes it complete"
+    again = monitor(tmp_path, hub, clock)
+    assert again.check() == [] and caplog.text.count("2.mp4.aria2 is half-uploaded") == 1
+    state, now = MonitorStateFile(tmp_path).read(), clock.now
+    assert "2.mp4.aria2" in "".join(waiting_lines(state, {}, now, 600.0))
+    without = monitor(tmp_path / "other", hub, clock, WAIT_FOR_PARTIAL="0")
+    assert without.check() == ["A", "B"]
+    hub.put(REPO, {"A/2.mp4.aria2": None, "A/2.mp4": b"whole"})
+    assert again.check() == []
+    clock.pass_time(601)
+    assert again.check() == ["A"]
+
+
+def test_setting_frees_what_was_kept_back(tmp_path: Path, hub: MemoryHub, clock: FakeClock) -> None:
+    hub.put(REPO, {"A/1.mp4": b"1", "A/2.mp4.part": b"2"})
+    clock.pass_time(5000)
+    assert monitor(tmp_path, hub, clock).check() == []
+    assert monitor(tmp_path, hub, clock, WAIT_FOR_PARTIAL="0").check() == ["A"]
 
 
 def test_unchanged_head_is_not_listed_again(

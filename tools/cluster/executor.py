@@ -156,6 +156,8 @@ class ClusterExecutor:
         """Each worker is asked to delete it when it reports it, so also one that is not there now."""
         with self._lock:
             self._needs.forget(folder, source)
+        if source is None:
+            self._workspace.remove_item(folder)  # of sidecars, which the processor carries over itself
 
     def sweep(self, live: Iterable[str]) -> None:
         with self._lock:

@@ -7,17 +7,20 @@ from tools.core.artifact import ArtifactKind
 from tools.core.folder import RemoteFile, inside, is_placeholder, is_safe_path, is_video
 from tools.core.queue_item import Quarantined
 from tools.core.record import Published, natural_order
+from tools.core.sidecar import Carried, Sidecar, SidecarRules
 
+_NOTHING, _NONE = Carried({}), SidecarRules()
 _VIDEO = ArtifactKind.VIDEO.extension
 
 
 @dataclass(frozen=True, slots=True)
 class FolderAudit:
-    """What one folder lacks, or has too much. Paths in either repo."""
+    """What one folder lacks, or has too much: videos, and the files that go with them. Paths in either repo."""
 
     folder: str
     videos: int  # in the input
     published: int  # of them, as recorded
+    sidecars: int  # in the input, of those that are to be carried over
     quarantined: tuple[str, ...]  # of them
     missing: tuple[str, ...]  # of them
     differs: tuple[str, ...]  # results whose size or sha256 is not the recorded one
@@ -36,9 +39,12 @@ def audit(
     published: Published,
     quarantined: Iterable[Quarantined],
     extensions: frozenset[str],
+    *,
+    carried: Carried = _NOTHING,
+    rules: SidecarRules = _NONE,
 ) -> FolderAudit:
-    """``sources``, ``results`` (by path): the files directly in the folder of each repo; ``published``: what its
-    ``metadata.jsonl`` says."""
+    """``sources``, ``results`` (by path): the files directly in the folder of each repo; ``published``, ``carried``:
+    what its ``metadata.jsonl`` and ``sidecars.jsonl`` say."""
     sources = list(sources)
     there = {file.name for file in sources}
     ours = (
@@ -63,8 +69,18 @@ def audit(
             missing.append(video.path)
     owned = {names[video.path] for video in videos if video.path in names} | published.names_of_others()
     extra = sorted((f for p, f in results.items() if p.endswith(_VIDEO) and p not in owned), key=natural_order)
+    beside = [one for one in sources if rules.take(one, there, extensions)]
+    for file in beside:
+        result = results.get(file.path)
+        if result is None:
+            missing.append(file.path)
+        elif not Sidecar(file).is_at(result) and file.sha256:
+            differs.append(file.path)
+    paths = {file.path for file in sources}
+    extra += [f for p, f in results.items() if carried.is_ours(f) and carried.paths()[p] not in paths]
     orphans = tuple(file.path for file in extra)
-    return FolderAudit(folder, len(videos), done, tuple(given_up), tuple(missing), tuple(differs), orphans)
+    found = tuple(given_up), tuple(missing), tuple(differs), orphans
+    return FolderAudit(folder, len(videos), done, len(beside), *found)
 
 
 def source_gone(sources: Sequence[RemoteFile], results: Mapping[str, RemoteFile], published: Published) -> list[str]:

@@ -7,6 +7,7 @@ folded file by file, so a repo of a million files needs memory for its folders o
 import hashlib
 import math
 import re
+import unicodedata
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -56,8 +57,14 @@ class Folder:
     last_modified: float | None  # epoch s, newest commit time of its files; None if the hub does not tell
     has_marker: bool  # the file that says that it is complete is there
     others: tuple[str, ...] = ()  # of a folder without a video: extensions of its files, a few
+    partial: str = ""  # name of a half-uploaded file that keeps it from being complete; "" = none does
     # All files of the listing before are there as they were, and newer ones; a fact of a listing, not remembered.
     only_added: bool = field(default=False, compare=False)
+
+
+def as_disks_see(path: str) -> str:
+    """The same for names that a case-insensitive disk takes for one."""
+    return unicodedata.normalize("NFC", path).casefold()
 
 
 # A path on the hub is a stranger's text. It becomes a local name and a command argument, so what could leave
@@ -87,7 +94,23 @@ def is_video(name: str, extensions: frozenset[str]) -> bool:
     return bool(stem) and extension.lower() in extensions and not name.startswith("._")
 
 
-_PARTIAL = (".aria2", ".part", ".crdownload", ".!qB", ".!ut", ".download", ".tmp")
+# By which downloaders name what is not whole, or the file that says so: aria2, Firefox, Chrome, qBittorrent, uTorrent,
+# Safari, Thunder (.td, .xltd), Baidu Netdisk (.downloading), Opera, BitComet (.bc!).
+_PARTIAL = (
+    *(".aria2", ".part", ".crdownload", ".!qB", ".!ut", ".download", ".tmp", ".td", ".xltd", ".downloading"),
+    *(".partial", ".opdownload", ".bc!", ".incomplete"),
+)
+_PARTIAL_LOWER = tuple(mark.lower() for mark in _PARTIAL)
+
+
+def is_half_uploaded(name: str) -> bool:
+    """Whether a file's name says that it, or the file that it belongs to, is not whole."""
+    return name.lower().endswith(_PARTIAL_LOWER) and not is_junk(name)
+
+
+def is_junk(name: str) -> bool:
+    """Whether it is a file that a system or an office program leaves behind, of no use to anybody else."""
+    return name.startswith((".", "~$", "~WRL")) or name.lower() in {"thumbs.db", "desktop.ini", "ehthumbs.db"}
 
 
 def mark_of_partial(file: RemoteFile, names: Collection[str]) -> str:
@@ -116,7 +139,10 @@ def _kind_of(name: str) -> str:
 class _Tally:
     """One folder while its files stream by."""
 
-    __slots__ = ("added", "before", "digests", "last_modified", "marker", "newer_than", "others", "size", "videos")
+    __slots__ = (
+        *("added", "before", "digests", "last_modified", "marker", "newer_than", "others", "partial", "size"),
+        "videos",
+    )
 
     def __init__(self, before: Folder | None) -> None:
         self.before = before
@@ -128,6 +154,7 @@ class _Tally:
         self.videos = 0
         self.others: set[str] = set()  # as long as there is no video
         self.marker = False
+        self.partial = ""
         self.last_modified: float | None = None
 
 
@@ -137,11 +164,14 @@ def group_folders(
     marker: str = "",
     before: Mapping[str, Folder] = MappingProxyType({}),
     on_unsafe: Callable[[str], object] = str,
+    *,
+    waits: bool = False,
 ) -> dict[str, Folder]:
     """Fold a listing into its folders, by name. Unsafe paths are skipped, and so are files at the root without a video.
 
     ``marker`` is the file name whose presence says that a folder is complete ("" = off); ``before`` the folders of an
-    earlier listing, for ``only_added``; ``on_unsafe`` is called with each unsafe path.
+    earlier listing, for ``only_added``; ``on_unsafe`` is called with each unsafe path; ``waits``: a folder with a
+    half-uploaded file is not complete.
     """
     tallies: dict[str, _Tally] = {}
     for file in files:
@@ -158,8 +188,11 @@ def group_folders(
         tally.size += file.size
         if is_video(name, extensions) and _MACOS not in folder.split("/"):
             tally.videos += 1
-        elif not tally.videos and len(tally.others) < _NAMED:
-            tally.others.add(_kind_of(name))
+        else:
+            if not tally.videos and len(tally.others) < _NAMED:
+                tally.others.add(_kind_of(name))
+            if waits and not tally.partial and is_half_uploaded(name):
+                tally.partial = name
         tally.marker |= bool(marker) and name == marker
         committed_at = file.committed_at
         if committed_at is None or committed_at <= tally.newer_than:
@@ -191,6 +224,7 @@ def _finish(name: str, tally: _Tally) -> Folder:
         has_marker=tally.marker,
         others=() if tally.videos else tuple(sorted(tally.others - {""})),
         only_added=only_added,
+        partial="" if tally.marker else tally.partial,
     )
 
 

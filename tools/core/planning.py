@@ -4,14 +4,21 @@ The one place that decides which files a source becomes, and where: see ``tools.
 """
 
 import hashlib
-import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Literal, get_args
 
 from tools.core.artifact import ArtifactKind, Target
-from tools.core.folder import RemoteFile, inside, is_placeholder, is_safe_path, is_video, mark_of_partial
+from tools.core.folder import (
+    RemoteFile,
+    as_disks_see,
+    inside,
+    is_placeholder,
+    is_safe_path,
+    is_video,
+    mark_of_partial,
+)
 from tools.core.queue_item import Quarantined
 from tools.core.record import Published, Record, natural_order
 
@@ -100,8 +107,8 @@ def plan_folder(
         else:
             todo.append(Video(video, targets_of(names[video.path], repos)))
     batches = tuple(tuple(todo[start : start + batch_size]) for start in range(0, len(todo), batch_size))
-    met = {_as_disks_see(path): path for path in taken}
-    wanted = {video.source.path: _as_disks_see(_named(video.source.path, 0)) for video in todo}
+    met = {as_disks_see(path): path for path in taken}
+    wanted = {video.source.path: as_disks_see(_named(video.source.path, 0)) for video in todo}
     evaded = ((met[name], names[path]) for path, name in wanted.items() if name in met and path not in kept_names)
     return FolderPlan(batches, tuple(done), tuple(kept), tuple(evaded))
 
@@ -147,13 +154,13 @@ def output_names(
     name it has, also from others after it is gone: it may come back. No two of ``published`` meet in one name.
     """
     kept = dict(published)
-    fixed = {_as_disks_see(name) for name in (*kept.values(), *taken)}
+    fixed = {as_disks_see(name) for name in (*kept.values(), *taken)}
     levels = {source: 0 for source in sources if source not in kept}
     while True:
         names = {source: _named(source, level) for source, level in levels.items()}
         holders: dict[str, list[str]] = {}
         for source, name in names.items():
-            holders.setdefault(_as_disks_see(name), []).append(source)
+            holders.setdefault(as_disks_see(name), []).append(source)
         groups = ((key, group) for key, group in holders.items() if len(group) > 1 or key in fixed)
         meeting = [source for _, group in groups for source in group if levels[source] < _LAST]
         if not meeting:
@@ -163,10 +170,6 @@ def output_names(
 
 
 _LAST = 9  # the last level of names that is tried; from 2 on they are as good as unique
-
-
-def _as_disks_see(path: str) -> str:
-    return unicodedata.normalize("NFC", path).casefold()
 
 
 def _named(source: str, level: int) -> str:

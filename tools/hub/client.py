@@ -100,6 +100,10 @@ class HubClient(Protocol):
         Stored already: no transfer."""
         ...
 
+    def lacks(self, repo: str, blobs: Sequence[tuple[str, int]]) -> set[str]:
+        """Of these contents, each as (sha256, size in bytes), the sha256 of those that the hub does not hold."""
+        ...
+
     def commit(self, repo: str, operations: Sequence[Operation], message: str) -> str:
         """Make all operations visible in one commit; returns its id.
 

@@ -38,6 +38,7 @@ from tools.runtime.files import sha256_of
 _DATASET = "dataset"
 _PRIVATE = 1  # Source: modelscope_hub, visibility of a dataset: 1 private, 3 internal, 5 public
 _CONNECT_TIMEOUT = 30.0  # s
+_MOST_BLOBS = 64  # in one question. Source: modelscope_hub, validate_blobs
 _LONGEST_INLINE = 64 << 10  # bytes of a text inside a commit. Source: modelscope_hub, UPLOAD_LFS_FORCE_THRESHOLD
 
 
@@ -176,15 +177,29 @@ class ModelScopeHub:
         with self._ours(f"send a blob to {repo}", body.ended, sent_to=url):
             self._sdk.legacy.upload_blob(url, body, size, timeout=timeouts)
 
+    def lacks(self, repo: str, blobs: Sequence[tuple[str, int]]) -> set[str]:
+        wanted = sorted(set(blobs))
+        doing = f"ask what {repo} holds"
+        lacking: set[str] = set()
+        for start in range(0, len(wanted), _MOST_BLOBS):
+            asked = wanted[start : start + _MOST_BLOBS]
+            answer = self._answer_about(repo, asked, doing)
+            lacking |= {sha256 for sha256, _ in asked if upload_url(answer, sha256, doing) is not None}
+        return lacking
+
     def _upload_url(self, repo: str, sha256: str, size: int) -> str | None:
-        """Where a blob is to be sent; None if the hub has it. The SDK's own call takes a refusal for that."""
+        """Where a blob is to be sent; None if the hub has it."""
         doing = f"store a blob in {repo}"
-        question = {"operation": "upload", "objects": [{"oid": sha256, "size": size}]}
+        return upload_url(self._answer_about(repo, [(sha256, size)], doing), sha256, doing)
+
+    def _answer_about(self, repo: str, blobs: Sequence[tuple[str, int]], doing: str) -> Any:
+        """What the hub says of blobs that are to be sent. The SDK's own call takes a refusal for one that is there."""
+        objects = [{"oid": sha256, "size": size} for sha256, size in blobs]
         with self._request(doing):
             legacy = self._sdk.legacy
+            question = {"operation": "upload", "objects": objects}
             answer = legacy._request("POST", f"repos/datasets/{repo}/info/lfs/objects/batch", json_body=question)
-            found = legacy._json_data(answer)
-        return upload_url(found, sha256, doing)
+            return legacy._json_data(answer)
 
     def commit(self, repo: str, operations: Sequence[Operation], message: str) -> str:
         actions = [_action(self._as_blob(repo, operation)) for operation in operations]

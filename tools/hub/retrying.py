@@ -136,6 +136,9 @@ class RetryingHub:
     def store_blob(self, repo: str, source: Path, sha256: str, size: int, progress: Progress) -> None:
         self._transfer("store_blob", progress, lambda p: self._hub.store_blob(repo, source, sha256, size, p))
 
+    def lacks(self, repo: str, blobs: Sequence[tuple[str, int]]) -> set[str]:
+        return self._retry("lacks", lambda: self._hub.lacks(repo, blobs))
+
     def _transfer(self, verb: str, progress: Progress, transfer: Callable[[Progress], T]) -> T:
         """A transfer whose progress starts from nothing with each attempt."""
 

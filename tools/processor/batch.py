@@ -1,12 +1,13 @@
 """The videos of an item, each on its way to be stored, and the batches in which they are published. Values alone."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tools.core.artifact import VideoOutput
 from tools.core.folder import RemoteFile
 from tools.core.planning import Video
 from tools.core.queue_item import Quarantined
 from tools.core.record import Record
+from tools.core.sidecar import Sidecar
 
 
 @dataclass(slots=True)
@@ -43,9 +44,10 @@ class Batch:
     refusals: int = 0  # of its publication, whosever fault they are
     is_half: bool = False  # of one that was refused
     not_before: float = 0.0  # monotonic s, of the next try to publish it
-    taken_at: float | None = None  # monotonic s since which a commit of it is not shown by the hub that took it
+    taken_at: float | None = None  # monotonic s since which a commit of it is not shown, or its sidecars are not stored
     is_over: bool = False  # published, or nothing of it can be
     is_publishing: bool = False
+    sidecars: list[Sidecar] = field(default_factory=list)  # which go with it, whatever becomes of its videos
 
     def sources(self) -> list[RemoteFile]:
         return [task.video.source for task in self.tasks]
@@ -53,6 +55,11 @@ class Batch:
     def outputs(self) -> dict[RemoteFile, VideoOutput]:
         """What is to be committed, or was."""
         return {task.video.source: task.output for task in self.tasks if task.output is not None}
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing of it is to be committed."""
+        return not (self.sidecars or self.outputs())
 
     def unneeded(self) -> list[RemoteFile]:
         """The sources whose local files may go once it is over."""

@@ -12,6 +12,7 @@ from typing import Any
 from tools.core.artifact import ArtifactKind
 from tools.core.planning import VideoJob
 from tools.core.retry import LONGEST
+from tools.core.sidecar import SidecarRules
 from tools.hub.client import HubClient
 from tools.media.converter import Converter
 from tools.processor.claims import Claims
@@ -49,6 +50,7 @@ class ProcessorOptions:
     extensions: frozenset[str]
     other_repos: Mapping[ArtifactKind, str] = field(default_factory=dict)  # of further outputs, by kind of artifact
     marker: str = ""
+    sidecars: SidecarRules = field(default_factory=SidecarRules)  # what else of a folder is carried over
     batch_size: int = 30
     max_attempts: int = 3
     aging_hours: float = 24.0
@@ -66,6 +68,7 @@ class ProcessorOptions:
             other_repos=self.other_repos,
             extensions=self.extensions,
             marker=self.marker,
+            sidecars=self.sidecars,
             batch_size=self.batch_size,
             max_attempts=self.max_attempts,
             retry_interval=self.check_interval,

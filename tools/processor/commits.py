@@ -3,20 +3,43 @@
 from collections.abc import Callable
 from functools import partial
 
-from tools.core.errors import BlobsLost, HubForbidden, HubNotFound, HubRejected, PipelineError, Unexpected
+from tools.core.errors import (
+    BlobsLost,
+    HubError,
+    HubForbidden,
+    HubNotFound,
+    HubRejected,
+    HubUnavailable,
+    PipelineError,
+    Unexpected,
+    WorkspaceError,
+)
 from tools.core.folder import ROOT
 from tools.core.retry import asked_to_wait
+from tools.core.sidecar import Sidecar
 from tools.processor.batch import Batch
 from tools.processor.hub_thread import Answer, Failed
 from tools.processor.item_run import ItemRun
 from tools.processor.parts import EngineParts, Guard
 from tools.processor.publish import CommitNotShown, publish
 from tools.processor.reporting import BatchOver, CommitFailed, CommitRejected
+from tools.stages.sidecars import store_sidecars
 from tools.state.journal import Event
 
 # s between two looks for a commit that the hub took: as long as it took so far, within these.
 _SHORTEST_WAIT, _LONGEST_WAIT = 1.0, 300.0
+_SIDECARS_WITHIN = 6 * 3600.0  # s after which a file beside the videos that can't be carried over is given up
 _SHOWN_WITHIN = 3600.0  # s after which a commit that never came to be seen is made again
+
+
+class SidecarsNotStored(PipelineError):
+    """The hub does not hold what is to be committed. ``passes``: that is no matter of these files."""
+
+    retryable = True
+
+    def __init__(self, message: str, *, passes: bool) -> None:
+        super().__init__(message)
+        self.passes = passes
 
 
 class Commits:
@@ -39,7 +62,7 @@ class Commits:
     def publish_ready(self, run: ItemRun) -> None:
         """Begin to commit what is ready of an item; what has nothing to commit is over at once."""
         for batch in run.batches_ready(self._clock.monotonic()):
-            if not batch.outputs():
+            if batch.is_empty:
                 self._over(run, batch, None, "")
             elif not (self._is_busy or self._pause.stops("publish") or "publish" in self._waits.held()):
                 ended = partial(self._ended, run, batch)
@@ -50,10 +73,28 @@ class Commits:
         def commit() -> str:
             folder, outputs = run.item.folder, batch.outputs()
             file_of = partial(self._jobs.artifact_file, folder)
-            message = f"Add {len(outputs)} AV1 videos of {'the root' if folder == ROOT else folder}"
-            return publish(self._tools.hub, run.output_folders, outputs, file_of, message)
+            sidecars = self._stored(run, batch)
+            message = _message(folder, len(outputs), len(sidecars))
+            return publish(self._tools.hub, run.output_folders, outputs, file_of, message, sidecars)
 
         return commit
+
+    def _stored(self, run: ItemRun, batch: Batch) -> list[Sidecar]:
+        """The sidecars of a batch, whose contents the hub holds. Raises SidecarsNotStored."""
+        tools, rules = self._tools, self._rules
+        try:
+            return batch.sidecars and store_sidecars(
+                tools.hub,
+                tools.workspace,
+                run.item.folder,
+                batch.sidecars,
+                input_repo=rules.input_repo,
+                revision=run.revision,
+                output_repo=rules.output_repo,
+            )
+        except (HubError, WorkspaceError, OSError) as exc:
+            is_theirs = isinstance(exc, HubError) and not isinstance(exc, HubUnavailable | HubForbidden)
+            raise SidecarsNotStored(f"files beside the videos: {exc}", passes=not is_theirs) from exc
 
     def _ended(self, run: ItemRun, batch: Batch, answer: Answer[str]) -> None:
         batch.is_publishing = self._is_busy = False
@@ -71,12 +112,18 @@ class Commits:
         if isinstance(error, CommitNotShown):
             self._not_shown(run, batch, error)
             return
+        if isinstance(error, SidecarsNotStored):
+            self._sidecars_wait(run, batch, error)
+            return
         if isinstance(error, BlobsLost) and batch.failures + 1 >= self._rules.max_attempts:
             error = HubRejected(str(error))  # it was sent again each time: that is no matter of lost blobs
-        tried = len(batch.tasks)
+        tried = len(batch.tasks), len(batch.sidecars)
 
         def not_published() -> None:
-            if len(batch.tasks) == tried:  # else it was halved meanwhile, and what is left of it was not tried yet
+            if (
+                len(batch.tasks),
+                len(batch.sidecars),
+            ) == tried:  # else it was halved meanwhile, and what is left of it was not tried yet
                 with self._guard(run.item.folder):
                     self._not_published(run, batch, error)
 
@@ -105,6 +152,21 @@ class Commits:
         self._tell(CommitRejected(run.item.folder, batch.number, str(exc)))
         return True
 
+    def _sidecars_wait(self, run: ItemRun, batch: Batch, exc: SidecarsNotStored) -> None:
+        """No video waits for them, and nothing pauses for them: they are tried alone, in the end one by one."""
+        now = self._clock.monotonic()
+        if batch.tasks:
+            batch = run.halve(batch) or batch
+        batch.failures += 1
+        batch.taken_at = now if batch.taken_at is None else batch.taken_at
+        batch.not_before = now + min(_LONGEST_WAIT, self._rules.retry_interval * 2 ** min(batch.failures - 1, 16))
+        may_wait = exc.passes and now - batch.taken_at < _SIDECARS_WITHIN
+        if batch.failures < self._rules.max_attempts or may_wait:
+            self._tell(CommitFailed(run.item.folder, batch.number, str(exc)))
+        elif not self._halve(run, batch, exc):
+            run.refuse_batch(batch, str(exc))
+            self._over(run, batch, None, str(exc))
+
     def _not_shown(self, run: ItemRun, batch: Batch, exc: CommitNotShown) -> None:
         """What the hub took is published: it is waited for, and no attempt is counted however long that takes."""
         now = self._clock.monotonic()
@@ -127,7 +189,7 @@ class Commits:
             wait = self._rules.retry_interval * 2 ** (batch.failures - 1)
             batch.not_before = max(batch.not_before, self._clock.monotonic() + wait)
             self._tell(CommitFailed(*about))
-        elif not (isinstance(exc, HubRejected) and self._halve(run, batch, exc)):
+        elif not ((isinstance(exc, HubRejected) or batch.sidecars) and self._halve(run, batch, exc)):
             unexpected = f"{exc} (tried {batch.failures} times)" if isinstance(exc, Unexpected) else None
             run.refuse_batch(batch, unexpected or f"the hub did not take the commit: {exc}")
             self._over(run, batch, None, str(exc))
@@ -143,6 +205,12 @@ class Commits:
             self._claims.change(run.item.folder, run.with_totals)
 
 
+def _message(folder: str, videos: int, sidecars: int) -> str:
+    """Of a commit."""
+    what = [f"{videos} AV1 videos"] * (videos > 0) + [f"{sidecars} other files"] * (sidecars > 0)
+    return f"Add {' and '.join(what)} of {'the root' if folder == ROOT else folder}"
+
+
 def _about(run: ItemRun, batch: Batch) -> str:
     return f"{run.item.folder}/{batch.number}"
 
@@ -155,6 +223,7 @@ def _event(run: ItemRun, batch: Batch, now: float, commit: str | None, cause: st
         videos=len(batch.tasks),
         published=len(batch.outputs()),
         quarantined=len(refused),
+        sidecars=len(batch.sidecars) or None,
         bytes_in=batch.bytes_in(),
         bytes_out=batch.bytes_out(),
         elapsed_s=0.0 if batch.began is None else now - batch.began,

@@ -14,6 +14,7 @@ from tools.core.folder import RemoteFile
 from tools.core.planning import FolderPlan, VideoJob
 from tools.core.queue_item import Quarantined, QueueItem
 from tools.core.retry import next_attempt
+from tools.core.sidecar import SidecarRules
 from tools.processor.batch import Batch, Task, died
 from tools.processor.publish import OutputFolder
 from tools.stages.video_job import JobResult, Outcome
@@ -30,6 +31,7 @@ class RunRules:
     extensions: frozenset[str]  # of what is converted; lower case, without the dot
     marker: str  # name of the file whose presence makes a folder complete at once; "" = none
     batch_size: int  # videos per commit
+    sidecars: SidecarRules = field(default_factory=SidecarRules)  # what else of a folder is carried over
     max_attempts: int  # at a video, and at a commit
     retry_interval: float  # s
 
@@ -195,12 +197,16 @@ class ItemRun:
     def halve(self, batch: Batch) -> Batch | None:
         """Make two batches of one, so that what the hub refuses keeps nothing else back; the new one, None if it can't
         be done."""
-        middle = len(batch.tasks) // 2
-        if middle == 0:
+        number, middle = len(self.batches) + 1, max(len(batch.tasks), len(batch.sidecars)) // 2
+        if batch.tasks and batch.sidecars:  # before any video pays for one of them
+            half = Batch(number, [], batch.began, sidecars=batch.sidecars)
+            batch.sidecars = []
+        elif middle == 0:
             return None
-        half = Batch(len(self.batches) + 1, batch.tasks[middle:], batch.began)
+        else:
+            half = Batch(number, batch.tasks[middle:], batch.began, sidecars=batch.sidecars[middle:])
+            batch.tasks, batch.sidecars = batch.tasks[:middle], batch.sidecars[:middle]
         self.batches.append(half)
-        batch.tasks = batch.tasks[:middle]
         batch.failures = 0
         batch.is_half = half.is_half = True
         batch.refusals = 0
@@ -212,6 +218,7 @@ class ItemRun:
             if task.output is not None:
                 task.output = None
                 self._refuse(task, cause, result_kept=True)
+        batch.sidecars = []
 
     def put_back(self, batch: Batch) -> None:
         """The hub lost blobs that can't be sent from here: the videos are done again, by whoever has their results."""

@@ -1,6 +1,6 @@
 """A claimed item → its run: list the folder again, see what is published, plan the rest, resume from the journal."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from tools.core.audit import source_gone
 from tools.core.errors import HubUnavailable, PipelineError
@@ -8,10 +8,11 @@ from tools.core.folder import Folder, group_folders, path_of
 from tools.core.planning import Video, plan_folder
 from tools.core.queue_item import Quarantined, QueueItem
 from tools.core.retry import next_attempt
+from tools.core.sidecar import Sidecar, plan_sidecars
 from tools.hub.client import HubClient
 from tools.processor.batch import Batch, Task, died
 from tools.processor.item_run import ItemRun, RunRules
-from tools.processor.publish import OutputFolder, evaded
+from tools.processor.publish import OutputFolder, evaded, kept_back
 from tools.state.journal import Journal, VideoHistory
 
 
@@ -62,7 +63,26 @@ def open_item(item: QueueItem, hub: HubClient, journal: Journal, rules: RunRules
     history = journal.history()
     for number, videos in enumerate(plan.batches, 1):
         run.batches.append(Batch(number, [_task(video, history, rules, now) for video in videos]))
+    names = {
+        *main.published.names().values(),
+        *(target.path for batch in plan.batches for v in batch for target in v.targets),
+    }
+    sidecars, taken = plan_sidecars(files, main.files, main.carried, names, rules.sidecars, rules.extensions)
+    if taken:
+        kept_back(rules.output_repo, taken)
+    _add_sidecars(run, sidecars)
     return run
+
+
+_SIDECARS_AT_ONCE = 200  # in one commit, beside the videos of a batch
+
+
+def _add_sidecars(run: ItemRun, sidecars: Sequence[Sidecar]) -> None:
+    """They go with the first batches, and what those can't take, or all if no video is left to do, on their own."""
+    for number, start in enumerate(range(0, len(sidecars), _SIDECARS_AT_ONCE)):
+        if number == len(run.batches):
+            run.batches.append(Batch(number + 1, []))
+        run.batches[number].sidecars = list(sidecars[start : start + _SIDECARS_AT_ONCE])
 
 
 def _task(video: Video, history: Mapping[tuple[str, str], VideoHistory], rules: RunRules, now: float) -> Task:

@@ -1,4 +1,4 @@
-"""A batch of stored blobs → one commit per output repo, with its ``metadata.jsonl``, read back.
+"""A batch of stored blobs → one commit per output repo, with its ``metadata.jsonl``, read back. Sidecars go along.
 
 Calling it again after a crash or a lost answer commits nothing twice: what is there already is found first.
 """
@@ -8,16 +8,19 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from tools.core.artifact import Artifact, ArtifactKind, VideoOutput
 from tools.core.errors import BlobsLost, HubError, HubForbidden, HubNotFound, HubRejected, HubUnavailable
 from tools.core.folder import RemoteFile, inside, path_of
 from tools.core.planning import not_ours, output_names
 from tools.core.record import METADATA, Published
+from tools.core.sidecar import SIDECARS, Carried, Sidecar
 from tools.hub.client import AddBlob, AddBytes, Head, HubClient, Operation
 from tools.runtime.logs import fields
 
 log = logging.getLogger("animation.processor")
+T = TypeVar("T")
 Outputs = Mapping[RemoteFile, VideoOutput]
 """What the sources of a batch became."""
 FileOf = Callable[[RemoteFile, ArtifactKind], Path | None]
@@ -35,10 +38,11 @@ class CommitNotShown(HubError):
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """An output folder at a commit: its files by path, and what its ``metadata.jsonl`` says."""
+    """An output folder at a commit: its files by path, and what its ``metadata.jsonl`` and ``sidecars.jsonl`` say."""
 
     files: Mapping[str, RemoteFile]
     published: Published
+    carried: Carried
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,7 @@ class _Sent:
 
     commit: str
     outputs: Outputs  # under the names that they have in it
+    sidecars: Sequence[Sidecar]
 
 
 class OutputFolder:
@@ -63,9 +68,10 @@ class OutputFolder:
         self.folder = folder
         self.head: Head | None = None
         self._input_repo = input_repo
-        self._state = _State({}, Published.parse(None))
+        self._state = _State({}, Published.parse(None), Carried({}))
         self._keeps_metadata = keeps_metadata
         self._known: dict[str, Published] = {}  # by the sha256 of their metadata
+        self._known_carried: dict[str, Carried] = {}  # likewise
         self._own = ""  # our newest commit
         self._base = ""  # the commit that it was built on
         self._unshown: dict[frozenset[str], _Sent] = {}  # commits that were not seen yet, by what they publish
@@ -75,12 +81,20 @@ class OutputFolder:
         return self._state.published
 
     @property
+    def carried(self) -> Carried:
+        return self._state.carried
+
+    @property
     def files(self) -> Mapping[str, RemoteFile]:
         return self._state.files
 
     @property
     def _metadata(self) -> str:
         return inside(self.folder, METADATA)
+
+    @property
+    def _list(self) -> str:
+        return inside(self.folder, SIDECARS)
 
     def refresh(self, hub: HubClient) -> None:
         """Bring it up to date. Raises HubError."""
@@ -102,21 +116,36 @@ class OutputFolder:
 
     def _state_at(self, hub: HubClient, commit: str) -> _State:
         files = {file.path: file for file in hub.list_folder(self.repo, commit, path_of(self.folder))}
-        listed = files.get(self._metadata) if self._keeps_metadata else None
-        if listed is None:
-            return _State(files, Published.parse(None))
-        known = self._known.get(listed.sha256) or self._read_metadata(hub, commit, listed)
-        self._known = {listed.sha256: known} if listed.sha256 else {}
-        return _State(files, known)
+        published = self._kept(hub, commit, files.get(self._metadata), self._known, self._parsed)
+        carried = self._kept(hub, commit, files.get(self._list), self._known_carried, self._parsed_list)
+        return _State(files, published, carried)
 
-    def _read_metadata(self, hub: HubClient, commit: str, listed: RemoteFile) -> Published:
+    def _kept(
+        self, hub: HubClient, commit: str, listed: RemoteFile | None, known: dict[str, T], parse: Callable[[bytes], T]
+    ) -> T:
+        """What a file of ours says; it is read only if it is another one than before."""
+        if listed is None or not self._keeps_metadata:
+            return parse(b"")
+        found = known.get(listed.sha256) or parse(self._read(hub, commit, listed))
+        known.clear()
+        if listed.sha256:
+            known[listed.sha256] = found
+        return found
+
+    def _parsed(self, content: bytes) -> Published:
+        return Published.parse(content, self._input_repo)
+
+    def _parsed_list(self, content: bytes) -> Carried:
+        return Carried.parse(content, self.folder)
+
+    def _read(self, hub: HubClient, commit: str, listed: RemoteFile) -> bytes:
         """As listed. Raises HubUnavailable otherwise: what was not read would be overwritten by the next commit."""
         content = hub.read_file(self.repo, commit, listed.path)
         if content is None or len(content) != listed.size:
             raise HubUnavailable(f"{listed.path} of {self.repo} is listed, but can't be read whole")
         if listed.sha256 not in {"", hashlib.sha256(content).hexdigest()}:
             raise HubUnavailable(f"{listed.path} of {self.repo} was read with another content than listed")
-        return Published.parse(content, self._input_repo)
+        return content
 
     def artifacts(self, outputs: Outputs) -> list[tuple[RemoteFile, Artifact]]:
         """Those that belong here, each with its source."""
@@ -145,64 +174,75 @@ class OutputFolder:
                 evaded(self.repo, output.path, planned[source])
         return {source: output.named(planned[source]) for source, output in outputs.items()}
 
-    def shows(self, outputs: Outputs) -> bool:
+    def shows(self, outputs: Outputs, sidecars: Sequence[Sidecar] = ()) -> bool:
         """Whether all that belongs here is there, as of ``head``."""
-        return self._is_in(self._state, outputs)
+        return self._is_in(self._state, outputs, sidecars)
 
-    def _is_in(self, state: _State, outputs: Outputs) -> bool:
+    def _is_in(self, state: _State, outputs: Outputs, sidecars: Sequence[Sidecar]) -> bool:
         for _, artifact in self.artifacts(outputs):
             file = state.files.get(artifact.path)
             if file is None or file.size != artifact.size or file.sha256 not in {"", artifact.sha256}:
                 return False
-        return not self._keeps_metadata or all(_tells_of(state.published, output) for output in outputs.values())
+        return not self._keeps_metadata or (
+            all(_tells_of(state.published, output) for output in outputs.values())
+            and all(one.is_at(state.files.get(one.path)) and state.carried.has(one) for one in sidecars)
+        )
 
-    def awaits(self, outputs: Outputs) -> bool:
+    def awaits(self, outputs: Outputs, sidecars: Sequence[Sidecar] = ()) -> bool:
         """Whether these were committed and not seen since."""
-        return _key(outputs) in self._unshown
+        return _key(outputs, sidecars) in self._unshown
 
-    def commit(self, hub: HubClient, outputs: Outputs, message: str) -> None:
+    def commit(self, hub: HubClient, outputs: Outputs, message: str, sidecars: Sequence[Sidecar] = ()) -> None:
         """Make visible what belongs here, in one commit. Raises HubError."""
         operations: list[Operation] = [
             AddBlob(artifact.path, artifact.sha256, artifact.size) for _, artifact in self.artifacts(outputs)
         ]
         if not self._keeps_metadata:
             self._own = hub.commit(self.repo, operations, message)
-            self._unshown[_key(outputs)] = _Sent(self._own, outputs)
+            self._unshown[_key(outputs, ())] = _Sent(self._own, outputs, ())
             return
-        published = self.published.with_records(output.record for output in outputs.values())
-        metadata = published.encode()
-        operations.append(AddBytes(self._metadata, metadata))
+        published, carried = self.published, self.carried
+        if outputs:
+            published = published.with_records(output.record for output in outputs.values())
+            metadata = published.encode()
+            operations.append(AddBytes(self._metadata, metadata))
+            self._known[hashlib.sha256(metadata).hexdigest()] = published
+        if sidecars:
+            carried = carried.with_files(sidecars, self._input_repo)
+            listed = carried.encode()
+            operations += [AddBlob(one.path, one.source.sha256, one.source.size) for one in sidecars]
+            operations.append(AddBytes(self._list, listed))
+            self._known_carried[hashlib.sha256(listed).hexdigest()] = carried
         self._base = self._own if self._unshown or self.head is None else self.head.commit_id
         self._own = hub.commit(self.repo, operations, message)
-        self._unshown[_key(outputs)] = _Sent(self._own, outputs)
-        self._known[hashlib.sha256(metadata).hexdigest()] = published
-        self._state = _State(self._state.files, published)  # the next commit builds on this one, seen or not
+        self._unshown[_key(outputs, sidecars)] = _Sent(self._own, outputs, sidecars)
+        self._state = _State(self._state.files, published, carried)  # the next commit builds on this one, seen or not
 
-    def read_back(self, hub: HubClient, outputs: Outputs) -> str | None:
+    def read_back(self, hub: HubClient, outputs: Outputs, sidecars: Sequence[Sidecar] = ()) -> str | None:
         """The commit that shows these as they were meant: the one that was made, or the head; None if neither does.
 
         Raises HubError."""
-        sent = self._unshown[_key(outputs)]
-        commit, outputs = sent.commit, sent.outputs
+        sent = self._unshown[_key(outputs, sidecars)]
+        commit = sent.commit
         head = Head(commit, None, None)
-        state = self._shown_at(hub, commit, outputs)
+        state = self._shown_at(hub, commit, sent)
         if state is None:
             found = hub.head(self.repo)
-            state = self._shown_at(hub, found.commit_id, outputs) if found and found.commit_id != commit else None
+            state = self._shown_at(hub, found.commit_id, sent) if found and found.commit_id != commit else None
             if found is None or state is None:
                 return None
             head = found
-        del self._unshown[_key(outputs)]
+        del self._unshown[_key(outputs, sidecars)]
         if commit == self._own:  # else a later one of ours is on its way
             self._take(state, head)
         return head.commit_id
 
-    def _shown_at(self, hub: HubClient, commit: str, outputs: Outputs) -> _State | None:
+    def _shown_at(self, hub: HubClient, commit: str, sent: _Sent) -> _State | None:
         try:
             state = self._state_at(hub, commit)
         except HubNotFound:
             return None  # a replica that does not know it yet
-        return state if self._is_in(state, outputs) else None
+        return state if self._is_in(state, sent.outputs, sent.sidecars) else None
 
     def restore(self, hub: HubClient, outputs: Outputs) -> str | None:
         """Put back what somebody else wrote into the metadata between our reading and our commit; the id of the commit
@@ -219,7 +259,7 @@ class OutputFolder:
         if metadata == ours.encode():
             return None
         self._base, self._own = self._own, hub.commit(self.repo, [AddBytes(self._metadata, metadata)], _RESTORES)
-        self._state = _State(self._state.files, merged)
+        self._state = _State(self._state.files, merged, self._state.carried)
         self._known[hashlib.sha256(metadata).hexdigest()] = merged
         return self._own
 
@@ -229,8 +269,8 @@ class OutputFolder:
         self._unshown.clear()
 
 
-def _key(outputs: Outputs) -> frozenset[str]:
-    return frozenset(source.path for source in outputs)
+def _key(outputs: Outputs, sidecars: Sequence[Sidecar]) -> frozenset[str]:
+    return frozenset((*(source.path for source in outputs), *(one.path for one in sidecars)))
 
 
 def _tells_of(published: Published, output: VideoOutput) -> bool:
@@ -246,48 +286,77 @@ def evaded(repo: str, path: str, instead: str) -> None:
     log.warning("a file that is not ours has the name of a result, which gets another one: %s", about)
 
 
-def publish(hub: HubClient, folders: Sequence[OutputFolder], outputs: Outputs, file_of: FileOf, message: str) -> str:
+def kept_back(repo: str, paths: Sequence[str]) -> None:
+    """Say that sidecars are not carried over since files that are not ours, or videos, have their names."""
+    about = fields(repo=repo, files=len(paths), first=paths[0])
+    log.warning(
+        "a file with the name of a sidecar is in the output already, the sidecar is not carried over: %s", about
+    )
+
+
+def publish(
+    hub: HubClient,
+    folders: Sequence[OutputFolder],
+    outputs: Outputs,
+    file_of: FileOf,
+    message: str,
+    sidecars: Sequence[Sidecar] = (),
+) -> str:
     """Make a batch's artifacts visible, one commit per repo; returns the id of the last. Then local files may go.
 
     ``folders`` in order: the one that keeps the metadata comes last, so that what it shows as done is done everywhere.
-    What the hub lost of the blobs is sent again. Raises HubError; BlobsLost if that can't be done from here;
-    CommitNotShown while the hub does not show what it took: called again, it only looks again.
+    ``sidecars``, whose contents the hub holds, go with it. What the hub lost of the blobs is sent again. Raises
+    HubError; BlobsLost if that can't be done from here; CommitNotShown while the hub does not show what it took: called
+    again, it only looks again.
     """
-    fresh = None
-    if not any(folder.awaits(outputs) for folder in folders):
-        fresh = folders[-1]
+    fresh, main = None, folders[-1]
+    of = {folder: sidecars if folder is main else () for folder in folders}
+    if not any(folder.awaits(outputs, of[folder]) for folder in folders):
+        fresh = main
         fresh.refresh(hub)
         outputs = fresh.placed(outputs)
     commits = []
     for folder in folders:
-        if folder.artifacts(outputs):
-            if folder is not fresh and not folder.awaits(outputs):
+        if folder.artifacts(outputs) or of[folder]:
+            if folder is not fresh and not folder.awaits(outputs, of[folder]):
                 folder.refresh(hub)
-            commits.append(_publish_in(hub, folder, outputs, file_of, message))
+            commits.append(_publish_in(hub, folder, outputs, of[folder], file_of, message))
     return commits[-1]
 
 
-def _publish_in(hub: HubClient, folder: OutputFolder, outputs: Outputs, file_of: FileOf, message: str) -> str:
-    if not folder.awaits(outputs):
-        if folder.head is not None and folder.shows(outputs):
+def _publish_in(
+    hub: HubClient,
+    folder: OutputFolder,
+    outputs: Outputs,
+    sidecars: Sequence[Sidecar],
+    file_of: FileOf,
+    message: str,
+) -> str:
+    if not folder.awaits(outputs, sidecars):
+        if folder.head is not None and folder.shows(outputs, sidecars):
             return folder.restore(hub, outputs) or folder.head.commit_id  # if it failed when they were committed
-        _commit(hub, folder, outputs, file_of, message)
-    return _read_back(hub, folder, outputs)
-
-
-def _read_back(hub: HubClient, folder: OutputFolder, outputs: Outputs) -> str:
-    commit = folder.read_back(hub, outputs)
+        _commit(hub, folder, outputs, sidecars, file_of, message)
+    commit = folder.read_back(hub, outputs, sidecars)
     if commit is None:
         raise CommitNotShown(f"the hub took the commit, but does not show {folder.folder} of {folder.repo} as sent yet")
     return folder.restore(hub, outputs) or commit
 
 
-def _commit(hub: HubClient, folder: OutputFolder, outputs: Outputs, file_of: FileOf, message: str) -> None:
+def _commit(
+    hub: HubClient,
+    folder: OutputFolder,
+    outputs: Outputs,
+    sidecars: Sequence[Sidecar],
+    file_of: FileOf,
+    message: str,
+) -> None:
     try:
-        folder.commit(hub, outputs, message)
+        folder.commit(hub, outputs, message, sidecars)
     except (HubForbidden, HubNotFound):
         raise
     except HubRejected as exc:
+        if sidecars:
+            raise  # whatever it speaks of, they are tried apart
         if not _send_again(hub, folder, outputs, file_of):
             raise BlobsLost(str(exc)) from exc
         folder.commit(hub, outputs, message)

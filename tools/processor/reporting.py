@@ -187,6 +187,7 @@ class BatchOver:
     attempt: int  # at the item
     commit: str | None  # None if nothing was published
     cause: str | None  # of what is missing; None if all is published
+    sidecars: int | None = None  # files that went with it; None if it had none
 
 
 @dataclass(frozen=True, slots=True)

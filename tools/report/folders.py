@@ -8,7 +8,7 @@ from tools.core.coverage import Coverage
 from tools.core.queue_item import QueueItem, Status, counted_as, rank
 from tools.report.chinese import both
 from tools.report.health import shown_age
-from tools.report.monitor_log import no_video
+from tools.report.monitor_log import half_uploaded, no_video
 from tools.report.status import ALL, failure_lines, human_size
 from tools.report.waiting import seconds_left, steady_at
 from tools.state.journal import VideoHistory
@@ -55,6 +55,7 @@ def coverage_text(repo: str, coverage: Coverage, shown: int = _SHOWN) -> str:
 def audit_lines(found: FolderAudit) -> list[str]:
     """A folder of ``--check``: its numbers, then what is not as it should be."""
     numbers = f"in={found.videos} out={found.published} quarantined={len(found.quarantined)}"
+    numbers += f" sidecars={found.sidecars}" if found.sidecars else ""
     lines = [f"{'OK ' if found.is_right else '!  '} {found.folder}: {numbers}"]
     lines += [f"       missing 缺少: {path}" for path in found.missing]
     lines += [f"       differs from its record 与记录不符: {path}" for path in found.differs]
@@ -65,7 +66,7 @@ def audit_lines(found: FolderAudit) -> list[str]:
 def audit_sum(audits: Sequence[FolderAudit]) -> str:
     """The last line of ``--check``."""
     wrong = sum(not one.is_right for one in audits)
-    names = ("videos", "published"), ("quarantined", "missing", "differs", "without_source")
+    names = ("videos", "published", "sidecars"), ("quarantined", "missing", "differs", "without_source")
     sums = [f"{name}={sum(getattr(one, name) for one in audits)}" for name in names[0]]
     sums += [f"{name}={sum(len(getattr(one, name)) for one in audits)}" for name in names[1]]
     return f"{len(audits)} folders, {wrong} not right 不符: {' '.join(sums)}"
@@ -92,6 +93,8 @@ def why_lines(
         left = seconds_left(state, snapshot, now, default_age)
         until = f", {left:.0f} s left 还需 {left:.0f} 秒" if left else ""
         lines.append(f"unchanged for {shown_age(quiet)} 已稳定{until}")
+        if there.partial:
+            lines.append(f"{half_uploaded(there)} 有未上传完的文件，暂不排队")
         if not there.video_count:
             lines.append(f"{no_video(there)} 没有视频，不排队")
         elif item is None and state.settled.get(folder) == there.fingerprint:

@@ -40,10 +40,19 @@ def no_video(folder: Folder) -> str:
     return f"holds no video ({kinds}): not queued"
 
 
-def tell_no_video(folders: Iterable[Folder]) -> None:
-    """Folders whose upload has finished, and that hold nothing to convert."""
+def half_uploaded(folder: Folder) -> str:
+    """Why a folder is not queued however quiet it is."""
+    return f"not complete, {folder.partial} is half-uploaded: queued once that is whole or deleted, or by --add"
+
+
+def tell_kept_out(folders: Iterable[Folder]) -> None:
+    """Folders that are quiet and not queued."""
     for folder in folders:
-        log.info("%s %s", no_video(folder), logs.fields(folder=folder.name, files=folder.file_count))
+        about = logs.fields(folder=folder.name, files=folder.file_count)
+        if folder.partial:
+            log.warning("%s %s", half_uploaded(folder), about)
+        else:
+            log.info("%s %s", no_video(folder), about)
 
 
 def tell_queued(entries: Iterable[QueueItem]) -> None:

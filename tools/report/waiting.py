@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from tools.core.queue_item import QueueItem
 from tools.core.stability import Snapshot, seconds_until_stable
-from tools.report.monitor_log import no_video
+from tools.report.monitor_log import half_uploaded, no_video
 from tools.state.monitor_state import MonitorState
 
 SHOWN = 20
@@ -42,6 +42,9 @@ def waiting_lines(state: MonitorState, items: Mapping[str, QueueItem], now: floa
     """One line per folder that waits for quiet, and per folder that is never queued."""
     lines = []
     for name, left in not_quiet(state, items, now, default_age):
+        if left <= 0 and state.folders[name].folder.partial:
+            lines.append(f"{name}: {half_uploaded(state.folders[name].folder)} 有未上传完的文件，暂不排队")
+            continue
         when = f"{left:.0f} s left 还需 {left:.0f} 秒" if left > 0 else "queued at the next poll 下次轮询时排队"
         lines.append(f"{name}: not quiet yet 尚未稳定, {when}")
     empty = [name for name, snapshot in state.folders.items() if not snapshot.folder.video_count]

@@ -46,7 +46,11 @@ class Workspace:
 
     def video_folder(self, job: VideoJob) -> Path:
         """The folder of this source content, made when missing. Raises OSError."""
-        folder = self._video_folder(job.folder, job.source)
+        return self.file_folder(job.folder, job.source)
+
+    def file_folder(self, item: str, source: RemoteFile) -> Path:
+        """The same for any file of a queue item."""
+        folder = self._video_folder(item, source)
         if not folder.is_dir() or folder.is_symlink():
             take_folder(self.root)
             for made in (self._videos, folder.parent, folder):

@@ -21,7 +21,7 @@ class Changes(NamedTuple):
 
     queued: list[QueueItem]
     removed: list[str]  # folders whose items left the queue
-    without_video: list[Folder]  # became stable and will never be queued; not told before
+    kept_out: list[Folder]  # quiet, but hold no video, or a half-uploaded file; not told before
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +69,15 @@ class Intake:
             forgotten = self._orders.read().forgotten
             state.settled.update({name: value for name, value in forgotten.items() if name in state.folders})
             over = [item.folder for item in known.items() if _is_over(item, state)]
-        ready, waiting = [], []
+        ready, waiting, half = [], [], []
         for snapshot in as_before.waiting if as_before else state.folders.values():
-            if is_stable(snapshot, asked, min_age):
-                ready.append(snapshot.folder)
-            else:
+            if not is_stable(snapshot, asked, min_age):
                 waiting.append(snapshot)
+            elif snapshot.folder.partial:
+                half.append(snapshot.folder)
+                waiting.append(snapshot)
+            else:
+                ready.append(snapshot.folder)
         queued: list[QueueItem] = []
         if known is None or over or any(True for _ in _missing(known, state, ready, now)):
             with self._queue.transaction() as known:
@@ -85,7 +88,8 @@ class Intake:
                 for name in over:
                     known.remove(name)
         self._judged = _Judged(state.folders, known, waiting)
-        news = [f for f in ready if not f.video_count and state.told.get(f.name) != f.fingerprint]
+        kept_out = [*half, *(folder for folder in ready if not folder.video_count)]
+        news = [folder for folder in kept_out if state.told.get(folder.name) != folder.fingerprint]
         state.told.update({folder.name: folder.fingerprint for folder in news})
         return Changes(queued, over, news)
 

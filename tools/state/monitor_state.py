@@ -3,13 +3,14 @@
 ::
 
     {"folders": {NAME: {"hash", "last_check_time", "file_count", "total_size", "last_modified",
-                        "video_count", "has_marker", "quiet_from", "settled", "others", "told"}},
+                        "video_count", "has_marker", "quiet_from", "settled", "others", "partial", "told"}},
      "last_check": ISO, "last_check_epoch": s, "steady": s, "server_time": s, "head": commit id, "listed": epoch s,
      "repo": "OWNER/NAME", "interval": s, "stable_time": s}
 
 ``last_check_time`` epoch s at which this hash was first seen; it is known unchanged for ``steady`` - ``quiet_from`` s;
 ``settled`` the hash whose queue item is completed or failed. Of folders without a video alone: ``others`` extensions
-there, ``told`` the hash of which the log says so. All of it can be found again from the hub, at the cost of
+there; of those that wait for half-uploaded files: ``partial``, the name of one; of both: ``told`` the hash of which the
+log says so. All of it can be found again from the hub, at the cost of
 waiting.
 """
 
@@ -17,7 +18,7 @@ import json
 import logging
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ class MonitorState:
 
     folders: dict[str, Snapshot] = field(default_factory=dict)
     settled: dict[str, str] = field(default_factory=dict)  # by folder: the fingerprint whose item completed or failed
-    told: dict[str, str] = field(default_factory=dict)  # likewise: of which the log says that it holds no video
+    told: dict[str, str] = field(default_factory=dict)  # likewise: of which the log says why it is not queued
     last_check: float | None = None  # epoch s by this machine; None: there was no poll
     steady: float = 0.0  # s that had certainly passed, over all processes, when the poll was answered
     server_time: float | None = None  # epoch s by the hub
@@ -46,6 +47,13 @@ class MonitorState:
     repo: str = ""  # whose folders these are
     interval: float | None = None  # s between polls, from which readers judge the monitor's silence
     stable_time: float | None = None  # s of quiet after which the monitor queues a folder
+
+
+def waiting_for_nothing(state: MonitorState) -> MonitorState:
+    """The same, no folder of it kept back for its half-uploaded files; itself if none was."""
+    halves = {name: snapshot for name, snapshot in state.folders.items() if snapshot.folder.partial}
+    freed = {n: replace(s, folder=replace(s.folder, partial="")) for n, s in halves.items()}
+    return replace(state, folders=state.folders | freed) if freed else state
 
 
 class MonitorStateFile:
@@ -114,7 +122,8 @@ def _encoded(state: MonitorState, lines: list[bytes]) -> bytes:
 
 def _entry(snapshot: Snapshot, settled: str | None, told: str | None) -> dict[str, Any]:
     folder = snapshot.folder
-    without_video = {} if folder.video_count else {"others": folder.others, "told": told}
+    kept_out: dict[str, Any] = {"others": folder.others, "told": told} if not folder.video_count else {}
+    kept_out |= {"partial": folder.partial, "told": told} if folder.partial else {}
     return {
         "hash": folder.fingerprint,
         "last_check_time": round(snapshot.first_seen, 3),
@@ -125,7 +134,7 @@ def _entry(snapshot: Snapshot, settled: str | None, told: str | None) -> dict[st
         "has_marker": folder.has_marker,
         "quiet_from": round(snapshot.quiet_from, 3),
         "settled": settled,
-        **without_video,
+        **kept_out,
     }
 
 
@@ -162,6 +171,7 @@ def _snapshot(name: str, entry: Mapping[str, Any], steady: float) -> Snapshot:
         last_modified=_finite_or_none(entry.get("last_modified")),
         has_marker=bool(entry.get("has_marker")),
         others=tuple(str(kind) for kind in entry.get("others") or ()),
+        partial=str(entry.get("partial") or ""),
     )
     return Snapshot(folder, _finite(entry["last_check_time"]), min(steady, _finite(entry.get("quiet_from", steady))))
 
