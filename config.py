@@ -221,7 +221,7 @@ class MonitorSettings:
     wait_for_partial: int = _setting(
         "WAIT_FOR_PARTIAL",
         1,
-        "1 = a folder is not complete while half-uploaded files (`.aria2`, `.part`, `.!ut`, …) are in it; 0 = it may be",
+        "1 = a folder is not complete while half-uploaded files (`.aria2`, `.part`, …) are there; 0 = it may be",
         _integer(0, 1),
     )
 
