@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from tools.core.folder import RemoteFile
 from tools.core.record import Record
+from tools.core.titles import TOLD
 
 
 class ArtifactKind(str, Enum):
@@ -127,7 +128,8 @@ class VideoOutput:
 
 
 def _others(record: Record, named: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in record.items() if key not in named}
+    """What does not depend on the path."""
+    return {key: value for key, value in record.items() if key not in named and key not in TOLD}
 
 
 _NEEDED = {"source_path", "source_sha256", "source_size", "sha256", "size"}

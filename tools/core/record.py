@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Any, TypedDict, cast
 
+from tools.core.columns import LARGEST, lifted, row
 from tools.core.folder import RemoteFile, is_safe_path
 
 METADATA = "metadata.jsonl"
@@ -21,10 +22,10 @@ class _Named(TypedDict):
 
 
 class Record(_Named, total=False):
-    """One line of ``metadata.jsonl``: where a published video comes from and how it was made.
+    """Where a published video comes from and how it was made: a row of ``metadata.jsonl``, see ``tools.core.columns``.
 
-    Provenance for readers, and the durable proof of what is done. Lines of an older version may lack a field, and what
-    they have beyond these is kept.
+    Provenance for readers, and the durable proof of what is done. Rows of an older version may lack a field, or have it
+    in another shape; what they have beyond these is kept.
     """
 
     source_repo: str  # the input repo; a line of an older version lacks it
@@ -40,9 +41,9 @@ class Record(_Named, total=False):
     settings: str  # of the encoder, as it was called
     options: str  # what decided this file, not the machine: see ``tools.core.options``
     streams: list[dict[str, Any]]  # one entry per source stream: what became of it
-    quality: Mapping[str, Any] | None  # measured against the source; None if it was not measured
+    quality: Mapping[str, Any] | str | None  # measured against the source; None or "" if it was not measured
     attempt_time: str  # local ISO 8601 with offset, s: when the conversion began
-    warnings: list[str]  # one line for each thing dropped or damaged; absent if there was none
+    warnings: str  # one line for each thing dropped or damaged; "" or absent if there was none
 
 
 _KINDS: dict[str, tuple[type, ...]] = {
@@ -59,19 +60,19 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "settings": (str,),
     "options": (str,),
     "streams": (list,),
-    "quality": (dict,),
+    "quality": (dict, str),
     "attempt_time": (str,),
-    "warnings": (list,),
+    "warnings": (str, list),  # a list in rows of older versions
 }
 _ABOUT_SOURCE = frozenset({"source_repo", "source_sha256", "source_size", "sha256", "size"})
-_LARGEST = 1 << 63  # what no size or count reaches
 
 
 class Published:
     """A folder's ``metadata.jsonl``: one record per source path of one input repo.
 
-    Anybody may have written there. A line whose fields are not what they are called is no record, and kept as it is;
-    so are the records of other input repos. A record that names no input repo (an older version's) counts as ours.
+    Anybody may have written there. A line whose fields are not what they are called is no record, and kept as it is.
+    Records of other input repos are kept, too. A record that names no input repo (an older version's) counts as ours.
+    Whatever version wrote a record: it is written as a row with every column.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Published:
     ) -> None:
         self._records = dict(records)
         self._lines = dict(lines or {})  # records as they stand in the file
+        self._rows: dict[tuple[str, str], bytes] = {}  # and as they are to stand there, by source path and repo
         self._others = dict(others or {})  # of other input repos, by source path and repo; as they stand in the file
         self.foreign = tuple(foreign)
 
@@ -142,19 +144,29 @@ class Published:
         replaced = {source for source, name in self.names().items() if name in names} - new.keys()
         old = {source: record for source, record in self._records.items() if source not in replaced}
         kept = {source: line for source, line in self._lines.items() if source in old and source not in new}
-        return Published(old | new, self.foreign, kept, self._others)
+        made = Published(old | new, self.foreign, kept, self._others)
+        made._rows = {key: line for key, line in self._rows.items() if key[1] or key[0] in kept}
+        return made
 
     def encode(self) -> bytes:
-        """The file: foreign lines first, then the records by natural order of their source."""
-        for source in self._records.keys() - self._lines.keys():
-            line = json.dumps(self._records[source], ensure_ascii=False)
-            self._lines[source] = line.encode("utf-8", "surrogateescape") + b"\n"
+        """The file: foreign lines first, then a row for each record by natural order of their source."""
+        ours = {(source, ""): (record, self._lines.get(source)) for source, record in self._records.items()}
+        found: dict[tuple[str, str], tuple[Record, bytes | None]] = {**ours, **self._others}
+        for key in found.keys() - self._rows.keys():
+            self._rows[key] = _line(*found[key])
         foreign = "".join(line + "\n" for line in self.foreign).encode("utf-8", "surrogateescape")
-        if not self._others:
-            return foreign + b"".join(self._lines[source] for source in sorted(self._records, key=_natural))
-        lines = {(source, ""): line for source, line in self._lines.items() if source in self._records}
-        lines |= {key: line for key, (_, line) in self._others.items()}
-        return foreign + b"".join(lines[key] for key in sorted(lines, key=lambda key: (_natural(key[0]), key[1])))
+        return foreign + b"".join(self._rows[key] for key in sorted(found, key=lambda key: (_natural(key[0]), key[1])))
+
+
+def _line(record: Record, kept: bytes | None) -> bytes:
+    """A record as a row; as it stands in the file if it nests too deeply to be written again."""
+    try:
+        made = json.dumps(row(record), ensure_ascii=False)
+    except RecursionError:
+        if kept is None:
+            raise
+        return kept
+    return made.encode("utf-8", "surrogateescape") + b"\n"
 
 
 def _name_of(source: str, file_name: str) -> str | None:
@@ -180,6 +192,7 @@ def _record_of(line: str) -> Record | None:
         return None
     if not isinstance(entry, dict) or not all(isinstance(entry.get(key), str) for key in _Named.__annotations__):
         return None
+    entry = lifted(entry)
     return cast(Record, entry) if all(_fits(entry.get(key), kinds) for key, kinds in _KINDS.items()) else None
 
 
@@ -195,7 +208,7 @@ def made_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
 def _fits(value: object, kinds: tuple[type, ...]) -> bool:
     """Whether a field that is there makes sense."""
     if isinstance(value, int | float):
-        return isinstance(value, kinds) and not isinstance(value, bool) and 0 <= value < _LARGEST
+        return isinstance(value, kinds) and not isinstance(value, bool) and 0 <= value < LARGEST
     return value is None or isinstance(value, kinds)
 
 

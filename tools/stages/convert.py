@@ -107,7 +107,7 @@ def make_record(job: VideoJob, conversion: Conversion, source_sha256: str, began
         "attempt_time": began,
     }
     if conversion.warnings:
-        record["warnings"] = list(conversion.warnings)
+        record["warnings"] = "\n".join(" ".join(line.splitlines()) for line in conversion.warnings)
     return record
 
 

@@ -122,7 +122,7 @@ def _make(job: VideoJob, tools: JobTools, context: JobContext) -> VideoOutput:
         output = convert(job, tools, context, source, sha256)
         record = output.record
         context.note(Event.CONVERTED, results=[one.sha256 for one in output.artifacts], size=record["size"])
-        for warning in record.get("warnings", ()):
+        for warning in record.get("warnings", "").splitlines():
             log.warning("%s: %s", job.source.path, warning)
         return output
 

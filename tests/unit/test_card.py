@@ -1,0 +1,61 @@
+"""The dataset card: what it says, and whose card is never touched."""
+
+import pytest
+import yaml  # type: ignore[import-untyped]
+
+from tools.core.card import card, license_in, may_write
+from tools.core.columns import COLUMNS
+
+STUB = """---
+license: Apache License 2.0
+---
+数据集文件元信息以及数据文件，请浏览“数据集文件”页面获取。
+
+当前数据集卡片使用的是默认模版，数据集的贡献者未提供更加详细的数据集介绍，\
+但是您可以通过如下GIT Clone命令，或者ModelScope SDK来下载数据集
+
+#### 下载方法 
+:modelscope-code[]{type="sdk"}
+:modelscope-code[]{type="git"}
+"""
+OURS = card("me/out", "me/in", "https://www.modelscope.cn/")
+
+
+@pytest.mark.parametrize(
+    ("case", "content", "may"),
+    [
+        ("none", None, True),
+        ("empty", b"", True),
+        ("the hub's stub", STUB.encode(), True),
+        ("by Windows", STUB.replace("\n", "\r\n").encode(), True),
+        ("the front matter alone", b"---\nlicense: mit\n---\n", True),
+        ("ours", OURS, True),
+        ("ours, of another version", card("me/out", "me/other", "http://h"), True),
+        ("ours with a word added", OURS.replace(b"Every video", b"Every single video"), False),
+        ("ours with a line after it", OURS + b"See also my other dataset.\n", False),
+        ("the stub with words of a person", STUB.encode() + "这是我的数据集\n".encode(), False),
+        ("the stub with configs", STUB.replace("license", "configs: []\nlicense").encode(), False),
+        ("a person's", b"# My videos\n", False),
+        ("no text at all", b"\xff\xfe\x00", False),
+    ],
+)
+def test_card_is_written_only_where_no_work_of_a_person_is_lost(case: str, content: bytes | None, may: bool) -> None:
+    assert may_write(content) is may, case
+
+
+def test_license_that_somebody_chose_stays() -> None:
+    assert license_in(STUB.encode()) == "Apache License 2.0"
+    made = card("me/out", "me/in", "http://h", license_in(STUB.encode()))
+    assert license_in(made) == "Apache License 2.0" and license_in(None) == ""
+    assert license_in(b"---\nlicense: [a, {b: c}]\n---\n") == "", "only a name"
+
+
+def test_card_names_every_column_and_loads_all_folders_as_one_split() -> None:
+    front, body = OURS.decode().removeprefix("---\n").split("---\n", 1)
+    said = yaml.safe_load(front)
+    (config,) = said["configs"]
+    assert config["data_files"] == [{"split": "train", "path": ["**/*.mkv", "**/metadata.jsonl"]}]
+    features = [one["name"] for one in said["dataset_info"][0]["features"]]
+    assert features == ["video", *(column.name for column in COLUMNS[1:])]
+    for column in COLUMNS:
+        assert f"| `{column.name}` | " in body and column.about and column.about_zh

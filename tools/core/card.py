@@ -1,0 +1,157 @@
+"""The dataset card: ``README.md`` of the output repo, and whose one that lies there is.
+
+It is ours to write where there is none, or the hub's stub; and to write again where ours lies as we wrote it (its last
+line has the digest of the rest). One that a person wrote, or added a word to, is never touched.
+"""
+
+import hashlib
+import json
+import re
+
+from tools.core.columns import COLUMNS, features
+from tools.core.record import METADATA
+
+CARD = "README.md"
+_SEAL = re.compile(r"<!-- written by the pipeline, until somebody edits it: ([0-9a-f]{64}) -->\n\Z")
+_FRONT = re.compile(r"\A---\n(.*?\n)?---\n?", re.DOTALL)
+_LICENSE = re.compile(r"^license: *(.*)$", re.MULTILINE)
+_STUB_FRONT = re.compile(r"(license: .*|#.*|\s*|tags: *(\[\])?|)")
+# What the hub puts into a repo that was made on its pages, and nobody has filled in.
+_STUB_LINES = (
+    re.compile(r"数据集文件元信息以及数据文件，请浏览.{0,3}数据集文件.{0,3}页面获取。"),
+    re.compile(r"当前数据集卡片使用的是默认模版，数据集的贡献者未提供更加详细的数据集介绍.*"),
+    re.compile(r"#* *下载方法"),
+    re.compile(r"#* *Clone with HTTP"),
+    re.compile(r":modelscope-code\[\]\{type=.{3,8}\}"),
+)
+
+
+def may_write(content: bytes | None) -> bool:
+    """Whether nobody's work is lost if the card is replaced; None: there is none."""
+    if content is None:
+        return True
+    try:
+        text = content.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError:
+        return False
+    return _is_ours(text) or _is_stub(text)
+
+
+def license_in(content: bytes | None) -> str:
+    """What a card names as license, which whoever made the repo chose; "" if none."""
+    front = _FRONT.match((content or b"").decode("utf-8-sig", "replace").replace("\r\n", "\n"))
+    found = _LICENSE.search(front[1] or "") if front else None
+    said = found[1].strip() if found else ""
+    return said if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 ._+-]{0,60}", said) else ""
+
+
+def card(output_repo: str, input_repo: str, endpoint: str, license_name: str = "") -> bytes:
+    """The card as this version writes it. The same values give the same bytes."""
+    text = f"---\n{_front(license_name or 'other')}---\n\n{_body(output_repo, input_repo, endpoint.rstrip('/'))}\n"
+    return (text + f"<!-- written by the pipeline, until somebody edits it: {_digest(text)} -->\n").encode()
+
+
+def _is_ours(text: str) -> bool:
+    seal = _SEAL.search(text)
+    return seal is not None and seal[1] == _digest(text[: seal.start()])
+
+
+def _is_stub(text: str) -> bool:
+    front = _FRONT.match(text)
+    if front and not all(_STUB_FRONT.fullmatch(line) for line in (front[1] or "").splitlines()):
+        return False
+    lines = (line.strip() for line in text[front.end() if front else 0 :].splitlines())
+    return all(any(known.fullmatch(line) for known in _STUB_LINES) for line in lines if line)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _front(license_name: str) -> str:
+    """For loaders and the hub's pages: which files make up the dataset, with the type of each column."""
+    lines = [
+        f"license: {license_name}",
+        "pretty_name: AV1 videos",
+        "task_categories:",
+        "- video-classification",
+        "tags:",
+        *(f"- {tag}" for tag in ("video", "av1", "matroska", "animation")),
+        "configs:",
+        "- config_name: default",
+        "  data_files:",
+        "  - split: train",
+        "    path:",
+        '    - "**/*.mkv"',
+        f'    - "**/{METADATA}"',
+        "dataset_info:",
+        "- config_name: default",
+        "  features:",
+        *_features([{"name": "video", "dtype": "video"}, *features()[1:]], "  "),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _features(found: list[dict[str, object]], indent: str) -> list[str]:
+    lines = []
+    for feature in found:
+        (_, name), (kind, value) = feature.items()
+        lines.append(f"{indent}- name: {name}")
+        if isinstance(value, list):
+            lines += [f"{indent}  {kind}:", *_features(value, indent + "  ")]
+        else:
+            lines.append(f"{indent}  {kind}: {value}")
+    return lines
+
+
+def _body(output_repo: str, input_repo: str, endpoint: str) -> str:
+    rows = "\n".join(f"| `{one.name}` | {_type_of(one.name)} | {one.about} | {one.about_zh} |" for one in COLUMNS)
+    return f"""# {output_repo.partition("/")[2]}
+
+Every video of [{input_repo}]({endpoint}/datasets/{input_repo}) as AV1 in Matroska, with its sound, subtitles, fonts and
+chapters. Each result was decoded in full and compared with its source before it was published.
+
+[{input_repo}]({endpoint}/datasets/{input_repo}) 中每个视频的 AV1（MKV）版本，保留声音、字幕、字体和章节。
+每个结果在发布前都经过完整解码，并与源文件对比。
+
+## Load it · 加载
+
+```python
+from modelscope import dataset_snapshot_download
+from datasets import load_dataset
+
+videos = load_dataset(dataset_snapshot_download({json.dumps(output_repo)}), split="train")
+```
+
+Only the table, without the videos · 只要表格，不下载视频:
+
+```python
+from glob import glob
+
+top = dataset_snapshot_download({json.dumps(output_repo)}, allow_patterns="*{METADATA}")
+table = load_dataset("json", data_files=glob(top + "/**/{METADATA}", recursive=True), split="train")
+```
+
+## How it was made · 制作方式
+
+Pictures were encoded to AV1 where they were not AV1 already; all other streams were copied where Matroska can hold
+them. What was done to each stream, by which encoder and with which settings, is in the row of each video.
+
+非 AV1 的画面重新编码为 AV1；其余的流凡 Matroska 能容纳的都直接复制。每条流的处理、编码器和参数都写在该视频的一行里。
+
+## Columns · 列
+
+One `{METADATA}` per folder, one row per video. Every row has every column: a text that is not known is empty, a number
+0, a time 1970-01-01.
+
+每个文件夹一个 `{METADATA}`，每个视频一行，每行的列都相同：未知的文本为空，数字为 0，时间为 1970-01-01。
+
+| column 列 | type 类型 | what it says | 含义 |
+| --- | --- | --- | --- |
+{rows}
+"""
+
+
+def _type_of(name: str) -> str:
+    feature = next(one for one in features() if one["name"] == name)
+    return str(feature.get("dtype") or "list of objects")
