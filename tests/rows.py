@@ -25,10 +25,12 @@ ROW: dict[str, type] = {
     "height": int,
     "encoder": str,
     "settings": str,
+    "options": str,
     "streams": list,
     "quality": str,
     "attempt_time": str,
     "warnings": str,
+    "reused_from": str,
     "other": str,
 }
 STREAM: dict[str, type] = {
@@ -92,7 +94,10 @@ COLLECTION: dict[str, list[dict[str, Any]]] = {
             streams=[_stream(), _stream(index=1, type="audio", codec=None, language="ja", title="5.1")],
         ),
     ],
-    "2024-05-01": [_old("2024-05-01/1.mp4", streams=[_stream(title="2024-05-01")], duration_s=0, encoder="")],
+    "2024-05-01": [
+        _old("2024-05-01/2.mp4", options='{"crf":30}', reused_from="Frieren S01/ep 01.mkv"),
+        _old("2024-05-01/1.mp4", streams=[_stream(title="2024-05-01")], duration_s=0, encoder=""),
+    ],
     "old": [
         {"file_name": "1.mkv", "source_path": "old/1.mp4", "source_size": 1, "made_by": "v0", "x": [1, {"a": None}]}
     ],

@@ -181,6 +181,7 @@ class QueueProcessor:
         return ProcessorOptions(
             input_repo=settings.hub.input_repo,
             output_repo=settings.hub.output_repo,
+            endpoint=settings.hub.endpoint,
             log_dir=settings.paths.log_dir,
             work_dir=settings.paths.work_dir,
             check_interval=float(self.check_interval),

@@ -15,6 +15,7 @@ import pytest
 from tests.hub_server import RunningHub, running_hub
 from tests.media import make_clip, streams_of
 from tests.programs import environment
+from tests.rows import strict_rows
 
 pytestmark = pytest.mark.another_user
 
@@ -58,8 +59,8 @@ class Site:
         return {str(path.relative_to(top)): path for path in top.rglob("*") if path.is_file()}
 
     def metadata(self, folder: str) -> dict[str, dict[str, Any]]:
-        lines = self.output()[f"{folder}/metadata.jsonl"].read_text(encoding="utf-8").splitlines()
-        return {entry["source_path"]: entry for entry in map(json.loads, lines)}
+        rows = strict_rows(self.output()[f"{folder}/metadata.jsonl"].read_bytes())
+        return {row["source_path"]: row for row in rows}
 
 
 def wait_until(condition: Callable[[], bool], what: str, site: Site, timeout: float = 90.0) -> None:

@@ -1,10 +1,16 @@
 """The dataset card: what it says, and whose card is never touched."""
 
+from collections.abc import Sequence
+
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from tools.core.card import card, license_in, may_write
+from tests.fakes import MemoryHub
+from tools.core.card import CARD, card, license_in, may_write
 from tools.core.columns import COLUMNS
+from tools.core.errors import HubError, HubRejected, HubUnavailable
+from tools.hub.client import AddBytes, Operation
+from tools.processor.output_card import OutputCard
 
 STUB = """---
 license: Apache License 2.0
@@ -59,3 +65,49 @@ def test_card_names_every_column_and_loads_all_folders_as_one_split() -> None:
     assert features == ["video", *(column.name for column in COLUMNS[1:])]
     for column in COLUMNS:
         assert f"| `{column.name}` | " in body and column.about and column.about_zh
+
+
+class _Refusing(MemoryHub):
+    refuses: HubError | None = None
+
+    def commit(self, repo: str, operations: Sequence[Operation], message: str) -> str:
+        if self.refuses is not None:
+            raise self.refuses
+        return super().commit(repo, operations, message)
+
+
+def shown(hub: MemoryHub) -> bytes | None:
+    head = hub.head("me/out")
+    return hub.read_file("me/out", head.commit_id, CARD) if head else None
+
+
+def test_card_is_written_once_and_never_over_a_persons() -> None:
+    hub = _Refusing()
+    hub.create_repo("me/out")
+    OutputCard("me/out", "me/in", "http://h").write(hub)
+    assert shown(hub) is None, "nothing is published yet"
+    hub.commit("me/out", [AddBytes("A/metadata.jsonl", b"")], "a batch")
+    hub.refuses = HubUnavailable("later")
+    ours = OutputCard("me/out", "me/in", "http://h")
+    ours.write(hub)
+    hub.refuses = None
+    ours.write(hub)
+    assert shown(hub) == card("me/out", "me/in", "http://h")
+    commits = hub.recent("me/out")
+    ours.write(hub)
+    OutputCard("me/out", "me/another", "http://h").write(hub)
+    assert hub.recent("me/out") == commits, "two inputs of one output do not write over each other's"
+    hub.commit("me/out", [AddBytes(CARD, b"# My own words\n")], "by a person")
+    OutputCard("me/out", "me/in", "http://h").write(hub)
+    assert shown(hub) == b"# My own words\n"
+
+
+def test_card_that_is_refused_is_told_once_and_keeps_nothing_waiting(caplog: pytest.LogCaptureFixture) -> None:
+    hub = _Refusing()
+    hub.create_repo("me/out")
+    hub.commit("me/out", [AddBytes("A/metadata.jsonl", b"")], "a batch")
+    hub.refuses = HubRejected("no text files here")
+    ours = OutputCard("me/out", "me/in", "http://h")
+    ours.write(hub)
+    ours.write(hub)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]

@@ -37,6 +37,18 @@ def may_write(content: bytes | None) -> bool:
     return _is_ours(text) or _is_stub(text)
 
 
+def card_instead_of(content: bytes | None, output_repo: str, input_repo: str, endpoint: str) -> bytes | None:
+    """The card to be put in the place of what lies there; None if that stays.
+
+    One of ours stays while what loaders read in it is right: another input repo of the same output wrote it.
+    """
+    if not may_write(content):
+        return None
+    made = card(output_repo, input_repo, endpoint, license_in(content))
+    front = _FRONT.match(made.decode())
+    return None if content is not None and front and content.startswith(front[0].encode()) else made
+
+
 def license_in(content: bytes | None) -> str:
     """What a card names as license, which whoever made the repo chose; "" if none."""
     front = _FRONT.match((content or b"").decode("utf-8-sig", "replace").replace("\r\n", "\n"))

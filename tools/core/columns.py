@@ -71,6 +71,7 @@ COLUMNS = (
     Column("height", "int", "pixels", "高度（像素）"),
     Column("encoder", "text", "what encoded the pictures; empty: only remuxed", "视频编码器；空：仅重新封装"),
     Column("settings", "text", "of the encoder, as it was called", "编码器参数"),
+    Column("options", "text", "the options that decided this file, JSON", "决定此文件的选项（JSON）"),
     Column(
         "streams",
         Fields(_STREAM, is_list=True),
@@ -80,6 +81,7 @@ COLUMNS = (
     Column("quality", "text", "measured against the source, JSON; empty: not measured", "与源对比的质量；空：未测"),
     Column("attempt_time", "time", "when the conversion began", "转换开始的时间"),
     Column("warnings", "text", "one line for each thing dropped or damaged", "每行一条：丢弃或损坏之处"),
+    Column("reused_from", "text", "the result of the same source bytes that this is", "同一源内容的已有结果"),
     Column(OTHER, "text", "what the row had beyond these columns, JSON", "该行其余的内容（JSON）"),
 )
 _BY_NAME = {column.name: column for column in COLUMNS}

@@ -58,6 +58,7 @@ class ProcessorOptions:
     slots: int = 1
     threads: int | None = None  # cores for each encode; None = the encoder's own choice
     cores: int | None = None  # to be shared by the encodes under way, instead of ``threads`` for each
+    endpoint: str = ""  # address of the hub, for links in the dataset card; "" = no card is written
     budget: int = 0  # bytes that all encodes may take together; 0 = no limit
 
     def rules(self) -> RunRules:
@@ -72,6 +73,7 @@ class ProcessorOptions:
             batch_size=self.batch_size,
             max_attempts=self.max_attempts,
             retry_interval=self.check_interval,
+            endpoint=self.endpoint,
         )
 
 

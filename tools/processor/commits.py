@@ -20,6 +20,7 @@ from tools.core.sidecar import Sidecar
 from tools.processor.batch import Batch
 from tools.processor.hub_thread import Answer, Failed
 from tools.processor.item_run import ItemRun
+from tools.processor.output_card import OutputCard
 from tools.processor.parts import EngineParts, Guard
 from tools.processor.publish import CommitNotShown, publish
 from tools.processor.reporting import BatchOver, CommitFailed, CommitRejected
@@ -57,6 +58,7 @@ class Commits:
         self._waits = parts.waits
         self._clock = parts.clock
         self._tell = parts.observer.observe
+        self._card = OutputCard(parts.rules.output_repo, parts.rules.input_repo, parts.rules.endpoint)
         self._is_busy = False  # one commit at a time: what the hub says to it decides on the next
 
     def publish_ready(self, run: ItemRun) -> None:
@@ -75,7 +77,9 @@ class Commits:
             file_of = partial(self._jobs.artifact_file, folder)
             sidecars = self._stored(run, batch)
             message = _message(folder, len(outputs), len(sidecars))
-            return publish(self._tools.hub, run.output_folders, outputs, file_of, message, sidecars)
+            made = publish(self._tools.hub, run.output_folders, outputs, file_of, message, sidecars)
+            self._card.write(self._tools.hub)
+            return made
 
         return commit
 

@@ -34,6 +34,7 @@ class RunRules:
     sidecars: SidecarRules = field(default_factory=SidecarRules)  # what else of a folder is carried over
     max_attempts: int  # at a video, and at a commit
     retry_interval: float  # s
+    endpoint: str = ""  # address of the hub, for links in the dataset card; "" = no card is written
 
     @property
     def repos(self) -> dict[ArtifactKind, str]:
