@@ -142,6 +142,74 @@ def _patterns(text: str) -> frozenset[str]:
     return names
 
 
+_DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_DAY, _TIME = f"({'|'.join(_DAYS)})", r"(\d\d?):(\d\d)"
+_SPAN = re.compile(rf"(?:{_DAY}(?:-{_DAY})?)?\s*(?:{_TIME}-{_TIME})?", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class WeekHours:
+    """Parts of the week, by the local clock; without any: always."""
+
+    text: str = ""
+    spans: tuple[tuple[int, int], ...] = ()  # minutes since Monday 0:00, [begin, end); an end may lie in the next week
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def _week_hours(text: str) -> WeekHours:
+    spans: list[tuple[int, int]] = []
+    for part in text.split(","):
+        found = _SPAN.fullmatch(part.strip())
+        if not found or not part.strip():
+            raise ValueError("hours and days such as 22:00-08:00,Sat-Sun or Mon-Fri 19:00-07:00,Sat,Sun")
+        first, last, *times = found.groups()
+        begin, end = (0, 1440) if times[0] is None else (_minute(*times[:2]), _minute(*times[2:]))
+        if begin == end or begin == 1440:
+            raise ValueError("hours that begin and end at different times, such as 22:00-08:00")
+        for day in _days(first, last):
+            spans.append((day * 1440 + begin, day * 1440 + end + (1440 if end < begin else 0)))
+    return WeekHours(text, tuple(sorted(set(spans))))
+
+
+def _days(first: str | None, last: str | None) -> list[int]:
+    if first is None:
+        return list(range(7))
+    begin = _DAYS.index(first.lower())
+    end = begin if last is None else _DAYS.index(last.lower())
+    return [(begin + step) % 7 for step in range((end - begin) % 7 + 1)]
+
+
+def _minute(hour: str, minute: str) -> int:
+    found = int(hour) * 60 + int(minute)
+    if int(minute) > 59 or found > 1440:
+        raise ValueError("times of a day, 00:00 to 24:00")
+    return found
+
+
+def _names_of(*known: str) -> Callable[[str], frozenset[str]]:
+    def parse(text: str) -> frozenset[str]:
+        names = frozenset(name.lower() for name in re.split(r"[\s,]+", text) if name)
+        if not names or not names <= set(known):
+            raise ValueError("some of " + ", ".join(known))
+        return names
+
+    return parse
+
+
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
+_LEAST_RATE = 100_000  # bytes/s: below it, shared by all connections, each would look like one that hangs
+
+
+def _rate(text: str) -> int:
+    found = re.fullmatch(r"(\d{1,12}(?:\.\d{1,6})?)\s*([kmg]?i?)b?(?:/s)?", text, re.IGNORECASE)
+    rate = int(float(found[1]) * _UNITS.get(found[2].lower(), 0)) if found else -1
+    if rate != 0 and not _LEAST_RATE <= rate <= 10**12:
+        raise ValueError("bytes per second such as 5MB, 800k or 2MiB, from 100k; 0 = no limit")
+    return rate
+
+
 def _file_name(text: str) -> str:
     if "/" in text or text in {".", ".."}:
         raise ValueError("a file name without a folder")
@@ -266,6 +334,32 @@ class ProcessorSettings:
     min_free_space_gb: float = _setting(
         "MIN_FREE_SPACE_GB", 10, "GB of disk space that always stay free", _number_between(0, 1e6, "GB")
     )
+    active_hours: WeekHours = _setting(
+        "ACTIVE_HOURS",
+        WeekHours(),
+        "when to encode, by the local clock, such as 22:00-08:00,Sat-Sun; empty = always",
+        _week_hours,
+        shown="",
+    )
+    active_stages: frozenset[str] = _setting(
+        "ACTIVE_STAGES",
+        frozenset({"encode"}),
+        "what keeps to ACTIVE_HOURS: encode, download, upload",
+        _names_of("encode", "download", "upload"),
+        shown="encode",
+    )
+    after_hours: str = _setting(
+        "AFTER_HOURS",
+        "suspend",
+        "what becomes of encodes under way when ACTIVE_HOURS end: suspend until the next ones, or finish",
+        _choice("suspend", "finish"),
+    )
+    download_limit: int = _setting(
+        "DOWNLOAD_LIMIT", 0, "bytes per second of all downloads together, such as 5MB; 0 = no limit", _rate
+    )
+    upload_limit: int = _setting(
+        "UPLOAD_LIMIT", 0, "bytes per second of all uploads together, such as 800k; 0 = no limit", _rate
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -306,6 +400,13 @@ class EncodeSettings:
         0,
         "GB of memory above which an encode is restarted with fewer threads; 0 = three quarters of what is there",
         _number_between(0, 1e5, "GB"),
+    )
+    nice: int = _setting("NICE", 10, "niceness of encodes, 19 = everything else goes first", _integer(0, 19))
+    ionice: str = _setting(
+        "IONICE",
+        "auto",
+        "place of encodes at the disk: auto = by NICE, 0 (first) to 7 (last), idle = when nobody else wants it",
+        _choice("auto", *"01234567", "idle"),
     )
 
 

@@ -28,6 +28,7 @@ from tools.report.bars import bar_line
 from tools.report.status import human_size, human_time
 from tools.runtime.cage import confine_children
 from tools.runtime.clock import stop_on_signals
+from tools.runtime.spawn import set_patience
 from tools.startup import encode_options, read_settings, run_program
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def _run(parsed: argparse.Namespace) -> int:
     stop = threading.Event()
     stop_on_signals(stop)
     confine_children(settings.encode.cage)
+    set_patience(settings.encode.nice, settings.encode.ionice)
     converter = FfmpegConverter(*encode_options(settings))
     chosen = converter.prepare()
     if not parsed.json:

@@ -176,6 +176,8 @@ class QueueProcessor:
 
     def _options(self) -> "ProcessorOptions":
         from tools.processor.build import ProcessorOptions
+        from tools.stages.work_hours import HoursOptions
+        from tools.startup import hours_of
 
         settings = self.settings
         return ProcessorOptions(
@@ -193,6 +195,7 @@ class QueueProcessor:
             max_attempts=settings.processor.max_attempts,
             aging_hours=settings.processor.aging_hours,
             min_free_space=int(settings.processor.min_free_space_gb * 1e9),
+            hours=hours_of(settings) if not settings.cluster.scheduler else HoursOptions(),
             **shares_for(self.max_concurrent)._asdict(),
         )
 
@@ -277,6 +280,7 @@ def _work(settings: config.Settings, parsed: argparse.Namespace) -> int:
     from tools.runtime import logs
     from tools.runtime.cage import confine_children, confined_text
     from tools.runtime.clock import STOP_WITHIN, SystemClock, stop_on_signals
+    from tools.runtime.spawn import set_patience
     from tools.state.origin import start
 
     clock = SystemClock()
@@ -286,6 +290,7 @@ def _work(settings: config.Settings, parsed: argparse.Namespace) -> int:
     if news:
         log.warning("%s", news)
     cage = confine_children(settings.encode.cage)
+    set_patience(settings.encode.nice, settings.encode.ionice)
     env = EnvWatch(dotenv_path(), settings, partial(read_settings, parsed), "hub", "cluster", "paths", *_GROUPS)
     processor = QueueProcessor(settings, clock=clock, env=env)
     log.info(
@@ -299,6 +304,8 @@ def _work(settings: config.Settings, parsed: argparse.Namespace) -> int:
         ),
     )
     log.info("settings %s", logs.fields(**config.shown(settings, *_GROUPS)))
+    if settings.cluster.scheduler and settings.processor.active_hours.spans:
+        log.warning("ACTIVE_HOURS does nothing here: each worker of a cluster keeps to its own")
     try:
         return processor.run(parsed.drain)
     finally:

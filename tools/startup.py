@@ -13,6 +13,7 @@ import shlex
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from tools.media.converter import Converter
     from tools.media.encoding import MachineOptions, OutputOptions
     from tools.runtime.clock import Clock
+    from tools.runtime.throttle import Throttle
+    from tools.stages.work_hours import HoursOptions
     from tools.state.origin import Origin
 
 ENCODERS_FILE = "encoders.json"  # in LOG_DIR, see tools.media.memory
@@ -239,6 +242,22 @@ def shares_for(wanted: int | None) -> Shares:
     return Shares(encodes_for(cores, memory), None, cores, budget_of(memory))
 
 
+def hours_of(settings: Settings) -> "HoursOptions":
+    """When this machine works."""
+    from tools.stages.work_hours import HoursOptions
+
+    wanted = settings.processor
+    return HoursOptions(wanted.active_hours.spans, wanted.active_stages, wanted.after_hours == "suspend")
+
+
+@cache
+def _throttle(kind: str, rate: int) -> "Throttle":
+    """One for all transfers of a kind, whatever number of clients there is."""
+    from tools.runtime.throttle import Throttle
+
+    return Throttle(rate)
+
+
 def need_cluster_packages() -> None:
     """Raises PipelineError, which says what to do, if Dask is not installed."""
     if not (importlib.util.find_spec("distributed") and importlib.util.find_spec("dask")):
@@ -336,5 +355,7 @@ def make_hub(settings: Settings, clock: "Clock") -> "HubClient":
         cache_dir=settings.paths.work_dir / HUB_CACHE,
         stall_timeout=settings.processor.stall_timeout,
         retry=Backoff(clock).retry,
+        downloads=_throttle("download", settings.processor.download_limit),
+        uploads=_throttle("upload", settings.processor.upload_limit),
     )
     return RetryingHub(hub, clock)

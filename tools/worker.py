@@ -18,6 +18,7 @@ import argparse
 import asyncio
 import logging
 import socket
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +30,7 @@ from tools.flags import Parser
 from tools.startup import (
     connect,
     encode_options,
+    hours_of,
     make_hub,
     need_cluster_packages,
     port,
@@ -77,6 +79,7 @@ def _work(settings: config.Settings, parsed: argparse.Namespace) -> int:
     from tools.runtime.cage import confine_children, confined_text
     from tools.runtime.clock import STOP_WITHIN, SystemClock, stop_on_signals
     from tools.runtime.private import take_folder
+    from tools.runtime.spawn import set_patience
     from tools.startup import certificates
     from tools.state.singleton import Singleton
 
@@ -99,14 +102,21 @@ def _work(settings: config.Settings, parsed: argparse.Namespace) -> int:
     try:
         logs.set_up("worker", settings.paths.log_dir, [settings.hub.token or ""])
         log.info("children are confined: %s", confined_text(confine_children(settings.encode.cage)))
+        set_patience(settings.encode.nice, settings.encode.ionice)
         node = make_node(settings, parsed.name, top / "work", clock, keep=parsed.keep_results)
         if not _is_ready(node, clock):
             return 0
+        threading.Thread(target=_keep_hours, args=(node, clock), daemon=True).start()
         asyncio.run(dask_transport.serve(node, endpoint, clock.stop))
         return 0
     finally:
         log.info("stopped")
         lock.release()
+
+
+def _keep_hours(node: "WorkerNode", clock: "SystemClock") -> None:
+    while not clock.sleep(1.0):
+        node.keep_hours(clock.time())
 
 
 def make_node(
@@ -136,7 +146,7 @@ def make_node(
         sweep(journals, ())
     shares = shares_for(settings.processor.max_concurrent)
     tools = JobTools(make_hub(settings, clock), converter_for(None), space, *shares, journals=journals)
-    return WorkerNode(name, tools, settings.hub.endpoint, make_tools)
+    return WorkerNode(name, tools, settings.hub.endpoint, make_tools, hours=hours_of(settings))
 
 
 def converters_by_handshake(settings: config.Settings) -> "Callable[[Handshake | None], FfmpegConverter]":

@@ -2,7 +2,7 @@
 
 import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from tools.core.queue_item import Status
 from tools.hub import modelscope_sdk
 from tools.hub.client import AddBlob, Progress
 from tools.hub.modelscope_client import ModelScopeHub
+from tools.runtime.throttle import Throttle
 
 REPO = "me/shows"
 RANGE = 64 << 10
@@ -66,6 +67,35 @@ def test_large_file_is_fetched_in_ranges_and_counted_once(
     assert fetch(hub, file, tmp_path, moved.append) == CONTENT
     assert ranges(running) == 4 and sum(moved) == len(CONTENT)
     assert modelscope_sdk._IN_RANGES._in_use == 0
+
+
+def test_whatever_is_sent_and_fetched_passes_the_throttles(
+    hub: ModelScopeHub, running: RunningHub, tmp_path: Path
+) -> None:
+    passed: dict[str, list[int]] = {"down": [], "up": []}
+
+    class Counting(Throttle):
+        def __init__(self, name: str) -> None:
+            super().__init__(0)
+            self._name = name
+
+        def pass_by(self, count: int, go_on: Callable[[], object]) -> None:
+            passed[self._name].append(count)
+            go_on()
+
+    limited = ModelScopeHub(
+        running.endpoint,
+        running.token,
+        cache_dir=tmp_path / "limited",
+        downloads=Counting("down"),
+        uploads=Counting("up"),
+    )
+    file = put(limited, tmp_path)
+    assert sum(passed["up"]) == len(CONTENT) and not passed["down"]
+    assert fetch(limited, file, tmp_path) == CONTENT and ranges(running) == 4
+    assert sum(passed["down"]) == len(CONTENT) and max(passed["down"]) <= RANGE, "in small pieces, of all ranges"
+    put(limited, tmp_path)
+    assert sum(passed["up"]) == len(CONTENT), "what the hub has is not sent, and not limited"
 
 
 def test_file_whose_name_leaves_no_room_for_those_of_ranges_is_fetched_in_one(

@@ -1,10 +1,12 @@
 """Children end: by themselves, by limits, and with us."""
 
+import contextlib
 import os
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,11 +22,13 @@ from tools.runtime.child import (
     CpuTime,
     is_stalled,
     run,
+    suspend_patient,
 )
-from tools.runtime.spawn import Access
+from tools.runtime.spawn import Access, set_patience
 
 pytestmark = pytest.mark.another_user
 
+IOPRIO_GET = {"x86_64": 252, "aarch64": 31}[os.uname().machine]
 PYTHON = [sys.executable, "-c"]
 ACCESS = Access(reads=(Path(sys.base_prefix), Path(sys.prefix)))  # a Python may lie anywhere
 
@@ -60,6 +64,71 @@ def test_patient_child_lets_everything_else_go_first(is_patient: bool, said: str
         on_line=lambda line: seen.append(line),
     )
     assert seen == [said]
+
+
+def state_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("stops", [False, True])
+def test_patient_child_stands_still_for_as_long_as_wanted_and_no_limit_counts(stops: bool, tmp_path: Path) -> None:
+    code = f"import time; time.sleep(0.2); print('end of {tmp_path}')"
+    seen: list[str] = []
+    stop, ended = threading.Event(), []
+    patient = replace(ACCESS, is_patient=True)
+
+    def work() -> None:
+        try:
+            limits = ChildLimits(stall=1.0)
+            ended.append(run([*PYTHON, code], access=patient, limits=limits, stop=stop, on_line=seen.append).status)
+        except Stopped:
+            ended.append("stopped")
+
+    thread = threading.Thread(target=work)
+    suspend_patient(True)
+    try:
+        thread.start()
+        until(lambda: children_named(code))
+        pid = children_named(code)[0]
+        until(lambda: state_of(pid) == "T")
+        since = time.monotonic()
+        until(lambda: time.monotonic() - since > 2)
+        assert state_of(pid) == "T" and not ended, "the limit has not ended it"
+        if stops:
+            stop.set()
+            until(lambda: ended)
+    finally:
+        suspend_patient(False)
+        thread.join()
+    assert ended == (["stopped"] if stops else [0]) and (stops or seen == [f"end of {tmp_path}"])
+
+
+def children_named(code: str) -> list[int]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and code.encode() in (entry / "cmdline").read_bytes():
+                found.append(int(entry.name))
+    return found
+
+
+def test_patience_is_as_the_settings_have_it() -> None:
+    seen: list[str] = []
+    code = f"import ctypes, os; print(os.nice(0) - {os.nice(0)}, ctypes.CDLL(None).syscall({IOPRIO_GET}, 1, 0))"
+    set_patience(5, "idle")
+    try:
+        for access in (replace(ACCESS, is_patient=True), ACCESS):
+            run([*PYTHON, code], access=access, limits=ChildLimits(timeout=20), on_line=seen.append)
+    finally:
+        set_patience(10, "auto")
+    assert seen[0] == f"5 {3 << 13}" and seen[1].split()[0] == "0" and seen[1] != f"0 {3 << 13}"
 
 
 def test_stalled_child_s_last_words_are_kept() -> None:

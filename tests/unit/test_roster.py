@@ -50,6 +50,19 @@ def result(name: str, outcome: Outcome, trouble: Trouble | None = None) -> JobRe
     return JobResult(job(name), outcome, cause=f"cause {name}", trouble=trouble)
 
 
+def test_worker_outside_of_its_hours_gets_nothing_and_gives_back_what_waits_there() -> None:
+    roster, (a, b) = with_members("a", "b")
+    for name in ("1", "2"):
+        run_on(a, name)
+    jobs = (reported("1", "encode"), reported("2", "waiting"))
+    roster.report(report("a", 1, jobs=jobs, resting="outside of ACTIVE_HOURS until then"), 1.0, 1.0)
+    assert a.state(1.0) is State.RESTING and roster.choose(job("3"), 1.0) is b
+    assert roster.job_to_move(1.0) == (a, "id-2"), "the one that is in the encoder stays"
+    assert roster.states(1.0)[0].state == "resting" and "ACTIVE_HOURS" in (roster.states(1.0)[0].cause or "")
+    roster.report(report("a", 2, jobs=jobs), 2.0, 2.0)
+    assert a.state(2.0) is State.READY
+
+
 def test_new_worker_gets_nothing_before_its_handshake() -> None:
     roster = Roster()
     member = roster.report(report("a"), 0.0, 0.0)

@@ -61,6 +61,8 @@ def log_change(member: Member, state: State) -> None:
         log.info("worker %s is ready: slots=%d", member.name, member.slots)
     elif state is State.SILENT:
         log.warning("worker %s stopped reporting; its videos are reassigned", member.name)
+    elif state is State.RESTING:
+        log.info("worker %s begins nothing: %s", member.name, member.resting)
     elif state is State.SUSPENDED:
         level = logging.WARNING if member.trouble is Trouble.HUB_UNAVAILABLE else logging.ERROR
         log.log(level, "worker %s is suspended: repeated failures of its own: %s", member.name, member.cause)

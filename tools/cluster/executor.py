@@ -40,6 +40,7 @@ from tools.cluster.worker_report import LateResult, Message, WorkerReport
 from tools.core.artifact import ArtifactKind
 from tools.core.errors import Trouble
 from tools.core.folder import RemoteFile
+from tools.core.hours import OUTSIDE
 from tools.core.planning import VideoJob
 from tools.processor.executor import Deliver, Note
 from tools.runtime.once import Once
@@ -142,7 +143,10 @@ class ClusterExecutor:
             now = time.monotonic()
             if self._roster.ready(now) or now < self._places_from:
                 return None
-            why = [f"{m.name} {m.state(now).value}" for m in self._roster.members() if not m.gone]
+            there = [member for member in self._roster.members() if not member.gone]
+            if there and all(member.state(now) is State.RESTING for member in there):
+                return f"{OUTSIDE} on every worker"
+            why = [f"{m.name} {m.state(now).value}" for m in there]
             return f"no worker at {self._address} can work: {', '.join(why) or 'none is there'}"
 
     def workers(self) -> Sequence[WorkerState]:
@@ -174,7 +178,7 @@ class ClusterExecutor:
     def _has_leftovers(self) -> bool:
         """Whether a worker that is there still holds what nothing needs."""
         with self._lock:
-            return any(self._needs.leftovers(member) for member in self._roster.ready(time.monotonic()))
+            return any(self._needs.leftovers(member) for member in self._roster.there(time.monotonic()))
 
     def _withdraw(self, chosen: Callable[[VideoJob], bool]) -> None:
         with self._lock:

@@ -25,6 +25,7 @@ from tools.media.converter import Converter
 from tools.processor.executor import LocalExecutor
 from tools.stages.job_context import JobContext, JobTools
 from tools.stages.video_job import JobResult, Outcome, run_video_job
+from tools.stages.work_hours import HoursOptions, WorkHours
 from tools.stages.workspace import video_key
 from tools.state.journal import Event, Journal, sweep_all_but
 from tools.state.progress import JobProgress
@@ -61,12 +62,19 @@ class WorkerNode:
     token."""
 
     def __init__(
-        self, name: str, tools: JobTools, endpoint: str, make_tools: MakeTools, run: RunJob = run_video_job
+        self,
+        name: str,
+        tools: JobTools,
+        endpoint: str,
+        make_tools: MakeTools,
+        run: RunJob = run_video_job,
+        hours: HoursOptions | None = None,
     ) -> None:
         self.name = name
         self.slots = tools.slots
         self.incarnation = uuid.uuid4().hex[:12]
         self._tools = tools
+        self._hours = WorkHours(hours or HoursOptions(), tools)
         self._endpoint = endpoint
         self._make_tools = make_tools
         self._handshake: Handshake | None = None  # the latest; the tools are made for it
@@ -133,6 +141,7 @@ class WorkerNode:
             jobs=tuple(_reported(key, job, shown.get(job.first.attempt_id)) for key, job in running.items()),
             held=self._tools.workspace.held(),
             leaving=self._leaving,
+            resting=self._hours.reason,
         )
         self._send(report)
 
@@ -172,6 +181,10 @@ class WorkerNode:
         HubError."""
         encoder = self._tools.converter.prepare()
         return f"encoder: {encoder}; known to the hub as {self._tools.hub.whoami()}"
+
+    def keep_hours(self, now: float) -> None:
+        """Begin and end the hours of work; to be called about once per second. ``now`` epoch s."""
+        self._hours.ask(now)
 
     def withdraw(self, attempts: Sequence[str]) -> None:
         """Ask jobs to end; their results come as STOPPED."""

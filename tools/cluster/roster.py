@@ -34,6 +34,7 @@ class State(Enum):
     READY = "ready"
     REFUSED = "refused"  # rejected: other versions, no encoder, no token: a person must act there
     SUSPENDED = "suspended"  # failed several times for reasons of its own; tried again after a while
+    RESTING = "resting"  # its own settings let it begin nothing now; what it has may go on
     SILENT = "silent"  # connected, but stopped reporting
     LEAVING = "leaving"  # is being stopped
     GONE = "gone"
@@ -56,6 +57,7 @@ class Member:
     accepted: bool = False  # its handshake is over, and nothing spoke against it
     refused: str | None = None  # why it gets no work
     leaving: bool = False  # it is being stopped
+    resting: str | None = None  # why it begins nothing
     gone: bool = False
     jobs: Mapping[str, ReportedJob] = field(default_factory=dict)  # by attempt id, as it reported them last
     held: Mapping[str, bool] = field(default_factory=dict)  # videos with something on its disk; whether a whole result
@@ -82,7 +84,9 @@ class Member:
             return State.SILENT
         if now < self.suspended_until:
             return State.SUSPENDED
-        return State.READY if self.accepted else State.NEW
+        if not self.accepted:
+            return State.NEW
+        return State.READY if self.resting is None else State.RESTING
 
     def stage_of(self, attempt_id: str) -> Stage | None:
         """How far a job of ours is there by its latest report; None = it has not started."""
@@ -111,7 +115,7 @@ class Roster:
             return None
         member.number, member.seen, member.seen_wall = report.number, now, wall
         member.jobs = {job.attempt_id: job for job in report.jobs}
-        member.held, member.leaving = report.held, report.leaving
+        member.held, member.leaving, member.resting = report.held, report.leaving, report.resting
         whole = {key for key, is_whole in report.held.items() if is_whole}
         member.begun = whole | {job.key for job in report.jobs}
         return member
@@ -163,6 +167,10 @@ class Roster:
     def ready(self, now: float) -> list[Member]:
         return [member for member in self._members.values() if member.state(now) is State.READY]
 
+    def there(self, now: float) -> list[Member]:
+        """Those who do what they are asked, if they begin something or not."""
+        return [member for member in self._members.values() if member.state(now) in {State.READY, State.RESTING}]
+
     def free(self, now: float) -> int:
         """How many more jobs those who are ready take."""
         return sum(max(0, member.capacity - len(member.running)) for member in self.ready(now))
@@ -194,9 +202,10 @@ class Roster:
         ready = self.ready(now)
         if not any(len(member.running) < member.slots for member in ready):
             return None
-        for member in sorted(ready, key=lambda one: -len(one.running) / one.slots):
+        resting = [member for member in self._members.values() if member.state(now) is State.RESTING]
+        for member in sorted([*resting, *ready], key=lambda one: (one in ready, -len(one.running) / one.slots)):
             waiting = [one for one in member.running if member.stage_of(one) in _MOVABLE]
-            if len(member.running) > member.slots and waiting:
+            if waiting and (member in resting or len(member.running) > member.slots):
                 return member, waiting[-1]
         return None
 
@@ -287,13 +296,13 @@ def _state_of(member: Member, now: float) -> WorkerState:
     state = member.state(now)
     encoding = [job for job in member.jobs.values() if job.stage == "encode"] if not member.gone else []
     speeds = [job.fps for job in encoding if job.fps is not None]
-    cause = member.refused if state is State.REFUSED else member.cause if state is State.SUSPENDED else None
+    causes = {State.REFUSED: member.refused, State.SUSPENDED: member.cause, State.RESTING: member.resting}
     return WorkerState(
         name=member.name,
         address=member.address,
         slots=member.slots,
         state=state.value,
-        cause=cause,
+        cause=causes.get(state),
         encoding=tuple(job.video for job in encoding),
         fps=round(sum(speeds), 2) if speeds else None,
         last_seen=round(member.seen_wall, 3),

@@ -39,6 +39,7 @@ class WorkerReport:
     jobs: tuple[ReportedJob, ...] = ()
     held: Mapping[str, bool]  # keys of the videos with something on its disk; whether that is a whole result
     leaving: bool = False  # it is being stopped
+    resting: str | None = None  # why it begins nothing now, although it could; None: it does
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -79,6 +80,7 @@ def _report(message: Mapping[str, object]) -> WorkerReport:
         jobs=tuple(_job(_as(dict, job)) for job in _sequence(message["jobs"])),
         held={_as(str, key): _as(bool, is_whole) for key, is_whole in _as(dict, message["held"]).items()},
         leaving=_as(bool, message["leaving"]),
+        resting=_text(message["resting"]),
     )
     if report.slots < 1 or report.number < 0:
         raise ValueError(f"slots={report.slots}, number={report.number}")
@@ -108,6 +110,10 @@ def _as(kind: type[_T], value: object) -> _T:
     if type(value) is not kind:  # not isinstance: True is no number of slots
         raise ValueError(f"{value!r} is no {kind.__name__}")
     return value
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else _as(str, value)
 
 
 def _sequence(value: object) -> list[object] | tuple[object, ...]:

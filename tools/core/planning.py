@@ -27,7 +27,7 @@ _LONGEST_NAME = 240  # bytes of UTF-8 of a file's name: disks take 255, and clie
 _LONGEST_STEM = _LONGEST_NAME - max(len(kind.extension) for kind in ArtifactKind)  # each kind adds its own to it
 
 
-Stage = Literal["waiting", "download", "encode", "verify", "upload"]
+Stage = Literal["waiting", "download", "encode", "suspended", "verify", "upload"]
 """The stages of a video job, in this order, as ``progress.json`` shows them; ``waiting``: for a place in any other."""
 STAGES: tuple[str, ...] = get_args(Stage)
 

@@ -34,6 +34,7 @@ from tools.hub.retrying import Retry, no_retry
 from tools.hub.upload import Upload
 from tools.runtime import logs
 from tools.runtime.files import sha256_of
+from tools.runtime.throttle import UNLIMITED, Throttle
 
 _DATASET = "dataset"
 _PRIVATE = 1  # Source: modelscope_hub, visibility of a dataset: 1 private, 3 internal, 5 public
@@ -46,7 +47,8 @@ class ModelScopeHub:
     """One hub for one token. The constructor sends and imports nothing; threads may share it.
 
     ``token`` None = the login that ``modelscope login`` saved. ``cache_dir`` holds the SDK's locks and caches;
-    ``retry`` makes the requests for single pages of a listing, all else is attempted once.
+    ``retry`` makes the requests for single pages of a listing, all else is attempted once. Transfers share the rates of
+    ``downloads`` and ``uploads`` with all else that is given the same.
     """
 
     def __init__(
@@ -57,6 +59,8 @@ class ModelScopeHub:
         cache_dir: Path,
         stall_timeout: float = 300.0,
         retry: Retry = no_retry,
+        downloads: Throttle = UNLIMITED,
+        uploads: Throttle = UNLIMITED,
     ) -> None:
         logs.keep_secret(token)
         self._endpoint = endpoint.rstrip("/")
@@ -64,6 +68,7 @@ class ModelScopeHub:
         self._cache_dir = cache_dir
         self._stall = stall_timeout
         self._retry_page = retry
+        self._downloads, self._uploads = downloads, uploads
         self._sdk_lock = threading.Lock()
 
     @cached_property
@@ -154,7 +159,7 @@ class ModelScopeHub:
                 cache_dir=self._cache_dir,
                 expected_sha256=file.sha256 or None,
                 file_size=file.size,
-                progress_callbacks=[_callback(progress, cancel, ended)],
+                progress_callbacks=[_callback(_at_rate(progress, self._downloads), cancel, ended)],
                 _cancel_event=cancel,
             )
         # If the listing knows the sha256, the SDK has compared it while the bytes came in: no second pass for that.
@@ -172,7 +177,7 @@ class ModelScopeHub:
         if url is None:
             progress(size)
             return
-        body = Upload(stream, size, progress, min(LOW_SPEED_WINDOW, self._stall))
+        body = Upload(stream, size, _at_rate(progress, self._uploads), min(LOW_SPEED_WINDOW, self._stall))
         timeouts = (_CONNECT_TIMEOUT, self._stall)
         with self._ours(f"send a blob to {repo}", body.ended, sent_to=url):
             self._sdk.legacy.upload_blob(url, body, size, timeout=timeouts)
@@ -252,6 +257,16 @@ def _action(operation: Operation) -> dict[str, Any]:
         facts = {"type": "normal", "size": len(operation.content), "sha256": "", "content": content}
         facts["encoding"] = "base64"
     return {"action": "create", "path": operation.path, **facts}
+
+
+def _at_rate(progress: Progress, throttle: Throttle) -> Progress:
+    """The same, which returns only when the bytes keep to the rate."""
+
+    def moved(count: int) -> None:
+        progress(count)
+        throttle.pass_by(count, lambda: progress(0))
+
+    return moved
 
 
 def _callback(progress: Progress, cancel: threading.Event, ended: list[PipelineError]) -> type:

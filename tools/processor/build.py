@@ -27,6 +27,7 @@ from tools.processor.waits import Waits
 from tools.runtime.clock import Clock
 from tools.stages.job_context import JobContext, JobTools
 from tools.stages.video_job import JobResult, run_video_job
+from tools.stages.work_hours import HoursOptions, WorkHours
 from tools.stages.workspace import Workspace
 from tools.state.journal import Event, Journal
 from tools.state.work_queue import WorkQueue
@@ -60,6 +61,7 @@ class ProcessorOptions:
     cores: int | None = None  # to be shared by the encodes under way, instead of ``threads`` for each
     endpoint: str = ""  # address of the hub, for links in the dataset card; "" = no card is written
     budget: int = 0  # bytes that all encodes may take together; 0 = no limit
+    hours: HoursOptions = field(default_factory=HoursOptions)  # of this machine
 
     def rules(self) -> RunRules:
         """Those for the run of an item."""
@@ -126,6 +128,7 @@ def build(
         claims=_claims(options, clock, observer),
         pause=Pause(options.check_interval, clock, observer),
         waits=Waits(clock, observer),
+        hours=WorkHours(options.hours, tools),
         connect=partial(connect or _take_as_it_is, tools),
         journal_of=partial(Journal, options.log_dir),
         clock=clock,

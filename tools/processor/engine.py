@@ -46,6 +46,7 @@ class Engine:
         self._jobs = parts.executor
         self._hub = parts.hub
         self._waits = parts.waits
+        self._hours = parts.hours
         self._inbox = parts.inbox
         self._claims = parts.claims
         self._pause = parts.pause
@@ -68,7 +69,8 @@ class Engine:
         """What is not started, why, and until when; None if all is well."""
         reason, next_try = self._pause.reason, self._pause.next_try
         if reason in {None, "starting"}:
-            return self._ordered.reason or self._results.what_lacks_space() or self._waits.reason
+            lacking = self._results.what_lacks_space()
+            return self._ordered.reason or lacking or self._waits.reason or self._hours.reason
         if next_try is None:
             return reason
         when = self._clock.time() + next_try - self._clock.monotonic()
@@ -95,11 +97,13 @@ class Engine:
         if not self._recovered:
             self._recover()
         self._take_in(wait)
+        self._hours.ask(self._clock.time())
         now = self._clock.monotonic()
         self._stop_cancelled()
         if self._ordered.ask():
             for folder in self._runs:
                 self._jobs.cancel(folder)
+        self._tools.encode.close(not self._ordered.may_submit, "order")
         if self._pause.must_ask():
             self._hub.do("connect", "the hub", self._connect, self._connected)
         for run in self._runs.values():
@@ -123,8 +127,8 @@ class Engine:
         self._reported = now, paused
         cancelled = {folder for folder, run in self._runs.items() if run.is_cancelled}
         jobs = [job for job in self._jobs.progress() if job.folder not in cancelled]
-        workers = self._jobs.workers()
-        self._tell(reporting.Progress(self._clock.time(), paused, jobs, workers, self._asked_of_the_hub()))
+        workers, shown = self._jobs.workers(), self._hours.shown(jobs)
+        self._tell(reporting.Progress(self._clock.time(), paused, shown, workers, self._asked_of_the_hub()))
 
     def _asked_of_the_hub(self) -> list[HubWork]:
         now = self._clock.time()

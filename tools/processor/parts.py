@@ -14,6 +14,7 @@ from tools.processor.reporting import Observer
 from tools.processor.waits import Waits
 from tools.runtime.clock import Clock
 from tools.stages.job_context import JobTools
+from tools.stages.work_hours import WorkHours
 from tools.state.journal import Journal
 
 Guard = Callable[[str], AbstractContextManager[None]]
@@ -34,6 +35,7 @@ class EngineParts:
     claims: Claims
     pause: Pause
     waits: Waits
+    hours: WorkHours  # of this machine
     connect: Callable[[], HubClient]  # the hub to use from then on, or raises what is wrong; asked after each trouble
     journal_of: Callable[[str], Journal]  # by folder
     clock: Clock

@@ -15,6 +15,7 @@ _STAGES = {
     "waiting": "waiting 等待",
     "download": "download 下载",
     "encode": "encode 转码",
+    "suspended": "suspended 挂起",
     "verify": "verify 校验",
     "upload": "upload 上传",
 }

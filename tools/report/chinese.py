@@ -16,6 +16,7 @@ _SENTENCES = (
     ("the hub refused the token: put a new one into .env (MODELSCOPE_API_TOKEN)", "令牌被拒绝，请在 .env 中写入新令牌"),
     ("no token: set MODELSCOPE_API_TOKEN (in .env), or run `modelscope login`", "没有令牌，请在 .env 中写入令牌"),
     ("{} GB needed in {}: {} GB free, {} GB must stay free{}: make room", "可用 {2} GB，需保留 {3} GB，请腾出空间"),
+    ("outside of ACTIVE_HOURS until {}: {} waits{}", "不在 ACTIVE_HOURS 时段内，{1} 等到 {0}"),
     ("the hub did not take the commit: {}", "hub 没有接受提交"),
     ("{} (tried {} times)", "已尝试 {1} 次"),
     ("{} died {} times in a row while this video was being encoded", "转码时连续崩溃 {1} 次"),

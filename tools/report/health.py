@@ -9,6 +9,7 @@ from datetime import datetime
 from enum import IntEnum
 from typing import Any
 
+from tools.core.hours import OUTSIDE
 from tools.core.queue_item import CANCELLED, Status
 from tools.state.liveness import Life
 
@@ -86,7 +87,9 @@ def judge_program(name: str, life: Life, age: float | None, limit: float, done: 
 def judge_pause(progress: Mapping[str, Any]) -> list[Problem]:
     """A pause needs a person, or the hub; the reason is the processor's own."""
     reason = progress.get("paused")
-    return [Problem(Level.WARNING, f"processor paused: {reason}")] if reason else []
+    if not reason or str(reason).startswith(OUTSIDE):  # which is as somebody wants it
+        return []
+    return [Problem(Level.WARNING, f"processor paused: {reason}")]
 
 
 def count_items(entries: Sequence[Any]) -> dict[str, int]:

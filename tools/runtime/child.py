@@ -1,5 +1,7 @@
 """argv → exit status, progress lines, complaints. The child never outlives us and never hangs for ever.
 
+One that is patient (see ``Access``) can be made to stand still for a while: ``suspend_patient``.
+
 It runs in its own session without a terminal, without our secrets in its environment, confined to what it was given
 (see ``spawn``), tied to our life by the kernel, and is ended as a group: SIGTERM, then SIGKILL.
 
@@ -28,6 +30,17 @@ _LONGEST_STEP = 1.0  # s that pass between two checks at most: in what is longer
 _GRACE = 3.0  # s between SIGTERM and SIGKILL
 _BUSY_LIMITS = 4  # a child that burns CPU without progress is given this many stall limits
 _IDLE = 0.01  # of the stall limit: who had less CPU than this meanwhile sleeps
+
+
+_standstill = threading.Event()
+
+
+def suspend_patient(wanted: bool) -> None:
+    """Whether the patient children of this process stand still from now on; no limit counts meanwhile."""
+    if wanted:
+        _standstill.set()
+    else:
+        _standstill.clear()
 
 
 class ChildOutgrew(PipelineError):
@@ -84,7 +97,7 @@ def run(
     if the program can't be started.
     """
     process = spawn(argv, access, env or {})
-    watch = _Watch(process, limits, on_line, on_complaint)
+    watch = _Watch(process, limits, on_line, on_complaint, is_patient=access.is_patient)
     try:
         while not watch.is_over():
             watch.check()
@@ -125,8 +138,12 @@ class _Watch:
         limits: ChildLimits,
         on_line: Callable[[str], bool | None],
         on_complaint: Callable[[str], None],
+        *,
+        is_patient: bool,
     ) -> None:
         self._process = process
+        self._is_patient = is_patient
+        self._is_suspended = False
         self._limits = limits
         self._on_line = on_line
         self._on_complaint = on_complaint
@@ -157,6 +174,7 @@ class _Watch:
         return self._process.wait(_POLL) is not None
 
     def check(self) -> None:
+        self._suspend_or_continue()
         self._tick()
         limits = self._limits
         if limits.timeout is not None and self._age > limits.timeout:
@@ -174,6 +192,8 @@ class _Watch:
         now = time.monotonic()
         step = min(_LONGEST_STEP, now - self._checked)
         self._checked = now
+        if self._is_suspended:
+            return
         self._age += step
         self._quiet += step
         if self._moved.is_set():
@@ -181,6 +201,12 @@ class _Watch:
             self._quiet = 0.0
             if self._limits.stall is not None:
                 self._cpu_then = _cpu_time(self._process.pid)
+
+    def _suspend_or_continue(self) -> None:
+        wanted = self._is_patient and _standstill.is_set()
+        if wanted != self._is_suspended:
+            _signal_group(self._process.pid, signal.SIGSTOP if wanted else signal.SIGCONT)
+            self._is_suspended = wanted
 
     def stderr(self) -> str:
         return self._stderr.text()
@@ -197,6 +223,7 @@ def _end(process: Spawned) -> None:
     """No process of the child's group is left after this."""
     if process.wait(0) is None:
         _signal_group(process.pid, signal.SIGTERM)
+        _signal_group(process.pid, signal.SIGCONT)  # or one that stands still would not see it
         process.wait(_GRACE)
     _signal_group(process.pid, signal.SIGKILL)
     process.wait()

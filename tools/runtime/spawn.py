@@ -122,12 +122,20 @@ class _Spawner:
 
 _spawner = _Spawner()
 _is_caged = True
+_patience = {"nice": 10, "io": 0}
 
 
 def set_caged(caged: bool) -> None:
     """Whether children are confined from now on, in this whole process."""
     global _is_caged
     _is_caged = caged
+
+
+def set_patience(nice: int, io_class: str) -> None:
+    """How far patient children step back from now on, in this whole process: niceness, and their place at the disk,
+    ``auto``, ``0`` to ``7`` or ``idle`` as IONICE has it. Source: ioprio_set(2), class in the upper bits."""
+    io = 0 if io_class == "auto" else 3 << 13 if io_class == "idle" else 2 << 13 | int(io_class)
+    _patience.update(nice=nice, io=io)
 
 
 def spawn(argv: Sequence[str | os.PathLike[str]], access: Access, env: Mapping[str, str]) -> Spawned:
@@ -142,7 +150,7 @@ def spawn(argv: Sequence[str | os.PathLike[str]], access: Access, env: Mapping[s
         "writes": [str(path.resolve()) for path in access.writes],
         "most": access.largest_file,
         "cage": _is_caged,
-        "patient": access.is_patient,
+        "patient": _patience if access.is_patient else None,
     }
     with contextlib.ExitStack() as theirs:
         pipes = [os.pipe() for _ in range(4)]

@@ -27,7 +27,8 @@ from tools.runtime import sandbox
 
 _PR_SET_PDEATHSIG, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 1, 24, 38
 _CAP_SYS_NICE = 23
-_PATIENT = 10  # niceness
+_IOPRIO_SET = {"x86_64": 251, "aarch64": 30}  # Source: the kernel's syscall tables
+_IOPRIO_WHO_PROCESS = 1
 _LONGEST_REQUEST = 1 << 20  # bytes
 
 # What a program needs of a system besides its own files: libraries, time zone, fonts and drivers; devices of GPUs and
@@ -91,7 +92,7 @@ def _become(request: dict[str, Any], out: int, err: int, watcher: int) -> None:
     sandbox.libc.prctl(_PR_CAPBSET_DROP, _CAP_SYS_NICE, 0, 0, 0)  # refused to who is not root, who has it not
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if request["patient"]:
-        _step_back()
+        _step_back(request["patient"])
     most = request["most"]
     if most:
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))  # then a write fails; the signal stays ignored
@@ -103,14 +104,18 @@ def _become(request: dict[str, Any], out: int, err: int, watcher: int) -> None:
     os.execve(argv[0], argv, request["env"])
 
 
-def _step_back() -> None:
-    """Let everything else that wants a core have it first."""
-    os.nice(_PATIENT)
+def _step_back(patience: dict[str, int]) -> None:
+    """Let everything else that wants a core, or the disk, have it first."""
+    if patience["io"] and (number := _IOPRIO_SET.get(os.uname().machine)):
+        sandbox.libc.syscall(number, _IOPRIO_WHO_PROCESS, 0, patience["io"])
+    if not patience["nice"]:
+        return
+    os.nice(patience["nice"])
     with contextlib.suppress(OSError):
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     # Where the kernel shares cores among sessions, it is the session's own niceness that counts: sched(7), autogroup.
     with contextlib.suppress(OSError), open("/proc/self/autogroup", "w", encoding="ascii") as stream:
-        stream.write(str(_PATIENT))
+        stream.write(str(patience["nice"]))
 
 
 def _rules(program: str, reads: list[str], writes: list[str]) -> list[tuple[str, int]]:

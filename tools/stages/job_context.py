@@ -84,6 +84,7 @@ class Slots:
         of a card then limit."""
         self._count = count
         self._budget = budget
+        self._closed_by: set[str] = set()
         self._holding: list[Need] = []
         self._waiting: list[int] = []
         self._changed = threading.Condition()
@@ -94,7 +95,15 @@ class Slots:
         with self._changed:
             return len(self._holding) + len(self._waiting)
 
+    def close(self, wanted: bool, by: str) -> None:
+        """Whether ``by`` wants that nobody gets a place from now on; who has one keeps it."""
+        with self._changed:
+            self._closed_by = self._closed_by | {by} if wanted else self._closed_by - {by}
+            self._changed.notify_all()
+
     def _is_free(self, need: Need) -> bool:
+        if self._closed_by:
+            return False
         if not self._holding:
             return True
         is_within = not self._budget or sum(one.memory for one in self._holding) + need.memory <= self._budget
