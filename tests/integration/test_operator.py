@@ -1,7 +1,10 @@
 """What somebody who runs this for months sees and types, through the real programs."""
 
+import contextlib
 import json
+import os
 import shutil
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,13 +28,13 @@ def inbox(hub: RunningHub) -> Path:
     return hub.root / "datasets" / "me" / "in"
 
 
-def upload(inbox: Path, folder: str, *names: str, content: bytes | None = None) -> None:
+def upload(inbox: Path, folder: str, *names: str, content: bytes | None = None, seconds: float = 1.0) -> None:
     """A folder that is new appears with all of its files."""
     place, aside = inbox / folder, inbox.parent.parent.parent / "aside"
     aside.mkdir()
     for name in names:
         if content is None:
-            make_clip(aside / name)
+            make_clip(aside / name, seconds=seconds)
         else:
             (aside / name).write_bytes(content)
     if place.exists():
@@ -211,6 +214,72 @@ def test_pause_by_hand_ends_what_runs_and_outlives_the_program(hub: RunningHub, 
         assert items(tmp_path) == {"番剧": "pending"} and "started folder" not in log_of(tmp_path)
         assert order(env, "--resume")[0] == 0
         wait_for(lambda: items(tmp_path) == {"番剧": "completed"}, lambda: log_of(tmp_path))
+
+
+def encoder_in(folder: Path) -> int | None:
+    """The process that encodes there."""
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            line = (entry / "cmdline").read_bytes() if entry.name.isdigit() else b""
+            if str(folder).encode() in line and b"libsvtav1" in line:
+                return int(entry.name)
+    return None
+
+
+@contextlib.contextmanager
+def encoder_held(tmp_path: Path) -> Iterator[None]:
+    """While it stands still in the midst of an encode."""
+    wait_for(lambda: encoder_in(tmp_path / "work"), lambda: log_of(tmp_path))
+    pid = encoder_in(tmp_path / "work")
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+
+
+def running(env: dict[str, str]) -> list[str]:
+    status = json.loads(run_program("queue_processor.py", "--status", "--json", env=env).stdout)
+    return [job["stage"] for job in status["running"]]
+
+
+def test_pause_finishes_the_video_in_the_encoder_or_ends_it(hub: RunningHub, inbox: Path, tmp_path: Path) -> None:
+    env = environment(hub, tmp_path, MAX_CONCURRENT="1", PRESET="8")
+    upload(inbox, "番剧", "1.mp4", "2.mp4", seconds=4)
+    wait_for(lambda: ("files=2" in log_of(tmp_path) and items(tmp_path)) or not once(env), lambda: log_of(tmp_path))
+    with running_program("queue_processor.py", env=env):
+        with encoder_held(tmp_path):
+            assert order(env, "--pause", "--after-video")[0] == 0
+            wait_for(lambda: "paused by --pause how=video" in log_of(tmp_path), lambda: log_of(tmp_path))
+        wait_for(lambda: " stored video=" in log_of(tmp_path), lambda: log_of(tmp_path))
+        wait_for(lambda: running(env) == ["waiting"], lambda: str(running(env)))
+        assert encoder_in(tmp_path / "work") is None and items(tmp_path) == {"番剧": "processing"}
+        assert order(env, "--resume")[0] == 0
+        with encoder_held(tmp_path):
+            assert order(env, "--pause", "--now")[0] == 0
+            wait_for(lambda: encoder_in(tmp_path / "work") is None, lambda: log_of(tmp_path))
+        wait_for(lambda: running(env) == [], lambda: str(running(env)))
+        assert log_of(tmp_path).count(" stored video=") == 1 and items(tmp_path) == {"番剧": "processing"}
+        assert order(env, "--resume")[0] == 0
+        wait_for(lambda: items(tmp_path) == {"番剧": "completed"}, lambda: log_of(tmp_path))
+    assert log_of(tmp_path).count(" stored video=") == 2 and log_of(tmp_path).count("attempt=1") >= 2
+
+
+def test_outside_of_active_hours_a_video_is_fetched_and_waits(hub: RunningHub, inbox: Path, tmp_path: Path) -> None:
+    in_two_days = time.strftime("%a", time.localtime(time.time() + 2 * 86400))
+    env = environment(hub, tmp_path, ACTIVE_HOURS=in_two_days, NICE="19", IONICE="idle", DOWNLOAD_LIMIT="50MB")
+    upload(inbox, "番剧", "1.mp4")
+    wait_for(lambda: items(tmp_path) or not once(env), lambda: log_of(tmp_path))
+    with running_program("queue_processor.py", env=env):
+        wait_for(lambda: running(env) == ["waiting"], lambda: log_of(tmp_path))
+        told = run_program("queue_processor.py", "--status", env=env).stdout
+        assert "PAUSED 已暂停: outside of ACTIVE_HOURS until " in told and "work resumes by itself" in told
+        wait_for(lambda: list((tmp_path / "work").rglob("source*")), lambda: log_of(tmp_path))
+    assert "ACTIVE_HOURS are over, encodes under way are suspended: until=" in log_of(tmp_path)
+    assert " encoding " not in log_of(tmp_path) and " stored " not in log_of(tmp_path)
+    assert f" ACTIVE_HOURS={in_two_days} " in log_of(tmp_path) and " DOWNLOAD_LIMIT=50000000 " in log_of(tmp_path)
 
 
 # --- questions ----------------------------------------------------------------------------------------------------

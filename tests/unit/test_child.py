@@ -81,7 +81,8 @@ def until(condition: Callable[[], object]) -> None:
 def test_patient_child_stands_still_for_as_long_as_wanted_and_no_limit_counts(stops: bool, tmp_path: Path) -> None:
     code = f"import time; time.sleep(0.2); print('end of {tmp_path}')"
     seen: list[str] = []
-    stop, ended = threading.Event(), []
+    stop = threading.Event()
+    ended: list[int | str] = []
     patient = replace(ACCESS, is_patient=True)
 
     def work() -> None:

@@ -35,6 +35,7 @@ from tools.processor.reporting import (
 )
 from tools.runtime.clock import SystemClock
 from tools.stages.job_context import JobTools
+from tools.stages.work_hours import HoursOptions
 from tools.state.journal import Event, Journal
 from tools.state.work_queue import WorkQueue
 
@@ -55,6 +56,7 @@ class Site:
     min_free: int = 0
     input_repo: str = "me/in"
     sidecars: SidecarRules = field(default_factory=SidecarRules)
+    hours: HoursOptions = field(default_factory=HoursOptions)
     connected: list[Exception] = field(default_factory=list)
     observers: list[Observer] = field(default_factory=lambda: [LogObserver()])
 
@@ -88,6 +90,7 @@ class Site:
             max_attempts=self.max_attempts,
             min_free_space=self.min_free,
             slots=self.slots,
+            hours=self.hours,
         )
 
         def connect(tools: JobTools) -> MemoryHub:

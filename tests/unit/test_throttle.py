@@ -9,7 +9,8 @@ from tools.runtime.throttle import Throttle
 
 
 def test_pieces_of_all_threads_together_keep_to_the_rate() -> None:
-    throttle, waits = Throttle(1_000_000, monotonic=lambda: 100.0), []
+    throttle = Throttle(1_000_000, monotonic=lambda: 100.0)
+    waits: list[float] = []
 
     def move() -> None:
         waits.extend(throttle.wait_for(10_000) for _ in range(100))

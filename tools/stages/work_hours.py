@@ -32,8 +32,8 @@ class WorkHours:
 
     def __init__(self, options: HoursOptions, tools: JobTools) -> None:
         self._options = options
-        slots = {"encode": (tools.encode, tools.verify), "download": (tools.download,), "upload": (tools.store,)}
-        self._slots = [one for stage in options.stages for one in slots[stage]]
+        slots = {"encode": tools.encode, "download": tools.download, "upload": tools.store}
+        self._slots = [slots[stage] for stage in options.stages]
         self._is_open = True
         self._until: float | None = None  # epoch s of the next change
 
