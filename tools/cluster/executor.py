@@ -40,7 +40,7 @@ from tools.cluster.worker_report import LateResult, Message, WorkerReport
 from tools.core.artifact import ArtifactKind
 from tools.core.errors import Trouble
 from tools.core.folder import RemoteFile
-from tools.core.hours import OUTSIDE
+from tools.core.message import message
 from tools.core.planning import VideoJob
 from tools.processor.executor import Deliver, Note
 from tools.runtime.once import Once
@@ -145,7 +145,7 @@ class ClusterExecutor:
                 return None
             there = [member for member in self._roster.members() if not member.gone]
             if there and all(member.state(now) is State.RESTING for member in there):
-                return f"{OUTSIDE} on every worker"
+                return message("outside of ACTIVE_HOURS on every worker")
             why = [f"{m.name} {m.state(now).value}" for m in there]
             return f"no worker at {self._address} can work: {', '.join(why) or 'none is there'}"
 

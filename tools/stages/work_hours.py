@@ -9,7 +9,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from tools.core.hours import OUTSIDE, Spans, is_open, next_change
+from tools.core.hours import Spans, is_open, next_change
+from tools.core.message import message
 from tools.runtime import logs
 from tools.runtime.child import suspend_patient
 from tools.stages.job_context import JobTools
@@ -70,8 +71,10 @@ class WorkHours:
         """Why something waits, for people; None within the hours."""
         if self._is_open:
             return None
-        suspended = ", encodes under way are suspended" if self.suspends else ""
-        return f"{OUTSIDE} until {self._when()}: {self._waits()} waits{suspended}"
+        until, waits = self._when(), self._waits()
+        if self.suspends:
+            return message(f"outside of ACTIVE_HOURS until {until}: {waits} waits, encodes under way are suspended")
+        return message(f"outside of ACTIVE_HOURS until {until}: {waits} waits")
 
     def shown(self, jobs: Sequence[JobProgress]) -> list[JobProgress]:
         """The same jobs, where those whose encode stands still are shown as such."""
