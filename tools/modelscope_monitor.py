@@ -27,6 +27,7 @@ from tools.core.errors import (
     HubUnavailable,
     PipelineError,
     Stopped,
+    Unexpected,
 )
 from tools.core.folder import Folder, group_folders
 from tools.core.past import PollLine
@@ -134,21 +135,23 @@ class ModelScopeMonitor:
             self._env.changed()
         try:
             self.check()
+            wait = self._until_next()
         except Stopped:
             return 0.0
         except PipelineError as exc:
             self._report(self._explained(exc))
             asked = asked_to_wait(exc)
             return max(self.monitor_interval, asked.seconds if asked else 0.0)
-        except Exception:
-            repo = self.settings.hub.input_repo
-            log.exception("poll of %s failed unexpectedly; polling again after the interval", repo)
+        except Exception as exc:
+            if self._said.is_news(str(Unexpected.of(exc))):
+                repo = self.settings.hub.input_repo
+                log.exception("poll of %s failed unexpectedly; polling again after the interval", repo)
         else:
             if self._said.over(_HUB):
                 log.info("hub reachable again")
             if self._said.over():
                 log.info("resumed")
-            return self._until_next()
+            return wait
         return self.monitor_interval
 
     def check(self) -> list[str]:

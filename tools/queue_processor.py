@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 import config
 from tools import queue_commands, queue_questions
-from tools.core.errors import AlreadyRunning, PipelineError, StateError
+from tools.core.errors import AlreadyRunning, PipelineError, StateError, Unexpected
 from tools.flags import Parser
 from tools.runtime.once import Once
 from tools.startup import (
@@ -53,6 +53,7 @@ if TYPE_CHECKING:  # --status must not wait for what it does not use
     from tools.stages.job_context import JobTools
 
 log = logging.getLogger("animation.processor")
+_TURNS = "turns"  # the kind of what is said of them
 _TURN = 0.5  # s that a turn waits for news at most
 _JOBS_END_WITHIN = 5.0  # s for jobs to end; the promise is 10 s in all
 
@@ -109,7 +110,6 @@ class QueueProcessor:
                 if self._env is not None and self._env.changed():
                     engine.ask_soon()  # a token may have come
                 self._turn(built, clock)
-                engine.report_progress()
                 if drain and engine.needs_person:
                     return 1
                 if drain and engine.is_idle():
@@ -141,18 +141,26 @@ class QueueProcessor:
         """One turn whatever happens; what blocks it is said once and waited for."""
         from tools.processor.reporting import Blocked, Resumed
 
+        is_blocked = True
         try:
             built.engine.turn(_TURN)
+            is_blocked = False
         except PipelineError as exc:
-            if self._said.is_news(str(exc)):
+            if self._said.is_news(str(exc), _TURNS):
                 built.observer.observe(Blocked(str(exc), needs_person=isinstance(exc, StateError)))
-            clock.sleep(self.check_interval)
-        except Exception:
-            log.exception("unexpected error in the processing loop; continuing after the check interval")
-            clock.sleep(self.check_interval)
+        except Exception as exc:
+            if self._said.is_news(str(Unexpected.of(exc)), _TURNS):
+                log.exception("unexpected error in the processing loop; continuing after the check interval")
         else:
-            if self._said.over():
+            if self._said.over(_TURNS):
                 built.observer.observe(Resumed())
+        try:
+            built.engine.report_progress()
+        except Exception as exc:
+            if self._said.is_news(str(Unexpected.of(exc)), "progress"):
+                log.exception("unexpected error while the progress is noted; the work continues")
+        if is_blocked:
+            clock.sleep(self.check_interval)
 
     def build(self, clock: "SystemClock", *more: "Observer") -> "Processor":
         """The parts of this processor, as the settings want them; ``more`` observers. Nothing is opened yet."""

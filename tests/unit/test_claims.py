@@ -1,6 +1,7 @@
 """Which items are in work: claimed in their order, never twice, and none lost whatever else writes the queue."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,9 @@ from tests.fakes import FakeClock, Told
 from tools.core.errors import DiskFull
 from tools.core.folder import Folder
 from tools.core.queue_item import QueueItem, Status, cancel, claim, give_back, new_item, settle
+from tools.processor import claims
 from tools.processor.claims import Claims
-from tools.processor.reporting import ItemRequeued, TimesCorrected
+from tools.processor.reporting import ItemRequeued, ItemSettled, TimesCorrected
 from tools.state.work_queue import WorkQueue
 
 LONGEST_WAIT = 600.0  # s
@@ -119,3 +121,30 @@ def test_damaged_queue_is_neither_all_settled_nor_a_reason_to_stop(site: Site) -
     assert site.next() == "A"
     site.queue.path.write_text("{", encoding="utf-8")
     assert not site.claims.is_all_settled() and site.claims.taken_away() == []
+
+
+@pytest.mark.parametrize("name", ["is_due", "rank", "claim", "with_sane_times", "give_back"])
+@pytest.mark.parametrize("status", [Status.PENDING, Status.PROCESSING])
+def test_item_that_raises_what_nobody_foresaw_has_failed_and_keeps_no_other_back(
+    site: Site, name: str, status: Status, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.put("A", "B")
+    site.edit(replace(site.item("A"), status=status))
+    real = getattr(claims, name)
+
+    def broken(item: QueueItem, *args: object) -> object:
+        if item.folder == "A" and item.status in {status, Status.PENDING}:
+            raise OverflowError("a value that nobody foresaw")
+        return real(item, *args)
+
+    monkeypatch.setattr(claims, name, broken)
+    asked = [site.next(), site.next(), site.next()]
+    if name == "give_back" and status is Status.PENDING:
+        assert asked == ["A", "B", None]  # of which it is not asked
+        return
+    assert [one for one in asked if one] == ["B"] and site.claims.any_failed
+    item = site.item("A")
+    assert item.status is Status.FAILED and item.end_time is not None
+    assert item.error == "unexpected OverflowError: a value that nobody foresaw"
+    assert [event.folder for event in site.told.events if isinstance(event, ItemSettled)] == ["A"]
+    assert len([record for record in caplog.records if record.exc_info]) == 1

@@ -320,6 +320,25 @@ def test_hub_that_is_down_is_told_once_and_not_as_an_error(
     assert told == ["WARNING"]
 
 
+@pytest.mark.parametrize("place", ["check", "_until_next"])
+def test_poll_that_raises_what_nobody_foresaw_is_said_once_and_polled_again(
+    place: str,
+    tmp_path: Path,
+    hub: MemoryHub,
+    clock: FakeClock,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    hub.put("me/in", {"A/1.mp4": b"1"})
+    watching = monitor(tmp_path, hub, clock)
+    with monkeypatch.context() as patch:
+        patch.setattr(watching, place, lambda: 1 / 0)
+        assert [watching.turn(), watching.turn()] == [watching.monitor_interval] * 2
+    assert len([record for record in caplog.records if record.exc_info]) == 1
+    watching.turn()
+    assert "resumed" in caplog.text
+
+
 def test_paths_that_could_do_harm_are_told_and_left_out(
     tmp_path: Path, hub: MemoryHub, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:

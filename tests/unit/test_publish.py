@@ -12,7 +12,7 @@ from tests.jobs import record_of
 from tools.core.artifact import Artifact, ArtifactKind, VideoOutput
 from tools.core.errors import HubNotFound, HubUnavailable
 from tools.core.folder import RemoteFile
-from tools.hub.client import Head, Operation
+from tools.hub.client import AddBytes, Head, Operation
 from tools.processor.publish import CommitNotShown, OutputFolder, publish
 
 
@@ -196,3 +196,12 @@ def test_commit_of_somebody_else_that_changes_no_metadata_costs_no_commit(
     monkeypatch.setattr(hub, "commit", commit)
     send(hub, folder, outputs(hub, "1", tmp_path))
     assert hub.commits_of("me/out") == 3
+
+
+def test_several_records_of_one_source_are_told(hub: LaggingHub, caplog: pytest.LogCaptureFixture) -> None:
+    rows = [{"source_path": "A/1.mp4", "file_name": name} for name in ("1.mkv", "1.mp4.mkv")]
+    content = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+    hub.commit("me/out", [AddBytes("A/metadata.jsonl", content)], "theirs")
+    folder = OutputFolder("me/out", "A")
+    folder.refresh(hub)
+    assert "the last of each counts: repo=me/out file=A/metadata.jsonl sources=A/1.mp4" in caplog.text

@@ -180,6 +180,20 @@ def test_later_record_of_a_source_replaces_the_one_before() -> None:
     assert published.encode() == rows(line(first)), "a change is a new value"
 
 
+def test_of_several_records_of_a_source_the_last_counts_and_one_of_another_file_stays() -> None:
+    """Somebody merged two files, say. Lines that are the same twice say nothing."""
+    old, other, new = named("A/1.mp4", "1.mkv"), named("A/1.mp4", "1.mp4.mkv"), named("A/1.mp4", "1.mkv")[:-2]
+    new += b', "encoder": "x"}\n'
+    published = Published.parse(named("A/2.mp4", "2.mkv") * 2 + old + other + new, "me/in")
+    assert published.doubled == ("A/1.mp4",) and published.names() == {"A/1.mp4": "A/1.mkv", "A/2.mp4": "A/2.mkv"}
+    assert published.records["A/1.mp4"].get("encoder") == "x"
+    lines = published.encode().splitlines(keepends=True)
+    assert lines[:2] == [old, other] and len(lines) == 4
+    assert Published.parse(published.encode(), "me/in").encode() == published.encode()
+    assert len(Published.parse(old + new).encode().splitlines()) == 1
+    assert Published.parse(old + new).doubled == ("A/1.mp4",)
+
+
 def test_record_of_an_older_version_keeps_what_it_has_beyond_and_misses_nothing() -> None:
     old = b'{"source_path": "A/1.mp4", "file_name": "1.mkv", "source_size": 1, "made_by": "v0"}\n'
     published = Published.parse(old)
@@ -244,3 +258,10 @@ def test_lines_of_other_input_repos_stay_in_their_order_and_are_never_ours() -> 
     assert parsed.record_of_others(remote("A/1.mp4")) == yours
     assert parsed.record_of_others(remote("A/1.mp4", "other")) is None
     assert parsed.record_of_others(RemoteFile("A/1.mp4", 1, "")) is None, "by its size alone it may be another"
+
+
+def test_no_line_of_another_input_repo_is_lost_also_of_those_that_are_about_one_source() -> None:
+    theirs = [line({"source_path": "A/1.mp4", "file_name": "1.mkv", "source_repo": "x/y", "size": n}) for n in (1, 2)]
+    published = Published.parse(b"".join([*theirs, theirs[1]]), "me/in")
+    rows = [json.loads(row) for row in published.encode().splitlines()]
+    assert sorted(row["size"] for row in rows) == [1, 2] and published.doubled == ()

@@ -72,7 +72,8 @@ class Published:
 
     Anybody may have written there. A line whose fields are not what they are called is no record, and kept as it is.
     Records of other input repos are kept, too. A record that names no input repo (an older version's) counts as ours.
-    Whatever version wrote a record: it is written as a row with every column.
+    Whatever version wrote a record: it is written as a row with every column. Of several records of one source the last
+    counts. One of another file before it is kept as it is, like what is not ours; one of the same file is replaced.
     """
 
     def __init__(
@@ -87,6 +88,8 @@ class Published:
         self._rows: dict[tuple[str, str], bytes] = {}  # and as they are to stand there, by source path and repo
         self._others = dict(others or {})  # of other input repos, by source path and repo; as they stand in the file
         self.foreign = tuple(foreign)
+        self.doubled: tuple[str, ...] = ()
+        """The sources that the file had several records of."""
 
     @classmethod
     def parse(cls, content: bytes | None, repo: str = "") -> "Published":
@@ -96,17 +99,27 @@ class Published:
         lines: dict[str, bytes] = {}
         foreign: list[str] = []
         others: dict[tuple[str, str], tuple[Record, bytes]] = {}
+        doubled: dict[str, None] = {}
         for line in _text_of(content or b"").split("\n"):
             record = _record_of(line)
             kept = line.encode("utf-8", "surrogateescape") + b"\n"
             if record is not None and repo and record.get("source_repo") not in {None, "", repo}:
-                others[record["source_path"], record["source_repo"]] = record, kept
+                key = record["source_path"], record["source_repo"]
+                if key in others and others[key][1] != kept:
+                    foreign.append(_text_of_line(others[key][1]))
+                others[key] = record, kept
             elif record is not None:
-                records[record["source_path"]] = record
-                lines[record["source_path"]] = kept
+                source = record["source_path"]
+                if source in records and lines[source] != kept:
+                    doubled[source] = None
+                    if records[source]["file_name"] != record["file_name"]:
+                        foreign.append(_text_of_line(lines[source]))
+                records[source], lines[source] = record, kept
             elif line.strip():
                 foreign.append(line)
-        return cls(records, foreign, lines, others)
+        published = cls(records, foreign, lines, others)
+        published.doubled = tuple(doubled)
+        return published
 
     @property
     def records(self) -> Mapping[str, Record]:
@@ -167,6 +180,10 @@ def _line(record: Record, kept: bytes | None) -> bytes:
             raise
         return kept
     return made.encode("utf-8", "surrogateescape") + b"\n"
+
+
+def _text_of_line(kept: bytes) -> str:
+    return kept.decode("utf-8", "surrogateescape").removesuffix("\n")
 
 
 def _name_of(source: str, file_name: str) -> str | None:

@@ -1,16 +1,30 @@
 """Which items of the queue are in work here: claims the next one, moves those that are, sets right what got lost."""
 
+import contextlib
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
-from tools.core.errors import CorruptState, StateError
-from tools.core.queue_item import QueueItem, Status, claim, give_back, is_due, rank, settle, with_sane_times
+from tools.core.errors import CorruptState, PipelineError, StateError, Unexpected
+from tools.core.queue_item import (
+    QueueItem,
+    Status,
+    claim,
+    give_back,
+    is_due,
+    local_time,
+    rank,
+    settle,
+    with_sane_times,
+)
 from tools.core.retry import next_attempt
-from tools.processor.reporting import ItemRequeued, Observer, TimesCorrected
+from tools.processor.reporting import ItemRequeued, ItemSettled, Observer, TimesCorrected
 from tools.runtime.clock import Clock
 from tools.state.work_queue import QueueView, WorkQueue
 
+log = logging.getLogger("animation.processor")
 Change = Callable[[QueueItem], QueueItem]
 
 
@@ -31,6 +45,7 @@ class Claims:
         self._aging_hours = aging_hours
         self._longest_wait = longest_wait
         self._held: dict[str, None] = {}  # folders, first claimed first
+        self.any_failed = False  # of those that failed here, before they were claimed
         self._unexpected: Counter[str] = Counter()  # by folder: errors of ours, since it was settled last
 
     @property
@@ -55,24 +70,50 @@ class Claims:
         """Claim the first item that is due; None if there is none."""
         wall = self._clock.time()
 
-        def due(items: list[QueueItem]) -> Iterator[QueueItem]:
-            return (item for item in items if is_due(item, wall) and item.folder not in self._held)
-
         try:
-            items = self._queue.read().live()
-            if next(due(items), None) is None and not any(map(self._is_orphan, items)):
+            if not any(self._concerns(item, wall) for item in self._queue.read().live()):
                 return None
         except CorruptState:
             pass  # the transaction sets it right, or says that it can't
+        claimed = None
         with self._queue.transaction() as view:
             self._set_right(view)
-            first = min(due(view.live()), key=lambda item: rank(item, wall, self._aging_hours), default=None)
-            if first is None:
-                return None
-            claimed = claim(first, wall)
-            view.put(claimed)
-        self._held[claimed.folder] = None
+            places = {}
+            for item in view.live():
+                with self._judging(view, item):
+                    if is_due(item, wall) and item.folder not in self._held:
+                        places[item.folder] = rank(item, wall, self._aging_hours)
+            first = view.get(min(places, key=places.__getitem__)) if places else None
+            if first is not None:
+                with self._judging(view, first):
+                    claimed = claim(first, wall)
+                    view.put(claimed)
+        if claimed is not None:
+            self._held[claimed.folder] = None
         return claimed
+
+    def _concerns(self, item: QueueItem, wall: float) -> bool:
+        """Whether there may be something to do for an item, which ``next`` finds out."""
+        try:
+            return self._is_orphan(item) or (is_due(item, wall) and item.folder not in self._held)
+        except Exception:
+            return True
+
+    @contextlib.contextmanager
+    def _judging(self, view: QueueView, item: QueueItem) -> Iterator[None]:
+        """What is unexpected about an item ends that one, and keeps no other back. The same would come of a second try:
+        nothing is asked but the item itself."""
+        try:
+            yield
+        except PipelineError:
+            raise
+        except Exception as exc:
+            log.exception("unexpected error about an item of the queue, which has failed: folder=%s", item.folder)
+            now = local_time(self._clock.time())
+            failed = replace(item, status=Status.FAILED, end_time=now, error=str(Unexpected.of(exc)))
+            view.put(failed)
+            self.any_failed = True
+            self._observer.observe(ItemSettled(item.folder, failed.status, item.videos_done, len(item.quarantined)))
 
     def change(self, folder: str, change: Change) -> QueueItem | None:
         """Write a change of a claimed item; None if it is not ours any more (cancelled, or edited away)."""
@@ -133,15 +174,18 @@ class Claims:
         """What no step of ours would leave: orphans, and times that a jump of the clock made senseless."""
         wall = self._clock.time()
         for item in view.live():
-            if item.status is Status.PROCESSING:
-                if not self._is_orphan(item):
-                    continue
-                item = give_back(item)
-                view.put(item)
-                self._observer.observe(ItemRequeued(item.folder))
-            if (corrected := with_sane_times(item, wall, self._longest_wait)) is not item:
-                view.put(corrected)
-                self._observer.observe(TimesCorrected(item.folder))
+            if item.status is not Status.PROCESSING or self._is_orphan(item):
+                with self._judging(view, item):
+                    self._set_one_right(view, item, wall)
+
+    def _set_one_right(self, view: QueueView, item: QueueItem, wall: float) -> None:
+        if item.status is Status.PROCESSING:
+            item = give_back(item)
+            view.put(item)
+            self._observer.observe(ItemRequeued(item.folder))
+        if (corrected := with_sane_times(item, wall, self._longest_wait)) is not item:
+            view.put(corrected)
+            self._observer.observe(TimesCorrected(item.folder))
 
     def _is_orphan(self, item: QueueItem) -> bool:
         return item.status is Status.PROCESSING and item.folder not in self._held

@@ -102,7 +102,8 @@ class Engine:
         self._stop_cancelled()
         if self._ordered.ask():
             for folder in self._runs:
-                self._jobs.cancel(folder)
+                with self._guarded(folder):
+                    self._jobs.cancel(folder)
         self._tools.encode.close(not self._ordered.may_submit, "order")
         if self._pause.must_ask():
             self._hub.do("connect", "the hub", self._connect, self._connected)
@@ -198,11 +199,12 @@ class Engine:
         if self._pause.stops("open") or held & {"open", "download"}:
             return
         item = self._claims.next()
+        self.any_failed |= self._claims.any_failed
         if item is None:
             self._next_check = now + self._check_interval
             return
-        journal = self._journal_of(item.folder)
         with self._guarded(item.folder):
+            journal = self._journal_of(item.folder)
             self._hub.do(
                 "open",
                 item.folder,
@@ -280,8 +282,9 @@ class Engine:
             if run is not None and not run.is_cancelled:
                 self._tell(reporting.ItemCancelled(folder))
                 run.is_cancelled = True
-                self._jobs.cancel(folder)
                 self._reported = None
+                with self._guarded(folder):
+                    self._jobs.cancel(folder)
 
     def _settle_over(self) -> None:
         for folder, run in list(self._runs.items()):

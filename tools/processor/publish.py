@@ -133,7 +133,11 @@ class OutputFolder:
         return found
 
     def _parsed(self, content: bytes) -> Published:
-        return Published.parse(content, self._input_repo)
+        published = Published.parse(content, self._input_repo)
+        if published.doubled:
+            about = fields(repo=self.repo, file=self._metadata, sources=", ".join(published.doubled))
+            log.warning("several records of one source that differ; the last of each counts: %s", about)
+        return published
 
     def _parsed_list(self, content: bytes) -> Carried:
         return Carried.parse(content, self.folder)
