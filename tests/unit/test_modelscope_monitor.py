@@ -330,6 +330,7 @@ def test_poll_that_raises_what_nobody_foresaw_is_said_once_and_polled_again(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     hub.put("me/in", {"A/1.mp4": b"1"})
+    caplog.set_level("INFO")
     watching = monitor(tmp_path, hub, clock)
     with monkeypatch.context() as patch:
         patch.setattr(watching, place, lambda: 1 / 0)
