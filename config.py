@@ -492,7 +492,7 @@ class Settings:
         """
         groups: dict[str, dict[str, Any]] = {}
         texts: dict[str, str] = {}
-        for group, name, spec in _specs():
+        for group, name, spec in specs():
             text, source = _lookup(spec.env, flags or {}, env, dotenv or {})
             if text:
                 groups.setdefault(group, {})[name] = _parsed(spec, text, source)
@@ -516,7 +516,8 @@ _GROUPS: dict[str, type] = {
 }
 
 
-def _specs() -> Iterator[tuple[str, str, Spec]]:
+def specs() -> Iterator[tuple[str, str, Spec]]:
+    """Of every setting its group, its field there, and what is known of it."""
     for group, kind in _GROUPS.items():
         members: tuple[Field[Any], ...] = fields(kind)
         for member in members:
@@ -565,7 +566,7 @@ def with_token(settings: Settings, token: str | None) -> Settings:
 def shown(settings: Settings, *groups: str) -> dict[str, str]:
     """The values of these groups' settings by environment name, as one would write them; never a secret."""
     found = {}
-    for group, name, spec in _specs():
+    for group, name, spec in specs():
         if group in groups and not spec.secret:
             value = getattr(getattr(settings, group), name)
             text = " ".join(sorted(value)) if isinstance(value, frozenset) else "" if value is None else str(value)
@@ -581,7 +582,7 @@ def add_other_name(parser: argparse.ArgumentParser, flag: str, env: str, help: s
 def add_flags(parser: argparse.ArgumentParser, *groups: str) -> None:
     """Give a parser one flag for each setting of these groups; ``flag_values`` reads them back."""
     section = parser.add_argument_group("settings", "each is also an environment variable and a line in .env")
-    for group, _, spec in _specs():
+    for group, _, spec in specs():
         if group in groups and spec.flag:
             default = f"default {spec.shown}" if spec.shown else "default: none"
             section.add_argument(
@@ -602,12 +603,12 @@ def flag_values(parsed: argparse.Namespace) -> dict[str, str | None]:
 
 def names() -> list[str]:
     """Of all settings, as the environment and ``.env`` have them."""
-    return [spec.env for _, _, spec in _specs()]
+    return [spec.env for _, _, spec in specs()]
 
 
 def settings_table(heading: tuple[str, str, str] = ("name", "default", "meaning")) -> str:
     """The Markdown table of the README."""
     rows = [heading, ("---", "---", "---")]
-    for _, _, spec in _specs():
+    for _, _, spec in specs():
         rows.append((f"`{spec.env}`", f"`{spec.shown}`" if spec.shown else "–", spec.help))
     return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"

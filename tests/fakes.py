@@ -1,5 +1,6 @@
 """Small working stand-ins for what tests can't have: time on demand, a hub in memory, a converter that copies."""
 
+import copy
 import hashlib
 import os
 import threading
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from tools.core.errors import HubNotFound, HubRejected, Stopped
 from tools.core.folder import RemoteFile
-from tools.core.options import Option, Wanted, options_text
+from tools.core.options import Option, Options, Wanted, options_text
 from tools.hub.client import AddBlob, Head, Operation, Progress
 from tools.media.converter import Conversion, EncodeProgress, Held, unheld
 from tools.processor.reporting import Event
@@ -178,6 +179,12 @@ class FakeConverter:
 
     def wanted(self) -> Wanted:
         return Wanted(self.options, {})
+
+    def with_options(self, options: Options) -> "FakeConverter":
+        other = copy.copy(self)
+        other.options = {**self.options, **options}
+        other._mark += "".join(f"{name}={value} " for name, value in options.items()).encode()
+        return other
 
     def convert(
         self,

@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import config
+from tools import queue_redo
 from tools.core.errors import StateError
 
 if TYPE_CHECKING:  # --status must not wait for what it does not use
@@ -50,10 +51,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     section.add_argument("--after-video", action="store_true", help="with --pause: finish only the videos in work")
     section.add_argument("--now", action="store_true", help="with --pause: end what runs, it is done again later")
     section.add_argument("--resume", action="store_true", help="the end of --pause")
+    queue_redo.add_flags(parser)
     section.add_argument("--dry-run", action="store_true", help="say what a command would do, change nothing")
 
 
-_VERBS = ("retry", "cancel", "forget", "hold", "release", "bump", "priority")
+_VERBS = ("redo", "retry", "cancel", "forget", "hold", "release", "bump", "priority")
 
 
 def is_given(parsed: argparse.Namespace) -> bool:
@@ -72,6 +74,8 @@ def run(parsed: argparse.Namespace, settings: config.Settings) -> int:
         raise config.ConfigError(f"--{given[0]} and --{given[1]}: give one command at a time")
     if parsed.pause is not None or parsed.resume:
         return _pause(parsed, settings)
+    if parsed.redo is not None:
+        return queue_redo.run(parsed, settings)
     if parsed.add is not None:
         return _add(parsed, settings)
     if parsed.priority is not None and (len(parsed.priority) < 2 or parsed.priority[0] not in list("0123456789")):

@@ -105,7 +105,7 @@ def _check(parsed: argparse.Namespace, settings: config.Settings) -> int:
     if not hub.repo_exists(into):
         raise HubNotFound(f"INPUT_REPO={into} does not exist, or this token can't see it")
     heads = {repo: hub.head(repo) if hub.repo_exists(repo) else None for repo in (into, out)}
-    sources, results = (_by_folder(hub, repo, heads[repo], settings.monitor.video_extensions) for repo in (into, out))
+    sources, results = (by_folder(hub, repo, heads[repo], settings.monitor.video_extensions) for repo in (into, out))
     items = {item.folder: item for item in WorkQueue(settings.paths.log_dir).read().items()}
     folders = dict.fromkeys((*sources, *results))
     chosen = [name for name, _ in select(parsed.check, folders, f"{into} or {out}")] if parsed.check else list(folders)
@@ -123,9 +123,10 @@ def _check(parsed: argparse.Namespace, settings: config.Settings) -> int:
     return 0 if all(one.is_right for one in audits) else 1
 
 
-def _by_folder(
+def by_folder(
     hub: "HubClient", repo: str, head: "Head | None", extensions: frozenset[str]
 ) -> "dict[str, list[RemoteFile]]":
+    """The files of a repo by the folder that directly holds them."""
     from tools.core.folder import ROOT, is_video
 
     found: dict[str, list[RemoteFile]] = {}
@@ -134,6 +135,18 @@ def _by_folder(
     if not any(is_video(file.name, extensions | {"mkv"}) for file in found.get(ROOT, ())):
         found.pop(ROOT, None)  # a card and settings, which every repo has
     return found
+
+
+def text_of(hub: "HubClient", repo: str, head: "Head | None", listed: "RemoteFile | None") -> bytes | None:
+    """The content of a listed file; None if it is not listed. Raises HubUnavailable if it can't be read as listed."""
+    from tools.core.errors import HubUnavailable
+
+    if head is None or listed is None:
+        return None
+    content = hub.read_file(repo, head.commit_id, listed.path)
+    if content is None or len(content) != listed.size:
+        raise HubUnavailable(f"{listed.path} of {repo} is listed, but can't be read whole")
+    return content
 
 
 def _audited(
@@ -147,7 +160,6 @@ def _audited(
     settings: config.Settings,
 ) -> "FolderAudit":
     from tools.core.audit import audit
-    from tools.core.errors import HubUnavailable
     from tools.core.folder import inside
     from tools.core.record import METADATA, Published
     from tools.core.sidecar import SIDECARS, Carried
@@ -155,16 +167,8 @@ def _audited(
 
     there = {file.path: file for file in results.get(folder, [])}
 
-    def text(name: str) -> bytes | None:
-        listed = there.get(inside(folder, name))
-        if head is None or listed is None:
-            return None
-        content = hub.read_file(out, head.commit_id, listed.path)
-        if content is None or len(content) != listed.size:
-            raise HubUnavailable(f"{listed.path} of {out} is listed, but can't be read whole")
-        return content
-
-    published, carried = Published.parse(text(METADATA), settings.hub.input_repo), Carried.parse(text(SIDECARS), folder)
+    metadata, carried_list = (text_of(hub, out, head, there.get(inside(folder, name))) for name in (METADATA, SIDECARS))
+    published, carried = Published.parse(metadata, settings.hub.input_repo), Carried.parse(carried_list, folder)
     extensions, rules = settings.monitor.video_extensions, sidecar_rules(settings)
     files = sources.get(folder, [])
     return audit(folder, files, there, published, quarantined, extensions, carried=carried, rules=rules)

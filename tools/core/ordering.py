@@ -5,6 +5,7 @@ from dataclasses import replace
 from tools.core.errors import IllegalTransition
 from tools.core.folder import Folder
 from tools.core.queue_item import QueueItem, Status, enqueue_again, new_item
+from tools.core.redo import Redo
 
 
 def hold(item: QueueItem) -> QueueItem:
@@ -35,6 +36,14 @@ def need_settled(item: QueueItem) -> None:
 def _need_waiting(item: QueueItem, what: str) -> None:
     if item.status is not Status.PENDING:
         raise IllegalTransition(f"{item.folder} is {item.status.value}, only a pending item can be {what}")
+
+
+def redo_now(item: QueueItem | None, folder: Folder, order: Redo, now: float) -> QueueItem:
+    """A person wants published videos of the folder made again; one that waits keeps its place."""
+    if item is not None and item.status is Status.PROCESSING:
+        raise IllegalTransition(f"{item.folder} is {item.status.value}: wait for its end, or --cancel it first")
+    entry = new_item(folder, now) if item is None else enqueue_again(item, folder, now)
+    return replace(entry, redo=order, quarantined=())
 
 
 def add_now(item: QueueItem | None, folder: Folder, now: float) -> QueueItem:

@@ -19,6 +19,7 @@ from tools.core.folder import (
     is_video,
     mark_of_partial,
 )
+from tools.core.options import Option
 from tools.core.queue_item import Quarantined
 from tools.core.record import Published, Record, natural_order
 
@@ -43,6 +44,8 @@ class VideoJob:
     revision: str  # commit of the input repo
     source: RemoteFile
     targets: tuple[Target, ...]  # what it is to become, its MKV first
+    is_again: bool = False  # a person wants it made again: no earlier result serves
+    options: tuple[tuple[str, Option], ...] = ()  # with these instead of the settings in force
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +75,15 @@ def plan_folder(
     repos: Mapping[ArtifactKind, str],
     extensions: frozenset[str],
     batch_size: int,
+    again: Collection[str] = (),
 ) -> FolderPlan:
     """What is left to do for the files directly in one folder.
 
     ``existing``: the output folder's files by path. ``repos``: the kinds of files that are wanted, and the output repo
     of each. Done is what ``metadata.jsonl`` has with the same source content
     and what is still there with the sha256 recorded, also if another input repo has it under the same path. A video
-    refused before is not retried unless it changed. No name is that of a file which our records do not name.
+    refused before is not retried unless it changed; nor is what is published, unless a person wants it ``again`` (paths
+    of sources). No name is that of a file which our records do not name.
     """
     videos = sorted((f for f in files if is_video(f.name, extensions) and is_safe_path(f.path)), key=natural_order)
     kept_names = _owned(published, existing)
@@ -93,7 +98,9 @@ def plan_folder(
         record = published.record_of(video)
         others = published.record_of_others(video)
         mark = mark_of_partial(video, there)
-        if record is not None and video.path in kept_names and _is_there(video.folder, record, existing):
+        if video.path in again and video.size and (record or others) and (video.path, video.sha256) not in refused:
+            todo.append(Video(video, targets_of(names[video.path], repos)))
+        elif record is not None and video.path in kept_names and _is_there(video.folder, record, existing):
             done.append((video, record))
         elif others is not None and _is_there(video.folder, others, existing):
             done.append((video, others))

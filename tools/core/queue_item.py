@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from tools.core.errors import CorruptState, IllegalTransition
+from tools.core.redo import Redo, redo_of_json
 
 if TYPE_CHECKING:  # --status must not wait for what it does not use
     from tools.core.folder import Folder
@@ -83,6 +84,7 @@ class QueueItem:
     videos_done: int = 0  # published so far
     bytes_in: int = 0  # of the sources of the videos done
     bytes_out: int = 0  # of their MKVs
+    redo: Redo | None = None  # what a person wants made again, though it is published
     extra: Mapping[str, Any] = field(default_factory=dict)  # keys of the file that are unknown to us
 
 
@@ -135,6 +137,7 @@ def enqueue_again(item: QueueItem, folder: "Folder", now: float) -> QueueItem:
         not_before=None,
         error=None,
         attempts=0,
+        redo=item.redo if waiting else None,
     )
 
 
@@ -196,7 +199,13 @@ def settle(
         end_time=local_time(now),
         quarantined=quarantined,
         error=error,
+        redo=_redo_left(item.redo, quarantined) if failed else None,
     )
+
+
+def _redo_left(redo: Redo | None, quarantined: tuple[Quarantined, ...]) -> Redo | None:
+    """What ``--retry`` has to make again: what was published with the order is done."""
+    return redo.left([one.path for one in quarantined]) if redo and quarantined else redo
 
 
 def gone(item: QueueItem, now: float, why: str) -> QueueItem:
@@ -207,7 +216,7 @@ def gone(item: QueueItem, now: float, why: str) -> QueueItem:
 
 def cancel(item: QueueItem, now: float) -> QueueItem:
     """A person cancels the item; it is not queued again until the folder changes or ``--retry``."""
-    return _move(item, Status.FAILED, end_time=local_time(now), error=CANCELLED)
+    return _move(item, Status.FAILED, end_time=local_time(now), error=CANCELLED, redo=None)
 
 
 def retry(item: QueueItem) -> QueueItem:
@@ -260,14 +269,17 @@ def to_json(item: QueueItem) -> dict[str, Any]:
     shown = {f.name: getattr(item, f.name) for f in fields(item) if f.name != "extra"}
     shown["status"] = item.status.value
     shown["quarantined"] = [_quarantined_json(one) for one in item.quarantined]
-    if not item.held:
-        del shown["held"]
+    shown["redo"] = item.redo and item.redo.as_json()
+    for name in _SHOWN_IF_SET:
+        if not shown[name]:
+            del shown[name]
     return {**{key: shown.pop(key) for key in _READERS_FIRST}, **shown, **item.extra}
 
 
 _READERS_FIRST = ("folder", "file_count", "total_size", "added_time", "status", "priority", "start_time", "end_time")
 
 
+_SHOWN_IF_SET = ("held", "redo")
 _KNOWN = frozenset(f.name for f in fields(QueueItem)) - {"extra"}
 
 
@@ -279,6 +291,7 @@ def from_json(entry: object) -> QueueItem:
     try:
         values["status"] = Status(values.get("status", "pending"))
         values["held"] = values.get("held") is True
+        values["redo"] = redo_of_json(values.get("redo"))
         values["quarantined"] = tuple(_quarantined(one) for one in values.get("quarantined") or ())
         item = QueueItem(**_defaults(values), extra={k: v for k, v in entry.items() if k not in _KNOWN})
     except (TypeError, ValueError, KeyError) as exc:

@@ -1,6 +1,7 @@
 """Source file → verified Matroska file with AV1, and the report that goes into ``metadata.jsonl``."""
 
 import contextlib
+import copy
 import logging
 import threading
 from collections.abc import Callable, Mapping
@@ -14,7 +15,7 @@ from typing import Any, Protocol
 from tools.core.blame import is_short_of_memory
 from tools.core.concurrency import NO_NEED, Need, memory_for
 from tools.core.errors import MachineError, NoEncoder, TranscodeError, VerifyError
-from tools.core.options import Wanted, options_text
+from tools.core.options import Options, Wanted, options_text
 from tools.core.planning import Stage
 from tools.media import ffmpeg
 from tools.media.census import check_source
@@ -104,6 +105,10 @@ class Converter(Protocol):
         """The options in force."""
         ...
 
+    def with_options(self, options: Options) -> "Converter":
+        """One that works with these instead; of the others, all is as it is. Raises TypeError for an unknown name."""
+        ...
+
     def convert(
         self,
         source: Path,
@@ -144,6 +149,12 @@ class FfmpegConverter:
 
     def wanted(self) -> Wanted:
         return wanted(self.output, None if self.machine.mkvmerge == "off" else self._muxer() is not None)
+
+    def with_options(self, options: Options) -> "FfmpegConverter":
+        with self._lock:
+            other = copy.copy(self)
+        other.output = replace(self.output, **options)  # type: ignore[arg-type]  # checked by the fields' names alone
+        return other
 
     def plan(self, source: Path, stop: threading.Event | None = None) -> Plan:
         """What would become of each stream. Raises ProbeError, MachineError."""

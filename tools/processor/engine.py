@@ -227,7 +227,8 @@ class Engine:
         self._waits.worked("open", item.folder)
         self._runs[item.folder] = run
         videos = sum(len(batch.tasks) for batch in run.batches)
-        self._tell(reporting.ItemStarted(item.folder, videos, len(run.plan.done), len(run.batches)))
+        redo = None if item.redo is None else item.redo.text() or "settings in force"
+        self._tell(reporting.ItemStarted(item.folder, videos, len(run.plan.done), len(run.batches), redo))
         if run.source_gone:
             self._tell(reporting.SourceGone(item.folder, ", ".join(run.source_gone)))
         self._claims.change(item.folder, run.with_totals)

@@ -112,7 +112,13 @@ class ItemRun:
             revision=self.revision,
             source=task.video.source,
             targets=task.video.targets,
+            is_again=self.is_again(task.video.source),
+            options=self.item.redo.options if self.item.redo and self.is_again(task.video.source) else (),
         )
+
+    def is_again(self, source: RemoteFile) -> bool:
+        """Whether a person wants it made again: no earlier result serves."""
+        return self.item.redo is not None and self.item.redo.wants(source.path)
 
     def accept(self, result: JobResult, now: float) -> bool:
         """Take a result in; False for a late one of an older attempt, which changes nothing."""

@@ -1,10 +1,10 @@
 """A claimed item → its run: list the folder again, see what is published, plan the rest, resume from the journal."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from tools.core.audit import source_gone
 from tools.core.errors import HubUnavailable, PipelineError
-from tools.core.folder import Folder, group_folders, path_of
+from tools.core.folder import Folder, RemoteFile, group_folders, path_of
 from tools.core.planning import Video, plan_folder
 from tools.core.queue_item import Quarantined, QueueItem
 from tools.core.retry import next_attempt
@@ -44,6 +44,7 @@ def open_item(item: QueueItem, hub: HubClient, journal: Journal, rules: RunRules
         raise FolderChanged(item.folder, rules.input_repo, now_there)
     main = OutputFolder(rules.output_repo, item.folder, input_repo=rules.input_repo)
     main.refresh(hub)
+    history = journal.history()
     plan = plan_folder(
         files,
         main.published,
@@ -52,6 +53,7 @@ def open_item(item: QueueItem, hub: HubClient, journal: Journal, rules: RunRules
         repos=rules.repos,
         extensions=rules.extensions,
         batch_size=rules.batch_size,
+        again=_again(item, files, history),
     )
     for name, instead in plan.evaded:
         evaded(rules.output_repo, name, instead)
@@ -60,7 +62,6 @@ def open_item(item: QueueItem, hub: HubClient, journal: Journal, rules: RunRules
     folders = (*(OutputFolder(repo, item.folder, keeps_metadata=False) for repo in others), main)
     run = ItemRun(item, plan, journal, rules, head.commit_id, now_there.fingerprint, folders)
     run.source_gone = tuple(source_gone(files, main.files, main.published))
-    history = journal.history()
     for number, videos in enumerate(plan.batches, 1):
         run.batches.append(Batch(number, [_task(video, history, rules, now) for video in videos]))
     names = {
@@ -72,6 +73,16 @@ def open_item(item: QueueItem, hub: HubClient, journal: Journal, rules: RunRules
         kept_back(rules.output_repo, taken)
     _add_sidecars(run, sidecars)
     return run
+
+
+def _again(
+    item: QueueItem, files: Iterable[RemoteFile], history: Mapping[tuple[str, str], VideoHistory]
+) -> frozenset[str]:
+    """What a person wants made again and was not yet, by the journal, which begins with that order."""
+    if item.redo is None:
+        return frozenset()
+    done = {path for (path, sha256), video in history.items() if video.is_committed}
+    return frozenset(file.path for file in files if item.redo.wants(file.path)) - done
 
 
 _SIDECARS_AT_ONCE = 200  # in one commit, beside the videos of a batch

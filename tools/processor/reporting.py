@@ -40,6 +40,7 @@ class ItemStarted:
     videos: int  # to be done
     done_before: int  # videos that are published already
     batches: int
+    redo: str | None = None  # with what published videos are made again; None if none are
 
 
 @dataclass(frozen=True, slots=True)

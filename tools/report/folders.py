@@ -66,9 +66,10 @@ def audit_lines(found: FolderAudit) -> list[str]:
 def audit_sum(audits: Sequence[FolderAudit]) -> str:
     """The last line of ``--check``."""
     wrong = sum(not one.is_right for one in audits)
-    names = ("videos", "published", "sidecars"), ("quarantined", "missing", "differs", "without_source")
+    names = ("videos", "published"), ("quarantined", "missing", "differs", "without_source")
     sums = [f"{name}={sum(getattr(one, name) for one in audits)}" for name in names[0]]
     sums += [f"{name}={sum(len(getattr(one, name)) for one in audits)}" for name in names[1]]
+    sums += [f"sidecars={sidecars}"] if (sidecars := sum(one.sidecars for one in audits)) else []
     return f"{len(audits)} folders, {wrong} not right 不符: {' '.join(sums)}"
 
 
@@ -115,6 +116,8 @@ def _item_lines(item: QueueItem, items: Mapping[str, QueueItem], now: float, agi
         )
         place = next((place for place, one in enumerate(waiting, 1) if one is item), None)
         state += ", held by --hold 已暂缓" if place is None else f", place 位置 {place} of {len(waiting)}"
+    if item.redo is not None:
+        lines.append(f"made again by --redo 按 --redo 重新转换: {item.redo.text() or 'settings in force 现行设置'}")
     lines.append(state + f"; attempts 尝试 {item.attempts}, runs 领取 {item.runs}")
     if item.not_before:
         lines.append(f"not before 不早于 {item.not_before}")

@@ -167,8 +167,9 @@ def _worker_row(now: float, worker: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _item_row(item: QueueItem) -> tuple[str, ...]:
     videos = f"{item.videos_done}/{item.videos_total}"
+    status = "held" if item.held else counted_as(item)
     return (
-        "held" if item.held else counted_as(item),
+        f"{status} (redo)" if item.redo else status,
         str(item.priority),
         videos,
         item.added_time,

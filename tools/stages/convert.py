@@ -28,9 +28,10 @@ def convert(job: VideoJob, tools: JobTools, context: JobContext, source: Path, s
     Waits for a place to encode in, and for one to verify in: the next video encodes while this one is verified.
     Raises MediaError, MachineError, DiskFull, FilesGone, Stopped, and OSError for local files that can't be used.
     """
+    converter = tools.converter.with_options(dict(job.options)) if job.options else tools.converter
     began = datetime.now().astimezone().isoformat(timespec="seconds")
     try:
-        conversion = tools.converter.convert(
+        conversion = converter.convert(
             source,
             tools.workspace.artifact_file(job.folder, job.source, ArtifactKind.VIDEO),
             on_progress=partial(_show, job, context, "encode"),

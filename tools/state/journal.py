@@ -55,6 +55,7 @@ class VideoHistory:
     failures: int = 0  # that may pass
     crashes: int = 0  # in a row, while it was being encoded
     last_cause: str = ""  # of its latest failure
+    is_committed: bool = False  # its batch was published since the journal was begun
     results: frozenset[str] = frozenset()  # sha256 of the files that it was converted to here, ever
 
 
@@ -191,6 +192,10 @@ def _converted(video: VideoHistory, entry: Mapping[str, Any]) -> None:
     video.results |= {str(sha256) for sha256 in entry.get("results", [entry.get("result_sha256", "")])}
 
 
+def _committed(video: VideoHistory, entry: Mapping[str, Any]) -> None:
+    video.is_committed = video.is_committed or entry.get("commit") is not None
+
+
 def _failed(video: VideoHistory, entry: Mapping[str, Any]) -> None:
     video.failures += 1
     video.last_cause = str(entry.get("cause", ""))
@@ -208,6 +213,7 @@ _IN_ENCODER = frozenset((Event.ENCODING, Event.CRASHED))
 _MEANINGS = {
     Event.CONVERTED: _converted,
     Event.STORED: _stored,
+    Event.COMMITTED: _committed,
     Event.FAILED: _failed,
     Event.REFUSED: _refused,
     Event.LOST: _lost,
