@@ -6,8 +6,9 @@ writes ``tools/locale/zh.po`` anew: messages that it lacks come in with an empty
 what no code says any more goes. ``tests/unit/test_messages.py`` holds both against each other.
 
 A message is the first argument of ``ui``, ``term``, ``translated`` or ``message``, of an exception class of ours, the
-help of a flag or a setting, what a finding of the doctor or of the check says. An f-string becomes a template, ``{}``
-for what varies; a choice between two words becomes two templates.
+help of a flag or a setting, what a finding of the doctor or of the check says; and every other text of several words
+that is no log line, pattern or docstring, and not listed below. An f-string becomes a template, ``{}`` for what varies;
+a choice between two words becomes two templates.
 """
 
 import ast
@@ -15,21 +16,80 @@ import itertools
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 from tools.runtime.language import CATALOGUE, read_catalogue
 
 ROOT = Path(__file__).resolve().parent.parent
-MARKERS = {"ui", "term", "translated", "message"}
+MARKERS = {"ui", "said", "term", "heading", "translated", "message"}
 _EXCEPTIONS = {"PipelineError", "ConfigError", "ArgumentTypeError"}
 _POSITIONS = {"Finding": (2, 3), "Problem": (1,), "_setting": (2,), "add_argument_group": (0, 1)}  # of messages
 _KEYWORDS = {"help", "description", "epilog", "title"}
 _PRINTERS = {"print", "exit"}
+_NOT_FOR_PEOPLE = {"debug", "info", "warning", "error", "exception", "compile", "search", "match", "fullmatch", "sub"}
+_NOT_FOR_PEOPLE |= {"fields", "TypeVar", "cast", "setitem"}
+# What they say goes to the log alone; entry.py runs under any Python, and says its two lines in both languages.
+_LOG_FILES = {"tools/processor/reporting.py", "tools/env_watch.py", "tools/report/monitor_log.py", "tools/entry.py"}
+_OTHER_FOLDERS = {"hub_server"}  # what it answers is English, as the hub's is
+_SENTENCE = re.compile(r"[a-z]{2,}[^\s\w]* +[a-z{]|[a-z}] [a-z]{2}")
 _WORD = re.compile(r"[A-Za-z][a-z]")  # one in capitals is a name, or a level of Nagios
+
+
+# Texts of several words that no person reads, or that are not in English for them.
+NOT_MESSAGES = {
+    "mp4 mkv avi mov wmv flv webm m4v rmvb rm ts m2ts mts mpg mpeg vob ogv 3gp asf divx f4v",
+    "1\n00:00:00,500 --> 00:00:03,000\n你好, 世界\n\n2\n00:00:03,200 --> 00:00:05,500\nHello, world\n",
+    "no token",  # to start_monitoring.sh
+    "{} fps",
+    "{} fps {}",
+    "{} fps {}x {}",
+    "{} fps ETA {}",
+    "{} fps {}x ETA {}",
+    "Bearer {}",
+    "landlock: {}",
+    "OK  {}: in={} out={} quarantined={}",
+    "!   {}: in={} out={} quarantined={}",
+    "; next try at ",
+    "    {} python3 tools/queue_processor.py --retry {}",
+    "bash start_monitoring.sh",
+    "LOG_DIR={} python3 {}",
+    "ended: {}",  # in the log, as the next one
+    "an unexpected error, which is a bug: {}: {}",
+    "worker %s is suspended: repeated failures of its own: %s",
+    "animation node",
+    "slots={}, number={}",
+    "Mastering display metadata",  # ffprobe's words, and ffmpeg's
+    "Content light level metadata",
+    "DOVI configuration record",
+    "Conversion failed",
+    "Error parsing option",
+    "error while decoding",
+    "non monotonically increasing dts to muxer",
+    "cover {}.{}",  # names of attachments
+    "attachment {}",
+    "Add {} AV1 videos of the root",  # messages of commits
+    "Add {} AV1 videos of {}",
+    "Restore lines of {} that were added meanwhile",
+    "{} {} {} ffmpeg {} (bundled): {} ({})",  # rows of a table
+    "{} {} {} ffmpeg {} (bundled): {}",
+    "{} {} {} ffmpeg {}: {} ({})",
+    "{} {} {} ffmpeg {}: {}",
+}
 
 
 def sources() -> list[Path]:
     return [ROOT / "config.py", *sorted((ROOT / "tools").rglob("*.py"))]
+
+
+@cache
+def _tree(path: Path) -> ast.AST:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache  # most are walked over several times
+def _walk(node: ast.AST) -> tuple[ast.AST, ...]:
+    return tuple(ast.walk(node))
 
 
 def exceptions(trees: Iterable[ast.AST]) -> set[str]:
@@ -37,7 +97,7 @@ def exceptions(trees: Iterable[ast.AST]) -> set[str]:
     bases = {
         node.name: {base.id for base in node.bases if isinstance(base, ast.Name)}
         for tree in trees
-        for node in ast.walk(tree)
+        for node in _walk(tree)
         if isinstance(node, ast.ClassDef)
     }
     found = set(_EXCEPTIONS)
@@ -61,6 +121,8 @@ def templates(node: ast.expr, names: Names) -> list[str]:
         return templates(node.value, names) if node.conversion == -1 and node.format_spec is None else ["{}"]
     if isinstance(node, ast.IfExp):
         return [*templates(node.body, names), *templates(node.orelse, names)]
+    if isinstance(node, ast.BoolOp):
+        return [text for value in node.values for text in templates(value, names)]
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
         return [a + b for a in templates(node.left, names) for b in templates(node.right, names)]
     if isinstance(node, ast.Name) and node.id in names:
@@ -72,8 +134,8 @@ def templates(node: ast.expr, names: Names) -> list[str]:
 def _names(scope: ast.AST) -> dict[str, list[ast.expr]]:
     """Variables that are given texts, and nothing else, in a function."""
     found: dict[str, list[ast.expr]] = {}
-    odd = {node.arg for node in ast.walk(scope) if isinstance(node, ast.arg)}
-    for node in ast.walk(scope):
+    odd = {node.arg for node in _walk(scope) if isinstance(node, ast.arg)}
+    for node in _walk(scope):
         if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
             found.setdefault(node.targets[0].id, []).append(node.value)
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
@@ -106,42 +168,98 @@ def _message_nodes(call: ast.Call, errors: set[str], is_config: bool) -> Iterato
     yield from (word.value for word in call.keywords if word.arg in _KEYWORDS)
 
 
-def messages(paths: Iterable[Path] | None = None) -> dict[str, str]:
-    """Each message of these files (None = of all), with the place where it first stands."""
-    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sources()}
+def messages() -> dict[str, str]:
+    """Each message of the code, with the place where it first stands."""
+    trees = {path: _tree(path) for path in sources()}
     errors = exceptions(trees.values())
     found: dict[str, str] = {}
-    for path in paths or trees:
-        for call, names in _calls(trees[path]):
+    for path, tree in trees.items():
+        scopes, taken = _scopes(tree), set(map(id, _other_texts(tree)))
+        nodes: list[tuple[ast.expr, Iterable[str]]] = []
+        for call in (node for node in _walk(tree) if isinstance(node, ast.Call)):
             for node in _message_nodes(call, errors, path.name == "config.py"):
-                for text in _prose(_texts(call, node, names)):
-                    found.setdefault(text, f"{path.relative_to(ROOT)}:{node.lineno}")
+                taken |= {id(part) for part in _walk(node)}
+                made = _texts(call, node, scopes.get(id(node), {}))
+                nodes.append((node, made if _name(call.func) == "message" else _prose(made)))
+                for part in _walk(node):
+                    taken |= _parts_of_variable(part, scopes)
+        if path.parent.name not in _OTHER_FOLDERS and str(path.relative_to(ROOT)) not in _LOG_FILES:
+            nodes += [
+                (node, _sentences(templates(node, scopes.get(id(node), {})))) for node in _rest(tree, taken, scopes)
+            ]
+        for node, texts in nodes:
+            for text in texts:
+                found.setdefault(text, f"{path.relative_to(ROOT)}:{node.lineno}")
     return found
 
 
-def _calls(tree: ast.AST) -> Iterator[tuple[ast.Call, Names]]:
-    """Each call, with the variables of its function."""
-    names = {}
-    for scope in ast.walk(tree):  # from the outside to the inside
+def _parts_of_variable(node: ast.AST, scopes: Mapping[int, Names]) -> set[int]:
+    """What a variable is given is part of the message that it stands in."""
+    values = scopes.get(id(node), {}).get(node.id, ()) if isinstance(node, ast.Name) else ()
+    return {id(part) for value in values for part in _walk(value)}
+
+
+def _rest(tree: ast.AST, taken: set[int], scopes: Mapping[int, Names]) -> list[ast.expr]:
+    """Texts of which nothing tells what they are: the outermost expressions that are not ``taken``."""
+    found: list[ast.expr] = []
+    for node in _walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            for part in node.values:
+                if isinstance(part, ast.FormattedValue):
+                    taken |= _parts_of_variable(part.value, scopes)
+    for node in _walk(tree):  # from the outside to the inside
+        if not isinstance(node, ast.Constant | ast.JoinedStr | ast.BinOp | ast.IfExp | ast.BoolOp):
+            continue
+        if id(node) not in taken and set(templates(node, {})) != {"{}"}:
+            inner = [part for part in _walk(node) if isinstance(part, ast.Call)]
+            within = {id(part) for call in inner for part in _walk(call)}
+            taken |= {id(part) for part in _walk(node)} - within
+            found.append(node)
+    return found
+
+
+def _sentences(texts: Iterable[str]) -> Iterator[str]:
+    return (text for text in texts if _SENTENCE.search(text) and text not in NOT_MESSAGES)
+
+
+def _other_texts(tree: ast.AST) -> Iterator[ast.AST]:
+    """What is in docstrings, annotations, log lines and patterns."""
+    for node in _walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            yield node.value
+        elif isinstance(node, ast.Call) and _name(node.func) in _NOT_FOR_PEOPLE:
+            yield from _walk(node)
+        for name in ("annotation", "returns"):
+            if isinstance(note := getattr(node, name, None), ast.AST):
+                yield from _walk(note)
+
+
+def _scopes(tree: ast.AST) -> dict[int, Names]:
+    """By the id of a node, the variables of its function."""
+    names: dict[int, Names] = {}
+    for scope in _walk(tree):  # from the outside to the inside
         if isinstance(scope, ast.FunctionDef | ast.AsyncFunctionDef):
             known = _names(scope)
-            names.update({id(node): known for node in ast.walk(scope)})
-    return ((node, names.get(id(node), {})) for node in ast.walk(tree) if isinstance(node, ast.Call))
+            names.update({id(node): known for node in _walk(scope)})
+    return names
 
 
 def _texts(call: ast.Call, node: ast.expr, names: Names) -> list[str]:
     """A literal that is a template already is taken as it is."""
     found = templates(node, names)
-    is_template = _name(call.func) == "ui" or (_name(call.func) == "message" and isinstance(node, ast.Constant))
+    name = _name(call.func)
+    is_template = name in {"ui", "said", "heading", "term"} or (name == "message" and isinstance(node, ast.Constant))
     return [text.replace("{{", "{").replace("}}", "}") for text in found] if is_template else found
 
 
 def bare_prints(path: Path) -> list[str]:
     """Where a text in words goes to a person without ``ui``."""
     found = []
-    for call, names in _calls(ast.parse(path.read_text(encoding="utf-8"))):
+    tree = _tree(path)
+    scopes = _scopes(tree)
+    for call in (node for node in _walk(tree) if isinstance(node, ast.Call)):
         if _name(call.func) in _PRINTERS and call.args:
-            texts = _prose(templates(call.args[0], names))
+            texts = _prose(templates(call.args[0], scopes.get(id(call), {})))
             found += [f"{path.relative_to(ROOT)}:{call.lineno} {text}" for text in texts]
     return found
 

@@ -28,6 +28,7 @@ from tools.report.bars import bar_line
 from tools.report.status import human_size, human_time
 from tools.runtime.cage import confine_children
 from tools.runtime.clock import stop_on_signals
+from tools.runtime.language import term, translated, ui
 from tools.runtime.spawn import set_patience
 from tools.startup import encode_options, read_settings, run_program
 
@@ -56,7 +57,7 @@ def _run(parsed: argparse.Namespace) -> int:
     converter = FfmpegConverter(*encode_options(settings))
     chosen = converter.prepare()
     if not parsed.json:
-        print(f"encoder: {chosen}")
+        print(ui("encoder: {}", chosen))
     refused = 0
     for source, target in _targets(parsed.files, parsed.out):
         if stop.is_set():
@@ -94,18 +95,22 @@ def _one(
         with _Bar(source.name) as bar:
             report = converter.convert(source, target, on_progress=bar.show, stop=stop)
     except Stopped:
-        print(f"{_printable(source)}: stopped", file=sys.stderr)
+        print(ui("{}: stopped", _printable(source)), file=sys.stderr)
         return False
     except PipelineError as exc:
         _tell(
             {"file": str(source), "refused": str(exc), "kind": type(exc).__name__},
-            f"{_printable(source)}: {exc}",
+            f"{_printable(source)}: {translated(str(exc))}",
             as_json,
         )
         return False
     except OSError as exc:
         text = f"{exc.strerror}: {_printable(exc.filename or source)}"
-        _tell({"file": str(source), "refused": text, "kind": "OSError"}, f"{_printable(source)}: {text}", as_json)
+        _tell(
+            {"file": str(source), "refused": text, "kind": "OSError"},
+            f"{_printable(source)}: {translated(text)}",
+            as_json,
+        )
         return False
     _tell({"file": str(source), "output": str(target), **report.as_record()}, _report(source, target, report), as_json)
     return True
@@ -167,28 +172,29 @@ def _show_plan(source: Path, plan: Plan, as_json: bool) -> None:
         }
         for one in plan.streams
     ]
-    lines = [f"{_printable(source)}: {plan.action}"]
+    lines = [f"{_printable(source)}: {translated(plan.action)}"]
     lines += [
-        f"  #{s['index']} {s['type']:<10} {s['source_codec']} → {s['codec'] or '–'} ({s['action']}): {s['why']}"
+        f"  #{s['index']} {s['type']:<10} {s['source_codec']} → {s['codec'] or '–'} "
+        f"({term(str(s['action']))}): {translated(str(s['why']))}"
         for s in streams
     ]
-    lines += [f"  ! {warning}" for warning in plan.warnings()]
+    lines += [f"  ! {translated(warning)}" for warning in plan.warnings()]
     content = {"file": str(source), "action": plan.action, "streams": streams, "warnings": plan.warnings()}
     _tell(content, "\n".join(lines), as_json)
 
 
 def _report(source: Path, target: Path, report: Conversion) -> str:
-    before = source.stat().st_size
+    before, time = source.stat().st_size, human_time(report.duration_s)
     lines = [
         f"{_printable(source.name)} → {_printable(target)}",
         f"  {report.action} {report.encoder} {report.settings}".rstrip(),
-        f"  {report.width}x{report.height}, {report.frames} frames, {human_time(report.duration_s)}, verified",
+        "  " + ui("{}x{}, {} frames, {}, verified", report.width, report.height, report.frames, time),
         f"  {human_size(before)} → {human_size(report.size)} ({100 * report.size / max(1, before):.0f} %)",
         *(
             f"  #{s['index']} {s['type']:<10} {s['source_codec']} → {s['codec'] or '–'} {s['language'] or ''}".rstrip()
             for s in report.streams
         ),
-        *(f"  ! {warning}" for warning in report.warnings),
+        *(f"  ! {translated(warning)}" for warning in report.warnings),
     ]
     return "\n".join(lines)
 

@@ -28,6 +28,7 @@ from pathlib import Path
 
 import config
 from tools.core.errors import PipelineError
+from tools.core.message import message
 from tools.core.queue_item import QueueItem, Status
 from tools.core.restarts import cause_of
 from tools.demo_clips import ENCODING, SECONDS, Scene, inputs, motion
@@ -37,6 +38,7 @@ from tools.media.complaints import bare
 from tools.media.installed import find_ffmpegs
 from tools.report.status import human_size
 from tools.runtime.files import replace_durably
+from tools.runtime.language import heading, ui
 from tools.runtime.owner import give_to_owner, make_folder
 from tools.startup import DEMO_FILE, read_command_settings, read_settings, run_program
 from tools.state.liveness import life_of
@@ -153,7 +155,7 @@ def _command(ffmpeg: str, layers: list[str], subtitles: Path, made: Path) -> lis
 
 def _summary(settings: config.Settings) -> int:
     """Wait until the demo's folders are settled; 1 if one failed, or if nobody works on them."""
-    print("Waiting for the results (Ctrl-C ends only the wait) 正在等待结果", flush=True)
+    print(ui("Waiting for the results (Ctrl-C ends only the wait)"), flush=True)
     wanted, log_dir = {name.split("/")[0] for name in _CLIPS}, settings.paths.log_dir
     alone, parent = 0.0, os.getppid()  # s
     while True:
@@ -176,27 +178,27 @@ def _told(items: Sequence[QueueItem], results: Path) -> list[str]:
     """What became of the clips, for somebody who sees this for the first time; fits 80 columns."""
     size_in, size_out = sum(item.bytes_in for item in items), sum(item.bytes_out for item in items)
     videos = sum(item.videos_done for item in items)
-    lines = ["", f"{videos} videos converted to AV1: {_shrunk(size_in, size_out)}. 已转换。"]
+    lines = ["", ui("{} videos converted to AV1: {}.", videos, _shrunk(size_in, size_out))]
     for item in items:
         if item.status is Status.FAILED:
-            lines.append(f"  failed 失败    {item.folder}: {item.error}")
+            lines.append("  " + ui("failed {}: {}", item.folder, item.error))
         else:
-            count = f"{item.videos_done} video{'s' * (item.videos_done != 1)}"
-            lines.append(f"  {item.folder}: {count}, {_shrunk(item.bytes_in, item.bytes_out)}")
+            shrunk = _shrunk(item.bytes_in, item.bytes_out)
+            lines.append("  " + ui("{}: {} converted, {}", item.folder, item.videos_done, shrunk))
     return [
         *lines,
-        f"  results 结果   {results}",
-        "  next 下一步    for your own videos put MODELSCOPE_API_TOKEN, INPUT_REPO and",
-        "                 OUTPUT_REPO into .env, end the demo, then type 然后运行:",
-        "                 bash start_monitoring.sh",
+        "  " + heading("results"),
+        f"    {results}",
+        "  " + heading("next, for your own videos"),
+        "    " + ui("put MODELSCOPE_API_TOKEN, INPUT_REPO and OUTPUT_REPO into .env,"),
+        "    " + ui("end the demo, then type: {}", "bash start_monitoring.sh"),
     ]
 
 
 def _shrunk(size_in: int, size_out: int) -> str:
     percent = round(100 * (1 - size_out / size_in)) if size_in else 0
-    return (
-        f"{human_size(size_in)} -> {human_size(size_out)}, {abs(percent)} % {'smaller' if percent >= 0 else 'larger'}"
-    )
+    sizes = f"{human_size(size_in)} -> {human_size(size_out)}"
+    return message(f"{sizes}, {abs(percent)} % {'smaller' if percent >= 0 else 'larger'}")
 
 
 if __name__ == "__main__":

@@ -27,8 +27,8 @@ from tools.hub.client import HubClient
 from tools.hub.modelscope_client import ModelScopeHub
 from tools.media.ffmpeg import try_encoders
 from tools.report import checks
-from tools.report.cells import wrapped
 from tools.report.checks import Finding
+from tools.runtime.language import ui
 from tools.startup import (
     certificates,
     dotenv_path,
@@ -55,9 +55,11 @@ def _run(parsed: argparse.Namespace) -> int:
     problems = 0
     for finding in _findings(read_command_settings(parsed)):
         problems += not finding.ok
-        print("\n".join(wrapped(str(finding), checks.WIDTH, checks.INDENT)), flush=True)
-    found = f"{problems} problem{'' if problems == 1 else 's'} 发现 {problems} 个问题"
-    print(found if problems else "All is well. 一切正常。")
+        print("\n".join(finding.lines(checks.WIDTH)), flush=True)
+    if problems:
+        print(ui("1 problem") if problems == 1 else ui("{} problems", problems))
+    else:
+        print(ui("All is well."))
     return 1 if problems else 0
 
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from tools.core.errors import PipelineError
 from tools.flags import Parser
 from tools.runtime.clock import stop_on_signals
+from tools.runtime.language import ui
 from tools.startup import port, read_settings, run_program
 
 if TYPE_CHECKING:
@@ -71,9 +72,9 @@ def _serve(root: Path, host: str, port: int, names: list[str]) -> int:
     token, where = read_token(root)
     listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     port = listening.getsockname()[1]
-    print(f"hub at http://{host}:{port} over {root}; token for writing: {where}", flush=True)
+    print(ui("hub at http://{}:{} over {}; token for writing: {}", host, port, root, where), flush=True)
     if host not in _LOOPBACK:
-        print("anyone who can connect can read the public datasets; the traffic is not encrypted", flush=True)
+        print(ui("anyone who can connect can read the public datasets; the traffic is not encrypted"), flush=True)
     settings = uvicorn.Config(
         create_app(store, token, names=names),
         http=TimeoutProtocol,
@@ -104,10 +105,10 @@ def _collect(store: "HubStore") -> None:
     try:
         count, size = store.collect()
     except OSError as exc:
-        print(f"nothing was freed: {exc}", file=sys.stderr, flush=True)
+        print(ui("nothing was freed: {}", exc), file=sys.stderr, flush=True)
         return
     if count:
-        print(f"freed what no commit holds: blobs={count} bytes={size}", flush=True)
+        print(ui("freed what no commit holds: blobs={} bytes={}", count, size), flush=True)
 
 
 if __name__ == "__main__":

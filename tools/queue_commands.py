@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import config
 from tools import queue_redo
 from tools.core.errors import StateError
+from tools.core.message import message
+from tools.runtime.language import ui
 
 if TYPE_CHECKING:  # --status must not wait for what it does not use
     from tools.core.queue_item import QueueItem
@@ -24,7 +26,8 @@ _HIGHEST, _LOWEST = 0, 9
 
 class _Verb(NamedTuple):
     change: "Callable[[QueueItem], QueueItem | None]"  # None: the item leaves the queue
-    done: str  # in both languages
+    done: str
+    would: str  # the same with --dry-run
     after: str = ""
 
 
@@ -81,15 +84,27 @@ def run(parsed: argparse.Namespace, settings: config.Settings) -> int:
     if parsed.priority is not None and (len(parsed.priority) < 2 or parsed.priority[0] not in list("0123456789")):
         raise config.ConfigError(f"--priority: expected a number from {_HIGHEST} to {_LOWEST} and then a folder")
     verbs = {
-        "retry": _Verb(retry, "requeued 已重新排队"),
+        "retry": _Verb(retry, message("requeued"), message("would be requeued")),
         "cancel": _Verb(
-            lambda item: cancel(item, time.time()), "cancelled 已取消", "; queued again when it changes, or by --retry"
+            lambda item: cancel(item, time.time()),
+            message("cancelled"),
+            message("would be cancelled"),
+            message("queued again when it changes, or by --retry"),
         ),
-        "forget": _Verb(_forgotten, "forgotten 已移除", "; queued again when it changes"),
-        "hold": _Verb(hold, "held 已暂缓", "; --release lets it continue"),
-        "release": _Verb(release, "released 已恢复"),
-        "bump": _Verb(partial(with_priority, priority=_HIGHEST), "next 已提前"),
-        "priority": _Verb(lambda item: with_priority(item, int(parsed.priority[0])), "given another place 已改优先级"),
+        "forget": _Verb(
+            _forgotten,
+            message("forgotten"),
+            message("would be forgotten"),
+            message("queued again when it changes"),
+        ),
+        "hold": _Verb(hold, message("held"), message("would be held"), message("--release lets it continue")),
+        "release": _Verb(release, message("released"), message("would be released")),
+        "bump": _Verb(partial(with_priority, priority=_HIGHEST), message("next"), message("would be next")),
+        "priority": _Verb(
+            lambda item: with_priority(item, int(parsed.priority[0])),
+            message("given another place"),
+            message("would be given another place"),
+        ),
     }
     folders = getattr(parsed, given[0])
     return _change(settings, verbs[given[0]], folders[1:] if given[0] == "priority" else folders, parsed.dry_run)
@@ -109,14 +124,18 @@ def _change(settings: config.Settings, verb: _Verb, folders: list[str], dry_run:
         made = _made(view, verb, folders)
         if not dry_run:
             _put(settings, view, verb, made)
-    _tell([before.folder for before, _ in made], verb.done, verb.after, dry_run)
+    _tell([before.folder for before, _ in made], verb.would if dry_run else verb.done, "" if dry_run else verb.after)
     return 0
 
 
-def _tell(folders: list[str], done: str, after: str, dry_run: bool) -> None:
-    would = "would be 将会 " if dry_run else ""
+def _tell(folders: list[str], done: str, after: str = "") -> None:
     names = ", ".join(folders) or "-"
-    print(f"{len(folders)} {'folder' if len(folders) == 1 else 'folders'} {would}{done}: {names}{after}")
+    if len(folders) == 1:
+        print(ui("1 folder {}: {}; {}", done, names, after) if after else ui("1 folder {}: {}", done, names))
+    elif after:
+        print(ui("{} folders {}: {}; {}", len(folders), done, names, after))
+    else:
+        print(ui("{} folders {}: {}", len(folders), done, names))
 
 
 def _made(view: "QueueView", verb: _Verb, folders: list[str]) -> "list[tuple[QueueItem, QueueItem | None]]":
@@ -174,7 +193,7 @@ def _add(parsed: argparse.Namespace, settings: config.Settings) -> int:
         for _, entry in made:
             if not parsed.dry_run:
                 view.put(entry)
-    _tell([folder.name for folder, _ in made], "queued 已排队", "", parsed.dry_run)
+    _tell([folder.name for folder, _ in made], message("would be queued") if parsed.dry_run else message("queued"))
     return 0
 
 
@@ -190,8 +209,12 @@ def _pause(parsed: argparse.Namespace, settings: config.Settings) -> int:
     if not parsed.dry_run:
         with orders_file.transaction() as orders:
             orders.pause = order
-    would = "would be 将会 " if parsed.dry_run else ""
-    print(would + ("resumed 已继续" if order is None else f"paused 已暂停 ({_MEANING[how.value]}); --resume continues"))
+    if order is None:
+        print(ui("would be resumed") if parsed.dry_run else ui("resumed"))
+    elif parsed.dry_run:
+        print(ui("would be paused ({})", _MEANING[how.value]))
+    else:
+        print(ui("paused ({}); --resume continues", _MEANING[how.value]))
     return 0
 
 

@@ -155,11 +155,12 @@ def read_command_settings(parsed: argparse.Namespace) -> Settings:
     is_bare = not demo and not settings.given & {*_NAMES_A_HUB, "MODELSCOPE_API_TOKEN", "LOG_DIR"}
     if is_bare and (ROOT / DEMO_DIR / DEMO_FILE).exists():
         program = shlex.join(sys.argv)
-        print(
-            f"this is about {origin_of(settings)}, as set by default: put INPUT_REPO and OUTPUT_REPO into .env; "
-            f"for the demo type 演示请输入: LOG_DIR={DEMO_DIR} python3 {program}",
-            file=sys.stderr,
+        told = language.ui(
+            "this is about {}, as set by default: put INPUT_REPO and OUTPUT_REPO into .env; for the demo type {}",
+            origin_of(settings),
+            f"LOG_DIR={DEMO_DIR} python3 {program}",
         )
+        print(told, file=sys.stderr)
     return settings
 
 
@@ -331,7 +332,8 @@ def tell_origin(settings: Settings) -> None:
 
     found = read_origin(settings.paths.log_dir)
     if found is not None and found != origin_of(settings):
-        print(f"the state here 此处的状态: {found}; settings 当前设置: {origin_of(settings)}", file=sys.stderr)
+        told = language.ui("the state here is of {}, the settings name {}", found, origin_of(settings))
+        print(told, file=sys.stderr)
 
 
 def has_token(settings: Settings) -> bool:

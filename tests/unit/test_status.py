@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from tools.core.queue_item import CANCELLED, Quarantined, QueueItem, Status, to_json
-from tools.report.chinese import both
 from tools.report.health import count_items
 from tools.report.status import SHOWN, status_json, status_text
 from tools.state.work_queue import Overview, WorkQueue
@@ -75,9 +74,3 @@ def test_everybody_counts_the_same_and_what_was_cancelled_has_not_failed(tmp_pat
     assert WorkQueue(tmp_path).overview(9, 9).counts == expected
     judged = count_items([to_json(one) for one in items])
     assert {name: judged[name] for name in expected} == expected
-
-
-def test_cause_is_followed_by_its_chinese() -> None:
-    assert both("me/A is no longer in me/in: nothing to do").endswith("me/A 已不在 me/in 中，无需处理")
-    assert both("1 of 4 published, 3 can't be converted").endswith("已发布 1 个，3 个无法转换")
-    assert both("whatever else") == "whatever else"

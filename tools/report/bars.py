@@ -8,18 +8,11 @@ from typing import Any
 from tqdm import tqdm
 
 from tools.processor.reporting import Event, Progress
-from tools.report.cells import cells, cut_name
+from tools.report.cells import cells, cut_name, padded
+from tools.runtime.language import ui
 from tools.state.progress import JobProgress
 
-_STAGES = {
-    "waiting": "waiting 等待",
-    "download": "download 下载",
-    "encode": "encode 转码",
-    "suspended": "suspended 挂起",
-    "verify": "verify 校验",
-    "upload": "upload 上传",
-}
-_STAGE_CELLS = max(map(cells, _STAGES.values()))
+_STAGES = ("waiting", "download", "encode", "suspended", "verify", "upload")
 _SHORTEST_BAR, _LONGEST_BAR = 8, 20  # cells
 _SHORTEST_NAME = 8  # cells
 
@@ -58,9 +51,9 @@ class Bars:
 
 def job_line(job: JobProgress, columns: int) -> str:
     """What the bar of a job shows on a terminal of this width."""
-    stage = _STAGES.get(job.stage, job.stage)
+    stage, widest = ui(job.stage), max(cells(ui(stage)) for stage in _STAGES)
     name = job.video.rpartition("/")[2]
-    return bar_line(stage + " " * (_STAGE_CELLS - cells(stage)), name, job.percent, _numbers(job), columns)
+    return bar_line(padded(stage, widest), name, job.percent, _numbers(job), columns)
 
 
 def bar_line(heading: str, name: str, percent: float | None, numbers: str, columns: int) -> str:

@@ -25,9 +25,10 @@ from tools.hub.modelscope_sdk import TESTED_WITH, moved_parts
 from tools.media.choice import Trial, chosen, is_bundled, not_used, ranked, warning_about
 from tools.media.installed import find_ffmpegs, find_ffprobe, version_of, whence
 from tools.media.mkvmerge import find_muxer
-from tools.report.cells import cut
+from tools.report.cells import cut, padded, wrapped
 from tools.report.health import shown_age
 from tools.runtime.cage import CannotConfine, confine_children, confined_text
+from tools.runtime.language import term, translated
 from tools.runtime.private import distrust
 from tools.state.liveness import Life
 
@@ -49,9 +50,17 @@ class Finding:
     seen: str
     advice: str = ""  # what to do about a problem; makes a warning of what is OK
 
-    def __str__(self) -> str:
+    def lines(self, width: int) -> list[str]:
+        """For a terminal, in the language in use; if that is both, one below the other."""
         state = "PROBLEM" if not self.ok else "WARNING" if self.advice else "OK"
-        return f"{state:<8} {self.subject:<12} {self.seen}{self.advice and ' -> ' + self.advice}"
+        seen, advice = translated(self.seen, "\n").split("\n"), translated(self.advice, "\n").split("\n")
+        lines = []
+        for number in range(max(len(seen), len(advice))):
+            # What is the same in both is not said twice, unless the other half differs.
+            told, what = seen[min(number, len(seen) - 1)], advice[min(number, len(advice) - 1)]
+            head = f"{padded(term(state), 8)} {padded(term(self.subject), 12)} " if not number else " " * INDENT
+            lines += wrapped(f"{head}{told}{what and ' -> ' + what}", width, INDENT)
+        return lines
 
 
 def check_python(version: tuple[int, ...] = tuple(sys.version_info[:3])) -> Finding:
@@ -146,11 +155,11 @@ def trial_lines(trials: Sequence[Trial]) -> list[str]:
     rows = []
     for trial in sorted(trials, key=lambda trial: best is None or trial.usable is not best):
         made_by = f" ({trial.usable.label})" if trial.usable is not None else ""
-        result = f"works{made_by}" if trial.works else f"no: {trial.reason}"
-        state = "used" if trial.usable is best and best is not None else ""
+        result = term("works") + made_by if trial.works else term("no: {}", trial.reason)
+        state = term("used") if trial.usable is best and best is not None else ""
         release = trial.version.partition("-g")[0]  # without the commit: the reason shall fit
         where = f"ffmpeg {release}" + (" (bundled)" if is_bundled(trial.ffmpeg) else "")
-        rows.append(cut(f"{'':<16} {state:<4} {trial.encoder:<11} {where}: {result}", WIDTH))
+        rows.append(cut(f"{'':<16} {padded(state, 4)} {trial.encoder:<11} {where}: {result}", WIDTH))
     return rows
 
 
@@ -272,7 +281,7 @@ def check_input(hub: HubClient, repo: str, has_token: bool = True) -> Finding:
         return Finding("input repo", False, seen, "check the name and whose token it is")
     except HubError as exc:
         return Finding("input repo", False, str(exc), "see the lines above")
-    return Finding("input repo", True, f"{repo}, " + (f"commit {head.commit_id[:8]}" if head else "still empty"))
+    return Finding("input repo", True, f"{repo}, commit {head.commit_id[:8]}" if head else f"{repo}, still empty")
 
 
 def check_output(hub: HubClient, repo: str, has_token: bool = True) -> Finding:
@@ -297,7 +306,7 @@ def check_scheduler(address: str, ask: Callable[[], Sequence[str]]) -> list[Find
     if not workers:
         advice = f"on each machine that should help: `bash start_worker.sh --scheduler {address}`"
         return [*found, Finding("workers", False, "none is connected", advice)]
-    shown = ", ".join(workers[:_SHOWN]) + (", …" if len(workers) > _SHOWN else "")
+    shown = ", ".join([*workers[:_SHOWN], *["…"] * (len(workers) > _SHOWN)])
     return [*found, Finding("workers", True, f"{len(workers)}: {shown}; `queue_processor.py --status` lists them")]
 
 

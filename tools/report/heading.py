@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tools.core.message import message
 from tools.report.health import last_poll, number_of, shown_age
+from tools.runtime.language import heading, ui
 from tools.state.liveness import Life, life_of
 
-_NAMES = {"monitor": "监控", "processor": "处理程序"}
+_NAMES = {"monitor": message("Monitor"), "processor": message("Processor")}
 _START = "bash start_monitoring.sh"
 _GRACE = 10.0  # s that an answer may take
 
@@ -50,25 +52,23 @@ def pulse_lines(seen: Pulse, now: float) -> list[str]:
 
 
 def _program_line(name: str, life: Life, now: float) -> str:
-    title = f"{name.capitalize()} {_NAMES[name]}: "
+    title = _NAMES[name]
     if life.running is None:
-        return f"{title}its lock can't be read, so whether it runs is unknown 未知"
+        return ui("{}: its lock can't be read, so whether it runs is unknown", title)
     if not life.running:
-        return f"{title}not running 未运行{' (it died 异常退出)' if life.died else ''}: {_START}"
-    since = (
-        "" if life.since is None else f" since 自 {_clock(life.since, now)} ({shown_age(max(0.0, now - life.since))})"
-    )
-    return f"{title}running 运行中{since}"
+        return heading("{}: not running (it died)" if life.died else "{}: not running", title) + f" {_START}"
+    if life.since is None:
+        return ui("{}: running", title)
+    return ui("{}: running since {} ({})", title, _clock(life.since, now), shown_age(max(0.0, now - life.since)))
 
 
 def _hub_line(seen: Pulse, now: float) -> str:
-    title = "Hub: "
     if seen.answered is None:
-        return f"{title}has not answered yet 尚未应答"
+        return ui("Hub: has not answered yet")
     age = now - seen.answered
     if age > seen.expected and seen.lives["monitor"].running is not False:
-        return f"{title}silent since 无应答，自 {_clock(seen.answered, now)} ({shown_age(age)})"
-    return f"{title}last polled 最近轮询 {_clock(seen.answered, now)} ({shown_age(max(0.0, age))} ago)"
+        return ui("Hub: silent since {} ({})", _clock(seen.answered, now), shown_age(age))
+    return ui("Hub: last polled {} ({} ago)", _clock(seen.answered, now), shown_age(max(0.0, age)))
 
 
 def _clock(when: float, now: float) -> str:

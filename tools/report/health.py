@@ -10,8 +10,12 @@ from enum import IntEnum
 from typing import Any
 
 from tools.core.hours import OUTSIDE
+from tools.core.message import message
 from tools.core.queue_item import CANCELLED, Status
+from tools.runtime.language import translated
 from tools.state.liveness import Life
+
+_UNITS = ((86400, message("{} days")), (3600, message("{} h")), (60, message("{} min")), (1, message("{} s")))  # s
 
 
 class Level(IntEnum):
@@ -109,15 +113,13 @@ def count_items(entries: Sequence[Any]) -> dict[str, int]:
 def judge_queue(counts: Mapping[str, int], limit: int) -> list[Problem]:
     found = []
     if counts["failed"] >= limit > 0:
-        found.append(Problem(Level.WARNING, f"{_number(counts['failed'], 'item')} failed"))
+        number = counts["failed"]
+        found.append(Problem(Level.WARNING, "1 item failed" if number == 1 else f"{number} items failed"))
     if counts["odd"]:
-        odd = _number(counts["odd"], "entry", "entries")
-        found.append(Problem(Level.WARNING, f"{odd} of the queue can't be understood"))
+        number = counts["odd"]
+        some = "1 entry" if number == 1 else f"{number} entries"
+        found.append(Problem(Level.WARNING, f"{some} of the queue can't be understood"))
     return found
-
-
-def _number(number: int, one: str, several: str = "") -> str:
-    return f"{number} {one if number == 1 else several or one + 's'}"
 
 
 def judge_disk(free: Mapping[str, float], limits: HealthLimits) -> list[Problem]:
@@ -134,7 +136,7 @@ def line(problems: Sequence[Problem], calm: str, numbers: Mapping[str, str]) -> 
     """The exit status and the one line: the worst first, then the numbers as Nagios reads them."""
     ordered = sorted(problems, key=lambda problem: -problem.level)
     level = ordered[0].level if ordered else Level.OK
-    text = "; ".join(problem.text for problem in ordered) or calm
+    text = "; ".join(translated(problem.text) for problem in ordered) or translated(calm)
     # One line whatever a state file held, and no bar: what follows it is read as numbers.
     plain = "".join(char if char.isprintable() else " " for char in text).replace("|", "/")
     return level, f"{level.name} - {plain} | {' '.join(f'{key}={value}' for key, value in numbers.items())}"
@@ -142,7 +144,7 @@ def line(problems: Sequence[Problem], calm: str, numbers: Mapping[str, str]) -> 
 
 def shown_age(seconds: float) -> str:
     """Seconds in the unit a person would use."""
-    for size, unit in ((86400, "days"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"
+    for size, unit in _UNITS:
+        if seconds >= 2 * size or size == 1:
+            return unit.format(f"{seconds / size:.0f}")
+    raise AssertionError

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterable
 
 from tools.core.folder import Folder
+from tools.core.message import message
 from tools.core.past import PollLine
 from tools.core.queue_item import QueueItem
 from tools.core.stability import seconds_until_stable
@@ -36,13 +37,14 @@ def tell_changes(before: MonitorState, now: MonitorState, min_age: float) -> Non
 
 def no_video(folder: Folder) -> str:
     """Why a folder without a video is not queued."""
-    kinds = ", ".join(folder.others) or "no file with an extension"
-    return f"holds no video ({kinds}): not queued"
+    kinds = ", ".join(folder.others) or message("no file with an extension")
+    return message(f"holds no video ({kinds}): not queued")
 
 
 def half_uploaded(folder: Folder) -> str:
     """Why a folder is not queued however quiet it is."""
-    return f"not complete, {folder.partial} is half-uploaded: queued once that is whole or deleted, or by --add"
+    what = f"{folder.partial} is half-uploaded"
+    return message(f"not complete, {what}: queued once that is whole or deleted, or by --add")
 
 
 def tell_kept_out(folders: Iterable[Folder]) -> None:

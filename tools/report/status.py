@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from tools.core.message import message
 from tools.core.queue_item import CANCELLED, QueueItem, Status, counted_as, local_time, rank, to_json
 from tools.report.cells import cells, cut, cut_name
-from tools.report.chinese import both
 from tools.report.health import shown_age
+from tools.runtime.language import colon, heading, term, translated, ui
 from tools.state.orders import BY_HAND
 from tools.state.work_queue import Overview, pending_in_order
 
@@ -40,26 +41,26 @@ def status_json(counts: Mapping[str, int], items: Sequence[QueueItem], progress:
 def status_text(overview: Overview, progress: Mapping[str, Any], now: float, running: bool, causes: int = SHOWN) -> str:
     """Counts, what runs now, the latest items and the most recent failures, for people; ``causes`` of a failure."""
     counts = {name: number for name, number in overview.counts.items() if number or name != CANCELLED}
-    lines = ["  ".join(f"{name}: {number}" for name, number in counts.items())]
+    lines = ["  ".join(f"{term(name)}{colon()}{number}" for name, number in counts.items())]
     if progress["paused"]:
         lines.append(_pause_line(progress["paused"]))
     if running:
-        lines.append(f"ffmpeg is confined in 已限制: {', '.join(progress['confined']) or 'nothing 无'}")
+        lines.append(ui("ffmpeg is confined in: {}", ", ".join(progress["confined"]) or "-"))
     jobs = _jobs(progress, overview.processing)
     if running and jobs and now - float(progress["updated"]) < _FRESH:
-        lines += ["", "Running 正在处理:", *_table([_job_row(job) for job in jobs], cut_name)]
+        lines += ["", heading("Running"), *_table([_job_row(job) for job in jobs], cut_name)]
     if running and progress["hub"]:
         lines += [
             "",
-            "Hub requests 对服务端的请求:",
+            heading("Hub requests"),
             *_table([_hub_row(now, work) for work in progress["hub"]], cut_name),
         ]
     if running and progress["workers"]:
-        heading = ("worker", "slots", "state", "fps", "seen", "encodes")
-        lines += ["", "Workers 工作机:", *_table([heading, *map(partial(_worker_row, now), progress["workers"])])]
+        titles = _titles("worker", "slots", "state", "fps", "seen", "encodes")
+        lines += ["", heading("Workers"), *_table([titles, *map(partial(_worker_row, now), progress["workers"])])]
     if overview.latest:
-        rows = [("status", "p", "videos", "added", "ended", "folder"), *map(_item_row, overview.latest)]
-        lines += ["", "Latest 最近的项目:", *_table(rows, cut_name)]
+        rows = [_titles("status", "p", "videos", "added", "ended", "folder"), *map(_item_row, overview.latest)]
+        lines += ["", heading("Latest"), *_table(rows, cut_name)]
     for item in overview.failed:
         lines += failure_lines(item, causes)
     lines += _hidden("", overview.counts.get("failed", 0) - len(overview.failed), "--status --failed")
@@ -68,8 +69,11 @@ def status_text(overview: Overview, progress: Mapping[str, Any], now: float, run
 
 def _pause_line(paused: str) -> str:
     cause, _, when = paused.partition("; next try at ")
-    what = "--resume continues 用 --resume 继续" if cause.startswith(BY_HAND) else "work resumes by itself 会自动继续"
-    return f"PAUSED 已暂停: {both(cause)}; {f'next try at {when}; ' if when else ''}{what}"
+    if cause.startswith(BY_HAND):
+        return ui("PAUSED: {}; --resume continues", cause)
+    if when:
+        return ui("PAUSED: {}; next try at {}; work resumes by itself", cause, when)
+    return ui("PAUSED: {}; work resumes by itself", cause)
 
 
 def _jobs(progress: Mapping[str, Any], processing: Sequence[QueueItem]) -> list[Mapping[str, Any]]:
@@ -80,30 +84,31 @@ def _jobs(progress: Mapping[str, Any], processing: Sequence[QueueItem]) -> list[
 
 def failure_lines(item: QueueItem, causes: int) -> list[str]:
     """Why an item failed, ``causes`` of its videos at most, and what to do about it."""
-    cause = both(item.error or "no cause recorded")
-    lines = [f"failed 失败 {item.folder}: {cause}{':' if item.quarantined else ''}"]
-    lines += [f"    {q.path}: {both(q.cause)}" for q in item.quarantined[:causes]]
+    cause = item.error or message("no cause recorded")
+    said = heading if item.quarantined else ui
+    lines = [said("failed {}: {}", item.folder, cause)]
+    lines += [f"    {q.path}: {translated(q.cause)}" for q in item.quarantined[:causes]]
     lines += _hidden("    ", len(item.quarantined) - causes, "--status --all")
     if item.quarantined and not any(q.is_spent or q.result_kept for q in item.quarantined):
-        return [*lines, "    Upload a better file; --retry changes nothing 请上传更好的文件；--retry 无效"]
+        return [*lines, "    " + ui("Upload a better file; --retry changes nothing")]
     name = shlex.quote(item.folder)
-    return [*lines, f"    Try again 重试: python3 tools/queue_processor.py --retry {name}"]
+    return [*lines, f"    {heading('Try again')} python3 tools/queue_processor.py --retry {name}"]
 
 
 def _hidden(indent: str, number: int, command: str) -> list[str]:
-    return [f"{indent}… and {number} more, see {command} 另有 {number} 个"] if number > 0 else []
+    return [indent + ui("… and {} more, see {}", number, command)] if number > 0 else []
 
 
 def queue_text(items: Sequence[QueueItem], now: float, aging_hours: float) -> str:
     """The pending items, in the order in which they will be claimed."""
     pending = pending_in_order(items, lambda item: (item.held, rank(item, now, aging_hours)))
     if not pending:
-        return "No folder is pending. 队列中没有等待的文件夹。"
-    rows = [("#", "p", "videos", "files", "size", "added", "folder")]
+        return ui("No folder is pending.")
+    rows = [_titles("#", "p", "videos", "files", "size", "added", "folder")]
     for place, item in enumerate(pending, 1):
         size = human_size(item.total_size)
         numbers = (
-            "held" if item.held else str(place),
+            term("held") if item.held else str(place),
             str(item.priority),
             str(item.videos_total),
             str(item.file_count),
@@ -134,7 +139,7 @@ def human_time(seconds: float | None) -> str:
 def _job_row(job: Mapping[str, Any]) -> tuple[str, ...]:
     percent, fps = job.get("percent"), job.get("fps")
     return (
-        str(job.get("stage")),
+        term(str(job.get("stage"))),
         "" if percent is None else f"{percent:.0f}%",
         "" if fps is None else f"{fps:.1f} fps",
         "ETA " + human_time(job.get("eta_s")) if job.get("eta_s") is not None else "",
@@ -145,11 +150,13 @@ def _job_row(job: Mapping[str, Any]) -> tuple[str, ...]:
 def _hub_row(now: float, work: Mapping[str, Any]) -> tuple[str, ...]:
     since, until = work.get("since"), work.get("until")
     if until is not None:
-        what = f"waits until 等待至 {local_time(until)}"
+        what = term("waits until {}", local_time(until))
+    elif since is None:
+        what = term("asked")
     else:
-        what = "asked" if since is None else f"asked {shown_age(max(0.0, now - since))} ago"
+        what = term("asked {} ago", shown_age(max(0.0, now - since)))
     about = str(work.get("about"))
-    return str(work.get("kind")), what, f"{about}: {work['cause']}" if work.get("cause") else about
+    return term(str(work.get("kind"))), what, f"{about}: {term(work['cause'])}" if work.get("cause") else about
 
 
 def _worker_row(now: float, worker: Mapping[str, Any]) -> tuple[str, ...]:
@@ -158,10 +165,10 @@ def _worker_row(now: float, worker: Mapping[str, Any]) -> tuple[str, ...]:
     return (
         str(worker.get("name")),
         str(worker.get("slots")),
-        str(worker.get("state")),
+        term(str(worker.get("state"))),
         "" if fps is None else f"{fps:.1f}",
-        f"{max(0, now - float(worker.get('last_seen') or 0)):.0f} s ago",
-        f"{worker['cause']}; encodes {encodes}" if worker.get("cause") else encodes,
+        term("{} ago", shown_age(max(0, now - float(worker.get("last_seen") or 0)))),
+        term("{}; encodes {}", worker["cause"], encodes) if worker.get("cause") else encodes,
     )
 
 
@@ -169,13 +176,17 @@ def _item_row(item: QueueItem) -> tuple[str, ...]:
     videos = f"{item.videos_done}/{item.videos_total}"
     status = "held" if item.held else counted_as(item)
     return (
-        f"{status} (redo)" if item.redo else status,
+        term("{} (redo)", status) if item.redo else term(status),
         str(item.priority),
         videos,
         item.added_time,
         item.end_time or "",
         item.folder,
     )
+
+
+def _titles(*words: str) -> tuple[str, ...]:
+    return tuple(map(term, words))
 
 
 def _table(rows: Sequence[Sequence[str]], shorten: Callable[[str, int], str] = cut) -> list[str]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from tools.core.queue_item import QueueItem
 from tools.core.stability import Snapshot, seconds_until_stable
 from tools.report.monitor_log import half_uploaded, no_video
+from tools.runtime.language import translated, ui
 from tools.state.monitor_state import MonitorState
 
 SHOWN = 20
@@ -43,15 +44,16 @@ def waiting_lines(state: MonitorState, items: Mapping[str, QueueItem], now: floa
     lines = []
     for name, left in not_quiet(state, items, now, default_age):
         if left <= 0 and state.folders[name].folder.partial:
-            lines.append(f"{name}: {half_uploaded(state.folders[name].folder)} 有未上传完的文件，暂不排队")
-            continue
-        when = f"{left:.0f} s left 还需 {left:.0f} 秒" if left > 0 else "queued at the next poll 下次轮询时排队"
-        lines.append(f"{name}: not quiet yet 尚未稳定, {when}")
+            lines.append(f"{name}: {translated(half_uploaded(state.folders[name].folder))}")
+        elif left > 0:
+            lines.append(ui("{}: not quiet yet, {} s left", name, f"{left:.0f}"))
+        else:
+            lines.append(ui("{}: not quiet yet, queued at the next poll", name))
     empty = [name for name, snapshot in state.folders.items() if not snapshot.folder.video_count]
-    rest = [f"{name}: {no_video(state.folders[name].folder)} 没有视频，不排队" for name in sorted(empty)]
+    rest = [f"{name}: {translated(no_video(state.folders[name].folder))}" for name in sorted(empty)]
     return [*_shortened(lines), *_shortened(rest)]
 
 
 def _shortened(lines: list[str]) -> list[str]:
     hidden = len(lines) - SHOWN
-    return lines if hidden <= 0 else [*lines[:SHOWN], f"… and {hidden} more 另有 {hidden} 个"]
+    return lines if hidden <= 0 else [*lines[:SHOWN], ui("… and {} more", hidden)]

@@ -79,9 +79,26 @@ def translated(text: str, between: str = " ") -> str:
     return "\n".join(_joined(line, _in_chinese(line) or line, between) for line in text.split("\n"))
 
 
-def term(word: str) -> str:
-    """A word or short text in a column of a table, where there is room for one language: Chinese if that is in use."""
-    return (_in_chinese(word) or word) if _language is Language.CHINESE else word
+def term(template: str, *arguments: object) -> str:
+    """A word or short text in a column of a table, where there is room for one language: Chinese if that is in use.
+
+    Without arguments it may be a text that was made elsewhere.
+    """
+    if _language is not Language.CHINESE:
+        return template.format(*arguments) if arguments else template
+    if arguments:
+        return _filled(_chinese().gettext(template), arguments)
+    return _in_chinese(template) or template
+
+
+def colon() -> str:
+    """What stands between a title and what follows it on the line."""
+    return "：" if _language is Language.CHINESE else ": "
+
+
+def heading(template: str, *arguments: object) -> str:
+    """A title with its colon."""
+    return ui(template, *arguments) + colon().rstrip()
 
 
 def _joined(english: str, chinese: str, between: str = " ") -> str:
@@ -162,22 +179,42 @@ def _in_chinese(text: str) -> str | None:
     """None for what the catalogue does not know."""
     if (chinese := _chinese().gettext(text)) != text:
         return chinese
-    for literals, chinese in _chinese().templates:
-        found = _matched(text, literals)
-        if found is not None and chinese:
-            return _filled(chinese, found)
+    if (found := _of_template(text, weak=False)) is not None:
+        return found
     for between in ("; ", ": "):  # two messages side by side, or a name before one
         first, _, rest = text.partition(between)
+        if between == ": " and (found := _of_template(text, weak=True)) is not None:
+            return found
         parts = _in_chinese(first) if rest else None, _in_chinese(rest) if rest else None
         if any(parts):
             return f"{parts[0] or first}{'；' if between == '; ' else '：'}{parts[1] or rest}"
     return None
 
 
+_FEW = 10  # characters; a template with fewer of its own may fit half of a text, by chance
+
+
+def _of_template(text: str, *, weak: bool) -> str | None:
+    for literals, chinese in _chinese().templates:
+        own = sum(map(len, literals))
+        found = _matched(text, literals) if (own < _FEW) is weak and chinese else None
+        # Of one with hardly a letter ("{} s") only a short text is made.
+        if found is not None and (own > 5 or not any(" " in part for part in found)):
+            return _filled(chinese, found)
+    return None
+
+
 class _Filler(Formatter):
     def convert_field(self, value: Any, conversion: str | None) -> Any:
-        return (_in_chinese(str(value)) or value) if conversion == "t" else super().convert_field(value, conversion)
+        if conversion != "t":
+            return super().convert_field(value, conversion)
+        return _in_chinese(str(value)) or f"{_FOREIGN}{value}{_FOREIGN}"
+
+
+_FOREIGN = "\0"  # around what was to be translated and is not known; Chinese and Latin text are a blank apart
 
 
 def _filled(chinese: str, arguments: "tuple[object, ...] | list[str]") -> str:
-    return _Filler().vformat(chinese, arguments, {})
+    text = _Filler().vformat(chinese, arguments, {})
+    text = re.sub(rf"(?<=[㐀-鿿]){_FOREIGN}(?=[!-~])|(?<=[!-~]){_FOREIGN}(?=[㐀-鿿])", " ", text)
+    return text.replace(_FOREIGN, "")
