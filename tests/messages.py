@@ -31,7 +31,9 @@ _NOT_FOR_PEOPLE = {"debug", "info", "warning", "error", "exception", "compile", 
 _NOT_FOR_PEOPLE |= {"fields", "TypeVar", "cast", "setitem"}
 # What they say goes to the log alone; entry.py runs under any Python, and says its two lines in both languages.
 _LOG_FILES = {"tools/processor/reporting.py", "tools/env_watch.py", "tools/report/monitor_log.py", "tools/entry.py"}
+_LOG_FILES |= {"tools/core/card.py", "tools/core/columns.py"}  # the page of a dataset, which is in both languages
 _OTHER_FOLDERS = {"hub_server"}  # what it answers is English, as the hub's is
+_SQL = re.compile(r"\s*(SELECT|CREATE|INSERT|UPDATE|DELETE|PRAGMA|BEGIN|ATTACH|ALTER|DROP) ")
 _SENTENCE = re.compile(r"[a-z]{2,}[^\s\w]* +[a-z{]|[a-z}] [a-z]{2}")
 _WORD = re.compile(r"[A-Za-z][a-z]")  # one in capitals is a name, or a level of Nagios
 
@@ -48,8 +50,7 @@ NOT_MESSAGES = {
     "{} fps {}x ETA {}",
     "Bearer {}",
     "landlock: {}",
-    "OK  {}: in={} out={} quarantined={}",
-    "!   {}: in={} out={} quarantined={}",
+    "in={} out={} quarantined={}",
     "; next try at ",
     "    {} python3 tools/queue_processor.py --retry {}",
     "bash start_monitoring.sh",
@@ -70,6 +71,8 @@ NOT_MESSAGES = {
     "attachment {}",
     "Add {} AV1 videos of the root",  # messages of commits
     "Add {} AV1 videos of {}",
+    "Add {} of the root",
+    "Add {} of {}",
     "Restore lines of {} that were added meanwhile",
     "{} {} {} ffmpeg {} (bundled): {} ({})",  # rows of a table
     "{} {} {} ffmpeg {} (bundled): {}",
@@ -219,7 +222,8 @@ def _rest(tree: ast.AST, taken: set[int], scopes: Mapping[int, Names]) -> list[a
 
 
 def _sentences(texts: Iterable[str]) -> Iterator[str]:
-    return (text for text in texts if _SENTENCE.search(text) and text not in NOT_MESSAGES)
+    found = (text for text in texts if _SENTENCE.search(text) and text not in NOT_MESSAGES)
+    return (text for text in found if not _SQL.match(text))
 
 
 def _other_texts(tree: ast.AST) -> Iterator[ast.AST]:
