@@ -73,6 +73,7 @@ NOT_MESSAGES = {
     "Add {} AV1 videos of {}",
     "Add {} of the root",
     "Add {} of {}",
+    "Add a dataset card",
     "Restore lines of {} that were added meanwhile",
     "{} {} {} ffmpeg {} (bundled): {} ({})",  # rows of a table
     "{} {} {} ffmpeg {} (bundled): {}",
