@@ -325,6 +325,13 @@ class ProcessorSettings:
         "hours of waiting after which an item moves up one priority; 0 = off",
         _number_between(0, 8760, "h"),
     )
+    reuse: str = _setting(
+        "REUSE",
+        "same-settings",
+        "published results that stand for other sources of the same bytes: those made with the settings in force, any, "
+        "or none (off)",
+        _choice("same-settings", "any-av1", "off"),
+    )
     stall_timeout: float = _setting(
         "STALL_TIMEOUT",
         300,

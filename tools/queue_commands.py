@@ -154,11 +154,14 @@ def _put(
     from tools.core.queue_item import retry
     from tools.state.journal import Journal
     from tools.state.orders import OrdersFile
+    from tools.state.results import forgive
 
     leaving = [before for before, after in made if after is None]
     if leaving:  # first: the monitor must not see a folder that is neither queued nor forgotten
         with OrdersFile(settings.paths.log_dir).transaction() as orders:
             orders.forgotten.update({item.folder: item.hash for item in leaving})
+    if verb.change is retry:
+        forgive(settings.paths.log_dir, (one.sha256 for before, _ in made for one in before.quarantined))
     for before, after in made:
         # First: a journal that outlived its item (a crash came between) would refuse its videos again.
         journal = Journal(settings.paths.log_dir, before.folder)

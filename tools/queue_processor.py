@@ -37,6 +37,7 @@ from tools.startup import (
     shares_for,
     sidecar_rules,
     tell_origin,
+    version,
 )
 from tools.state.progress import ProgressFile
 from tools.state.work_queue import WorkQueue
@@ -183,6 +184,7 @@ class QueueProcessor:
         )
 
     def _options(self) -> "ProcessorOptions":
+        from tools.core.reuse import Rule
         from tools.processor.build import ProcessorOptions
         from tools.stages.work_hours import HoursOptions
         from tools.startup import hours_of
@@ -202,6 +204,8 @@ class QueueProcessor:
             batch_size=settings.processor.batch_size,
             max_attempts=settings.processor.max_attempts,
             aging_hours=settings.processor.aging_hours,
+            reuse=Rule(settings.processor.reuse),
+            version=version(),
             min_free_space=int(settings.processor.min_free_space_gb * 1e9),
             hours=hours_of(settings) if not settings.cluster.scheduler else HoursOptions(),
             **shares_for(self.max_concurrent)._asdict(),

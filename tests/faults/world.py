@@ -24,6 +24,7 @@ from tools.core.errors import HubUnavailable
 from tools.core.folder import RemoteFile
 from tools.core.planning import VideoJob
 from tools.core.queue_item import QueueItem
+from tools.core.reuse import Rule
 from tools.hub.client import AddBlob, HubClient, Operation
 from tools.modelscope_monitor import ModelScopeMonitor
 from tools.processor.build import ProcessorOptions, build, local_executor
@@ -32,6 +33,7 @@ from tools.processor.executor import Deliver, LocalExecutor, Note, _LocalContext
 from tools.processor.hub_thread import Answer, HubThreads, T, Work, answer_to
 from tools.stages.job_context import JobTools
 from tools.state.journal import Event
+from tools.state.results import RESULTS_FILE
 from tools.state.work_queue import WorkQueue
 
 EXTENSIONS = frozenset({"mp4", "mkv"})
@@ -230,6 +232,8 @@ class World:
     max_attempts: int = 3
     aging_hours: float = 24
     other_repos: dict[ArtifactKind, str] = field(default_factory=dict)
+    reuse: Rule = Rule.SAME_SETTINGS
+    version: str = "1"
     clock: FakeClock = field(default_factory=FakeClock)
     converter: FakeConverter = field(default_factory=lambda: FakeConverter(durable=True))
     lost_answers: list[str] = field(default_factory=list)
@@ -267,6 +271,8 @@ class World:
             batch_size=self.batch_size,
             max_attempts=self.max_attempts,
             aging_hours=self.aging_hours,
+            reuse=self.reuse,
+            version=self.version,
         )
         made = build(
             options,
@@ -330,7 +336,7 @@ class World:
     def leftovers(self) -> list[str]:
         """What should not be there once all is settled."""
         state = ("processing_queue.json", "monitor_state.json", "orders.json")
-        known = {f"{dot}{name}{tail}" for name in state for dot, tail in _BESIDE}
+        known = {f"{dot}{name}{tail}" for name in state for dot, tail in _BESIDE} | {RESULTS_FILE}
         found = [path for path in self.log_dir.rglob("*") if path.is_file() and path.name not in known]
         return [str(path) for path in [*found, *(self.top / "work").rglob("*")]]
 

@@ -80,6 +80,7 @@ COLUMNS = (
     ),
     Column("quality", "text", "measured against the source, JSON; empty: not measured", "与源对比的质量；空：未测"),
     Column("attempt_time", "time", "when the conversion began", "转换开始的时间"),
+    Column("conversion_s", "float", "seconds that making and verifying it took", "制作并验证所用的秒数"),
     Column("warnings", "text", "one line for each thing dropped or damaged", "每行一条：丢弃或损坏之处"),
     Column("reused_from", "text", "the result of the same source bytes that this is", "同一源内容的已有结果"),
     Column(OTHER, "text", "what the row had beyond these columns, JSON", "该行其余的内容（JSON）"),

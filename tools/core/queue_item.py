@@ -60,6 +60,11 @@ class Quarantined:
     result_kept: bool = False  # it was converted and the hub did not take it: the result waits in WORK_DIR for --retry
     is_spent: bool = False  # not refused for what it is: it used up its attempts, and --retry may help
 
+    @property
+    def is_of_content(self) -> bool:
+        """Whether it was refused for what it is."""
+        return not (self.is_spent or self.result_kept)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueItem:
@@ -84,6 +89,8 @@ class QueueItem:
     videos_done: int = 0  # published so far
     bytes_in: int = 0  # of the sources of the videos done
     bytes_out: int = 0  # of their MKVs
+    videos_reused: int = 0  # of the videos done: those whose bytes had a result already
+    seconds_saved: int = 0  # s that making those results had taken
     redo: Redo | None = None  # what a person wants made again, though it is published
     extra: Mapping[str, Any] = field(default_factory=dict)  # keys of the file that are unknown to us
 
@@ -279,7 +286,7 @@ def to_json(item: QueueItem) -> dict[str, Any]:
 _READERS_FIRST = ("folder", "file_count", "total_size", "added_time", "status", "priority", "start_time", "end_time")
 
 
-_SHOWN_IF_SET = ("held", "redo")
+_SHOWN_IF_SET = ("held", "redo", "videos_reused", "seconds_saved")
 _KNOWN = frozenset(f.name for f in fields(QueueItem)) - {"extra"}
 
 
@@ -333,6 +340,8 @@ _NUMBERS = (
     "videos_done",
     "bytes_in",
     "bytes_out",
+    "videos_reused",
+    "seconds_saved",
 )
 _TIMES = ("added_time", "start_time", "end_time", "not_before")
 

@@ -43,6 +43,8 @@ class Record(_Named, total=False):
     streams: list[dict[str, Any]]  # one entry per source stream: what became of it
     quality: Mapping[str, Any] | str | None  # measured against the source; None or "" if it was not measured
     attempt_time: str  # local ISO 8601 with offset, s: when the conversion began
+    conversion_s: float  # s that making and verifying it took, without waits
+    reused_from: str  # path of the result that this one is, made of a source with the same bytes; "" or absent: none
     warnings: str  # one line for each thing dropped or damaged; "" or absent if there was none
 
 
@@ -62,9 +64,11 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "streams": (list,),
     "quality": (dict, str),
     "attempt_time": (str,),
+    "conversion_s": (int, float),
+    "reused_from": (str,),
     "warnings": (str, list),  # a list in rows of older versions
 }
-_ABOUT_SOURCE = frozenset({"source_repo", "source_sha256", "source_size", "sha256", "size"})
+_ABOUT_SOURCE = frozenset({"source_repo", "source_sha256", "source_size", "sha256", "size", "reused_from"})
 
 
 class Published:

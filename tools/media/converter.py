@@ -4,6 +4,7 @@ import contextlib
 import copy
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -84,6 +85,7 @@ class Conversion:
     size: int  # bytes, of the target
     warnings: tuple[str, ...] = field(default=())  # one line for each thing dropped or damaged
     options: str = ""  # what decided it, see ``tools.core.options``
+    seconds: float = 0.0  # s that making and verifying it took, without waits for a place
 
     def as_record(self) -> dict[str, Any]:
         """JSON-able."""
@@ -201,6 +203,7 @@ class FfmpegConverter:
             part = folder / "result.mkv"
             encoded = folder / ENCODED if plan.muxer else part
             with held("encode", _need_of(plan, programs)) as cores:
+                began = time.monotonic()
                 threads = threads if cores is None else cores
                 encoder, used, broken = self._make(
                     plan, programs, source, encoded, on_progress, stop, threads, warnings
@@ -208,8 +211,10 @@ class FfmpegConverter:
                 muxing = Muxing(encoder, self.output, stop, self.machine.stall_timeout, self._max_rss())
                 decided = deciding(plan, encoder, self.output)
                 plan = mux(plan, source, part, muxing, warnings)
+                seconds = time.monotonic() - began
             by = source, part, broken, encoder, programs.ffprobe, stop
             with held("verify"):
+                began = time.monotonic()
                 with ThreadPoolExecutor(1) as beside:
                     synced = beside.submit(sync_file, part)
                     try:
@@ -221,11 +226,12 @@ class FfmpegConverter:
                         made, damage = patiently(partial(self._verify, plan, *by), part, self._pace, stop)
                     synced.result()
                 sha256 = sha256_of(part, stop)
+                seconds += time.monotonic() - began
             part.replace(target)
         settings = settings_text(plan, encoder, self.output, used)
         label = encoder.label if plan.action == "transcode" else ""
         report = _report(plan, made, label, settings, sha256, target.stat().st_size, [*warnings, *damage])
-        return replace(report, options=options_text(decided))
+        return replace(report, options=options_text(decided), seconds=round(seconds, 3))
 
     def _muxer(self) -> Muxer | None:
         with self._lock:

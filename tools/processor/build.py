@@ -12,6 +12,7 @@ from typing import Any
 from tools.core.artifact import ArtifactKind
 from tools.core.planning import VideoJob
 from tools.core.retry import LONGEST
+from tools.core.reuse import Rule
 from tools.core.sidecar import SidecarRules
 from tools.hub.client import HubClient
 from tools.media.converter import Converter
@@ -23,6 +24,7 @@ from tools.processor.item_run import RunRules
 from tools.processor.parts import EngineParts
 from tools.processor.pause import Pause
 from tools.processor.reporting import LogObserver, Observer, Observers
+from tools.processor.reuse import Reuse
 from tools.processor.waits import Waits
 from tools.runtime.clock import Clock
 from tools.stages.job_context import JobContext, JobTools
@@ -30,6 +32,7 @@ from tools.stages.video_job import JobResult, run_video_job
 from tools.stages.work_hours import HoursOptions, WorkHours
 from tools.stages.workspace import Workspace
 from tools.state.journal import Event, Journal
+from tools.state.results import ResultsFile
 from tools.state.work_queue import WorkQueue
 
 Connect = Callable[[JobTools], HubClient]
@@ -62,6 +65,8 @@ class ProcessorOptions:
     endpoint: str = ""  # address of the hub, for links in the dataset card; "" = no card is written
     budget: int = 0  # bytes that all encodes may take together; 0 = no limit
     hours: HoursOptions = field(default_factory=HoursOptions)  # of this machine
+    reuse: Rule = Rule.SAME_SETTINGS  # which published results stand for sources of the same bytes
+    version: str = ""  # of this program: another one tries again what can't be converted
 
     def rules(self) -> RunRules:
         """Those for the run of an item."""
@@ -105,6 +110,15 @@ def build(
     Without ``connect`` the hub is taken as it is; without ``make_executor`` jobs run in the slots of this machine.
     """
     space = Workspace(options.work_dir, options.min_free_space)
+    rules = options.rules()
+    reuse = Reuse(
+        ResultsFile(options.log_dir, f"{options.input_repo} -> {options.output_repo}"),
+        options.reuse,
+        options.input_repo,
+        rules.repos,
+        converter,
+        options.version,
+    )
     tools = JobTools(
         hub,
         converter,
@@ -114,11 +128,12 @@ def build(
         options.cores,
         options.budget,
         journals=options.log_dir,
+        known=reuse.of_downloaded,
     )
     observer, inbox = Observers(observers), Inbox()
     executor = (make_executor or local_executor)(tools, inbox.put, journal_note(options.log_dir))
     parts = EngineParts(
-        rules=options.rules(),
+        rules=rules,
         check_interval=options.check_interval,
         stable_time=options.stable_time,
         tools=tools,
@@ -126,6 +141,7 @@ def build(
         hub=make_hub_threads(inbox),
         inbox=inbox,
         claims=_claims(options, clock, observer),
+        reuse=reuse,
         pause=Pause(options.check_interval, clock, observer),
         waits=Waits(clock, observer),
         hours=WorkHours(options.hours, tools),

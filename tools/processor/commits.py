@@ -16,6 +16,7 @@ from tools.core.errors import (
 )
 from tools.core.folder import ROOT
 from tools.core.retry import asked_to_wait
+from tools.core.reuse import seconds_saved
 from tools.core.sidecar import Sidecar
 from tools.processor.batch import Batch
 from tools.processor.hub_thread import Answer, Failed
@@ -50,6 +51,7 @@ class Commits:
         """``guard``: within it, what is unexpected counts against the folder's item."""
         self._guard = guard
         self._rules = parts.rules
+        self._reuse = parts.reuse
         self._claims = parts.claims
         self._pause = parts.pause
         self._tools = parts.tools
@@ -78,6 +80,7 @@ class Commits:
             sidecars = self._stored(run, batch)
             message = _message(folder, len(outputs), len(sidecars))
             made = publish(self._tools.hub, run.output_folders, outputs, file_of, message, sidecars)
+            self._reuse.published(run.output_folders[-1])
             self._card.write(self._tools.hub)
             return made
 
@@ -221,6 +224,7 @@ def _about(run: ItemRun, batch: Batch) -> str:
 
 def _event(run: ItemRun, batch: Batch, now: float, commit: str | None, cause: str) -> BatchOver:
     refused = batch.refused()
+    reused = [record for record in batch.records() if record.get("reused_from")]
     return BatchOver(
         folder=run.item.folder,
         batch=f"{batch.number}/{len(run.batches)}",
@@ -234,4 +238,6 @@ def _event(run: ItemRun, batch: Batch, now: float, commit: str | None, cause: st
         attempt=run.item.attempts,
         commit=commit,
         cause=cause or (f"{refused[0].path}: {refused[0].cause}" if refused else None),
+        reused=len(reused) or None,
+        saved_s=round(sum(map(seconds_saved, reused))) if reused else None,
     )

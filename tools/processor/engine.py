@@ -17,6 +17,7 @@ from tools.core.errors import PipelineError, Stopped, Unexpected
 from tools.core.planning import VideoJob
 from tools.core.queue_item import QueueItem, Status, give_back, gone, local_time, settle
 from tools.core.retry import asked_to_wait
+from tools.core.reuse import Rule
 from tools.hub.client import HubClient
 from tools.processor import reporting
 from tools.processor.commits import Commits
@@ -26,8 +27,9 @@ from tools.processor.opening import FolderChanged, open_item
 from tools.processor.ordered import Ordered
 from tools.processor.parts import EngineParts
 from tools.processor.results import Results
+from tools.processor.twins import Twins, known_before
 from tools.stages.video_job import JobResult
-from tools.state.journal import sweep
+from tools.state.journal import Journal, sweep
 from tools.state.orders import OrdersFile
 from tools.state.progress import HubWork
 
@@ -57,7 +59,9 @@ class Engine:
         self._commits = Commits(parts, self._guarded)
         self._ordered = Ordered(OrdersFile(parts.claims.log_dir))
         self._runs: dict[str, ItemRun] = {}
-        self._results = Results(parts, self._runs, self._guarded)
+        self._reuse = parts.reuse
+        self._twins = Twins(parts.reuse.rule is not Rule.OFF)
+        self._results = Results(parts, self._runs, self._guarded, self._twins)
         self._is_opening = False
         self._next_check = 0.0  # monotonic s, of the queue
         self._recovered = False
@@ -208,10 +212,17 @@ class Engine:
             self._hub.do(
                 "open",
                 item.folder,
-                lambda: open_item(item, self._tools.hub, journal, self._rules, now),
+                lambda: self._begun(item, journal, now),
                 partial(self._open_ended, item),
             )
             self._is_opening = True
+
+    def _begun(self, item: QueueItem, journal: Journal, now: float) -> ItemRun:
+        """In the hub's thread."""
+        hub = self._tools.hub
+        run = open_item(item, hub, journal, self._rules, now)
+        self._reuse.settle_known(run, hub)
+        return run
 
     def _open_ended(self, item: QueueItem, answer: Answer[ItemRun]) -> None:
         self._is_opening = False
@@ -229,6 +240,8 @@ class Engine:
         videos = sum(len(batch.tasks) for batch in run.batches)
         redo = None if item.redo is None else item.redo.text() or "settings in force"
         self._tell(reporting.ItemStarted(item.folder, videos, len(run.plan.done), len(run.batches), redo))
+        for event in (*known_before(run), *self._twins.add(run)):
+            self._tell(event)
         if run.source_gone:
             self._tell(reporting.SourceGone(item.folder, ", ".join(run.source_gone)))
         self._claims.change(item.folder, run.with_totals)
@@ -291,15 +304,18 @@ class Engine:
         for folder, run in list(self._runs.items()):
             with self._guarded(folder):
                 if run.is_cancelled and not run.is_running:
-                    del self._runs[folder]
+                    self._drop(folder)
                     if run.broken:
                         self._broke(folder, run.broken)
                     else:
                         self._claims.release(folder)
                         self._forget(folder)
                 elif run.is_over and not run.is_cancelled:
-                    del self._runs[folder]
+                    self._drop(folder)
                     self._settle(run)
+
+    def _drop(self, folder: str) -> None:
+        self._twins.remove(self._runs.pop(folder))
 
     @contextlib.contextmanager
     def _guarded(self, folder: str) -> Iterator[None]:
@@ -328,6 +344,7 @@ class Engine:
     def _settle(self, run: ItemRun) -> None:
         folder, quarantined = run.item.folder, run.quarantined()
         now = self._clock.time()
+        self._reuse.refused(one for batch in run.batches for one in batch.refused())
         item = self._claims.release(folder, lambda it: settle(run.with_totals(it), now, quarantined))
         self._forget(folder, results=not any(one.result_kept for one in quarantined))
         self._next_check = 0.0

@@ -4,7 +4,7 @@ Pure bookkeeping over the plan, the journal's history and the results of jobs; t
 """
 
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
@@ -14,6 +14,7 @@ from tools.core.folder import RemoteFile
 from tools.core.planning import FolderPlan, VideoJob
 from tools.core.queue_item import Quarantined, QueueItem
 from tools.core.retry import next_attempt
+from tools.core.reuse import seconds_saved
 from tools.core.sidecar import SidecarRules
 from tools.processor.batch import Batch, Task, died
 from tools.processor.publish import OutputFolder
@@ -54,6 +55,7 @@ class ItemRun:
     fingerprint: str  # of the folder at that commit
     output_folders: tuple[OutputFolder, ...]  # to be committed to in this order
     batches: list[Batch] = field(default_factory=list)
+    is_made_elsewhere: Callable[[Task], bool] = field(default=lambda task: False)  # its bytes, so that it waits
     source_gone: tuple[str, ...] = ()  # names of results that are published and whose sources are gone
     is_cancelled: bool = False  # it is to end: a person wants it, or
     broken: str = ""  # an unexpected error
@@ -89,6 +91,7 @@ class ItemRun:
     def _is_ready(self, task: Task, now: float, isolated: bool, held: Collection[str]) -> bool:
         may_run = not self._is_last_try(task) or (isolated and self._isolated is None)
         is_due = task.not_before <= now and task.begins_with not in held
+        may_run = may_run and not self.is_made_elsewhere(task)
         return not task.is_settled and task.running is None and is_due and may_run
 
     def _is_last_try(self, task: Task) -> bool:
@@ -119,6 +122,10 @@ class ItemRun:
     def is_again(self, source: RemoteFile) -> bool:
         """Whether a person wants it made again: no earlier result serves."""
         return self.item.redo is not None and self.item.redo.wants(source.path)
+
+    def may_share(self, task: Task) -> bool:
+        """Whether a result of the same bytes will do for it: the bytes are known, and nobody wants it made again."""
+        return bool(task.video.source.sha256) and not self.is_again(task.video.source)
 
     def accept(self, result: JobResult, now: float) -> bool:
         """Take a result in; False for a late one of an older attempt, which changes nothing."""
@@ -262,4 +269,6 @@ class ItemRun:
             videos_total=len(self.plan.done) + len(self.plan.quarantined) + sum(map(len, self.plan.batches)),
             bytes_in=sum(int(record.get("source_size") or 0) for record in records),
             bytes_out=sum(int(record.get("size") or 0) for record in records),
+            videos_reused=sum(bool(record.get("reused_from")) for record in records),
+            seconds_saved=round(sum(map(seconds_saved, records))),
         )

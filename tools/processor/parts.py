@@ -11,6 +11,7 @@ from tools.processor.hub_thread import HubThreads, Inbox
 from tools.processor.item_run import RunRules
 from tools.processor.pause import Pause
 from tools.processor.reporting import Observer
+from tools.processor.reuse import Reuse
 from tools.processor.waits import Waits
 from tools.runtime.clock import Clock
 from tools.stages.job_context import JobTools
@@ -33,6 +34,7 @@ class EngineParts:
     hub: HubThreads  # answers through the inbox
     inbox: Inbox
     claims: Claims
+    reuse: Reuse
     pause: Pause
     waits: Waits
     hours: WorkHours  # of this machine

@@ -74,6 +74,7 @@ class OutputFolder:
         self._known_carried: dict[str, Carried] = {}  # likewise
         self._own = ""  # our newest commit
         self._base = ""  # the commit that it was built on
+        self._follows_base = False  # nobody else committed in between
         self._unshown: dict[frozenset[str], _Sent] = {}  # commits that were not seen yet, by what they publish
 
     @property
@@ -87,6 +88,16 @@ class OutputFolder:
     @property
     def files(self) -> Mapping[str, RemoteFile]:
         return self._state.files
+
+    @property
+    def step(self) -> tuple[str, str] | None:
+        """Our newest commit and the one before it, if that is the one that we had built on."""
+        is_shown = self._own and self.head is not None and self.head.commit_id == self._own
+        return (self._own, self._base) if is_shown and self._follows_base else None
+
+    def read(self, hub: HubClient, head: Head) -> None:
+        """Take it as it is at this commit. Raises HubError."""
+        self._take(self._state_at(hub, head.commit_id), head)
 
     @property
     def _metadata(self) -> str:
@@ -104,7 +115,7 @@ class OutputFolder:
         if head is None or (self.head is not None and head.commit_id == self.head.commit_id):
             return
         if not self._own or not self._is_older(hub, head):
-            self._take(self._state_at(hub, head.commit_id), head)
+            self.read(hub, head)
 
     def _is_older(self, hub: HubClient, head: Head) -> bool:
         """Whether a head lacks our own newest commit."""
@@ -253,6 +264,7 @@ class OutputFolder:
         that does, None if there was nothing. A commit names no parent, so ours replaced it. Raises HubError."""
         recent = hub.recent(self.repo) if self._keeps_metadata else []
         before = recent[recent.index(self._own) + 1 :][:1] if self._own in recent else []
+        self._follows_base = self._own in recent and before == [self._base] * bool(self._base)
         if not before or before == [self._base]:
             return None
         theirs, ours = self._state_at(hub, before[0]).published, self.published

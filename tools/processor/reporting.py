@@ -117,6 +117,15 @@ class VideoStored:
 
 
 @dataclass(frozen=True, slots=True)
+class VideoReused:
+    """A result of the same bytes is there already; nothing is downloaded, encoded or sent."""
+
+    video: str  # path of the result
+    reused_from: str  # path of the result that it is
+    saved_s: int  # s that making it took
+
+
+@dataclass(frozen=True, slots=True)
 class VideoFailed:
     """Will be retried."""
 
@@ -189,6 +198,8 @@ class BatchOver:
     commit: str | None  # None if nothing was published
     cause: str | None  # of what is missing; None if all is published
     sidecars: int | None = None  # files that went with it; None if it had none
+    reused: int | None = None  # of the published videos: those whose bytes had a result already; None if there was none
+    saved_s: int | None = None  # s that making those results had taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +258,7 @@ Event = (
     | TransfersAbandoned
     | AttemptOver
     | VideoStored
+    | VideoReused
     | VideoFailed
     | VideoQuarantined
     | WorkerDied
@@ -303,6 +315,7 @@ _LINES: dict[type[Event], tuple[int, str]] = {
     ItemsReturned: (logging.INFO, "returned to the queue; the next start resumes them:"),
     TransfersAbandoned: (logging.INFO, "some transfers did not stop in time and are abandoned"),
     VideoStored: (logging.INFO, "stored"),
+    VideoReused: (logging.INFO, "same bytes as a published result, which is used again:"),
     VideoFailed: (logging.WARNING, "failed, will retry:"),
     VideoQuarantined: (logging.WARNING, "can't be converted, quarantined:"),
     WorkerDied: (logging.WARNING, "worker died during the encode:"),

@@ -13,6 +13,7 @@ from tools.processor import reporting
 from tools.processor.item_run import ItemRun
 from tools.processor.parts import EngineParts, Guard
 from tools.processor.pause import Suspect
+from tools.processor.twins import Twins
 from tools.processor.waits import Kind
 from tools.stages.video_job import JobResult, Outcome
 from tools.state.journal import Event
@@ -23,8 +24,9 @@ _NEED_PERSON = OF_THE_HUB - {Trouble.HUB_UNAVAILABLE, Trouble.HUB_NOT_FOUND}  # 
 class Results:
     """Takes the results of all jobs of ``runs``, which are by folder and change meanwhile."""
 
-    def __init__(self, parts: EngineParts, runs: Mapping[str, ItemRun], guard: Guard) -> None:
+    def __init__(self, parts: EngineParts, runs: Mapping[str, ItemRun], guard: Guard, twins: Twins) -> None:
         self._runs = runs
+        self._twins = twins
         self._guard = guard
         self._jobs = parts.executor
         self._waits = parts.waits
@@ -59,6 +61,9 @@ class Results:
             if result.outcome is Outcome.REFUSED:
                 self._jobs.forget(folder, source)
             self._tell_failure(run, result)
+        if result.outcome in {Outcome.STORED, Outcome.REFUSED}:
+            for event in self._twins.share(source.sha256):
+                self._tell(event)
 
     def _tell_end(self, result: JobResult, *, final: bool) -> None:
         self._tell(reporting.AttemptOver(self._clock.time(), result, final))

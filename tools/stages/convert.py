@@ -106,6 +106,7 @@ def make_record(job: VideoJob, conversion: Conversion, source_sha256: str, began
         "streams": conversion.streams,
         "quality": conversion.quality,
         "attempt_time": began,
+        "conversion_s": conversion.seconds,
     }
     if conversion.warnings:
         record["warnings"] = "\n".join(" ".join(line.splitlines()) for line in conversion.warnings)

@@ -3,12 +3,13 @@
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from tools.core.artifact import VideoOutput
 from tools.core.concurrency import NO_NEED, SESSIONS, Need, places_for, share_of
 from tools.core.errors import Stopped
 from tools.core.planning import Stage, VideoJob
@@ -36,6 +37,7 @@ class JobTools:
     threads: int | None = None  # cores for one encode; None = the encoder's own choice
     cores: int | None = None  # to be shared by the encodes under way, instead of ``threads`` for each
     budget: int = 0  # bytes that all encodes may take together; 0 = no limit
+    known: "Known | None" = None  # looks up what is known of a content; None = nothing is
     journals: Path | None = None  # the folder of the journals that say which results are ours; None = none is
     download: "Slots" = field(init=False)
     encode: "Slots" = field(init=False)
@@ -59,6 +61,10 @@ class JobTools:
     def results_of(self, job: VideoJob) -> frozenset[str]:
         """The sha256 of the files that the job's source was converted to here before."""
         return frozenset() if self.journals is None else Journal(self.journals, job.folder).results_of(job.source)
+
+
+Known = Callable[[VideoJob, str, HubClient], VideoOutput | None]
+"""The result that a downloaded source of this sha256 has already, on the hub. Raises ProbeError if it was refused."""
 
 
 class JobContext(Protocol):

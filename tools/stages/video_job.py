@@ -60,8 +60,9 @@ def run_video_job(job: VideoJob, tools: JobTools, context: JobContext) -> JobRes
     try:
         with _ours(tools.workspace.root):
             output = converted_before(job, tools, context) or _make(job, tools, context)
-            with tools.store.held(job, context):
-                store(job, tools, context, output)
+            if not output.record.get("reused_from"):
+                with tools.store.held(job, context):
+                    store(job, tools, context, output)
             context.note(Event.STORED, **output.as_json())
     except PipelineError as exc:
         trouble = trouble_of(exc)
@@ -119,6 +120,8 @@ def _make(job: VideoJob, tools: JobTools, context: JobContext) -> VideoOutput:
     with tools.workspace.reserved(folder, int(job.source.size * (1 + _RESULT_SHARE)) + _SLACK):
         with tools.download.held(job, context):
             source, sha256 = download(job, tools, context)
+        if not job.source.sha256 and tools.known and (known := tools.known(job, sha256, tools.hub)) is not None:
+            return known
         output = convert(job, tools, context, source, sha256)
         record = output.record
         context.note(Event.CONVERTED, results=[one.sha256 for one in output.artifacts], size=record["size"])

@@ -148,9 +148,10 @@ def _moved() -> tuple[str, ...]:
     """Names of all state files."""
     from tools.state.monitor_state import STATE_FILE  # here: --status need not wait for what it does not use
     from tools.state.orders import ORDERS_FILE
+    from tools.state.results import RESULTS_FILES
 
     files = (QUEUE_FILE, STATE_FILE, PROGRESS_FILE, ORDERS_FILE)
-    return ("journal", *HISTORY_FILES, *(form.format(name) for name in files for form in _GENERATIONS))
+    return ("journal", *HISTORY_FILES, *RESULTS_FILES, *(form.format(name) for name in files for form in _GENERATIONS))
 
 
 def _move(source: Path, target: Path) -> None:
