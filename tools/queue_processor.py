@@ -326,21 +326,26 @@ def _work(settings: config.Settings, parsed: argparse.Namespace) -> int:
 
 def _status(settings: config.Settings, parsed: argparse.Namespace) -> int:
     from tools.report.heading import pulse, pulse_json, pulse_lines
+    from tools.report.known import known_json, known_lines
     from tools.report.status import ALL, SHOWN, status_json, status_text
+    from tools.state.monitor_state import MonitorStateFile
+    from tools.state.results import read_known
 
     log_dir, now = settings.paths.log_dir, time.time()
-    seen = pulse(log_dir)
+    seen, known = pulse(log_dir), read_known(log_dir)
+    there = MonitorStateFile(log_dir).names() if known.folders else None
     queue, progress = WorkQueue(log_dir), ProgressFile(log_dir).read()
     if parsed.json:
         view = queue.read()
-        content = status_json(view.counts(), view.items(), progress) | pulse_json(seen)
+        content = status_json(view.counts(), view.items(), progress) | pulse_json(seen) | known_json(known, there)
         print(json.dumps(content, ensure_ascii=False, indent=1))
     else:
         running = seen.lives["processor"].running is not False
         latest = ALL if parsed.all else 0 if parsed.failed else SHOWN
         causes = ALL if parsed.all or parsed.failed else SHOWN
         shown = status_text(queue.overview(latest, causes), progress, now, running, causes)
-        print("\n".join([*pulse_lines(seen, now), "", shown]))
+        told = known_lines(known, there, *([ALL] if parsed.all else []))
+        print("\n".join([*pulse_lines(seen, now), "", shown, *([""] * bool(told)), *told]))
     return 0
 
 

@@ -11,6 +11,7 @@ from typing import cast
 
 from tools.core.artifact import Artifact, ArtifactKind, Target, VideoOutput
 from tools.core.folder import RemoteFile
+from tools.core.message import message
 from tools.core.options import Wanted, options_of
 from tools.core.record import Record
 
@@ -86,7 +87,7 @@ def taken_over(
 
 def same_bytes(path: str, cause: str) -> str:
     """The cause of a video that is quarantined for what one at ``path`` is."""
-    return cause if cause.startswith(_SAME_BYTES) else f"{_SAME_BYTES}{path}: {cause}"
+    return cause if cause.startswith(_SAME_BYTES) else message(f"same bytes as {path}: {cause}")
 
 
 def seconds_saved(record: Record) -> float:

@@ -18,7 +18,7 @@ from tools.core.options import Wanted, options_text
 from tools.core.planning import VideoJob
 from tools.core.queue_item import Quarantined
 from tools.core.record import METADATA, Published, Record
-from tools.core.reuse import Rule, is_as_wanted, is_whole, may_stand_for, reused, same_bytes
+from tools.core.reuse import Rule, is_as_wanted, is_whole, may_stand_for, reused, same_bytes, seconds_saved
 from tools.hub.client import Head, HubClient
 from tools.media.converter import Converter
 from tools.processor.item_run import ItemRun
@@ -179,7 +179,12 @@ def _each(call: Callable[[tuple[str, RemoteFile]], None], news: Sequence[tuple[s
 
 def _rows(records: Iterable[Record]) -> list[ResultRow]:
     return [
-        ResultRow(record["source_sha256"], record["sha256"], record.get("options") or "")
+        ResultRow(
+            record["source_sha256"],
+            record["sha256"],
+            record.get("options") or "",
+            seconds_saved(record) if record.get("reused_from") else None,
+        )
         for record in records
         if is_whole(record)
     ]

@@ -17,6 +17,7 @@ waiting.
 import json
 import logging
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -26,10 +27,13 @@ from typing import Any
 from tools.core.errors import CorruptState, StateError
 from tools.core.folder import Folder
 from tools.core.stability import Snapshot
+from tools.runtime.files import read_plain
 from tools.state.json_file import JsonFile
 
 log = logging.getLogger("animation.state")
 STATE_FILE = "monitor_state.json"
+_NAME = re.compile(rb'^    ("(?:[^"\\\\]|\\\\.)*"): \{', re.MULTILINE)  # of a folder, as ``_encoded`` writes it
+_TAIL = 2000  # bytes at the end, with what is told of the whole
 
 
 @dataclass(slots=True)
@@ -80,6 +84,14 @@ class MonitorStateFile:
             return self._file.read(_from_json) or MonitorState()
         except StateError:
             return MonitorState()
+
+    def names(self) -> set[str] | None:
+        """The folders of the input dataset as it was listed last, without reading more; None if it never was."""
+        try:
+            content = read_plain(self._file.path)
+        except OSError:
+            return None
+        return {json.loads(name) for name in _NAME.findall(content)} if b'"head": "' in content[-_TAIL:] else None
 
     def save(self, state: MonitorState) -> None:
         """Write the state durably. Raises DiskFull or StateError."""

@@ -1,14 +1,14 @@
 """``log/results.sqlite``: which contents are published already, and which are known to be no video.
 
 The results are those of the output repo's ``metadata.jsonl`` files, read when they changed; nothing here is believed
-without asking the hub (see ``tools.processor.reuse``). The file may be deleted at any time: it is built anew, at the
+without asking the hub (see ``tools.processor.reuse``). The file may be deleted at any time: it is rebuilt, at the
 cost of reading those files once, and contents known to be bad are tried once more.
 """
 
 import contextlib
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +23,8 @@ _SCHEMA = """
 CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE folders (id INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL, metadata TEXT NOT NULL);
 CREATE TABLE options (id INTEGER PRIMARY KEY, text TEXT UNIQUE NOT NULL);
-CREATE TABLE results (folder INTEGER NOT NULL, source BLOB NOT NULL, result BLOB NOT NULL, options INTEGER NOT NULL);
+CREATE TABLE results (folder INTEGER NOT NULL, source BLOB NOT NULL, result BLOB NOT NULL, options INTEGER NOT NULL,
+    saved REAL);
 CREATE INDEX by_folder ON results (folder);
 CREATE INDEX by_source ON results (source);
 CREATE INDEX by_result ON results (result);
@@ -39,6 +40,7 @@ class ResultRow(NamedTuple):
     source_sha256: str  # hex
     sha256: str  # hex
     options: str  # as in the record
+    saved: float | None = None  # s that making it took when it was made from the same bytes; None: it was made here
 
 
 class Found(NamedTuple):
@@ -52,7 +54,7 @@ class ResultsFile:
     """The index of one output repo, as far as it was read. Threads may share it, and other programs look at it.
 
     The constructor touches nothing. Every method raises StateError if the file can't be used; one that is damaged, of
-    another version or of other repos is built anew.
+    another version or of other repos is rebuilt.
     """
 
     def __init__(self, log_dir: Path, repos: str) -> None:
@@ -89,7 +91,8 @@ class ResultsFile:
                     found = base.execute("SELECT id FROM options WHERE text = ?", (row.options,)).fetchone()
                     options[row.options] = found[0]
                 source, result = bytes.fromhex(row.source_sha256), bytes.fromhex(row.sha256)
-                base.execute("INSERT INTO results VALUES (?, ?, ?, ?)", (number, source, result, options[row.options]))
+                values = number, source, result, options[row.options], row.saved
+                base.execute("INSERT INTO results VALUES (?, ?, ?, ?, ?)", values)
                 base.execute("DELETE FROM refused WHERE source = ?", (source,))
             base.execute("UPDATE folders SET metadata = ? WHERE id = ?", (metadata, number))
             if step is not None and _about(base, "commit") == step[1]:
@@ -143,7 +146,7 @@ class ResultsFile:
                 raise StateError(f"can't use {self._path}: {exc}") from exc
             except sqlite3.DatabaseError as exc:
                 self._start_over()
-                raise StateError(f"{self._path} is damaged ({exc}) and is built anew") from exc
+                raise StateError(f"{self._path} is damaged ({exc}) and is rebuilt") from exc
             except OSError as exc:
                 raise StateError(f"can't use {self._path}: {exc.strerror}") from exc
 
@@ -226,11 +229,23 @@ def forgive(log_dir: Path, sources: Iterable[str]) -> None:
         return  # damaged: the processor builds it anew
 
 
-def read_gone(log_dir: Path) -> Mapping[str, list[str]]:
-    """Per folder the names of results whose sources are gone, as the processor saw them last; {} if it saw none."""
+class Known(NamedTuple):
+    """What the index tells people."""
+
+    reused: int = 0  # published results that are another one's bytes
+    saved: float = 0.0  # s that making those took when they were made
+    gone: Mapping[str, Sequence[str]] = {}  # by folder: results whose sources are gone, as the processor saw it last
+    folders: Mapping[str, int] = {}  # how many results each folder has
+
+
+def read_known(log_dir: Path) -> Known:
+    """From the file as it is, which another program may be writing; nothing from one that can't be read."""
     path = log_dir / RESULTS_FILE
     if not path.exists():
-        return {}
+        return Known()
     with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(path, timeout=1.0)) as base:
-        return {str(folder): str(names).split("\n") for folder, names in base.execute("SELECT * FROM gone ORDER BY 1")}
-    return {}
+        reused, saved = base.execute("SELECT COUNT(saved), TOTAL(saved) FROM results").fetchone()
+        gone = {str(folder): str(names).split("\n") for folder, names in base.execute("SELECT * FROM gone ORDER BY 1")}
+        counts = "SELECT name, COUNT(*) FROM folders JOIN results ON folder = folders.id GROUP BY name ORDER BY name"
+        return Known(reused, saved, gone, dict(base.execute(counts)))
+    return Known()

@@ -1,0 +1,41 @@
+"""What ``--status`` says of published results: how many were used again, and which have no source any more."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from tools.report.status import human_time
+from tools.runtime.language import ui
+from tools.state.results import Known
+
+_SHOWN = 10  # lines
+
+
+def known_json(known: Known, there: Collection[str] | None) -> dict[str, Any]:
+    """``{"reused": {"videos", "seconds_saved"}, "source_gone": {FOLDER: [NAME] or number of results}}``."""
+    gone: dict[str, Any] = {folder: list(names) for folder, names in known.gone.items()}
+    reused = {"videos": known.reused, "seconds_saved": round(known.saved)}
+    return {"reused": reused, "source_gone": gone | dict(_folders_gone(known, there))}
+
+
+def known_lines(known: Known, there: Collection[str] | None, shown: int = _SHOWN) -> list[str]:
+    """A few lines, none if there is nothing to say. ``there``: the folders of the input dataset; None if not known."""
+    lines = []
+    if known.reused:
+        lines.append(ui("reused: {} videos had a result already, {} of work saved", known.reused, _time(known.saved)))
+    folders = _folders_gone(known, there)
+    gone = [ui("{}: all {} results", folder, number) for folder, number in folders.items()]
+    gone += [f"{folder}: {', '.join(names)}" for folder, names in known.gone.items() if folder not in folders]
+    if gone:
+        lines.append(ui("results whose source is gone, which stay ({} folders):", len(gone)))
+        lines += [f"    {line}" for line in gone[:shown]]
+        if len(gone) > shown:
+            lines.append("    " + ui("… and {} more, see --check", len(gone) - shown))
+    return lines
+
+
+def _time(seconds: float) -> str:
+    return human_time(seconds) or "?"
+
+
+def _folders_gone(known: Known, there: Collection[str] | None) -> Mapping[str, int]:
+    return {} if there is None else {name: number for name, number in known.folders.items() if name not in there}
