@@ -29,6 +29,7 @@ ROW: dict[str, type] = {
     "streams": list,
     "quality": str,
     "attempt_time": str,
+    "conversion_s": float,
     "warnings": str,
     "reused_from": str,
     "other": str,
