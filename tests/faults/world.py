@@ -32,7 +32,7 @@ from tools.processor.engine import Engine
 from tools.processor.executor import Deliver, LocalExecutor, Note, _LocalContext
 from tools.processor.hub_thread import Answer, HubThreads, T, Work, answer_to
 from tools.stages.job_context import JobTools
-from tools.state.history import HISTORY_FILES
+from tools.state.history import HISTORY_FILE
 from tools.state.journal import Event
 from tools.state.results import RESULTS_FILE
 from tools.state.work_queue import WorkQueue
@@ -337,8 +337,9 @@ class World:
     def leftovers(self) -> list[str]:
         """What should not be there once all is settled."""
         state = ("processing_queue.json", "monitor_state.json", "orders.json")
-        known = {f"{dot}{name}{tail}" for name in state for dot, tail in _BESIDE} | {RESULTS_FILE, *HISTORY_FILES}
+        known = {f"{dot}{name}{tail}" for name in state for dot, tail in _BESIDE} | {RESULTS_FILE}
         found = [path for path in self.log_dir.rglob("*") if path.is_file() and path.name not in known]
+        found = [path for path in found if not path.name.startswith(HISTORY_FILE)]  # also a damaged one, put aside
         return [str(path) for path in [*found, *(self.top / "work").rglob("*")]]
 
 
