@@ -172,7 +172,8 @@ class QueueProcessor:
 
         settings = self.settings
         cage, interval = confined_parts(settings.encode.cage), float(self.check_interval)
-        progress = ProgressFile(settings.paths.log_dir, cage, interval)
+        slots = shares_for(self.max_concurrent).slots
+        progress = ProgressFile(settings.paths.log_dir, cage, interval, slots)
         return build(
             self._options(),
             make_hub(settings, clock),

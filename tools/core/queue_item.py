@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from enum import Enum
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tools.core.errors import CorruptState, IllegalTransition
 from tools.core.redo import Redo, redo_of_json
@@ -258,7 +258,18 @@ def with_sane_times(item: QueueItem, now: float, longest: float) -> QueueItem:
     return item
 
 
-def rank(item: QueueItem, now: float, aging_hours: float) -> tuple[int, str, str]:
+class Ranked(Protocol):
+    """What decides on an item's place."""
+
+    @property
+    def folder(self) -> str: ...
+    @property
+    def priority(self) -> int: ...
+    @property
+    def added_time(self) -> str: ...
+
+
+def rank(item: Ranked, now: float, aging_hours: float) -> tuple[int, str, str]:
     """Sort key, smallest first: class lifted by waiting, then time added. ``aging_hours`` 0 = nothing is lifted."""
     place = item.priority
     if aging_hours > 0 and place > 1 and (waited := now - _epoch(item.added_time)) > 0:

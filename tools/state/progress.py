@@ -2,12 +2,13 @@
 
 ::
 
-    {"updated": epoch s, "interval": s, "paused": reason or null,
+    {"updated": epoch s, "interval": s, "slots": number, "paused": reason or null,
      "hub": [{"kind", "about", "state", "since", "until", "cause"}],
      "jobs": [{"folder", "video", "stage", "percent", "fps", "speed", "eta_s", "attempt", "worker"}],
      "workers": [{"name", "address", "slots", "state", "cause", "encoding", "fps", "last_seen"}]}
 
-``hub`` is what is asked of the hub for the engine, and what waits since the hub wants to be left alone with it.
+``slots`` encodes at a time on this machine. ``hub`` is what is asked of the hub for the engine, and what waits since
+the hub wants to be left alone with it.
 ``workers`` and ``worker`` tell of the machines of a cluster; without one they are empty and null.
 """
 
@@ -70,9 +71,13 @@ class WorkerState:
 class ProgressFile:
     """Written by the processor alone, read by anybody without a lock."""
 
-    def __init__(self, log_dir: Path, confined: Sequence[str] = (), interval: float | None = None) -> None:
+    def __init__(
+        self, log_dir: Path, confined: Sequence[str] = (), interval: float | None = None, slots: int | None = None
+    ) -> None:
         """For a writer: ``confined``, what is taken from the processor's children, see ``tools.runtime.cage``;
-        ``interval`` s, how long it may wait between two turns, from which readers judge its silence."""
+        ``interval`` s, how long it may wait between two turns, from which readers judge its silence;
+        ``slots`` encodes at a time."""
+        self._slots = slots
         self._path = log_dir / PROGRESS_FILE
         self._interval = interval
         self._confined = list(confined)
@@ -89,6 +94,7 @@ class ProgressFile:
         content = {
             "updated": round(now, 3),
             "interval": self._interval,
+            "slots": self._slots,
             "paused": paused,
             "confined": self._confined,
             "hub": [asdict(work) for work in hub],
@@ -110,8 +116,10 @@ class ProgressFile:
         if not isinstance(content, dict):
             content = {}
         updated, paused, confined = (content.get(name) for name in ("updated", "paused", "confined"))
+        slots = content.get("slots")
         return {
             "updated": updated if _is_number(updated) else 0.0,
+            "slots": slots if type(slots) is int and 0 < slots < 10_000 else None,
             "paused": None if paused is None else str(paused),
             "confined": [part for part in confined if isinstance(part, str)] if isinstance(confined, list) else [],
             "hub": _sensible(content.get("hub")),

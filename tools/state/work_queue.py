@@ -155,6 +155,30 @@ _BETWEEN = _TAIL + b",\n" + _HEAD  # no JSON string holds a line break, so this 
 _OPEN, _CLOSE = b"[\n" + _HEAD, _TAIL + b"\n]\n"
 
 
+class Waiting(NamedTuple):
+    """What may be known of a pending item without parsing it."""
+
+    folder: str
+    priority: int
+    added_time: str  # local ISO 8601
+    held: bool
+    videos: int  # not published yet
+    size: int  # bytes of its files, less those of the videos that are published
+
+    @classmethod
+    def of(cls, item: QueueItem) -> "Waiting":
+        rest = item.videos_total - item.videos_done, max(0, item.total_size - item.bytes_in)
+        return cls(item.folder, item.priority, item.added_time, item.held, *rest)
+
+
+class Gain(NamedTuple):
+    """Sums over all items of what is published."""
+
+    videos: int
+    bytes_in: int  # of the sources
+    bytes_out: int  # of their MKVs
+
+
 class Overview(NamedTuple):
     """A summary of the queue."""
 
@@ -162,6 +186,8 @@ class Overview(NamedTuple):
     latest: list[QueueItem]  # that ended, started or were added last, newest first
     failed: list[QueueItem]  # of the failed ones, likewise
     processing: list[QueueItem]  # all of them, in no order
+    pending: list[Waiting]  # likewise
+    gain: Gain
 
     @classmethod
     def of(cls, items: Iterable[QueueItem], shown: int, shown_failed: int) -> "Overview":
@@ -170,16 +196,25 @@ class Overview(NamedTuple):
         failed = heapq.nlargest(shown_failed, (one for one in seen if counted_as(one[2]) == Status.FAILED.value))
         latest = heapq.nlargest(shown, seen)
         counts = _counted(counted_as(item) for _, _, item in seen)
-        processing = [item for _, _, item in seen if item.status is Status.PROCESSING]
-        return cls(counts, [item for _, _, item in latest], [item for _, _, item in failed], processing)
+        everything = [item for _, _, item in seen]
+        processing = [item for item in everything if item.status is Status.PROCESSING]
+        pending = [Waiting.of(item) for item in everything if item.status is Status.PENDING]
+        gain = Gain(
+            sum(item.videos_done for item in everything),
+            sum(item.bytes_in for item in everything),
+            sum(item.bytes_out for item in everything),
+        )
+        return cls(counts, [it for _, _, it in latest], [it for _, _, it in failed], processing, pending, gain)
 
     @classmethod
     def recognised(cls, content: bytes, shown: int, shown_failed: int) -> "Overview | None":
         """From the bytes that ``encoded`` made, None for others; no entry is parsed but those to be shown."""
         if not content.startswith(_OPEN) or not content.endswith(_CLOSE):
             return None
-        seen = [(one[4] or one[3] or one[1], one.start(), one[2]) for one in _STATE.finditer(content)]
-        if len(seen) != content.count(_BETWEEN) + 1:
+        states = list(_STATE.finditer(content))
+        seen = [(one[5] or one[4] or one[1], one.start(), one[2]) for one in states]
+        numbers = [tuple(map(int, one)) for one in _DONE.findall(content)]
+        if not len(seen) == len(numbers) == content.count(_BETWEEN) + 1:
             return None
         ended = [one for one in seen if one[2] == b"failed"]
         failed = [one for one in ended if not content.startswith(_CANCELLED, content.find(_ERROR, one[1]))]
@@ -188,7 +223,14 @@ class Overview(NamedTuple):
         counts[Status.FAILED.value] = len(failed)
         processing = [one for one in seen if one[2] == b"processing"]
         chosen = heapq.nlargest(shown, seen), heapq.nlargest(shown_failed, failed), processing
-        return cls(counts, *([_item_at(content, at) for _, at, _ in some] for some in chosen))
+        pending = [
+            _waiting_at(content, state, done)
+            for state, done in zip(states, numbers, strict=True)
+            if state[2] == b"pending"
+        ]
+        gain = Gain(*(sum(column) for column in list(zip(*numbers, strict=True))[1:]))
+        latest, worst, running = ([_item_at(content, at) for _, at, _ in some] for some in chosen)
+        return cls(counts, latest, worst, running, pending, gain)
 
 
 def _counted(words: Iterable[str]) -> dict[str, int]:
@@ -199,6 +241,18 @@ def _item_at(content: bytes, place: int) -> QueueItem:
     """The item in whose entry, as ``encoded`` made it, a place lies."""
     begin = content.rindex(_HEAD, 0, place) + len(_HEAD)
     return from_json(json.loads(b"{%b}" % content[begin : content.index(_TAIL, place)]))
+
+
+def _waiting_at(content: bytes, state: "re.Match[bytes]", done: tuple[int, ...]) -> Waiting:
+    """Of the entry in whose state a match of ``_STATE`` lies; ``done`` its numbers as ``_DONE`` has them."""
+    head = content[content.rindex(_HEAD, 0, state.start()) : state.start()]
+    name = head[len(_HEAD) + _NAME : head.index(_NAME_END)]
+    is_held = content.find(b'\n    "held": true', state.end(), content.index(_ERROR, state.end())) >= 0
+    size = int(head[head.rindex(b" ") : -1])
+    videos, published, bytes_in, _ = done
+    folder = json.loads(b'"%b"' % name)
+    rest = videos - published, max(0, size - bytes_in)
+    return Waiting(folder, int(state["priority"]), state[1].decode(), is_held, *rest)
 
 
 class WorkQueue:
@@ -295,8 +349,11 @@ def _key_of(folder: str) -> bytes:
 
 _ERROR, _CANCELLED = b'\n    "error": ', b'\n    "error": "cancelled"'
 _NAME, _NAME_END = len(b'    "folder": "'), b'",\n'  # no JSON string holds a line break
+_DONE = re.compile(
+    rb'\n    "videos_total": (\d+),\n    "videos_done": (\d+),\n    "bytes_in": (\d+),\n    "bytes_out": (\d+)'
+)
 _STATE = re.compile(
-    rb'\n    "added_time": "([^"]*)",\n    "status": "(\w+)",\n    "priority": \d+,'
+    rb'\n    "added_time": "([^"]*)",\n    "status": "(\w+)",\n    "priority": (?P<priority>\d+),'
     rb'\n    "start_time": (?:null|"([^"]*)"),\n    "end_time": (?:null|"([^"]*)")'
 )
 
