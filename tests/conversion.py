@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from tools.core.errors import MediaError
-from tools.media.converter import Conversion, FfmpegConverter, OutputOptions
-from tools.media.pace import usual_limit
+from tools.media.converter import Conversion, FfmpegConverter, Made, OutputOptions
 from tools.media.plan import Plan
 
 CONVERTER = FfmpegConverter(OutputOptions(preset=12))
@@ -49,4 +48,5 @@ def refusal(source: Path, target: Path, converter: FfmpegConverter = CONVERTER) 
 def verified(plan: Plan, source: Path, result: Path, converter: FfmpegConverter = CONVERTER) -> list[str]:
     """Warnings about a result that somebody else made; raises VerifyError."""
     programs, stop = converter._chosen(), threading.Event()
-    return converter._verify(plan, source, result, 0, programs.encoders[0], programs.ffprobe, stop, usual_limit)[1]
+    made = Made(source, result, result, 0, programs.encoders[0], programs.ffprobe, stop)
+    return converter._verified(plan, made)[1]

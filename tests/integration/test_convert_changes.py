@@ -7,6 +7,7 @@ import pytest
 
 from tests.conversion import convert
 from tests.media import facts_of, ffmpeg, make, picture
+from tools.core.errors import ProbeError
 
 
 def joined(folder: Path, *parts: list[str]) -> Path:
@@ -24,17 +25,25 @@ def bars(path: Path, second: float) -> tuple[int, int]:
     graph = "scale=out_range=pc,format=gray,cropdetect=limit=40:round=2:reset=1:skip=0"
     command = [ffmpeg(), "-hide_banner", "-nostdin", "-ss", str(second), "-i", str(path), "-vf", graph]
     done = subprocess.run([*command, "-frames:v", "3", "-f", "null", "-"], capture_output=True, text=True, check=True)
-    width, height = done.stderr.rpartition("crop=")[2].split(":")[:2]
+    width, height = done.stderr.partition("crop=")[2].split(":")[:2]  # of the first one: more may be read
     return int(width), int(height)
 
 
 WHITE = ["-f", "lavfi", "-i"]
 
 
-@pytest.mark.parametrize("turned", [False, True])
-def test_pictures_that_change_size_are_encoded_at_the_largest(turned: bool, tmp_path: Path) -> None:
+def remuxed(source: Path, container: str) -> Path:
+    """The same packets in a container with one head for all of them, which nobody reads for changes."""
+    copy = ["-i", str(source), "-c", "copy", "-bsf:v", "dump_extra=freq=keyframe"]
+    return source if container == "ts" else make(copy, source.with_suffix(f".{container}"))
+
+
+@pytest.mark.parametrize(
+    ("container", "turned"), [("ts", False), ("ts", True), ("mkv", False), ("mp4", True), ("asf", False)]
+)
+def test_pictures_that_change_size_are_encoded_at_the_largest(container: str, turned: bool, tmp_path: Path) -> None:
     parts = [[*WHITE, "color=white:s=160x120:r=24:d=1"], [*WHITE, "color=white:s=320x180:r=24:d=1"]]
-    source = joined(tmp_path, *(reversed(parts) if turned else parts))
+    source = remuxed(joined(tmp_path, *(reversed(parts) if turned else parts)), container)
     report = convert(source, tmp_path / "out.mkv")
     stream = facts_of(tmp_path / "out.mkv")["streams"][0]
     assert (stream["width"], stream["height"]) == (320, 180) and report.frames == 48
@@ -44,10 +53,36 @@ def test_pictures_that_change_size_are_encoded_at_the_largest(turned: bool, tmp_
     assert bars(tmp_path / "out.mkv", small) == (240, 180)
 
 
-def test_pixels_that_change_shape_alone_are_said(tmp_path: Path) -> None:
+def test_pixels_that_change_shape_alone_keep_each_its_own(tmp_path: Path) -> None:
     wide, square = [*WHITE, "color=white:s=180x144:r=25:d=1,setsar=64/45"], [*WHITE, "color=white:s=180x144:r=25:d=1"]
     report = convert(joined(tmp_path, wide, square), tmp_path / "out.mkv")
-    assert [line for line in report.warnings if "shape of the pixels changes" in line]
+    assert [line for line in report.warnings if "64:45" in line and "in their own shape" in line]
+    assert bars(tmp_path / "out.mkv", 0.5) == bars(tmp_path / "out.mkv", 0.96) == (180, 144)
+    assert bars(tmp_path / "out.mkv", 1.0) == bars(tmp_path / "out.mkv", 1.5) == (126, 144)
+
+
+def test_matrix_that_changes_is_made_one(tmp_path: Path) -> None:
+    def red(matrix: str, more: str = "") -> list[str]:
+        graph = f"color=red:s=160x120:r=24:d=1,format=gbrp,scale=out_color_matrix={matrix},format=yuv420p{more}"
+        return [*WHITE, graph, "-colorspace", matrix]
+
+    report = convert(joined(tmp_path, red("smpte170m"), red("bt709")), tmp_path / "out.mkv")
+    assert [line for line in report.warnings if "the matrix smpte170m" in line]
+    assert red_of(tmp_path / "out.mkv", 0.5) == pytest.approx(red_of(tmp_path / "out.mkv", 1.5), abs=3)
+
+
+def red_of(path: Path, second: float) -> list[int]:
+    """The colour of the middle, RGB."""
+    graph = ["-vf", "crop=1:1,format=rgb24", "-frames:v", "1", "-f", "rawvideo", "-"]
+    command = [ffmpeg(), "-v", "error", "-nostdin", "-ss", str(second), "-i", str(path), *graph]
+    return [*subprocess.run(command, capture_output=True, check=True).stdout]
+
+
+def test_change_between_hdr_and_sdr_is_refused_with_its_time(tmp_path: Path) -> None:
+    marked = "setparams=colorspace=bt2020nc:color_primaries=bt2020:color_trc="
+    source = joined(tmp_path, [*picture(1), "-vf", f"{marked}bt709"], [*picture(1), "-vf", f"{marked}smpte2084"])
+    with pytest.raises(ProbeError, match=r"from SDR to HDR at 2\.\d+ s.*cut it there"):
+        convert(source, tmp_path / "out.mkv")
 
 
 def test_pictures_that_stay_as_they_are_get_no_bars(tmp_path: Path) -> None:

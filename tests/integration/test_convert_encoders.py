@@ -1,6 +1,7 @@
 """Which encoder takes a file: the best that passed its trial, the next if it fails, fewer threads if it grows."""
 
 import subprocess
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -194,7 +195,7 @@ def test_every_run_that_opens_a_source_is_fenced_in(tmp_path: Path) -> None:
 def test_doctor_prints_the_whole_table(tmp_path: Path) -> None:
     from tests.programs import ROOT
 
-    command = ["python3", str(ROOT / "tools/doctor.py"), "--modelscope-endpoint", "http://127.0.0.1:9"]
+    command = [sys.executable, str(ROOT / "tools/doctor.py"), "--modelscope-endpoint", "http://127.0.0.1:9"]
     said = subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
     for name in ("av1_nvenc", "av1_qsv", "av1_vaapi", "libsvtav1", "libaom-av1"):
         assert name in said

@@ -8,8 +8,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.conversion import CONVERTER, convert
+from tests.conversion import CONVERTER, convert, refusal, stand_in
 from tests.media import SUBTITLES, facts_of, make, picture, times_of, tone
+from tools.core.errors import DiskFull
 from tools.media.converter import FfmpegConverter, MachineOptions, OutputOptions
 from tools.media.mkvmerge import find_muxer
 
@@ -159,6 +160,7 @@ def test_statistics_are_those_of_the_program_that_wrote_the_file(base: Path, tmp
         assert int(stream["tags"]["NUMBER_OF_FRAMES"]) > 0
 
 
+@pytest.mark.another_user
 def test_ordered_chapters_are_kept_and_name_the_other_files(base: Path, tmp_path: Path) -> None:
     source = merged(base, "--chapters FOLDER/ordered.xml BASE")
     report = convert(source, tmp_path / "out.mkv")
@@ -224,6 +226,23 @@ def test_what_is_no_language_is_said(base: Path, tmp_path: Path) -> None:
     assert [line for line in report.warnings if "'chs' is no language" in line]
 
 
+def test_links_that_no_muxer_writes_are_said(base: Path, tmp_path: Path) -> None:
+    source = merged(base, "--attachment-mime-type font/ttf --attach-file FOLDER/字体.ttf BASE")
+    # Elements of the same length in the place of FlagLacing and Language: TrackOverlay or AttachmentLink, and a void.
+    plain, void = b"\x9c\x81\x00\x22\xb5\x9c\x83und", b"\xec\x84\0\0\0\0"
+    linked = source.read_bytes().replace(plain, b"\x74\x46\x81\x01" + void, 1)
+    assert linked != source.read_bytes()
+    source.write_bytes(linked)
+    overlaid = tmp_path / "overlaid.mkv"
+    overlaid.write_bytes(linked.replace(b"\x74\x46\x81\x01", b"\x6f\xab\x81\x02", 1))
+    report = convert(source, tmp_path / "out.mkv")
+    said = [*report.warnings, *CONVERTER.plan(overlaid).warnings()]
+    assert not [line for line in said if "could not make" in line], said
+    for name in ("AttachmentLink", "TrackOverlay"):
+        assert [line for line in said if f"stream 0: its {name} is lost" in line], said
+    assert identified(tmp_path / "out.mkv")["attachments"] == identified(source)["attachments"]
+
+
 def test_loss_without_mkvmerge_is_recorded(base: Path, tmp_path: Path) -> None:
     how = "--chapters FOLDER/chapters.xml --global-tags FOLDER/tags.xml --track-enabled-flag 2:0 --cropping 0:2,4,2,4"
     source = merged(base, f"{how} --stereo-mode 0:side_by_side_left_first BASE --language 0:zh-Hans FOLDER/words.srt")
@@ -242,6 +261,40 @@ def test_ffmpeg_does_what_mkvmerge_fails_at(deed: str, base: Path, tmp_path: Pat
     assert [line for line in report.warnings if "ffmpeg did" in line]
     assert [line for line in report.warnings if "作品名" in line]
     assert times_of(tmp_path / "out.mkv") == pytest.approx(times_of(source), abs=0.0005)
+
+
+def test_languages_are_guessed_in_other_containers_too(base: Path, tmp_path: Path) -> None:
+    words = ["-i", str(base), "-i", str(tmp_path / "words.srt"), "-map", "0", "-map", "1", "-c", "copy"]
+    named = ["-c:s", "mov_text", "-metadata:s:s:0", "language=chi", "-metadata:s:s:0", "handler_name=繁體中文"]
+    source = make([*words, *named], tmp_path / "in.mp4")
+    asked, without = OutputOptions(preset=12, guess_languages=1), MachineOptions(mkvmerge="off")
+    report = convert(source, tmp_path / "out.mkv", FfmpegConverter(asked))
+    told = identified(tmp_path / "out.mkv")["tracks"][-1]["properties"]
+    assert (told["language_ietf"], told["language"], told.get("track_name")) == ("zh-Hant", "chi", None)
+    assert not [line for line in report.warnings if "languages" in line]
+    content = (tmp_path / "out.mkv").read_bytes()
+    assert content.index(b"\x16\x54\xae\x6b\x01") < content.index(b"\x1f\x43\xb6\x75")  # the head is at the head
+    report = convert(source, tmp_path / "plain.mkv", FfmpegConverter(asked, without))
+    assert [line for line in report.warnings if "that needs mkvmerge" in line]
+
+
+@pytest.mark.usefixtures("uncaged")
+def test_full_disk_under_mkvmerge_is_one(base: Path, tmp_path: Path) -> None:
+    said = "An exception occurred when writing the destination file. The drive may be full. Exception details: reading"
+    deed = f'echo "#GUI#error {said} from/writing to the file error; No space left to write to"; exit 2'
+    with pytest.raises(DiskFull):
+        convert(merged(base, "BASE"), tmp_path / "out.mkv", spoiling(tmp_path, deed))
+
+
+@pytest.mark.usefixtures("uncaged")
+def test_fault_of_the_encode_is_not_tried_again_with_another_muxer(base: Path, tmp_path: Path) -> None:
+    lossy = f"""echo "$*" >> {tmp_path}/runs
+case "$*" in *libsvtav1*) exec "$real" "${{@:1:$#-1}}" -frames:v 9 "${{@: -1}}" ;; esac"""
+    machine = MachineOptions(ffmpeg=str(stand_in(tmp_path, lossy)))
+    said = refusal(merged(base, "BASE"), tmp_path / "out.mkv", FfmpegConverter(OutputOptions(preset=12), machine))
+    assert "only 9 of 24 frames decode" in said
+    runs = (tmp_path / "runs").read_text().splitlines()
+    assert len([run for run in runs if "-f matroska" in run]) == 1, runs  # the encode, and no second muxer
 
 
 def spoiling(tmp_path: Path, deed: str) -> FfmpegConverter:

@@ -128,6 +128,39 @@ def test_missing_ffmpeg_is_a_problem() -> None:
     assert "/no/such/ffmpeg" in finding.seen
 
 
+@pytest.mark.parametrize(("library", "is_old"), [("59. 37.100", True), ("61. 19.101", False)])
+def test_prober_that_has_never_heard_of_a_codec_is_a_warning(
+    library: str, is_old: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("ffmpeg", "ffprobe"):  # as where no wheel brings one
+        (tmp_path / name).write_text(f"#!/bin/sh\necho '{name} version 1'\necho 'libavcodec     {library} / 1'\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setattr("tools.media.installed._of_package", lambda name, pattern: [])
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
+    finding = checks.check_ffprobe("auto")
+    assert finding.ok and ("newer one" in finding.advice) == is_old, str(finding)
+
+
+def test_mkvmerge_that_is_missing_or_old_is_a_warning_and_one_that_is_off_is_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def said(setting: str, version: str = "") -> str:
+        for name in ("mkvmerge", "mkvpropedit") if version else ():
+            (tmp_path / name).write_text(f"#!/bin/sh\necho 'mkvmerge v{version} (name) 64-bit'\n")
+            (tmp_path / name).chmod(0o755)
+        finding = checks.check_mkvmerge(setting)
+        assert finding.ok  # conversion does without it
+        return str(finding)
+
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert re.match("WARNING .*not found.*install mkvtoolnix", said("auto"))
+    assert re.match("OK .*not used: MKVMERGE=off$", said("off"))
+    assert re.match("WARNING .*mkvmerge 73.0.0 is older than 74.*install mkvtoolnix", said("auto", "73.0.0"))
+    assert re.match(f"OK .*74.0.0 {tmp_path}/mkvmerge$", said("auto", "74.0.0"))
+    (tmp_path / "mkvpropedit").unlink()
+    assert re.match("WARNING .*no mkvpropedit", said(str(tmp_path / "mkvmerge")))
+
+
 def test_tmux_is_missed_when_it_is_not_on_the_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert not checks.check_tmux().ok

@@ -136,9 +136,10 @@ class NoEncoder(MediaError):
 class VerifyError(MediaError):
     """The output differs from what was planned."""
 
-    def __init__(self, message: str, *, differences: Sequence[str] = ()) -> None:
+    def __init__(self, message: str, *, differences: Sequence[str] = (), of_encode: bool = False) -> None:
         super().__init__(message)
         self.differences = tuple(differences)  # one line each
+        self.of_encode = of_encode  # all of them may come from the encoded streams, whoever put them together
 
 
 class StateError(PipelineError):

@@ -8,17 +8,15 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from tools.core.errors import VerifyError
-from tools.media.facts import Facts, Stream, StreamKind
+from tools.media.facts import JUMP, NO_PACKETS_OF_ITS_OWN, Facts, Stream, StreamKind
 from tools.media.ffprobe_json import number
 from tools.media.plan import Plan, StreamPlan, colour_range, is_rgb, kept_flags
-from tools.media.shapes import canvas
+from tools.media.shapes import canvas, one_matrix, same_matrix
 
 SYNC = 0.040  # s; a viewer notices more
 _ROUNDING = 0.002  # s; Matroska keeps milliseconds, and the source may have done so too
 _END_SLACK, _END_SHARE = 1.0, 0.005  # s and share of the duration that a header may promise too much
 _HOLE = 0.25  # s without a picture
-_JUMP = 10.0  # s; a transport stream's clock that jumps further was set again. Source: ffmpeg's dts_delta_threshold
-_BACK = 1.0  # s; pictures are stored out of order, but never by so much
 _NEAR_END = 120.0  # s; a subtitle that begins earlier may last for the whole episode and proves nothing
 _UNDECODABLE = 2  # pictures at a cut that no decoder gives
 _BIGGEST_GROWTH, _GROWTH_SLACK = 20, 10_000_000  # times the source's size, and bytes
@@ -27,8 +25,6 @@ _COLOURS = ("color_primaries", "color_transfer", "color_space")
 _INTRINSIC = {("vp8", "color_space"): "bt470bg"}
 _HDR = ("Mastering display metadata", "Content light level metadata")
 _SAME_CODEC = {"ssa": "ass", "srt": "subrip"}
-# Demuxers of these cut the stream into packets as they go; in others the packets are the file's own.
-_NO_PACKETS_OF_ITS_OWN = frozenset({"mpegts", "mpeg", "mpegvideo"})
 
 
 def check_source(plan: Plan, min_percent: float) -> list[str]:
@@ -54,7 +50,7 @@ def check_source(plan: Plan, min_percent: float) -> list[str]:
 
 def _ends_early(facts: Facts) -> list[tuple[float, str]]:
     """By the header's duration; a transport stream's is made of its packets and proves nothing."""
-    if facts.duration is None or facts.container in _NO_PACKETS_OF_ITS_OWN:
+    if facts.duration is None or facts.container in NO_PACKETS_OF_ITS_OWN:
         return []
     last = facts.end
     for stream in facts.of("subtitle"):
@@ -84,7 +80,7 @@ def _hole_in_source(plan: Plan) -> list[tuple[float, str]]:
     sounds = sorted(plan.kept("audio"), key=lambda kept: -kept.source.packets)
     silent = sounds[0].source.gaps if sounds else []
     for begin, end in gaps(sorted(video.times), _HOLE):
-        if plan.facts.container in _NO_PACKETS_OF_ITS_OWN and end - begin > _JUMP:
+        if plan.facts.container in NO_PACKETS_OF_ITS_OWN and end - begin > JUMP:
             continue
         if not sounds and plan.facts.complaints:
             lost += end - begin
@@ -148,7 +144,7 @@ def _content_differences(plan: Plan, want: StreamPlan, have: Stream, name: str) 
     source = want.source
     if want.action == "copy":
         moved = abs(have.packets - source.packets) > 1
-        if moved and plan.facts.container not in _NO_PACKETS_OF_ITS_OWN:
+        if moved and plan.facts.container not in NO_PACKETS_OF_ITS_OWN:
             return [f"{name} has {have.packets} of {source.packets} packets"]
     elif source.codec == "mov_text":
         if have.packets < source.cues:
@@ -168,10 +164,10 @@ def _picture_differences(source: Stream, have: Stream) -> list[str]:
     differences = []
     for name in _COLOURS:
         before = _known(source.facts.get(name)) or _INTRINSIC.get((source.codec, name), "")
-        if name == "color_space" and is_rgb(source):
-            before = "bt709"  # as the filter made it
+        if name == "color_space":  # as a filter made it
+            before = one_matrix(source.shapes) or ("bt709" if is_rgb(source) else before)
         after = _known(have.facts.get(name))
-        if before != after:
+        if before != after and not (one_matrix(source.shapes) and same_matrix(before, after)):
             differences.append(f"{name} is {after or 'unset'} instead of {before or 'unset'}")
     if (colour_range(source) == "pc") != (str(have.facts.get("color_range")) == "pc"):
         differences.append(f"the colour range is {have.facts.get('color_range')}")
@@ -282,7 +278,7 @@ def _lost(plan: Plan, source: Stream, have: Stream, made: Facts) -> int:
     if not _hides_frames(source):
         return max(0, expected - source.blanks - have.packets)
     # Packets are no pictures here; the timeline must have no hole that the source's has not.
-    if not source.has_times or not have.times or _is_jumpy(plan, source):
+    if not source.has_times or not have.times or plan.facts.is_jumpy(source):
         return max(0, expected // 2 - have.packets)
     shift = _shift(plan, source, made)
     before = sorted(time + shift for time in source.times)
@@ -301,12 +297,6 @@ def _hides_frames(source: Stream) -> bool:
     return source.codec in {"vp8", "vp9", "mpeg4", "msmpeg4v3"} or not progressive
 
 
-def _is_jumpy(plan: Plan, source: Stream) -> bool:
-    """Whether the clock of a transport stream was set again on the way: ffmpeg joins the parts."""
-    jumps = any(not -_BACK < after - before < _JUMP for before, after in pairwise(source.times))
-    return plan.facts.container in _NO_PACKETS_OF_ITS_OWN and jumps
-
-
 def _shift(plan: Plan, source: Stream, made: Facts) -> float:
     """What to add to a time of the source to have the output's."""
     for want, have in zip(plan.kept("audio"), made.of("audio"), strict=False):
@@ -319,7 +309,7 @@ def _shift(plan: Plan, source: Stream, made: Facts) -> float:
 
 def _moved(plan: Plan, source: Stream, have: Stream, made: Facts, *, whole: bool) -> tuple[list[str], list[str]]:
     """(differences, warnings): pictures against the sound, and each picture's time against the others'."""
-    if not have.times or not source.times or _is_jumpy(plan, source):
+    if not have.times or not source.times or plan.facts.is_jumpy(source):
         return [], []
     shift = _shift(plan, source, made)
     before, after = sorted(source.times), sorted(time - shift for time in have.times)

@@ -34,9 +34,9 @@ from tools.media.mux import ENCODED, Muxing, mux, own_folder
 from tools.media.muxing import encoded_streams
 from tools.media.pace import Pace, ReadLimit, patiently, pause, usual_limit
 from tools.media.plan import Plan, PlanAction, make_plan
-from tools.media.probe import probe
-from tools.media.transcode import EncodeProgress, OnProgress, transcode
-from tools.media.verify import Checking, verify
+from tools.media.probe import look_at_changes, probe
+from tools.media.transcode import EncodeProgress, OnProgress, PicturesChange, transcode
+from tools.media.verify import Checking, is_of_encode, verify
 from tools.runtime.child import ChildLimits, ChildOutgrew
 from tools.runtime.files import copy_file, sha256_of, sync_file
 from tools.runtime.limits import memory
@@ -205,33 +205,42 @@ class FfmpegConverter:
             with held("encode", _need_of(plan, programs)) as cores:
                 began = time.monotonic()
                 threads = threads if cores is None else cores
-                encoder, used, broken = self._make(
-                    plan, programs, source, encoded, on_progress, stop, threads, warnings
-                )
+                try:
+                    made = self._make(plan, programs, source, encoded, on_progress, stop, threads, warnings)
+                except PicturesChange as exc:
+                    plan = self._look_again(plan, source, stop)
+                    warnings = [*plan.warnings(), *check_source(plan, self.output.min_decoded_percent)]
+                    if not any(len(video.shapes) > 1 for video in plan.facts.of("video")):
+                        warnings.append(f"its pictures change on the way, the latest are {exc.said}")
+                    made = self._make(plan, programs, source, encoded, on_progress, stop, threads, warnings)
+                encoder, used, broken = made
                 muxing = Muxing(encoder, self.output, stop, self.machine.stall_timeout, self._max_rss())
                 decided = deciding(plan, encoder, self.output)
                 plan = mux(plan, source, part, muxing, warnings)
                 seconds = time.monotonic() - began
-            by = source, part, broken, encoder, programs.ffprobe, stop
+            by = Made(source, part, encoded, broken, encoder, programs.ffprobe, stop)
             with held("verify"):
                 began = time.monotonic()
-                with ThreadPoolExecutor(1) as beside:
-                    synced = beside.submit(sync_file, part)
-                    try:
-                        made, damage = patiently(partial(self._verify, plan, *by), part, self._pace, stop)
-                    except VerifyError as exc:
-                        synced.result()
-                        plan = mux(plan, source, part, muxing, warnings, refused=exc)
-                        synced = beside.submit(sync_file, part)
-                        made, damage = patiently(partial(self._verify, plan, *by), part, self._pace, stop)
-                    synced.result()
-                sha256 = sha256_of(part, stop)
+                try:
+                    result, damage, sha256 = self._verified(plan, by)
+                except VerifyError as exc:
+                    plan = mux(plan, source, part, muxing, warnings, refused=exc)
+                    result, damage, sha256 = self._verified(plan, by)
                 seconds += time.monotonic() - began
             part.replace(target)
         settings = settings_text(plan, encoder, self.output, used)
         label = encoder.label if plan.action == "transcode" else ""
-        report = _report(plan, made, label, settings, sha256, target.stat().st_size, [*warnings, *damage])
+        report = _report(plan, result, label, settings, sha256, target.stat().st_size, [*warnings, *damage])
         return replace(report, options=options_text(decided), seconds=round(seconds, 3))
+
+    def _look_again(self, plan: Plan, source: Path, stop: threading.Event) -> Plan:
+        """The plan for pictures that change, which the encode found out. Raises as ``plan`` does."""
+
+        def look(limit: ReadLimit) -> None:
+            look_at_changes(plan.facts, source, self._chosen().ffprobe, stop, limit)
+
+        patiently(look, source, self._pace, stop)
+        return make_plan(plan.facts, self._muxer(), guess_languages=bool(self.output.guess_languages))
 
     def _muxer(self) -> Muxer | None:
         with self._lock:
@@ -241,27 +250,31 @@ class FfmpegConverter:
                     log.warning("not all of a Matroska file can be kept: %s", self._muxers[1])
             return self._muxers[0]
 
-    def _verify(
-        self,
-        plan: Plan,
-        source: Path,
-        part: Path,
-        broken: int,
-        encoder: Encoder,
-        ffprobe: Path,
-        stop: threading.Event,
-        limit: ReadLimit,
-    ) -> tuple[Facts, list[str]]:
-        checking = Checking(
-            encoder=encoder,
-            ffprobe=ffprobe,
-            stop=stop,
-            min_percent=self.output.min_decoded_percent,
-            stall_timeout=self.machine.stall_timeout,
-            max_rss=self._max_rss(),
-            limit=limit,
-        )
-        return verify(plan, source, part, broken, checking)
+    def _verified(self, plan: Plan, of: "Made") -> tuple[Facts, list[str], str]:
+        """Facts, warnings and sha256 of a result, which is on the disk then. Raises what ``verify`` does."""
+
+        def look(limit: ReadLimit) -> tuple[Facts, list[str]]:
+            checking = Checking(
+                encoder=of.encoder,
+                ffprobe=of.ffprobe,
+                stop=of.stop,
+                min_percent=self.output.min_decoded_percent,
+                stall_timeout=self.machine.stall_timeout,
+                max_rss=self._max_rss(),
+                limit=limit,
+            )
+            try:
+                return verify(plan, of.source, of.part, of.broken, checking)
+            except VerifyError as exc:
+                if exc.of_encode and plan.muxer:
+                    exc.of_encode = is_of_encode(plan, of.encoded, of.part, checking)
+                raise
+
+        with ThreadPoolExecutor(2) as beside:
+            synced, sha256 = beside.submit(sync_file, of.part), beside.submit(sha256_of, of.part, of.stop)
+            made, damage = patiently(look, of.part, self._pace, of.stop)
+            synced.result()
+            return made, damage, sha256.result()
 
     def _max_rss(self) -> int:
         return self.machine.max_encode_rss or memory() * 3 // 4
@@ -337,6 +350,7 @@ class FfmpegConverter:
                         max_rss=limit,
                         stop=stop,
                         on_progress=on_progress,
+                        expects_changes=any(video.shapes for video in plan.facts.of("video")),
                     )
                     return attempt, broken
                 except ChildOutgrew as exc:
@@ -349,6 +363,19 @@ class FfmpegConverter:
         if isinstance(ended, MachineError):
             raise ended
         raise TranscodeError(f"the encode {ended}, more than MAX_ENCODE_RSS allows, even with one thread")
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What is to be verified, and with what."""
+
+    source: Path
+    part: Path
+    encoded: Path  # has the encoded streams alone, if a muxer made the part of them
+    broken: int  # pictures of the source
+    encoder: Encoder
+    ffprobe: Path
+    stop: threading.Event
 
 
 def _need_of(plan: Plan, programs: MediaPrograms) -> Need:

@@ -9,7 +9,7 @@ import ffmpeg
 from tools.core.options import ANY, Option, Wanted
 from tools.media.encoders import FASTEST_RATE, Arguments, Encoder, Request
 from tools.media.facts import Stream, StreamKind
-from tools.media.muxing import STALE_TAGS, encoded_streams
+from tools.media.muxing import ROOM, STALE_TAGS, encoded_streams
 from tools.media.plan import COVER_TYPES, Plan, StreamPlan, colour_range, is_rgb, kept_flags, suits_mkvmerge
 from tools.media.probe import SAFE_INPUT
 from tools.media.shapes import is_partly_interlaced, shape_filters
@@ -118,7 +118,8 @@ def encode_command(
         "-nostdin",
         "-y",
         "-v",
-        "repeat+warning",
+        "repeat+level+info",
+        "-nostats",
         "-progress",
         "pipe:1",
         "-stats_period",
@@ -136,11 +137,11 @@ def encode_command(
 def _filters(plan: Plan, stream: Stream) -> list[str]:
     """What the pictures of an encoded stream go through. As a simple filter: a complex graph would lose its tags."""
     filters = []
-    if str(stream.facts.get("field_order")) in {"tt", "bb", "tb", "bt"}:
-        filters.append("bwdif=mode=send_frame:parity=auto:deint=all")
-    elif is_partly_interlaced(stream.shapes):
+    if is_partly_interlaced(stream.shapes):
         filters.append("bwdif=mode=send_frame:parity=auto:deint=interlaced")
-    filters += shape_filters(stream.shapes)
+    elif str(stream.facts.get("field_order")) in {"tt", "bb", "tb", "bt"}:
+        filters.append("bwdif=mode=send_frame:parity=auto:deint=all")
+    filters += shape_filters(stream.shapes, 0.0 if plan.muxer else plan.facts.start)
     if stream.has_even_times:
         filters.append(f"setpts=STARTPTS+N/({stream.rate:.9g}*TB)")
     if plan.facts.container == "avi":
@@ -195,6 +196,8 @@ def _arguments(
                 after += [f"-c:{spec}", *_codec_arguments(kept, spec)]
             if not plan.muxer:
                 after += _tag_arguments(kept, spec)
+                if plan.editor and kept.source.index in plan.languages:
+                    after += [f"-metadata:s:{spec}", f"title={kept.source.tag('title')}{ROOM}"]
     if not plan.muxer:
         after += _cover_arguments(plan, covers)
     return before, after

@@ -3,6 +3,7 @@
 from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Literal
 
 from tools.media.ffprobe_json import number
@@ -88,6 +89,7 @@ class Facts:
     duration: float | None  # s by its header, None if it has none
     size: int  # bytes
     container: str = ""  # by its first bytes
+    start: float = 0.0  # s, of the earliest packet, which ffmpeg counts from
     share_there: float | None = None  # percentage of the announced bytes that is in the file, None if none are
     complaints: str = ""  # of the demuxer, its most telling line
     head: Head | None = None  # of a Matroska file
@@ -115,6 +117,11 @@ class Facts:
     def _track_kinds(self) -> list[StreamKind | None]:
         return [_TRACK_KINDS.get(track.number("TrackType")) for track in self.head.tracks] if self.head else []
 
+    def is_jumpy(self, stream: Stream) -> bool:
+        """Whether the clock of a transport stream was set again on the way: ffmpeg joins the parts."""
+        jumps = any(not -_BACK < after - before < JUMP for before, after in pairwise(stream.times))
+        return self.container in NO_PACKETS_OF_ITS_OWN and jumps
+
     @property
     def end(self) -> float:
         """End of the last picture or sound, s."""
@@ -125,6 +132,11 @@ class Facts:
         return min((s.begin for s in self.streams if s.begin is not None and s.kind != "subtitle"), default=0.0)
 
 
+JUMP = 10.0
+"""s; a transport stream's clock that jumps further was set again. Source: ffmpeg's dts_delta_threshold."""
+_BACK = 1.0  # s; pictures are stored out of order, but never by so much
+NO_PACKETS_OF_ITS_OWN = frozenset({"mpegts", "mpeg", "mpegvideo"})
+"""Demuxers of these cut the stream into packets as they go; in others the packets are the file's own."""
 _TRACK_KINDS: Mapping[int, StreamKind] = {1: "video", 2: "audio", 17: "subtitle"}
 """By TrackType. Source: RFC 9559 §5.1.4.1.3."""
 

@@ -15,6 +15,7 @@ from tools.runtime.spawn import NOTHING
 ASKED = ChildLimits(timeout=60.0)  # s, of a program that tells about itself or tries something; it takes well under one
 INSTALL = "install one (Debian, Ubuntu: apt install ffmpeg), or give its path as FFMPEG"
 _CANT = "can't be run"
+_KNOWS_VVC = (61,)  # libavcodec of ffmpeg 7.0
 _LIBRARY = re.compile(r"libavcodec\s+(\d+)\.\s*(\d+)\.\s*(\d+)")
 
 
@@ -63,6 +64,11 @@ def find_ffprobe(ffmpegs: Sequence[Path], about: Callable[[Path], Sequence[str]]
     """
     ask = about or _about
     return max(find_ffprobes(ffmpegs), key=lambda program: _library_in(ask(program)))  # of equals the first
+
+
+def is_old(ffprobe: Path) -> bool:
+    """Whether a prober has never heard of codecs that a current ffmpeg decodes, and so refuses files with them."""
+    return _library_in(_about(ffprobe)) < _KNOWS_VVC
 
 
 def _library_in(lines: Sequence[str]) -> tuple[int, ...]:

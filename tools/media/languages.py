@@ -16,7 +16,7 @@ def guessed_language(stream: Stream, facts: Facts) -> str:
     said = facts.track(stream).text("LanguageBCP47") or stream.tag("language")
     if stream.kind != "subtitle" or said.lower() not in _OPEN:
         return ""
-    name = _AT_EDGES.sub(" ", stream.tag("title"))
+    name = _AT_EDGES.sub(" ", stream.tag("title") or stream.tag("handler_name"))  # the latter is where MP4 has it
     simplified, traditional = bool(_SIMPLIFIED.search(name)), bool(_TRADITIONAL.search(name))
     if simplified == traditional:
         return ""

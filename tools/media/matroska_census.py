@@ -37,7 +37,7 @@ Canonical = Callable[[str], str]
 def head_differences(plan: Plan, made: Facts) -> list[str]:
     """What the source's head says and the result's does not, or says otherwise; [] for sources that have none."""
     if plan.facts.head is None or plan.action == "copy":
-        return []
+        return _unnamed(plan, made)
     if made.head is None:
         return ["the head of the result can't be read"]
     differences = _compared(plan, _segment(plan.facts), _segment(made))
@@ -62,6 +62,17 @@ def head_differences(plan: Plan, made: Facts) -> list[str]:
     if not _matches(before, after):
         differences.append("the chapters are not the source's in full (editions, order, names, flags)")
     return differences
+
+
+def _unnamed(plan: Plan, made: Facts) -> list[str]:
+    """Guessed languages that a file which ffmpeg made does not have."""
+    both = zip(plan.kept("subtitle"), made.of("subtitle"), strict=False)
+    wanted = [(plan.languages.get(want.source.index, ""), want, made.track(have)) for want, have in both]
+    return [
+        f"subtitle stream {want.source.index}: its language is not {language}"
+        for language, want, track in wanted
+        if language and plan.editor and track.text("LanguageBCP47") != language
+    ]
 
 
 def _canonical(plan: Plan) -> Canonical:
@@ -106,7 +117,7 @@ def _wanted(plan: Plan, want: StreamPlan, track: Element) -> Rows:
 def _track(track: Element) -> Rows:
     rows: Rows = {name: track.number(name, default) for name, default in _FLAGS.items()}
     rows["Name"] = track.text("Name")
-    for name in ("TrackUID", "CodecName", "CodecDelay", "SeekPreRoll", "DefaultDuration", "AttachmentLink"):
+    for name in ("TrackUID", "CodecName", "CodecDelay", "SeekPreRoll", "DefaultDuration"):
         if track.has(name) and track.first(name).value != 0:
             rows[name] = track.first(name).value
     if track.has("Video"):

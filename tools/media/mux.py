@@ -10,7 +10,7 @@ import os
 import shutil
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tools.core.errors import TranscodeError, VerifyError
@@ -18,9 +18,10 @@ from tools.media.covers import access_to, covers_of
 from tools.media.encoders import Encoder
 from tools.media.encoding import OutputOptions, encode_command
 from tools.media.mkvmerge import Muxer, run_muxer
-from tools.media.muxing import date_command, edit_command, encoded_streams, mux_job
+from tools.media.muxing import date_command, edit_command, encoded_streams, language_command, mux_job
 from tools.media.plan import Plan, make_plan
 from tools.media.transcode import transcode
+from tools.runtime.spawn import Access
 
 ENCODED = "encoded.mkv"
 """Beside the output while it is made: the encoded streams."""
@@ -43,22 +44,23 @@ def mux(
 ) -> Plan:
     """Make ``part``; returns the plan by which it was made. Raises what ``transcode`` does, and ``refused`` (what is
     wrong with the ``part`` that was made so) if there is no other way."""
-    if plan.muxer is None:
+    if plan.muxer is None or (refused is not None and refused.of_encode):
         if refused is not None:
             raise refused
+        if plan.muxer is None:
+            _name_languages(plan, part, muxing)
         return plan
     try:
         if refused is not None:
             raise refused
         said = _by_mkvmerge(plan, plan.muxer, source, part, muxing)
     except (TranscodeError, VerifyError) as exc:
-        other = make_plan(plan.facts)
+        other = replace(make_plan(plan.facts), languages=plan.languages, editor=plan.muxer if plan.languages else None)
         if encoded_streams(other) != encoded_streams(plan) or exc.retryable:
             raise
         warnings.append(f"mkvmerge could not make the file, ffmpeg did: {exc}")
-        if plan.languages:
-            warnings.append("guessed languages are not kept by ffmpeg's muxer")
         _by_ffmpeg(other, source, part, muxing)
+        _name_languages(other, part, muxing)
         return other
     warnings += [f"mkvmerge warned: {line}" for line in said[:3]]
     return plan
@@ -86,6 +88,18 @@ def _by_mkvmerge(plan: Plan, muxer: Muxer, source: Path, part: Path, muxing: Mux
     if date := date_command(plan, muxer, folder / part.name):
         run(date)
     return said
+
+
+def _name_languages(plan: Plan, part: Path, muxing: Muxing) -> None:
+    """Tell a file that ffmpeg made the languages for which its muxer has no field."""
+    if plan.editor is not None and plan.languages:
+        run_muxer(
+            language_command(plan, plan.editor, part),
+            Access(writes=(part.parent,)),
+            stall_timeout=muxing.stall_timeout,
+            max_rss=muxing.max_rss,
+            stop=muxing.stop,
+        )
 
 
 def _by_ffmpeg(plan: Plan, source: Path, part: Path, muxing: Muxing) -> None:

@@ -77,6 +77,22 @@ def edit_command(plan: Plan, muxer: Muxer, encoded: Path) -> list[str]:
     return command
 
 
+ROOM = " " * 60
+"""Behind the name of a track that ``language_command`` is for, when ffmpeg writes it: without room for more the whole
+head would move to the file's end."""
+
+
+def language_command(plan: Plan, muxer: Muxer, target: Path) -> list[str]:
+    """Gives tracks of an output that ffmpeg made the languages that were guessed."""
+    command = [str(muxer.mkvpropedit), "--gui-mode", str(target)]
+    for number, kept in enumerate(plan.kept("video", "audio", "subtitle"), 1):
+        if language := plan.languages.get(kept.source.index):
+            title = kept.source.tag("title")
+            named = ["--set", f"name={title}"] if title else ["--delete", "name"]
+            command += ["--edit", f"track:{number}", "--set", f"language={language}", *named]
+    return command
+
+
 def _set(element: Element, names: Mapping[str, str]) -> Iterator[str]:
     for name, own in names.items():
         yield from ("--set", f"{own}={element.first(name).value}") if element.has(name) else ("--delete", own)

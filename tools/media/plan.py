@@ -15,7 +15,7 @@ from tools.media.facts import Facts, Stream, StreamKind
 from tools.media.languages import guessed_language
 from tools.media.matroska import Element
 from tools.media.mkvmerge import Muxer
-from tools.media.shapes import shape_warnings
+from tools.media.shapes import impossible, shape_warnings
 
 StreamAction = Literal["copy", "encode", "attach", "drop"]
 """``copy`` bit for bit, ``encode`` into another codec, ``attach`` as a file (cover art), ``drop``."""
@@ -78,6 +78,7 @@ class Plan:
     streams: tuple[StreamPlan, ...]  # in the order of the output, dropped ones last
     muxer: Muxer | None = None  # makes the output out of the encoded streams and the source; None: ffmpeg makes it
     languages: Mapping[int, str] = field(default_factory=dict)  # BCP 47, of source streams that say none of their own
+    editor: Muxer | None = None  # tells the output those, if ffmpeg made it
 
     def kept(self, *kinds: StreamKind) -> list[StreamPlan]:
         return [plan for plan in self.streams if plan.is_kept and plan.source.kind in kinds]
@@ -105,16 +106,29 @@ class Plan:
             if plan.is_kept and self.muxer and plan.source.kind in _TRACKS and not self.language(plan.source):
                 said = said_language(self.facts.track(plan.source))
                 lines.append(f"stream {plan.source.index}: {said!r} is no language, the result says undetermined")
+            if self.action != "copy" and plan.is_kept:
+                track = self.facts.track(plan.source)
+                lines += [
+                    f"stream {plan.source.index}: its {name} is lost, no muxer writes it"
+                    for name in _LINKS
+                    if track.has(name)
+                ]
             if plan.action == "encode" and plan.codec == "opus":
                 lines.append(f"stream {plan.source.index}: {plan.source.codec} is encoded again as Opus: {plan.why}")
             if plan.action == "copy" and plan.why == _STILL:
                 lines.append(f"stream {plan.source.index} ({plan.source.codec}) is kept as it is: {plan.why}")
             if plan.action == "encode" and plan.source.kind == "video":
                 lines += [*_picture_warnings(plan.source), *shape_warnings(plan.source.index, plan.source.shapes)]
+        if self.languages and self.muxer is None and self.editor is None:
+            lines.append("the languages that the names of tracks tell are not in the result: that needs mkvmerge")
         return lines + linked_segments(self.facts)
 
 
 _TRACKS = frozenset({"video", "audio", "subtitle"})
+_LINKS = (
+    "AttachmentLink",
+    "TrackOverlay",
+)  # of a track to another part of the file; neither mkvmerge nor ffmpeg has them
 _STILL = "it is one picture beside the video"
 
 
@@ -201,9 +215,10 @@ _DOLBY_VISION = "DOVI configuration record"
 def make_plan(facts: Facts, muxer: Muxer | None = None, *, guess_languages: bool = False) -> Plan:
     """What becomes of each stream. Raises ProbeError if a stream that matters can't be handled.
 
-    ``muxer``: what to make the output of a Matroska source with. ``guess_languages``: by the names of tracks.
+    ``muxer``: what to make the output of a Matroska source with, and to name guessed languages with in that of
+    others. ``guess_languages``: by the names of tracks.
     """
-    muxer = muxer if suits_mkvmerge(facts) else None
+    tools, muxer = muxer, muxer if suits_mkvmerge(facts) else None
     plans = [_video(stream, facts) for stream in facts.of("video")]
     plans += [_kept_whole(_audio(stream), muxer) for stream in facts.of("audio")]
     plans += [_kept_whole(_subtitle(stream), muxer) for stream in facts.of("subtitle")]
@@ -215,8 +230,9 @@ def make_plan(facts: Facts, muxer: Muxer | None = None, *, guess_languages: bool
     changed = any(plan.action != "copy" and plan.source.kind != "cover" for plan in plans)
     clean = facts.container == "matroska" and all_av1 and not changed
     action: PlanAction = "copy" if clean else "remux" if all_av1 else "transcode"
-    guessed = {s.index: tag for s in facts.streams if (tag := guessed_language(s, facts))} if guess_languages else {}
-    return Plan(facts, action, tuple(plans), None if action == "copy" else muxer, guessed)
+    kept = [plan.source for plan in plans if plan.is_kept and action != "copy" and guess_languages]
+    guessed = {stream.index: tag for stream in kept if (tag := guessed_language(stream, facts))}
+    return Plan(facts, action, tuple(plans), None if action == "copy" else muxer, guessed, tools if guessed else None)
 
 
 _PLACES: Mapping[StreamKind, int] = {"video": 0, "audio": 1, "subtitle": 2, "attachment": 3, "cover": 4, "data": 5}
@@ -253,6 +269,8 @@ def _video(stream: Stream, facts: Facts) -> StreamPlan:
         return StreamPlan(stream, "copy", "av1", "is AV1 already")
     if stream.codec in {"unknown", "none"}:
         raise ProbeError(f"the video of stream {stream.index} has a codec that ffmpeg does not know")
+    if why := impossible(stream.shapes, is_jumpy=facts.is_jumpy(stream)):
+        raise ProbeError(f"stream {stream.index}: {why}: cut it there and convert the parts")
     for entry in stream.facts.get("side_data_list") or ():
         if entry.get("side_data_type") == _DOLBY_VISION and entry.get("dv_bl_signal_compatibility_id") == 0:
             raise ProbeError(

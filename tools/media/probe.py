@@ -20,7 +20,7 @@ from tools.media.ffprobe_json import LARGEST, cleaned, number
 from tools.media.matroska import read_head
 from tools.media.pace import ReadLimit, usual_limit
 from tools.media.program import machine_fault, run_program
-from tools.media.shapes import Shape, shape_of
+from tools.media.shapes import SHAPE_ENTRIES, Shape, ShapeReader
 from tools.runtime.child import ChildLimits, ChildOutgrew, ChildTimeout
 from tools.runtime.spawn import Access
 
@@ -77,10 +77,25 @@ def probe(path: Path, ffprobe: Path, stop: threading.Event | None = None, *, lim
         duration=None if _is_endless(streams) else number(header.get("duration")),
         size=path.stat().st_size,
         container=container,
+        start=number(header.get("start_time")) or 0.0,
         share_there=share_there(path, container),
         complaints=bare(complaints.cause()),
         head=read_head(path) if container in {"matroska", "webm"} else None,
     )
+
+
+def look_at_changes(facts: Facts, path: Path, ffprobe: Path, stop: threading.Event | None, limit: ReadLimit) -> None:
+    """Find out what the pictures of a file's videos are like from the first to the last, by decoding them; raises
+    what ``probe`` does."""
+    asking = _Asking(path, ffprobe, ChildLimits(timeout=_DECODES * limit(facts.size), rss=_MAX_RSS), stop)
+    for stream in facts.of("video"):
+        if stream.packets > 1 and not stream.shapes:
+            stream.shapes = asking.shapes(stream.index, every=stream.codec not in _BEGINS_ANEW)
+
+
+_DECODES = 20  # times as long as reading
+# Whose pictures change their size at keyframes only.
+_BEGINS_ANEW = frozenset({"h264", "hevc", "mpeg2video", "mpeg1video", "vc1", "vp8"})
 
 
 class _Asking:
@@ -91,7 +106,7 @@ class _Asking:
         self._path, self._ffprobe, self._limits, self._stop = path, ffprobe, limits, stop
         self._access = Access(reads=(path,))
 
-    def run(self, arguments: Sequence[str], reader: "_Answer | _Shapes") -> tuple[int, Complaints]:
+    def run(self, arguments: Sequence[str], reader: "_Answer | ShapeReader") -> tuple[int, Complaints]:
         """Exit status, and what was complained about; the answer goes to ``reader``."""
         complaints = Complaints()
         command: list[str | Path] = [self._ffprobe, "-v", "error", *SAFE_INPUT, *arguments, "-i", f"file:{self._path}"]
@@ -119,31 +134,15 @@ class _Asking:
         self.run([*chosen, "-show_entries", f"frame=side_data_list,{','.join(_COLOURS)}", "-of", "json"], reader)
         return next(iter(reader.content().get("frames") or ()), {})
 
-    def shapes(self, index: int) -> tuple[Shape, ...]:
-        """What the pictures of a stream are like, by its keyframes: nothing else can begin with another size."""
-        reader = _Shapes()
-        chosen = ["-skip_frame", "nokey", "-select_streams", str(index), "-show_entries", _SHAPE_ENTRIES]
+    def shapes(self, index: int, *, every: bool = False) -> tuple[Shape, ...]:
+        """What the pictures of a stream are like, by its keyframes, or by every picture."""
+        reader = ShapeReader()
+        some = [] if every else ["-skip_frame", "nokey"]
+        chosen = [*some, "-select_streams", str(index), "-show_entries", SHAPE_ENTRIES]
         self.run([*chosen, "-of", "compact=p=0"], reader)
         return tuple(reader.found)
 
 
-class _Shapes:
-    """Collects what changes from one picture to the next, bounded."""
-
-    _MOST = 1000
-
-    def __init__(self) -> None:
-        self.found: list[Shape] = []
-
-    def line(self, line: str) -> None:
-        shape = shape_of(line)
-        if shape and (not self.found or self.found[-1].kind != shape.kind) and len(self.found) < self._MOST:
-            self.found.append(shape)
-
-
-_SHAPE_ENTRIES = (
-    "frame=best_effort_timestamp_time,width,height,sample_aspect_ratio,pix_fmt,interlaced_frame,color_transfer"
-)
 # Containers of recordings and broadcasts, which may be joined anywhere; others have one head for a whole stream.
 _JOINED = frozenset({"mpegts", "mpeg", "mpegvideo", "flv"})
 # Whose decoders decode every picture even if only keyframes are asked for, which may take as long as the film.

@@ -23,7 +23,7 @@ def run_program(
     limits: ChildLimits,
     stop: threading.Event | None,
     on_line: Callable[[str], bool | None] = lambda line: None,
-    on_complaint: Callable[[str], None] = lambda line: None,
+    on_complaint: Callable[[str], bool | None] = lambda line: None,
     env: Mapping[str, str] | None = None,
 ) -> Ended:
     """``child.run``. Raises NoEncoder if the program can't be started, which no file is to blame for."""

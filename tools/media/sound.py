@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from tools.media.census import SYNC
 from tools.media.encoding import OPUS_LAYOUTS
-from tools.media.facts import Facts, Stream
+from tools.media.facts import Stream
 from tools.media.plan import Plan
 
 # Codec of the result → samples that hold what source and result decode to, so that equal sound has equal digests.
@@ -45,17 +45,13 @@ class Sound:
         return self.codec in _SAMPLES
 
 
-def encoded_sounds(plan: Plan, made: Facts) -> tuple[list[Sound], list[Sound]]:
+def encoded_sounds(plan: Plan) -> tuple[list[Sound], list[Sound]]:
     """(of the source, of the result): the streams of sound that were re-encoded, in the same order."""
-    both = zip(plan.kept("audio"), made.of("audio"), strict=False)
-    pairs = [(want, have) for want, have in both if want.action == "encode"]
-    before, after = (
-        [Sound(index, want.codec, want.source.index, _layout(want.source)) for index, want in numbered]
-        for numbered in (
-            [(want.source.index, want) for want, _ in pairs],
-            [(have.index, want) for want, have in pairs],
-        )
-    )
+    before, after = [], []
+    for place, want in enumerate(plan.kept("video", "audio", "subtitle")):
+        if want.source.kind == "audio" and want.action == "encode":
+            before.append(Sound(want.source.index, want.codec, want.source.index, _layout(want.source)))
+            after.append(Sound(place, want.codec, want.source.index, _layout(want.source)))
     return before, after
 
 

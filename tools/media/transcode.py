@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from os import PathLike
 from typing import TypeVar
 
-from tools.core.errors import DiskFull, EncoderStalled, MachineError, PipelineError, TranscodeError
+from tools.core.errors import DiskFull, EncoderStalled, MachineError, PipelineError, Stopped, TranscodeError
 from tools.media.complaints import Complaints, bare
 from tools.media.ffprobe_json import number
 from tools.media.program import machine_fault, run_program
@@ -37,6 +37,14 @@ _Error = TypeVar("_Error", bound=PipelineError)
 OnProgress = Callable[[EncodeProgress], None]
 
 
+class PicturesChange(Exception):
+    """They do so within the source, and nobody knew that when the command was made; ``said`` by ffmpeg."""
+
+    def __init__(self, said: str) -> None:
+        super().__init__(said)
+        self.said = said
+
+
 def transcode(
     argv: Sequence[str | PathLike[str]],
     *,
@@ -46,32 +54,47 @@ def transcode(
     max_rss: int,
     stop: threading.Event,
     on_progress: OnProgress,
+    expects_changes: bool = True,
 ) -> int:
     """Run to the end; returns how many pictures the source's decoder complained about. ``duration`` s of the source.
 
-    Raises TranscodeError, EncoderStalled, ChildOutgrew, DiskFull, MachineError, NoEncoder, Stopped. Status 0 proves
-    nothing yet: see ``verify``.
+    ``expects_changes``: that pictures change is no news; else PicturesChange is raised. Raises TranscodeError,
+    EncoderStalled, ChildOutgrew, DiskFull, MachineError, NoEncoder, Stopped. Status 0 proves nothing yet: see
+    ``verify``.
     """
     reader = ProgressReader(duration, on_progress)
     damage, complaints = _Damage(), Complaints()
+    ending = _Ending(stop)
 
-    def complain(line: str) -> None:
-        damage.line(line)
-        complaints.line(line)
+    def complain(line: str) -> bool:
+        level, text = level_of(line)
+        if level == "info":
+            if not expects_changes and (change := _CHANGE.search(text)):
+                ending.said = change[1]
+            return False
+        damage.line(text)
+        complaints.line(text)
+        return True
 
     try:
         ended = run_program(
             argv,
             access=access,
             limits=ChildLimits(stall=stall_timeout, rss=max_rss),
-            stop=stop,
+            stop=ending,
             on_line=reader.line,
             on_complaint=complain,
             env=_QUIET,
         )
+    except Stopped:
+        if ending.said and not stop.is_set():
+            raise PicturesChange(ending.said) from None
+        raise
     except ChildStalled as exc:
         command = [str(part) for part in argv]
         raise _logged(EncoderStalled(str(exc), argv=command, stderr=exc.stderr, pictures=reader.pictures)) from exc
+    if ending.said:
+        raise PicturesChange(ending.said)
     if ended.status != 0:
         raise failure("ffmpeg", argv, ended, complaints, access, pictures=reader.pictures)
     return damage.pictures
@@ -123,6 +146,28 @@ def _logged(error: _Error) -> _Error:
     log.warning("ffmpeg failed: %s %s", error, fields(stderr=" | ".join(about["stderr"].splitlines())))
     log.debug("the command of the ffmpeg that failed: %s", about["command"])
     return error
+
+
+_LEVEL = re.compile(r"((?:\[\S+ @ 0x[0-9a-f]+\] )*)\[(info|warning|error|fatal|panic)\] ")
+_CHANGE = re.compile(r"graph because video parameters changed to (.{1,100})")
+
+
+def level_of(line: str) -> tuple[str, str]:
+    """A line of ffmpeg with ``-v level+…`` → its level, "" if it has none, and the line without it."""
+    match = _LEVEL.match(line)
+    return (match[2], match[1] + line[match.end() :]) if match else ("", line)
+
+
+class _Ending(threading.Event):
+    """The wish to stop, also once something was ``said`` that makes the run useless."""
+
+    def __init__(self, stop: threading.Event) -> None:
+        super().__init__()
+        self._stop = stop
+        self.said = ""
+
+    def is_set(self) -> bool:
+        return bool(self.said) or self._stop.is_set()
 
 
 _QUIET = {"SVT_LOG": "1"}  # SVT-AV1 prints its banner to standard error whatever -v says

@@ -18,7 +18,7 @@ from tools.media.encoders import Encoder
 from tools.media.facts import Facts, Stream, StreamKind
 from tools.media.matroska_census import head_differences
 from tools.media.pace import ReadLimit
-from tools.media.plan import Plan, StreamPlan
+from tools.media.plan import Plan
 from tools.media.probe import SAFE_INPUT, probe
 from tools.media.program import machine_fault, run_program
 from tools.media.sound import Heard, encoded_sounds
@@ -51,67 +51,91 @@ def verify(plan: Plan, source: Path, output: Path, broken: int, checking: Checki
 
     ``broken``: pictures of the source that its decoder complained about.
     """
-    made = probe(output, checking.ffprobe, checking.stop, limit=checking.limit)
-    differences = census(plan, made)
-    of_head = head_differences(plan, made)
-    if plan.muxer:
-        differences += of_head
-    lost, warnings = frames(plan, made, checking.min_percent)
-    differences += lost
-    pairs = _carried_over(plan, made) if not differences else []
+    pairs = _carried_over(plan)
     # Elsewhere AV1 is framed in another way too, so that only the pictures can be compared.
     codec = "copy" if plan.facts.container in _BYTE_FOR_BYTE else "rawvideo"
-    before, after = (_Checksums([pair[side].index for pair in pairs], codec) for side in (0, 1))
-    original, heard = map(Heard, encoded_sounds(plan, made) if not differences else ([], []))
-    with ThreadPoolExecutor(1) as beside:
+    before = _Checksums([source.index for source, _ in pairs], codec)
+    after = _Checksums([place for _, place in pairs], codec)
+    original, heard = map(Heard, encoded_sounds(plan))
+    with ThreadPoolExecutor(2) as beside:
+        probed = beside.submit(probe, output, checking.ffprobe, checking.stop, limit=checking.limit)
         taken = beside.submit(_look_at_source, source, before, original, checking)
         complaints = _decode(output, ["0:V", "0:a?"], checking, (after, heard))
         taken.result()
-    for (have, made_of_it), old, new in zip(pairs, before.sums(), after.sums(), strict=True) if pairs else ():
+        made = probed.result()
+    differences = census(plan, made)
+    of_head = head_differences(plan, made)
+    if plan.muxer or plan.facts.head is None:
+        differences += of_head
+    is_in_order = plan.action == "copy" or _order(made) == list(range(len(_order(made))))
+    if not differences and not is_in_order:
+        differences.append("the streams do not stand in the planned order")
+    of_encode, warnings = frames(plan, made, checking.min_percent)
+    if differences:
+        pairs = []
+    else:
+        of_encode += original.differences(heard)
+    for (have, place), old, new in zip(pairs, before.sums(), after.sums(), strict=True) if pairs else ():
         if old == new and new:
             continue
         name = f"{have.kind} stream {have.index}"
         is_text = plan.muxer is not None and have.codec in _TEXTS
-        if is_text and _text(source, have, checking) == _text(output, made_of_it, checking):
+        if is_text and _text(source, have.index, checking) == _text(output, place, checking):
             warnings.append(f"{name}: mkvmerge changed ends of lines, or blanks at them, and nothing else")
         else:
             differences.append(f"{name} is not the source's, bit for bit")
-    differences += original.differences(heard)
-    if complaints.count:
+    if complaints.count and is_in_order:
         excused = _source_is_to_blame(plan, source, complaints.count, checking)
-        (warnings if excused else differences).append(f"it does not decode in full: {bare(complaints.cause())[:200]}")
+        (warnings if excused else of_encode).append(f"it does not decode in full: {bare(complaints.cause())[:200]}")
     pictures = max(1, plan.main_video.packets)
     if broken > tolerated(pictures, checking.min_percent):
-        differences.append(f"damaged source: {broken} of {pictures} pictures do not decode")
+        of_encode.append(f"damaged source: {broken} of {pictures} pictures do not decode")
     elif broken:
         warnings.append(f"damaged source: {broken} of {pictures} pictures do not decode as they should")
-    if differences:
-        raise VerifyError("the result differs from the plan: " + "; ".join(differences[:3]), differences=differences)
-    if of_head and not plan.muxer:
+    if found := [*differences, *of_encode]:
+        said = "the result differs from the plan: " + "; ".join(found[:3])
+        raise VerifyError(said, differences=found, of_encode=not differences)
+    if of_head and not plan.muxer and plan.facts.head is not None:
         warnings.append("not kept by ffmpeg's muxer, mkvmerge would: " + "; ".join(of_head[:_MOST_LOSSES]))
     if made.size > plan.facts.size and plan.action == "transcode":
         warnings.append(f"the result is larger than the source: {made.size} bytes instead of {plan.facts.size}")
     return made, warnings
 
 
-def _carried_over(plan: Plan, made: Facts) -> list[tuple[Stream, Stream]]:
-    """(stream of the source, stream of the result) of those that were to be copied bit-exactly."""
+def _order(made: Facts) -> list[int]:
+    """Where the result's streams stand."""
+    return [stream.index for kind in _KINDS for stream in made.of(kind)]
+
+
+_KINDS: tuple[StreamKind, ...] = ("video", "audio", "subtitle")
+
+
+def _carried_over(plan: Plan) -> list[tuple[Stream, int]]:
+    """(stream of the source, its place in the result) of those that were to be copied bit-exactly."""
     if plan.action == "copy":
         return []
-    pairs: list[tuple[StreamPlan, Stream]] = []
-    kinds: tuple[StreamKind, ...] = ("video", "audio", "subtitle")
-    for kind in kinds:
-        both = zip(plan.kept(kind), made.of(kind), strict=True)
-        pairs += [(want, have) for want, have in both if not want.source.discarded]
     exact = plan.facts.container in _BYTE_FOR_BYTE
-    copied = [(want.source, have) for want, have in pairs if want.action == "copy"]
-    return [(source, have) for source, have in copied if exact or source.kind == "video"]
+    return [
+        (kept.source, place)
+        for place, kept in enumerate(plan.kept(*_KINDS))
+        if kept.action == "copy" and not kept.source.discarded and (exact or kept.source.kind == "video")
+    ]
+
+
+def is_of_encode(plan: Plan, encoded: Path, output: Path, checking: Checking) -> bool:
+    """Whether the encoded streams stand in the output as they were encoded, so that no other muxer makes them better.
+    ``encoded``: the file that has them alone."""
+    places = [place for place, kept in enumerate(plan.kept(*_KINDS)) if kept.action == "encode"]
+    made, put = _Checksums(range(len(places)), "copy"), _Checksums(places, "copy")
+    made.take(encoded, checking)
+    put.take(output, checking)
+    return bool(places) and made.sums() == put.sums() and all(made.sums())
 
 
 _TEXTS = frozenset({"subrip", "ass", "ssa"})
 
 
-def _text(path: Path, stream: Stream, checking: Checking) -> str:
+def _text(path: Path, index: int, checking: Checking) -> str:
     """A digest of a text but for its white space."""
     digest = hashlib.sha256()
 
@@ -119,7 +143,7 @@ def _text(path: Path, stream: Stream, checking: Checking) -> str:
         digest.update("".join(line.split()).encode("utf-8", "surrogateescape"))
 
     limits = ChildLimits(timeout=checking.limit(path.stat().st_size), rss=checking.max_rss)
-    _ffmpeg(path, ["-map", f"0:{stream.index}", "-c", "copy", "-f", "data", "-"], take, checking, limits)
+    _ffmpeg(path, ["-map", f"0:{index}", "-c", "copy", "-f", "data", "-"], take, checking, limits)
     return digest.hexdigest()
 
 

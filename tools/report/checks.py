@@ -23,7 +23,7 @@ from tools.core.errors import HubError, HubNotFound, NoEncoder, PipelineError
 from tools.hub.client import HubClient
 from tools.hub.modelscope_sdk import TESTED_WITH, moved_parts
 from tools.media.choice import Trial, chosen, is_bundled, not_used, ranked, warning_about
-from tools.media.installed import find_ffmpegs, find_ffprobe, version_of, whence
+from tools.media.installed import find_ffmpegs, find_ffprobe, is_old, version_of, whence
 from tools.media.mkvmerge import find_muxer
 from tools.report.cells import cut, padded, wrapped
 from tools.report.health import shown_age
@@ -128,7 +128,9 @@ def check_ffprobe(setting: str) -> Finding:
     except NoEncoder as exc:
         return Finding("ffmpeg", False, str(exc), SET_UP)
     found = [f"{version_of(ffmpeg)} {whence(ffmpeg)}" for ffmpeg in ffmpegs]
-    return Finding("ffmpeg", True, f"{', '.join(found)}; ffprobe {version_of(ffprobe)} {whence(ffprobe)}")
+    seen = f"{', '.join(found)}; ffprobe {version_of(ffprobe)} {whence(ffprobe)}"
+    advice = "put a newer one first in PATH: this one refuses some files that ffmpeg decodes (VVC, AVS2)"
+    return Finding("ffmpeg", True, seen, advice if is_old(ffprobe) else "")
 
 
 def check_mkvmerge(setting: str) -> Finding:

@@ -87,11 +87,12 @@ def run(
     limits: ChildLimits,
     stop: threading.Event | None = None,
     on_line: Callable[[str], bool | None] = lambda line: None,
-    on_complaint: Callable[[str], None] = lambda line: None,
+    on_complaint: Callable[[str], bool | None] = lambda line: None,
     env: Mapping[str, str] | None = None,
 ) -> Ended:
     """Run to the end, confined to ``access``. ``on_line`` gets each line of standard output and returns True
-    if it means progress; ``on_complaint`` gets each line of standard error. Both are called in threads of their own.
+    if it means progress; ``on_complaint`` gets each line of standard error and returns False if it is none that
+    people should see. Both are called in threads of their own.
 
     Raises Stopped, ChildStalled, ChildTimeout, ChildOutgrew after the child's whole group is gone, and OSError
     if the program can't be started.
@@ -137,7 +138,7 @@ class _Watch:
         process: Spawned,
         limits: ChildLimits,
         on_line: Callable[[str], bool | None],
-        on_complaint: Callable[[str], None],
+        on_complaint: Callable[[str], bool | None],
         *,
         is_patient: bool,
     ) -> None:
@@ -167,8 +168,8 @@ class _Watch:
     def _read_stderr(self, pipe: IO[bytes]) -> None:
         while line := pipe.readline(_LONGEST_LINE):
             text = line.decode("utf-8", "replace").rstrip()
-            self._stderr.add(text)
-            self._on_complaint(text)
+            if self._on_complaint(text) is not False:
+                self._stderr.add(text)
 
     def is_over(self) -> bool:
         return self._process.wait(_POLL) is not None
