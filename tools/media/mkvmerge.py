@@ -17,7 +17,9 @@ from tools.runtime.spawn import NOTHING, Access
 
 OLDEST = 74
 """Major version of MKVToolNix from which on it is used: what Debian 12 has, and all that was tried."""
-_FULL = "; No space left to write to"  # instead of the system's words. Source: MKVToolNix's mm_io_x.h; seen with 74
+_FULL = re.compile(
+    "; No space left to write"
+)  # instead of the system's words. Source: MKVToolNix's mm_io_x.h; seen with 74
 _TRIAL = ChildLimits(timeout=30.0)
 _SPOKEN = {"LC_ALL": "C.UTF-8"}  # names of files in UTF-8, messages in English
 # Three-letter codes that have a second form, which mkvmerge takes but does not list. Source: ISO 639-2.
@@ -94,7 +96,7 @@ def run_muxer(
         if told in {"#GUI#error", "#GUI#warning", "Error:", "Warning:"}:
             complaints.line(text)
             warned.append(text)
-            if _FULL in text:
+            if _FULL.search(text):
                 complaints.errnos.add(errno.ENOSPC)
         return told == "#GUI#progress"
 
