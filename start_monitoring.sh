@@ -22,16 +22,17 @@ settings=(
   http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY REQUESTS_CA_BUNDLE SSL_CERT_FILE
 )
 
-say() { printf '%s\n' "$*"; }
+# shellcheck source=tools/words.sh
+. "$root/tools/words.sh"
 fail() {
-  printf 'start_monitoring: %s\n' "$*" >&2
+  printf 'start_monitoring: %s\n' "$(words "$@")" >&2
   exit 1
 }
 usage() {
-  say "usage: bash start_monitoring.sh [--demo] [--setup-only] [--foreground]"
-  say "  --demo        run on an embedded hub with a small demo dataset; no account needed 无需账号的演示"
-  say "  --setup-only  install what is missing, then exit 只安装"
-  say "  --foreground  run without tmux; Ctrl-C stops everything 前台运行"
+  say "$(words usage 用法): bash start_monitoring.sh [--demo] [--setup-only] [--foreground]"
+  say "  --demo        $(words "run on an embedded hub with a small demo dataset; no account needed" "无需账号的演示")"
+  say "  --setup-only  $(words "install what is missing, then exit" "安装所缺组件，然后退出")"
+  say "  --foreground  $(words "run without tmux; Ctrl-C stops everything" "不用 tmux，前台运行；Ctrl-C 全部结束")"
 }
 
 # --- set-up -----------------------------------------------------------------------------------------------------------
@@ -42,14 +43,16 @@ install_packages() {
   if [ "$(id -u)" != 0 ]; then
     command -v sudo >/dev/null && sudo -n true 2>/dev/null && as_root=(sudo -n)
     [ ${#as_root[@]} -gt 0 ] || { [ -t 0 ] && command -v sudo >/dev/null && as_root=(sudo); } || true
-    [ ${#as_root[@]} -gt 0 ] || fail "please install: $* (for example: sudo apt install $*), then run this again 请先安装"
+    [ ${#as_root[@]} -gt 0 ] || fail \
+      "please install: $* (for example: sudo apt install $*), then run this again" "请先安装：$*（例如 sudo apt install $*），然后重新运行"
   fi
-  command -v apt-get >/dev/null || fail "please install: $* (this system has no apt), then run this again 请先安装"
-  say "installing 正在安装: $*"
+  command -v apt-get >/dev/null || fail \
+    "please install: $* (this system has no apt), then run this again" "请先安装：$*（此系统没有 apt），然后重新运行"
+  say "$(words "installing" "正在安装"): $*"
   "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -qq >/dev/null ||
-    say "the package lists can't be updated; trying with the old ones"
+    say "the package lists can't be updated; trying with the old ones" "无法更新软件包列表，使用旧列表"
   "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null ||
-    fail "apt could not install: $*; install by hand, then run this again 请手动安装"
+    fail "apt could not install: $*; install by hand, then run this again" "apt 无法安装：$*；请手动安装后重新运行"
 }
 
 # The first Python that is new enough: an older one may come first in PATH.
@@ -71,23 +74,24 @@ need_programs() {
   if [ "$foreground" = no ]; then command -v tmux >/dev/null || missing+=(tmux); fi
   if ! has_venv; then
     if command -v python3 >/dev/null; then
-      find_python || fail "Python 3.10 or newer is needed, this is $(python3 -V 2>&1) 需要 Python 3.10 以上"
+      find_python || fail "Python 3.10 or newer is needed, this is $(python3 -V 2>&1)" "需要 Python 3.10 以上，当前为 $(python3 -V 2>&1)"
       "$python" -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
     else
       missing+=(python3 python3-venv)
     fi
   fi
   if [ ${#missing[@]} -gt 0 ]; then install_packages "${missing[@]}"; fi
-  command -v mkvmerge >/dev/null || (install_packages mkvtoolnix) || say "going on without mkvmerge 没有 mkvmerge 也可继续"
+  command -v mkvmerge >/dev/null || (install_packages mkvtoolnix) || say "going on without mkvmerge" "没有 mkvmerge 也可继续"
 }
 
-# FOLDER, and what to do if it can't be written to.
+# FOLDER, and what to do if it can't be written to (in the language in use).
 need_write() {
-  local owner
+  local owner why
   [ -w "$1" ] && return
   owner=$(stat -c %U "$1")
-  if [ "$owner" = "$(id -un)" ]; then owner="it is read-only"; else owner="it belongs to $owner, this runs as $(id -un)"; fi
-  fail "can't write to $1: $owner; ${2:-the set-up needs that once} 没有写权限"
+  why=$(words "it belongs to $owner, this runs as $(id -un)" "它属于 $owner，当前用户为 $(id -un)")
+  [ "$owner" != "$(id -un)" ] || why=$(words "it is read-only" "它是只读的")
+  fail "$(words "can't write to" "无法写入") $1: $why; ${2:-$(words "the set-up needs that once" "安装时需要写入一次")}"
 }
 
 # Installs what a file of requirements names, unless that was done already.
@@ -96,11 +100,11 @@ need_packages() {
   wanted=$(sha256sum "$1")
   [ "$(cat "$done_by" 2>/dev/null)" != "$wanted" ] || return 0
   need_write "$venv"
-  say "installing Python packages of $1 正在安装 Python 依赖"
+  say "installing Python packages of $1" "正在安装 $1 中的 Python 软件包"
   if ! said=$("$venv/bin/python3" -m pip install -q --disable-pip-version-check -r "$1" 2>&1); then
     tail -n 1 <<<"$said" >&2
-    fail "pip could not install $1; if it can't reach the package index, set https_proxy=http://HOST:PORT" \
-      "or PIP_INDEX_URL=URL of a mirror, and run this again 请设置代理或镜像后重试"
+    fail "pip could not install $1; if it can't reach the package index, set https_proxy=http://HOST:PORT or PIP_INDEX_URL=URL of a mirror, and run this again" \
+      "pip 无法安装 $1；如果连不上软件包索引，请设置 https_proxy=http://HOST:PORT 或镜像 PIP_INDEX_URL=URL，然后重新运行"
   fi
   say "$wanted" >"$done_by"
 }
@@ -108,16 +112,17 @@ need_packages() {
 need_venv() {
   if ! has_venv; then
     need_write "$root"
-    say "making .venv 正在创建虚拟环境"
+    say "making .venv" "正在创建 .venv 虚拟环境"
     rm -rf "$venv" # an interrupted run may have left a broken one
-    find_python || fail "Python 3.10 or newer is needed 需要 Python 3.10 以上"
-    "$python" -m venv "$venv" || fail "$python -m venv failed: install python3-venv, then run this again"
+    find_python || fail "Python 3.10 or newer is needed" "需要 Python 3.10 以上"
+    "$python" -m venv "$venv" || fail \
+      "$python -m venv failed: install python3-venv, then run this again" "$python -m venv 失败：请安装 python3-venv 后重新运行"
   fi
   need_packages requirements.txt
   # In a folder that was moved, the commands of .venv name an interpreter that is gone.
   if ! grep -qsF "$(readlink -f "$venv")/bin" "$venv/bin/pip" && ! "$venv/bin/pip" --version >/dev/null 2>&1; then
     need_write "$venv"
-    say "the project's folder was moved: rebuilding the commands in .venv 项目目录已移动，正在重建命令"
+    say "the project's folder was moved: rebuilding the commands in .venv" "项目目录已移动，正在重建 .venv 中的命令"
     rebuild_commands
   fi
 }
@@ -166,9 +171,10 @@ set_up() {
 ask_settings() {
   local answer
   answer=$("$venv/bin/python3" tools/ask.py) || exit $?
-  { IFS= read -r log_dir && IFS= read -r _ && IFS= read -r has_token; } <<<"$answer"
-  mkdir -p "$log_dir" 2>/dev/null || fail "can't make $log_dir: set LOG_DIR to another folder, or give this user the right to 无法创建"
-  need_write "$log_dir" "set LOG_DIR to another folder"
+  { IFS= read -r log_dir && IFS= read -r _ && IFS= read -r has_token && IFS= read -r language; } <<<"$answer"
+  mkdir -p "$log_dir" 2>/dev/null || fail \
+    "can't make $log_dir: set LOG_DIR to another folder, or give this user the right to" "无法创建 $log_dir：请把 LOG_DIR 设为其他文件夹，或给此用户创建的权限"
+  need_write "$log_dir" "$(words "set LOG_DIR to another folder" "请把 LOG_DIR 设为其他文件夹")"
 }
 
 set_demo() {
@@ -179,8 +185,7 @@ set_demo() {
 }
 
 make_demo() {
-  say "DEMO: an embedded hub on this machine, no account, nothing leaves it."
-  say "演示模式：使用本机内置 hub，无需账号，数据不离开本机。"
+  say "DEMO: an embedded hub on this machine, no account, nothing leaves it." "演示模式：使用本机内置 hub，无需账号，数据不离开本机。"
   "$venv/bin/python3" tools/demo.py || exit $?
   port=$("$venv/bin/python3" tools/demo.py --free-port)
   export MODELSCOPE_ENDPOINT=http://127.0.0.1:$port
@@ -201,11 +206,11 @@ wait_for_hub() {
 
 demo_hints() {
   say ""
-  say "The first result appears within about two minutes. 约两分钟内出现第一个结果："
-  say "  results 结果          ls -R $(quoted "$HUB_DIR/datasets/$OUTPUT_REPO")"
-  say "  add your own 自行添加  copy a folder of videos to $(quoted "$HUB_DIR/datasets/$INPUT_REPO/")"
-  say "  real use 正式使用      put MODELSCOPE_API_TOKEN, INPUT_REPO, OUTPUT_REPO into"
-  say "                         .env (see README.md), stop this session, start again"
+  say "The first result appears within about two minutes." "约两分钟内出现第一个结果。"
+  row 14 10 "results" "结果" "ls -R $(quoted "$HUB_DIR/datasets/$OUTPUT_REPO")"
+  row 14 10 "add your own" "自行添加" "$(words "copy a folder of videos to" "把视频文件夹复制到") $(quoted "$HUB_DIR/datasets/$INPUT_REPO/")"
+  row 14 10 "real use" "正式使用" "$(words "put MODELSCOPE_API_TOKEN, INPUT_REPO, OUTPUT_REPO into" "把 MODELSCOPE_API_TOKEN、INPUT_REPO、OUTPUT_REPO 写入")"
+  row 14 10 "" "" "$(words ".env (see README.md), stop this session, start again" ".env（见 README.md），结束此会话，重新启动")"
 }
 
 # --- running ----------------------------------------------------------------------------------------------------------
@@ -228,11 +233,11 @@ run_window() {
   trap - INT
   say ""
   case $status in
-    0) why="as it was asked to 按要求" ;;
-    2) why="it needs another setting, see above 需修改设置，见上" ;;
-    *) why="see the lines above 原因见上" ;;
+    0) why=$(words "as it was asked to" "按要求") ;;
+    2) why=$(words "it needs another setting, see above" "需修改设置，见上") ;;
+    *) why=$(words "see the lines above" "原因见上") ;;
   esac
-  say "$name ended 已退出: $why. Start again 重新启动: bash $(quoted "$root/start_monitoring.sh")"
+  say "$(words "$name ended" "$name 已退出"): $why. $(words "Start again" "重新启动"): bash $(quoted "$root/start_monitoring.sh")"
   tmux set-option -w -t "$TMUX_PANE" @ended "$status" 2>/dev/null || true # whoever started this waits for it
   exec bash --norc -i
 }
@@ -241,7 +246,7 @@ send_settings() {
   local pipe=$1 name
   for name in "${settings[@]}"; do
     if [ -n "${!name:-}" ]; then printf '%s=%s\0' "$name" "${!name}"; fi
-  done | timeout 20 tee "$pipe" >/dev/null || fail "the tmux window did not start"
+  done | timeout 20 tee "$pipe" >/dev/null || fail "the tmux window did not start" "tmux 窗口未能启动"
 }
 
 open_window() {
@@ -298,14 +303,14 @@ commands() {
   for name in LOG_DIR ANIMATION_DOTENV; do [ -z "${!name:-}" ] || given+="$name=$(quoted "${!name}") "; done
   [ -z "$given" ] || given="env $given" # some shells know no other way
   say ""
-  say "Management 管理命令:"
-  say "  watch the monitor 查看监控      $watch $(quoted "$session:0")"
-  say "  watch the processor 查看处理    $watch $(quoted "$session:processor")"
-  say "  status 状态                     ${given}python3 $(quoted "${top}tools/queue_processor.py") --status"
-  say "  queue 队列                      ${given}python3 $(quoted "${top}tools/modelscope_monitor.py") --queue"
-  say "  log 日志                        tail -F $(quoted "$log_dir/processing.log")"
-  say "  check the set-up 检查环境       ${given}python3 $(quoted "${top}tools/doctor.py")"
-  say "  stop everything 全部停止        $tmux kill-session -t $(quoted "$session")"
+  say "$(words "Management" "管理命令"):"
+  row 23 12 "watch the monitor" "查看监控" "$watch $(quoted "$session:0")"
+  row 23 12 "watch the processor" "查看处理" "$watch $(quoted "$session:processor")"
+  row 23 12 "status" "状态" "${given}python3 $(quoted "${top}tools/queue_processor.py") --status"
+  row 23 12 "queue" "队列" "${given}python3 $(quoted "${top}tools/modelscope_monitor.py") --queue"
+  row 23 12 "log" "日志" "tail -F $(quoted "$log_dir/processing.log")"
+  row 23 12 "check the set-up" "检查环境" "${given}python3 $(quoted "${top}tools/doctor.py")"
+  row 23 12 "stop everything" "全部停止" "$tmux kill-session -t $(quoted "$session")"
 }
 
 windows() { tmux_ list-windows -t "=$session" -F '#{window_name}' 2>/dev/null || true; }
@@ -330,15 +335,15 @@ wait_for_programs() {
 }
 
 not_started() {
-  say "start_monitoring: the $1 does not run 未能启动; its last lines 最后几行:" >&2
+  say "start_monitoring: $(words "the $1 does not run; its last lines" "$1 未能启动；最后几行"):" >&2
   tmux_ capture-pane -p -t "=$session:=$1" | grep . | tail -n 6 >&2 || true
   [ "$2" != 0 ] || exit 1
   exit "$2"
 }
 
 run_tmux() {
-  local name started=()
-  command -v tmux >/dev/null || fail "tmux is missing: install it, or use --foreground 请安装 tmux 或使用 --foreground"
+  local name names started=()
+  command -v tmux >/dev/null || fail "tmux is missing: install it, or use --foreground" "缺少 tmux：请安装，或使用 --foreground"
   if [ "$demo" = yes ]; then
     HUB_TOKEN=${HUB_TOKEN:-$("$venv/bin/python3" tools/demo.py --token)}
     export HUB_TOKEN MODELSCOPE_API_TOKEN=$HUB_TOKEN
@@ -353,8 +358,9 @@ run_tmux() {
     fi
   done
   wait_for_programs
-  if [ -n "$running" ]; then say "Already running 已在运行: $running"; fi
-  say "Started in tmux session $session: $(printf '%s, ' "${started[@]}" | sed 's/, $//'). 已启动。"
+  if [ -n "$running" ]; then say "$(words "Already running" "已在运行"): $running"; fi
+  names=$(printf '%s, ' "${started[@]}")
+  say "Started in tmux session $session: ${names%, }." "已在 tmux 会话 $session 中启动：${names%, }。"
   if [ "$demo" = yes ]; then demo_hints; fi
   commands
   if [ "$demo" = yes ] && [ -t 1 ]; then
@@ -372,7 +378,7 @@ run_foreground() {
     demo_hints
     "$venv/bin/python3" tools/demo.py --summary &
   fi
-  say "Running in the foreground; Ctrl-C stops everything. 前台运行中，Ctrl-C 结束。"
+  say "Running in the foreground; Ctrl-C stops everything." "前台运行中，Ctrl-C 全部结束。"
   exec "$venv/bin/python3" tools/supervise.py --port "${port:-0}" "${names[@]}"
 }
 
@@ -383,18 +389,17 @@ check_session() {
   local names
   names=$(windows)
   if grep -qx hub <<<"$names"; then
-    [ "$demo" = yes ] || fail "the demo runs in tmux session $session: end it first 请先结束演示:" \
-      "$(tmux_typed) kill-session -t $(quoted "$session")"
+    [ "$demo" = yes ] || fail "$(words "the demo runs in tmux session $session: end it first" "演示在 tmux 会话 $session 中运行：请先结束"): $(tmux_typed) kill-session -t $(quoted "$session")"
     if ! both_run || [ -n "$(ended_with hub)" ]; then
-      say "The demo lost a program, starting it again. 演示程序已退出，重新启动。"
+      say "The demo lost a program, starting it again." "演示有程序已退出，重新启动。"
       end_session
       return
     fi
   elif both_run && [ -z "$names" ]; then
-    fail "already running outside of tmux 已在 tmux 之外运行: ${running//$'\n'/, }"
+    fail "$(words "already running outside of tmux" "已在 tmux 之外运行"): ${running//$'\n'/, }"
   fi
   both_run || return 0
-  say "Session $session is already running. 会话已在运行。"
+  say "Session $session is already running." "会话 $session 已在运行。"
   commands
   exit 0
 }
@@ -404,7 +409,7 @@ end_session() {
   tmux_ kill-session -t "=$session" 2>/dev/null || true
   while running=$("$venv/bin/python3" tools/ask.py --running) && [ -n "$running" ]; do
     tries=$((tries - 1))
-    [ $tries -gt 0 ] || fail "still running: $running"
+    [ $tries -gt 0 ] || fail "still running: $running" "仍在运行：$running"
     sleep 0.2
   done
 }
@@ -430,12 +435,13 @@ done
 
 set_up
 if [ "$setup_only" = yes ]; then
-  say "Set up. 安装完成。"
+  say "Set up." "安装完成。"
   exit 0
 fi
 ask_settings
 if [ "$demo" = no ] && [ "$has_token" != token ]; then
-  say "No token found (MODELSCOPE_API_TOKEN, .env, modelscope login): starting the demo. 未找到令牌，启动演示。"
+  say "No token found (MODELSCOPE_API_TOKEN, .env, modelscope login): starting the demo." \
+    "未找到令牌（MODELSCOPE_API_TOKEN、.env、modelscope login）：启动演示。"
   demo=yes
 fi
 if [ "$demo" = yes ]; then
@@ -444,7 +450,7 @@ if [ "$demo" = yes ]; then
 fi
 running=$("$venv/bin/python3" tools/ask.py --running)
 if [ "$foreground" = yes ]; then
-  [ -z "$running" ] || fail "already running 已在运行: ${running//$'\n'/, }: end it first 请先结束"
+  [ -z "$running" ] || fail "already running: ${running//$'\n'/, }: end it first" "已在运行：${running//$'\n'/, }：请先结束"
 else
   check_session
 fi

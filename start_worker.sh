@@ -1,20 +1,26 @@
 #!/usr/bin/env bash
 # Makes this machine a worker of a cluster (docs/cluster.md), or its scheduler; sets up what is missing first.
-# 让本机成为集群的工作机或调度器，并先安装所缺组件。
-#   bash start_worker.sh --scheduler tcp://ADDRESS:8786 [flags of tools/worker.py]
-#   bash start_worker.sh --scheduler-only [flags of tools/scheduler.py]
-#   bash start_worker.sh --setup-only
 set -euo pipefail
 
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 cd "$root"
+# shellcheck source=tools/words.sh
+. "$root/tools/words.sh"
 venv=$root/.venv
 
 set_up() { bash start_monitoring.sh --setup-worker; }
 
+usage() {
+  say "Makes this machine a worker of a cluster (docs/cluster.md), or its scheduler; sets up what is missing first." \
+    "让本机成为集群（docs/cluster.md）的工作机或调度器，并先安装所缺组件。"
+  say "  bash start_worker.sh --scheduler tcp://ADDRESS:8786 [$(words "flags of tools/worker.py" "tools/worker.py 的参数")]"
+  say "  bash start_worker.sh --scheduler-only [$(words "flags of tools/scheduler.py" "tools/scheduler.py 的参数")]"
+  say "  bash start_worker.sh --setup-only"
+}
+
 case ${1:-} in
   -h | --help)
-    sed -n '2,6s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+    usage
     exit 0
     ;;
   --setup-only)

@@ -5,7 +5,9 @@ set -euo pipefail
 
 project=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/.." && pwd)
 if ! command -v python3 >/dev/null; then
-  echo "CRITICAL - python3 is missing, nothing can be checked"
+  # shellcheck source=../tools/words.sh
+  . "$project/tools/words.sh"
+  say "CRITICAL - $(words "python3 is missing, nothing can be checked" "缺少 python3，无法检查")"
   exit 2
 fi
 python=python3

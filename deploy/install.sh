@@ -11,11 +11,11 @@ here=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")" && pwd)
 user=animation stage='' cluster=no
 
 usage() {
-  say "usage: bash deploy/install.sh [--scheduler | --worker] [--user NAME] [--root DIR]"
-  say "  --scheduler  install a cluster's scheduler too, besides monitor and processor"
-  say "  --worker     install only a worker of a cluster"
-  say "  --user NAME  the user of the services; created if missing (default: animation)"
-  say "  --root DIR   put the files below DIR instead of /; create no user, change no owner"
+  say "$(words usage 用法): bash deploy/install.sh [--scheduler | --worker] [--user NAME] [--root DIR]"
+  say "  --scheduler  $(words "install a cluster's scheduler too, besides monitor and processor" "除监控和处理程序外，还安装集群的调度器")"
+  say "  --worker     $(words "install only a worker of a cluster" "只安装集群的工作机")"
+  say "  --user NAME  $(words "the user of the services; created if missing (default: animation)" "服务的用户；不存在时创建（默认 animation）")"
+  say "  --root DIR   $(words "put the files below DIR instead of /; create no user, change no owner" "把文件放在 DIR 之下而不是 /；不创建用户，不改变属主")"
 }
 
 # --- what this machine has --------------------------------------------------------------------------------------------
@@ -23,7 +23,7 @@ usage() {
 # Some characters have a meaning in unit files and for logrotate, even in a quoted path.
 need_plain() {
   if [[ $2 == *[\"\\%\$\'\`*?{}[]* || $2 == *[[:cntrl:]]* ]]; then
-    fail "$1=$2 has a character that a service file can't hold: use another folder"
+    fail "$1=$2 has a character that a service file can't hold: use another folder" "$1=$2 中有服务文件不能使用的字符：请换一个文件夹"
   fi
 }
 
@@ -45,8 +45,8 @@ PY
 
 read_paths() {
   local found
-  bash "$project/start_monitoring.sh" --setup-only >/dev/null || fail "the set-up failed, see above"
-  [ $cluster = no ] || bash "$project/start_worker.sh" --setup-only >/dev/null || fail "the set-up failed, see above"
+  bash "$project/start_monitoring.sh" --setup-only >/dev/null || fail "the set-up failed, see above" "安装失败，见上"
+  [ $cluster = no ] || bash "$project/start_worker.sh" --setup-only >/dev/null || fail "the set-up failed, see above" "安装失败，见上"
   mapfile -d '' found < <(ask_paths)
   [ ${#found[@]} = 2 ] || exit 1
   log_dir=${found[0]} work_dir=${found[1]}
@@ -60,11 +60,11 @@ need_own() {
   need_plain "$1" "$2"
   case $2 in
     /*/*) ;;
-    *) fail "$1=$2 is not a folder of its own: give another one in .env" ;;
+    *) fail "$1=$2 is not a folder of its own: give another one in .env" "$1=$2 不是专用的文件夹：请在 .env 中另设" ;;
   esac
   case $2 in
     /var/log | /var/lib | /var/cache | /var/tmp | /usr/* | /etc/* | /dev/* | /proc/* | /sys/* | "$project")
-      fail "$1=$2 is not a folder of its own: give another one in .env"
+      fail "$1=$2 is not a folder of its own: give another one in .env" "$1=$2 不是专用的文件夹：请在 .env 中另设"
       ;;
   esac
 }
@@ -116,9 +116,10 @@ put() {
   if [ -e "$target" ]; then
     local owner
     owner=$(project_of "$target")
-    [ -n "$owner" ] || fail "$target exists and was not made by this script: move it away, then run this again"
+    [ -n "$owner" ] || fail \
+      "$target exists and was not made by this script: move it away, then run this again" "$target 已存在，且不是本脚本生成的：请移走后重新运行"
     if [ "$owner" != "$project" ] && [ -e "$owner/deploy/uninstall.sh" ]; then
-      fail "$target belongs to $owner: run \`bash \"$owner/deploy/uninstall.sh\"\` first"
+      fail "$(words "$target belongs to $owner: run this first" "$target 属于 $owner：请先运行"): bash \"$owner/deploy/uninstall.sh\""
     fi
     [ "$new" != "$(<"$target")" ] || return 0
   fi
@@ -126,7 +127,7 @@ put() {
   printf '%s\n' "$new" >"$target.new"
   mv -f -- "$target.new" "$target"
   changed=yes
-  say "wrote $target"
+  say "wrote $target" "已写入 $target"
 }
 
 # --- user and folders -------------------------------------------------------------------------------------------------
@@ -134,9 +135,9 @@ put() {
 need_user() {
   if ! getent passwd "$user" >/dev/null; then
     useradd --system --user-group --home-dir "$home" --no-create-home --shell "$(type -P nologin false | head -n 1)" --comment "$made" "$user"
-    say "made the user $user"
+    say "made the user $user" "已创建用户 $user"
   elif [ "$(id -u "$user")" = 0 ]; then
-    fail "the services do not run as root: give --user another name"
+    fail "the services do not run as root: give --user another name" "服务不以 root 身份运行：请用 --user 另给用户"
   fi
   group=$(id -gn "$user")
   [ "$(getent passwd "$user" | cut -d: -f5)" = "$made" ] || return 0
@@ -162,17 +163,19 @@ try_as_user() {
   local python
   python=$(readlink -f "$project/.venv/bin/python3")
   case $python in
-    /home/* | /root/*) fail ".venv uses $python, which the user $user can't run: rm -rf \"$project/.venv\", then PATH=/usr/bin:\$PATH bash \"$0\"" ;;
+    /home/* | /root/*) fail "$(words ".venv uses $python, which the user $user can't run; type" ".venv 使用 $python，用户 $user 无法运行；请输入"): rm -rf \"$project/.venv\"; PATH=/usr/bin:\$PATH bash \"$0\"" ;;
   esac
   runuser -u "$user" -- "$project/.venv/bin/python3" "$project/tools/queue_processor.py" --status >/dev/null ||
-    fail "the user $user can't run the programs in $project, see above: move the project to a folder that everybody may read, such as /opt/animation"
+    fail "the user $user can't run the programs in $project, see above: move the project to a folder that everybody may read, such as /opt/animation" \
+      "用户 $user 无法运行 $project 中的程序，见上：请把项目移到人人可读的文件夹，例如 /opt/animation"
 }
 
 warn_of_running() {
   local program
   for program in monitor processor; do
     if [ -e "$log_dir/.$program.lock" ] && ! flock -n "$log_dir/.$program.lock" true && ! is_active "$program"; then
-      say "note: a $program is already running outside of systemd: stop it before you start the service (tmux kill-session -t animation_monitor)"
+      say "note: a $program is already running outside of systemd: stop it before you start the service (tmux kill-session -t animation_monitor)" \
+        "注意：已有 $program 在 systemd 之外运行：启动服务前请先停止它（tmux kill-session -t animation_monitor）"
     fi
   done
 }
@@ -182,29 +185,29 @@ is_active() { has_systemd && systemctl -q is-active "animation-$1"; }
 reload() {
   [ -z "$stage" ] || return 0
   if ! has_systemd; then
-    say "note: systemd is not running here; the files are in place for when it is"
+    say "note: systemd is not running here; the files are in place for when it is" "注意：此处没有运行 systemd；文件已就位，待其运行时使用"
     return 0
   fi
   systemctl daemon-reload
   if [ "$changed" = yes ] && { is_active monitor || is_active processor; }; then
-    say "note: the running services still use the old files: sudo systemctl restart animation-monitor animation-processor"
+    say "$(words "note: the running services still use the old files" "注意：运行中的服务仍使用旧文件"): sudo systemctl restart animation-monitor animation-processor"
   fi
 }
 
 next_steps() {
-  say "Installed. 已安装。"
+  say "Installed." "已安装。"
   if [ -z "$stage" ] && [ ! -e "$project/.env" ]; then
-    say "  token and datasets 令牌和数据集  sudo install -m 600 -o $user -g $group /dev/null \"$project/.env\" && sudo -e \"$project/.env\""
+    say "  $(words "token and datasets" "令牌和数据集")  sudo install -m 600 -o $user -g $group /dev/null \"$project/.env\" && sudo -e \"$project/.env\""
   fi
   local names="${units[*]%.service}"
   if [[ $names == *scheduler* ]]; then
-    say "  address 监听地址  CLUSTER_HOST=ADDRESS in \"$project/.env\"; without it no other machine can connect to the scheduler 否则仅限本机"
+    say "  $(words "address" "监听地址")  $(words "CLUSTER_HOST=ADDRESS in \"$project/.env\"; without it no other machine can connect to the scheduler" "在 \"$project/.env\" 中写 CLUSTER_HOST=ADDRESS；否则其他机器无法连接调度器")"
   fi
-  say "  start 启动     sudo systemctl enable --now $names"
-  say "  state 状态     systemctl status $names"
-  say "  log 日志       journalctl -u ${names##* } -f    tail -F \"$log_dir/processing.log\""
-  say "  check 检查     bash \"$project/deploy/check_animation_service.sh\" --log-dir \"$log_dir\" --work-dir \"${work_dir:-$cache}\""
-  say "  remove 卸载    sudo bash \"$project/deploy/uninstall.sh\""
+  row 9 6 "start" "启动" "sudo systemctl enable --now $names"
+  row 9 6 "state" "状态" "systemctl status $names"
+  row 9 6 "log" "日志" "journalctl -u ${names##* } -f    tail -F \"$log_dir/processing.log\""
+  row 9 6 "check" "检查" "bash \"$project/deploy/check_animation_service.sh\" --log-dir \"$log_dir\" --work-dir \"${work_dir:-$cache}\""
+  row 9 6 "remove" "卸载" "sudo bash \"$project/deploy/uninstall.sh\""
 }
 
 while [ $# -gt 0 ]; do
@@ -228,7 +231,7 @@ while [ $# -gt 0 ]; do
     *) usage >&2 && exit 2 ;;
   esac
 done
-[[ $user =~ ^[a-z_][a-z0-9_-]{0,31}$ ]] || fail "--user $user is not a valid user name"
+[[ $user =~ ^[a-z_][a-z0-9_-]{0,31}$ ]] || fail "--user $user is not a valid user name" "--user $user 不是有效的用户名"
 group=$(id -gn "$user" 2>/dev/null || printf %s "$user") changed=no
 if [ -n "$stage" ]; then
   mkdir -p "$stage"

@@ -12,12 +12,16 @@ mark="# Made by deploy/install.sh of "
 made="animation pipeline, made by deploy/install.sh"
 log_dir="" work_dir=""
 
-say() { printf '%s\n' "$*"; }
+# shellcheck source=../tools/words.sh
+. "$project/tools/words.sh"
 fail() {
-  printf '%s: %s\n' "$(basename -- "$0")" "$*" >&2
+  printf '%s: %s\n' "$(basename -- "$0")" "$(words "$@")" >&2
   exit 1
 }
-need_root() { [ "$(id -u)" = 0 ] || fail "must run as root: sudo bash \"$0\" (or --root DIR to only see the files)"; }
+need_root() {
+  [ "$(id -u)" = 0 ] || fail "must run as root: sudo bash \"$0\" (or --root DIR to only see the files)" \
+    "必须以 root 身份运行：sudo bash \"$0\"（或用 --root DIR 只查看文件）"
+}
 has_systemd() { [ -d /run/systemd/system ] && command -v systemctl >/dev/null; }
 
 # The project folder that a file's first line names; empty if the file is not ours.

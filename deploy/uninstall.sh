@@ -10,8 +10,8 @@ here=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")" && pwd)
 stage='' removed=no
 
 usage() {
-  say "usage: bash deploy/uninstall.sh [--root DIR]"
-  say "  --root DIR   remove what install.sh --root DIR put there"
+  say "$(words usage 用法): bash deploy/uninstall.sh [--root DIR]"
+  say "  --root DIR   $(words "remove what install.sh --root DIR put there" "移除 install.sh --root DIR 放在那里的文件")"
 }
 
 is_ours() { [ -f "$1" ] && [ "$(project_of "$1")" = "$project" ]; }
@@ -21,9 +21,9 @@ remove() {
   if is_ours "$target"; then
     rm -f -- "$target"
     removed=yes
-    say "removed $target"
+    say "removed $target" "已移除 $target"
   elif [ -e "$target" ]; then
-    say "left alone: $target was not made by this project's install.sh"
+    say "left alone: $target was not made by this project's install.sh" "未动：$target 不是本项目的 install.sh 生成的"
   fi
 }
 
@@ -56,10 +56,10 @@ remove_user() {
   local folder
   for folder in "$home" "$cache"; do
     [ -d "$folder" ] || continue
-    rmdir -- "$folder" 2>/dev/null || { chown -R -h root:root "$folder" && say "kept: $folder is not empty"; }
+    rmdir -- "$folder" 2>/dev/null || { chown -R -h root:root "$folder" && say "kept: $folder is not empty" "保留：$folder 不是空的"; }
   done
   if [ "$(getent passwd "$user" | cut -d: -f5)" != "$made" ]; then return 0; fi
-  if userdel "$user"; then say "removed the user $user"; else say "kept: the user $user is in use"; fi
+  if userdel "$user"; then say "removed the user $user" "已移除用户 $user"; else say "kept: the user $user is in use" "保留：用户 $user 正在使用中"; fi
 }
 
 while [ $# -gt 0 ]; do
@@ -80,11 +80,11 @@ for unit in "${units[@]}" "${cluster_units[@]}"; do remove "/etc/systemd/system/
 remove "$rotation"
 if [ -z "$stage" ] && has_systemd; then systemctl daemon-reload; fi
 if [ "$removed" = no ]; then
-  say "Nothing of this project is installed. 未安装。"
+  say "Nothing of this project is installed." "本项目没有安装任何内容。"
   exit 0
 fi
 if [ -z "$stage" ] && [ -n "$user" ]; then
   give_back
   remove_user
 fi
-say "Removed; videos, log and queue stay. 已卸载，视频、日志和队列保留。"
+say "Removed; videos, log and queue stay." "已卸载；视频、日志和队列保留。"

@@ -16,6 +16,7 @@ enter_venv(__name__)
 import argparse
 
 from tools.flags import Parser
+from tools.runtime.language import in_use
 from tools.startup import has_token, read_settings, run_program
 from tools.state.liveness import life_of
 
@@ -31,7 +32,7 @@ def _run(parsed: argparse.Namespace) -> int:
     settings = read_settings(parsed)
     log_dir = settings.paths.log_dir
     if not parsed.running:
-        print(log_dir, settings.paths.hub_dir, "token" if has_token(settings) else "no token", sep="\n")
+        print(log_dir, settings.paths.hub_dir, "token" if has_token(settings) else "no token", in_use().value, sep="\n")
         return 0
     for program in ("monitor", "processor"):
         life = life_of(log_dir, program)

@@ -1,6 +1,8 @@
 """Every message to people has its translation, and each is found again in what was made of it."""
 
+import os
 import re
+import subprocess
 from string import Formatter
 
 import pytest
@@ -19,12 +21,6 @@ from tools.runtime.language import (
 )
 
 THERE, KNOWN = messages(), read_catalogue(CATALOGUE)
-# Files whose messages have no translation yet.
-NOT_YET: set[str] = set()
-PRINTS_NOT_YET = {
-    "tools/convert.py", "tools/demo.py", "tools/doctor.py", "tools/entry.py", "tools/local_hub.py",
-    "tools/queue_commands.py", "tools/startup.py",
-}  # fmt: skip
 CHINESE = "[㐀-鿿]"
 
 
@@ -34,9 +30,7 @@ def fields(template: str) -> list[str]:
 
 def test_no_message_is_without_its_translation() -> None:
     """If this fails: ``.venv/bin/python3 -m tests.messages``, then fill in what is empty."""
-    assert [
-        f"{place}: {text}" for text, place in THERE.items() if not (KNOWN.get(text) or place.split(":")[0] in NOT_YET)
-    ] == []
+    assert [f"{place}: {text}" for text, place in THERE.items() if not KNOWN.get(text)] == []
 
 
 def test_no_translation_is_without_its_message() -> None:
@@ -73,8 +67,38 @@ def test_chinese_is_set_as_the_documents_are() -> None:
 
 
 def test_no_text_in_words_goes_to_people_past_the_catalogue() -> None:
-    paths = [path for path in sources() if str(path.relative_to(ROOT)) not in PRINTS_NOT_YET]
+    paths = [path for path in sources() if path.name != "entry.py"]  # which has both languages: see there
     assert [found for path in paths for found in bare_prints(path)] == []
+
+
+def test_what_shell_scripts_say_is_in_both_languages() -> None:
+    """A text in words that stands alone, without its Chinese behind it or ``words`` in it."""
+    for path in [*ROOT.glob("*.sh"), *(ROOT / "deploy").glob("*.sh")]:
+        text = path.read_text(encoding="utf-8").replace("\\\n", " ")
+        while (plain := re.sub(r"\$\([^()]*\)|\$\{[^{}]*\}", "", text)) != text:
+            text = plain
+        said = re.findall(r'\b(?:say|fail) +"((?:[^"\\]|\\.)*)"(?! *")', text)
+        alone = [re.sub(r"(bash|sudo) .*|--[a-z]+ +", "", one) for one in said]  # a command, or a flag
+        assert [one for one in alone if re.search(r"[a-z]{2,} [a-z]{2,}", one)] == [], path.name
+
+
+@pytest.mark.parametrize(
+    ("environ", "language"),
+    [
+        ({"UI_LANG": "en", "LANG": "zh_CN.UTF-8"}, Language.ENGLISH),
+        ({"LC_ALL": "zh_TW.UTF-8", "LANG": "en_US.UTF-8"}, Language.CHINESE),
+        ({"LANG": "C.UTF-8"}, Language.BOTH),
+        ({"LANG": "POSIX"}, Language.BOTH),
+        ({"UI_LANG": "auto", "LANG": "de_DE"}, Language.ENGLISH),
+        ({}, Language.BOTH),
+    ],
+)
+def test_scripts_choose_the_language_as_the_programs_do(environ: dict[str, str], language: Language) -> None:
+    said = subprocess.run(
+        ["bash", "-c", f". {ROOT}/tools/words.sh; printf %s $language"],
+        env=environ | {"PATH": os.environ["PATH"]}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert said.stdout == choose(environ.get("UI_LANG", ""), environ).value == language.value
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,11 @@ def use(language: Language) -> None:
     _language = language
 
 
+def in_use() -> Language:
+    """What ``use`` was last told."""
+    return _language
+
+
 def ui(template: str, *arguments: object) -> str:
     """A message with its arguments in place of ``{}``, in the language in use; in both, the Chinese behind the English.
 
