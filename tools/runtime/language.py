@@ -16,8 +16,9 @@ the argument is a text to be translated itself.
 
 import ast
 import gettext
+import heapq
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import Enum
 from functools import cache, lru_cache
 from pathlib import Path
@@ -110,14 +111,24 @@ def _joined(english: str, chinese: str, between: str = " ") -> str:
     return f"{english}{between}{chinese}" if _language is Language.BOTH and english != chinese else chinese
 
 
+_HEAD = 2  # characters by which templates are found
+
+
 class _Catalogue(gettext.NullTranslations):
     def __init__(self, texts: Mapping[str, str]) -> None:
         super().__init__()
         self._texts = texts
-        self.templates = sorted(
-            ((_literals(text), chinese) for text, chinese in texts.items() if "{" in text),
-            key=lambda one: -sum(map(len, one[0])),
-        )
+        made = [(_literals(text), chinese) for text, chinese in texts.items() if "{" in text and chinese]
+        made.sort(key=lambda one: -sum(map(len, one[0])))
+        self._by_head: dict[str, list[tuple[int, list[str], str]]] = {}
+        for place, (literals, chinese) in enumerate(made):
+            head = literals[0] if len(literals[0]) >= _HEAD else ""
+            self._by_head.setdefault(head[:_HEAD], []).append((place, literals, chinese))
+
+    def templates(self, text: str) -> Iterator[tuple[list[str], str]]:
+        """Those of which the text may be made, in parts, with their translations; the one with most words first."""
+        nearly = heapq.merge(self._by_head.get(text[:_HEAD], []), self._by_head.get("", []))
+        return ((literals, chinese) for _, literals, chinese in nearly)
 
     def gettext(self, message: str) -> str:
         return self._texts.get(message) or message
@@ -200,9 +211,9 @@ _FEW = 10  # characters; a template with fewer of its own may fit half of a text
 
 
 def _of_template(text: str, *, weak: bool) -> str | None:
-    for literals, chinese in _chinese().templates:
+    for literals, chinese in _chinese().templates(text):
         own = sum(map(len, literals))
-        found = _matched(text, literals) if (own < _FEW) is weak and chinese else None
+        found = _matched(text, literals) if (own < _FEW) is weak else None
         # Of one with hardly a letter ("{} s") only a short text is made.
         if found is not None and (own > 5 or not any(" " in part for part in found)):
             return _filled(chinese, found)
