@@ -51,7 +51,6 @@ NOT_MESSAGES = {
     "Bearer {}",
     "landlock: {}",
     "in={} out={} quarantined={}",
-    "; next try at ",
     "    {} python3 tools/queue_processor.py --retry {}",
     "bash start_monitoring.sh",
     "LOG_DIR={} python3 {}",
@@ -66,6 +65,7 @@ NOT_MESSAGES = {
     "Conversion failed",
     "Error parsing option",
     "error while decoding",
+    "no such table",
     "non monotonically increasing dts to muxer",
     "cover {}.{}",  # names of attachments
     "attachment {}",
@@ -224,7 +224,7 @@ def _rest(tree: ast.AST, taken: set[int], scopes: Mapping[int, Names]) -> list[a
 
 def _sentences(texts: Iterable[str]) -> Iterator[str]:
     found = (text for text in texts if _SENTENCE.search(text) and text not in NOT_MESSAGES)
-    return (text for text in found if not _SQL.match(text))
+    return (text for text in found if not _SQL.match(text) and not text.endswith(" "))  # such is a beginning
 
 
 def _other_texts(tree: ast.AST) -> Iterator[ast.AST]:
