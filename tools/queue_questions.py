@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # --status must not wait for what it does not use
     from tools.core.coverage import Coverage
     from tools.core.folder import RemoteFile
     from tools.core.queue_item import Quarantined
+    from tools.core.record import Record
     from tools.hub.client import Head, HubClient
 
 
@@ -34,6 +35,14 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="compare the output dataset with the input, all of it or the folders named (--json, --all); status 1 if "
         "something is missing, differs from its record, or has no source",
+    )
+    section.add_argument(
+        "--deep",
+        nargs="?",
+        type=int,
+        const=1,
+        metavar="N",
+        help="with --check: download N results of each folder (1), drawn at random, and decode all of each",
     )
     section.add_argument("--why", metavar="FOLDER", help="tell all that is known here of a folder")
 
@@ -93,9 +102,10 @@ def _noting(files: "Iterable[RemoteFile]", folders: set[str]) -> "Iterator[Remot
 
 
 def _check(parsed: argparse.Namespace, settings: config.Settings) -> int:
-    from dataclasses import asdict
+    from dataclasses import asdict, replace
 
     from tools.core.errors import HubNotFound
+    from tools.deep_check import DeepCheck
     from tools.report.folders import audit_lines, audit_sum
     from tools.runtime.clock import SystemClock
     from tools.startup import connect
@@ -109,10 +119,16 @@ def _check(parsed: argparse.Namespace, settings: config.Settings) -> int:
     items = {item.folder: item for item in WorkQueue(settings.paths.log_dir).read().items()}
     folders = dict.fromkeys((*sources, *results))
     chosen = [name for name, _ in select(parsed.check, folders, f"{into} or {out}")] if parsed.check else list(folders)
+    if parsed.deep is not None and parsed.deep < 1:
+        raise config.ConfigError(f"--deep {parsed.deep}: expected how many results of each folder, 1 or more")
+    deep = DeepCheck(settings, hub, head, parsed.deep) if parsed.deep and (head := heads[out]) else None
     audits = []
     for name in sorted(chosen):
         held = items.get(name)
-        found = _audited(hub, out, heads[out], name, sources, results, held.quarantined if held else (), settings)
+        given_up = held.quarantined if held else ()
+        found, recorded = _audited(hub, out, heads[out], name, sources, results, given_up, settings)
+        if deep is not None:
+            found = replace(found, broken=deep.wrong(recorded))
         audits.append(found)
         if not parsed.json and (parsed.all or not found.is_right):
             print("\n".join(audit_lines(found)), flush=True)
@@ -158,8 +174,9 @@ def _audited(
     results: "Mapping[str, list[RemoteFile]]",
     quarantined: "Iterable[Quarantined]",
     settings: config.Settings,
-) -> "FolderAudit":
-    from tools.core.audit import audit
+) -> "tuple[FolderAudit, list[tuple[RemoteFile, Record]]]":
+    """And the results that are listed as their records have them."""
+    from tools.core.audit import as_recorded, audit
     from tools.core.folder import inside
     from tools.core.record import METADATA, Published
     from tools.core.sidecar import SIDECARS, Carried
@@ -171,7 +188,8 @@ def _audited(
     published, carried = Published.parse(metadata, settings.hub.input_repo), Carried.parse(carried_list, folder)
     extensions, rules = settings.monitor.video_extensions, sidecar_rules(settings)
     files = sources.get(folder, [])
-    return audit(folder, files, there, published, quarantined, extensions, carried=carried, rules=rules)
+    found = audit(folder, files, there, published, quarantined, extensions, carried=carried, rules=rules)
+    return found, as_recorded(there, published)
 
 
 def _why(folder: str, settings: config.Settings) -> int:

@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -286,6 +287,48 @@ def test_outside_of_active_hours_a_video_is_fetched_and_waits(hub: RunningHub, i
 
 
 @pytest.mark.another_user
+def test_what_is_published_is_made_again_with_other_settings_beside_its_sidecars_and_looked_into(
+    hub: RunningHub, inbox: Path, tmp_path: Path
+) -> None:
+    aside = tmp_path / "aside"
+    aside.mkdir()
+    for name, content in (("1.chs.ass", b"[Script Info]\n"), ("f.ttf", b"font"), ("1.nfo", b"no")):
+        (aside / name).write_bytes(content)
+    make_clip(aside / "1.mkv")
+    aside.rename(inbox / "番剧甲")
+    env = environment(hub, tmp_path, MIN_FOLDER_STABLE_TIME="0", PRESET="12")
+    wait_for(lambda: once(env) and items(tmp_path), str)
+
+    def drain() -> list[dict[str, Any]]:
+        done = run_program("queue_processor.py", "--drain", "--concurrent", "1", env=env)
+        assert done.returncode == 0, done.stderr
+        out = hub.root / "datasets" / "me" / "out" / "番剧甲"
+        assert {file.name for file in out.iterdir()} >= {"1.mkv", "1.chs.ass", "f.ttf"} and not (out / "1.nfo").exists()
+        return [json.loads(line) for line in (out / "metadata.jsonl").read_text(encoding="utf-8").splitlines()]
+
+    def ask(*arguments: str, status: int = 0) -> str:
+        done = run_program("queue_processor.py", *arguments, env=env)
+        assert done.returncode == status, (done.stdout, done.stderr)
+        return done.stdout + done.stderr
+
+    (first,) = drain()
+    assert "0 folders would be queued" in ask("--redo", "--if-settings-differ")
+    assert "1 folders would" in ask("--redo", "番剧*", "--crf", "55", "--dry-run")
+    assert "--redo takes CRF" in ask("--redo", "番剧甲", "--encoder", "libaom-av1", status=2)
+    assert "nothing" in ask("--redo", "乙*", status=1) and items(tmp_path) == {"番剧甲": "completed"}
+    assert "1 folders queued" in ask("--redo", "番剧甲", "--crf", "55")
+    (second,) = drain()
+    assert json.loads(second["options"]) == json.loads(first["options"]) | {"crf": 55.0}
+    assert second["sha256"] != first["sha256"] and second["file_name"] == first["file_name"]
+    listed = ask("--redo", "--if-settings-differ")
+    assert "1 of 1 videos were made otherwise: crf" in listed and items(tmp_path) == {"番剧甲": "completed"}
+    assert "in=1 out=1 quarantined=0 sidecars=2" in ask("--check", "--deep", "2", "--all")
+    record = hub.root / "datasets" / "me" / "out" / "番剧甲" / "metadata.jsonl"
+    record.write_text(json.dumps(second | {"frames": 1}) + "\n", encoding="utf-8")
+    wait_for(lambda: "damaged=1" in run_program("queue_processor.py", "--check", "--deep", env=env).stdout, str)
+    assert "pictures instead of 1" in ask("--check", "--deep", status=1)
+
+
 def test_coverage_puts_every_folder_under_one_heading_and_why_explains_one(
     hub: RunningHub, inbox: Path, tmp_path: Path
 ) -> None:

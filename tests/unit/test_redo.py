@@ -76,7 +76,7 @@ def test_old_files_stay_until_the_new_ones_are_there_and_a_restart_makes_nothing
     site.run(until=lambda engine: site.hub.commits_of("me/out") > commits)
     assert site.item("A").status is Status.PENDING and site.item("A").redo is not None
     site.run()
-    assert seen[0] == [b"av1:1", b"av1:2", b"av1:3"] and seen[1] == [b"av1:crf=22 1", b"av1:2", b"av1:3"]
+    assert [sum(b"crf" in result for result in before) for before in seen] == [0, 1]
     assert results(site) == [b"av1:crf=22 1", b"av1:2", b"av1:crf=22 3"]
     assert sorted(site.converter.encoded) == [b"1", b"3"]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from tools.core.artifact import ArtifactKind
 from tools.core.folder import RemoteFile, inside, is_placeholder, is_safe_path, is_video
 from tools.core.queue_item import Quarantined
-from tools.core.record import Published, natural_order
+from tools.core.record import Published, Record, natural_order
 from tools.core.sidecar import Carried, Sidecar, SidecarRules
 
 _NOTHING, _NONE = Carried({}), SidecarRules()
@@ -25,11 +25,12 @@ class FolderAudit:
     missing: tuple[str, ...]  # of them
     differs: tuple[str, ...]  # results whose size or sha256 is not the recorded one
     without_source: tuple[str, ...]  # results of no source that is there
+    broken: tuple[str, ...] = ()  # of the results that were looked into: what they are not, a line for each
 
     @property
     def is_right(self) -> bool:
         """Whether in = out + quarantined, and nothing is there beside."""
-        return not (self.missing or self.differs or self.without_source)
+        return not (self.missing or self.differs or self.without_source or self.broken)
 
 
 def audit(
@@ -81,6 +82,16 @@ def audit(
     orphans = tuple(file.path for file in extra)
     found = tuple(given_up), tuple(missing), tuple(differs), orphans
     return FolderAudit(folder, len(videos), done, len(beside), *found)
+
+
+def as_recorded(results: Mapping[str, RemoteFile], published: Published) -> list[tuple[RemoteFile, Record]]:
+    """Each published result that is listed as its record has it, with the record."""
+    found = ((results.get(name), published.records[source]) for source, name in published.names().items())
+    return [
+        (file, record)
+        for file, record in found
+        if file is not None and file.size == record.get("size") and file.sha256 in {"", record.get("sha256")}
+    ]
 
 
 def source_gone(sources: Sequence[RemoteFile], results: Mapping[str, RemoteFile], published: Published) -> list[str]:

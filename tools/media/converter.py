@@ -36,7 +36,7 @@ from tools.media.pace import Pace, ReadLimit, patiently, pause, usual_limit
 from tools.media.plan import Plan, PlanAction, make_plan
 from tools.media.probe import look_at_changes, probe
 from tools.media.transcode import EncodeProgress, OnProgress, PicturesChange, transcode
-from tools.media.verify import Checking, is_of_encode, verify
+from tools.media.verify import Checking, is_of_encode, look_into, verify
 from tools.runtime.child import ChildLimits, ChildOutgrew
 from tools.runtime.files import copy_file, sha256_of, sync_file
 from tools.runtime.limits import memory
@@ -254,15 +254,7 @@ class FfmpegConverter:
         """Facts, warnings and sha256 of a result, which is on the disk then. Raises what ``verify`` does."""
 
         def look(limit: ReadLimit) -> tuple[Facts, list[str]]:
-            checking = Checking(
-                encoder=of.encoder,
-                ffprobe=of.ffprobe,
-                stop=of.stop,
-                min_percent=self.output.min_decoded_percent,
-                stall_timeout=self.machine.stall_timeout,
-                max_rss=self._max_rss(),
-                limit=limit,
-            )
+            checking = self._checking(of.encoder, of.ffprobe, of.stop, limit)
             try:
                 return verify(plan, of.source, of.part, of.broken, checking)
             except VerifyError as exc:
@@ -275,6 +267,26 @@ class FfmpegConverter:
             made, damage = patiently(look, of.part, self._pace, of.stop)
             synced.result()
             return made, damage, sha256.result()
+
+    def _checking(self, encoder: Encoder, ffprobe: Path, stop: threading.Event, limit: ReadLimit) -> Checking:
+        return Checking(
+            encoder=encoder,
+            ffprobe=ffprobe,
+            stop=stop,
+            min_percent=self.output.min_decoded_percent,
+            stall_timeout=self.machine.stall_timeout,
+            max_rss=self._max_rss(),
+            limit=limit,
+        )
+
+    def look_into(self, path: Path, stop: threading.Event) -> tuple[Facts, str]:
+        """What is in a file, and what its decoders complain about, see ``tools.media.verify``."""
+        programs = self._chosen()
+
+        def look(limit: ReadLimit) -> tuple[Facts, str]:
+            return look_into(path, self._checking(programs.encoders[0], programs.ffprobe, stop, limit))
+
+        return patiently(look, path, self._pace, stop)
 
     def _max_rss(self) -> int:
         return self.machine.max_encode_rss or memory() * 3 // 4

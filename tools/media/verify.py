@@ -102,6 +102,14 @@ def verify(plan: Plan, source: Path, output: Path, broken: int, checking: Checki
     return made, warnings
 
 
+def look_into(path: Path, checking: Checking) -> tuple[Facts, str]:
+    """What is in a file, every picture and sample of it decoded; and the worst complaint about that, "" if there is
+    none. Raises ProbeError, MachineError, ReadTooSlow, EncoderStalled, NoEncoder."""
+    facts = probe(path, checking.ffprobe, checking.stop, limit=checking.limit)
+    complaints = _decode(path, ["0:V", "0:a?"], checking)
+    return facts, bare(complaints.cause())[:200] if complaints.count else ""
+
+
 def _order(made: Facts) -> list[int]:
     """Where the result's streams stand."""
     return [stream.index for kind in _KINDS for stream in made.of(kind)]

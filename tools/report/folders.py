@@ -48,6 +48,7 @@ def audit_lines(found: FolderAudit) -> list[str]:
     lines = [f"{'OK ' if found.is_right else '!  '} {found.folder}: {numbers}"]
     lines += [f"       {heading('missing')} {path}" for path in found.missing]
     lines += [f"       {heading('differs from its record')} {path}" for path in found.differs]
+    lines += [f"       {heading('damaged')} {line}" for line in found.broken]
     gone = heading("output still has this, whose source is gone")
     return lines + [f"       {gone} {path}" for path in found.without_source]
 
@@ -58,6 +59,7 @@ def audit_sum(audits: Sequence[FolderAudit]) -> str:
     names = ("videos", "published"), ("quarantined", "missing", "differs", "without_source")
     sums = [f"{name}={sum(getattr(one, name) for one in audits)}" for name in names[0]]
     sums += [f"{name}={sum(len(getattr(one, name)) for one in audits)}" for name in names[1]]
+    sums += [f"damaged={broken}"] if (broken := sum(len(one.broken) for one in audits)) else []
     sums += [f"sidecars={sidecars}"] if (sidecars := sum(one.sidecars for one in audits)) else []
     return f"{heading('{} folders, {} not right', len(audits), wrong)} {' '.join(sums)}"
 
