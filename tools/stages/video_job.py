@@ -120,9 +120,9 @@ def _make(job: VideoJob, tools: JobTools, context: JobContext) -> VideoOutput:
     with tools.workspace.reserved(folder, int(job.source.size * (1 + _RESULT_SHARE)) + _SLACK):
         with tools.download.held(job, context):
             source, sha256 = download(job, tools, context)
-        if not (job.source.sha256 or job.is_again) and tools.known:
-            if (known := tools.known(job, sha256, tools.hub)) is not None:
-                return known
+        look_up = None if job.source.sha256 or job.is_again else tools.known
+        if look_up is not None and (known := look_up(job, sha256, tools.hub)) is not None:
+            return known
         output = convert(job, tools, context, source, sha256)
         record = output.record
         context.note(Event.CONVERTED, results=[one.sha256 for one in output.artifacts], size=record["size"])
