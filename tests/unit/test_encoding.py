@@ -69,3 +69,24 @@ def test_encoder_is_given_its_share_of_the_cores(cores: int, modern: int, level:
     encoder = Encoder(name="libsvtav1", ffmpeg=Path("ffmpeg"), modern=bool(modern))
     _, arguments = encoder_arguments(encoder, OutputOptions(), source=None, threads=cores, stream=0)
     assert f"lp={level}" in arguments[arguments.index("-svtav1-params:v:0") + 1].split(":")
+
+
+@pytest.mark.parametrize(
+    ("carried", "said"),
+    [
+        ("HDR Dynamic Metadata SMPTE2094-40 (HDR10+)", "HDR10+"),
+        ("HDR Dynamic Metadata CUVA 005.1 2021 (Vivid)", "HDR Vivid"),
+        ("Dolby Vision RPU Data", "Dolby Vision"),
+        ("ATSC A53 Part 4 Closed Captions", "captions inside the pictures"),
+        ("SMPTE 12-1 timecode", "time codes"),
+        ("GOP timecode", "time codes"),
+        ("Film grain parameters", "film grain"),
+        ("Active format description", "active format description"),
+    ],
+)
+def test_what_travels_inside_the_pictures_is_said(carried: str, said: str) -> None:
+    film = video()
+    assert make_plan(facts(film)).warnings() == []
+    film.carries = frozenset({carried, "H.26[45] User Data Unregistered SEI message", "Mastering display metadata"})
+    (line,) = make_plan(facts(film)).warnings()
+    assert line.startswith("stream 0: ") and said in line

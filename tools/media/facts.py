@@ -38,6 +38,7 @@ class Stream:
     times: "array[float]" = field(default_factory=lambda: array("d"))  # s, of each picture or subtitle
     ends: "array[float]" = field(default_factory=lambda: array("d"))  # s, of each subtitle
     gaps: list[tuple[float, float]] = field(default_factory=list)  # (from, to) in s, without sound in an audio stream
+    carries: frozenset[str] = frozenset()  # types of side data in the first pictures, if these were looked at
     hdr: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by type, of the first picture if it has HDR
 
     @property

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tools.core.errors import ProbeError
+from tools.media.carried import DOLBY_VISION, lost_with_the_pictures
 from tools.media.facts import Facts, Stream, StreamKind
 from tools.media.languages import guessed_language
 from tools.media.matroska import Element
@@ -202,14 +203,7 @@ def _picture_warnings(video: Stream) -> list[str]:
         lines.append(f"the alpha channel of {pix_fmt} is dropped: AV1 encoders have none")
     if any(mark in pix_fmt for mark in ("p12", "p14", "p16", "gray12", "gray14", "gray16", "48", "64")):
         lines.append(f"{pix_fmt} is kept at 10 bits per sample")
-    if video.side_data(_DOLBY_VISION):
-        lines.append("Dolby Vision: the base layer is kept, its dynamic metadata is not")
-    if video.facts.get("closed_captions"):
-        lines.append("captions that are embedded in the pictures may be lost")
-    return lines
-
-
-_DOLBY_VISION = "DOVI configuration record"
+    return lines + lost_with_the_pictures(video)
 
 
 def make_plan(facts: Facts, muxer: Muxer | None = None, *, guess_languages: bool = False) -> Plan:
@@ -272,7 +266,7 @@ def _video(stream: Stream, facts: Facts) -> StreamPlan:
     if why := impossible(stream.shapes, is_jumpy=facts.is_jumpy(stream)):
         raise ProbeError(f"stream {stream.index}: {why}: cut it there and convert the parts")
     for entry in stream.facts.get("side_data_list") or ():
-        if entry.get("side_data_type") == _DOLBY_VISION and entry.get("dv_bl_signal_compatibility_id") == 0:
+        if entry.get("side_data_type") == DOLBY_VISION and entry.get("dv_bl_signal_compatibility_id") == 0:
             raise ProbeError(
                 f"Dolby Vision profile {entry.get('dv_profile')} has no base layer that other players show in its "
                 "colours: convert it to a profile with one"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.core.errors import ProbeError, ReadTooSlow
+from tools.media.carried import CARRIERS
 from tools.media.complaints import Complaints, bare
 from tools.media.container import share_there, sniff
 from tools.media.facts import Facts, Stream, StreamKind
@@ -38,6 +39,7 @@ _LONGEST_CAUSE = 200  # characters
 _GAP = 0.25  # s between two packets of one audio stream that is more than its own rhythm
 _HDR_TRANSFERS = frozenset({"smpte2084", "arib-std-b67"})
 _COLOURS = ("color_range", "color_space", "color_transfer", "color_primaries")
+_FIRST = 3  # packets; an encoder that puts something into its pictures begins with the first
 # Codecs with the colours in each picture, which nobody reads before one is decoded.
 _TOLD_BY_PICTURES = frozenset({"prores", "dnxhd", "jpeg2000", "mjpeg", "png", "ffv1"})
 
@@ -127,12 +129,13 @@ class _Asking:
             raise fault
         return ended.status, complaints
 
-    def first_picture(self, index: int) -> Mapping[str, Any]:
-        """Colours and side data of the first picture of a stream; {} if it does not decode."""
+    def first_pictures(self, index: int) -> Sequence[Mapping[str, Any]]:
+        """Colours and side data of the first pictures of a stream; none if they do not decode."""
         reader = _Answer()
-        chosen = ["-select_streams", str(index), "-read_intervals", "%+#1", "-show_frames"]
+        chosen = ["-select_streams", str(index), "-read_intervals", f"%+#{_FIRST}", "-show_frames"]
         self.run([*chosen, "-show_entries", f"frame=side_data_list,{','.join(_COLOURS)}", "-of", "json"], reader)
-        return next(iter(reader.content().get("frames") or ()), {})
+        frames: Sequence[Mapping[str, Any]] = reader.content().get("frames") or ()
+        return frames
 
     def shapes(self, index: int, *, every: bool = False) -> tuple[Shape, ...]:
         """What the pictures of a stream are like, by its keyframes, or by every picture."""
@@ -150,12 +153,21 @@ _ALL_DECODED = frozenset({"avs2", "avs3", "vvc"})
 
 
 def _look_at_picture(stream: Stream, asking: _Asking) -> None:
-    """What only a decoded picture tells: the values of HDR, and the colours where the stream itself is silent."""
+    """What only decoded pictures tell: the values of HDR, the colours where the stream itself is silent, and what else
+    they carry."""
     has_hdr = stream.facts.get("color_transfer") in _HDR_TRANSFERS
-    if not has_hdr and (stream.codec not in _TOLD_BY_PICTURES or all(name in stream.facts for name in _COLOURS)):
+    tells_colours = stream.codec in _TOLD_BY_PICTURES and not all(name in stream.facts for name in _COLOURS)
+    if not has_hdr and not tells_colours and stream.codec not in CARRIERS:
         return
-    picture = asking.first_picture(stream.index)
-    stream.facts = {**{name: picture[name] for name in _COLOURS if name in picture}, **stream.facts}
+    pictures = asking.first_pictures(stream.index)
+    if not pictures:
+        return
+    stream.carries = frozenset(
+        str(entry.get("side_data_type")) for one in pictures for entry in one.get("side_data_list") or ()
+    )
+    picture = pictures[0]
+    if has_hdr or tells_colours:
+        stream.facts = {**{name: picture[name] for name in _COLOURS if name in picture}, **stream.facts}
     if has_hdr:
         stream.hdr = {str(entry.get("side_data_type")): entry for entry in picture.get("side_data_list") or ()}
 
