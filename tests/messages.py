@@ -40,6 +40,8 @@ _WORD = re.compile(r"[A-Za-z][a-z]")  # one in capitals is a name, or a level of
 
 # Texts of several words that no person reads, or that are not in English for them.
 NOT_MESSAGES = {
+    "Film grain parameters",  # ffprobe says so, and this
+    "Active format description",
     "mp4 mkv avi mov wmv flv webm m4v rmvb rm ts m2ts mts mpg mpeg vob ogv 3gp asf divx f4v",
     "1\n00:00:00,500 --> 00:00:03,000\n你好, 世界\n\n2\n00:00:03,200 --> 00:00:05,500\nHello, world\n",
     "no token",  # to start_monitoring.sh
