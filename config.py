@@ -188,6 +188,16 @@ def _minute(hour: str, minute: str) -> int:
     return found
 
 
+_EVENTS = ("completed", "failed", "paused", "recovered", "stalled", "empty")
+
+
+def _addresses(text: str) -> tuple[str, ...]:
+    urls = re.split(r"[\s,;]+(?=[A-Za-z][\w+.-]*://)", text.strip())
+    if not all(re.fullmatch(r"[A-Za-z][\w+.-]*://\S+", url) for url in urls):
+        raise ValueError("addresses such as json://host/path, separated by blanks")
+    return tuple(urls)
+
+
 def _names_of(*known: str) -> Callable[[str], frozenset[str]]:
     def parse(text: str) -> frozenset[str]:
         names = frozenset(name.lower() for name in re.split(r"[\s,]+", text) if name)
@@ -418,6 +428,32 @@ class EncodeSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NotifySettings:
+    urls: tuple[str, ...] = _setting(
+        "NOTIFY_URLS",
+        (),
+        "addresses that are told what happens, as Apprise has them; empty = none",
+        _addresses,
+        shown="",
+        flag=None,
+        secret=True,
+    )
+    events: frozenset[str] = _setting(
+        "NOTIFY_EVENTS",
+        frozenset(_EVENTS),
+        "of what: completed, failed, paused, recovered, stalled, empty",
+        _names_of(*_EVENTS),
+        shown=" ".join(_EVENTS),
+    )
+    interval: float = _setting(
+        "NOTIFY_INTERVAL",
+        1800,
+        "seconds between two messages at least; what happens meanwhile is one message",
+        _number_between(0, 604800, "s"),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class ClusterSettings:
     scheduler: str = _setting(
         "CLUSTER",
@@ -481,6 +517,7 @@ class Settings:
     monitor: MonitorSettings = field(default_factory=MonitorSettings)
     processor: ProcessorSettings = field(default_factory=ProcessorSettings)
     encode: EncodeSettings = field(default_factory=EncodeSettings)
+    notify: NotifySettings = field(default_factory=NotifySettings)
     cluster: ClusterSettings = field(default_factory=ClusterSettings)
     paths: PathSettings = field(default_factory=PathSettings)
     ui: UiSettings = field(default_factory=UiSettings)
@@ -517,6 +554,7 @@ _GROUPS: dict[str, type] = {
     "monitor": MonitorSettings,
     "processor": ProcessorSettings,
     "encode": EncodeSettings,
+    "notify": NotifySettings,
     "cluster": ClusterSettings,
     "paths": PathSettings,
     "ui": UiSettings,

@@ -16,7 +16,7 @@ settings=(
   MIN_FOLDER_STABLE_TIME VIDEO_EXTENSIONS COMPLETE_MARKER CHECK_INTERVAL MAX_CONCURRENT BATCH_SIZE MAX_ATTEMPTS
   WAIT_FOR_PARTIAL SIDECARS SIDECARS_MAX_MB
   AGING_HOURS STALL_TIMEOUT MIN_FREE_SPACE_GB ACTIVE_HOURS ACTIVE_STAGES AFTER_HOURS DOWNLOAD_LIMIT UPLOAD_LIMIT
-  NICE IONICE ENCODER PRESET CRF PIX_FMT FFMPEG MKVMERGE GUESS_LANGUAGES CAGE MIN_DECODED_PERCENT
+  NICE IONICE NOTIFY_URLS NOTIFY_EVENTS NOTIFY_INTERVAL ENCODER PRESET CRF PIX_FMT FFMPEG MKVMERGE GUESS_LANGUAGES CAGE MIN_DECODED_PERCENT
   MAX_ENCODE_RSS CLUSTER CLUSTER_HOST CLUSTER_TLS_CA CLUSTER_TLS_CERT CLUSTER_TLS_KEY LOG_DIR WORK_DIR HUB_DIR
   HUB_TOKEN ANIMATION_DOTENV UI_LANG LANG LC_ALL LC_MESSAGES
   http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY REQUESTS_CA_BUNDLE SSL_CERT_FILE
@@ -162,6 +162,8 @@ set_up() {
   need_venv
   need_media
   if [ "$worker" = yes ]; then need_packages requirements-cluster.txt; fi
+  # A wrong setting is told later.
+  if "$venv/bin/python3" tools/ask.py --notify 2>/dev/null; then need_packages requirements-notify.txt; fi
   exec 9>&-
 }
 
@@ -217,7 +219,7 @@ demo_hints() {
 
 tmux_() {
   local clean=(env)
-  if [ -n "${TMUX_CLEAN:-}" ]; then clean=(env -u MODELSCOPE_API_TOKEN -u HUB_TOKEN -u TMUX_CLEAN); fi
+  if [ -n "${TMUX_CLEAN:-}" ]; then clean=(env -u MODELSCOPE_API_TOKEN -u HUB_TOKEN -u NOTIFY_URLS -u TMUX_CLEAN); fi
   if [ -n "${TMUX_SOCKET:-}" ]; then "${clean[@]}" tmux -L "$TMUX_SOCKET" "$@"; else "${clean[@]}" tmux "$@"; fi
 }
 

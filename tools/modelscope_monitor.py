@@ -45,6 +45,7 @@ from tools.core.stability import (
 from tools.env_watch import EnvWatch
 from tools.flags import Parser
 from tools.hub.client import Head, HubClient
+from tools.notifying import notifier_of
 from tools.report.monitor_log import SkippedPaths, poll_line, tell_changes, tell_kept_out, tell_queued, tell_settled
 from tools.runtime import logs
 from tools.runtime.clock import STOP_WITHIN, Clock, SystemClock, stop_on_signals
@@ -65,7 +66,7 @@ from tools.state.monitor_state import MonitorState, MonitorStateFile, waiting_fo
 from tools.state.work_queue import WorkQueue
 
 log = logging.getLogger("animation.monitor")
-_GROUPS = ("monitor",)  # of settings that concern nobody else
+_GROUPS = ("monitor", "notify")  # of settings that concern nobody else
 _HUB = "hub"  # kind of what is over once the hub answers
 _RELIST = 6 * 3600.0  # s; a whole listing this often even if the head does not move
 _SHORTEST_WAIT = 0.2  # s
@@ -319,7 +320,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = Parser(prog="modelscope_monitor.py", description="Queue folders whose upload has finished.")
     parser.add_argument("--once", action="store_true", help="poll the hub once, then exit")
     parser.add_argument("--queue", action="store_true", help="show the pending items in order, then exit")
-    config.add_flags(parser, "hub", "monitor", "paths")
+    config.add_flags(parser, "hub", "monitor", "notify", "paths")
     return run_program(parser, argv, _run)
 
 
@@ -356,6 +357,7 @@ def _watch(settings: config.Settings, env: EnvWatch, *, once: bool) -> int:
     if news:
         log.warning("%s", news)
     monitor = ModelScopeMonitor(settings, clock=clock, env=env)
+    notifier = None if once else notifier_of(settings, "processor")
     try:
         if not once:
             return monitor.run()
@@ -369,6 +371,8 @@ def _watch(settings: config.Settings, env: EnvWatch, *, once: bool) -> int:
         return 1
     finally:
         monitor.close()
+        if notifier is not None:
+            notifier.close()
         lock.release()
 
 

@@ -22,7 +22,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import config
-from tools import queue_commands, queue_questions
+from tools import notifying, queue_commands, queue_questions
 from tools.core.errors import AlreadyRunning, PipelineError, StateError, Unexpected
 from tools.flags import Parser
 from tools.runtime.once import Once
@@ -104,7 +104,8 @@ class QueueProcessor:
         clock = self._clock = self._clock or SystemClock()
         self._hold_work_dir()
         bars, historian = Bars(), Historian(HistoryWriter(self.settings.paths.log_dir))
-        built = self.build(clock, bars, historian)
+        notifier = notifying.notifier_of(self.settings, "monitor")
+        built = self.build(clock, bars, historian, *([notifier] if notifier else []))
         engine = built.engine
         try:
             while not clock.stopping:
@@ -120,6 +121,8 @@ class QueueProcessor:
             engine.close(_JOBS_END_WITHIN)
             bars.close()
             historian.close(clock.time())
+            if notifier is not None:
+                notifier.close()
             if self._work_lock is not None:
                 self._work_lock.release()
             log.info("stopped")
@@ -263,10 +266,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="with --status: as JSON")
     parser.add_argument("--failed", action="store_true", help="with --status: every failed item, the latest not")
     parser.add_argument("--all", action="store_true", help="with --status: every item and every cause")
+    parser.add_argument("--notify-test", action="store_true", help="send a test message to each address of NOTIFY_URLS")
     parser.add_argument("--drain", action="store_true", help="exit when the queue is empty; status 1 if an item failed")
     queue_questions.add_flags(parser)
     queue_commands.add_flags(parser)
-    config.add_flags(parser, "hub", "processor", "encode", "cluster", "paths")
+    config.add_flags(parser, "hub", "processor", "encode", "notify", "cluster", "paths")
     return run_program(parser, argv, _run)
 
 
@@ -276,6 +280,8 @@ def _run(parsed: argparse.Namespace) -> int:
         tell_origin(settings)
     if parsed.status:
         return _status(settings, parsed)
+    if parsed.notify_test:
+        return notifying.send_test(settings)
     if queue_questions.is_given(parsed):
         return queue_questions.run(parsed, settings)
     if queue_commands.is_given(parsed):
@@ -285,7 +291,7 @@ def _run(parsed: argparse.Namespace) -> int:
     return _work(settings, parsed)
 
 
-_GROUPS = ("processor", "encode")  # of settings that decide what is done, and how
+_GROUPS = ("processor", "encode", "notify")  # of settings that decide what is done, and how
 
 
 def _work(settings: config.Settings, parsed: argparse.Namespace) -> int:
@@ -346,7 +352,7 @@ def _status(settings: config.Settings, parsed: argparse.Namespace) -> int:
         causes = ALL if parsed.all or parsed.failed else SHOWN
         shown = status_text(queue.overview(latest, causes), progress, now, running, causes)
         told = known_lines(known, there, *([ALL] if parsed.all else []))
-        print("\n".join([*pulse_lines(seen, now), "", shown, *([""] * bool(told)), *told]))
+        print("\n".join([*pulse_lines(seen, now), *notifying.wishes(settings), "", shown, *([""] * bool(told)), *told]))
     return 0
 
 

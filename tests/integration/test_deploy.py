@@ -39,7 +39,14 @@ def copy_project(target: Path) -> Path:
     target.mkdir(parents=True)
     for name in ("deploy", "tools"):
         shutil.copytree(config.ROOT / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("config.py", "start_monitoring.sh", "start_worker.sh", "requirements.txt", "requirements-cluster.txt"):
+    for name in (
+        "config.py",
+        "start_monitoring.sh",
+        "start_worker.sh",
+        "requirements.txt",
+        "requirements-cluster.txt",
+        "requirements-notify.txt",
+    ):
         shutil.copy2(config.ROOT / name, target / name)
     (target / "log").mkdir()
     (target / ".venv").symlink_to(config.ROOT / ".venv")

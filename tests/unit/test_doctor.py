@@ -334,7 +334,9 @@ def test_wrong_setting_is_one_line_and_status_2(hub: RunningHub, tmp_path: Path)
     assert "CRF" in printed
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-cluster.txt", "requirements-dev.txt"])
+@pytest.mark.parametrize(
+    "name", ["requirements.txt", "requirements-cluster.txt", "requirements-notify.txt", "requirements-dev.txt"]
+)
 def test_every_requirement_is_bounded_on_both_sides(name: str) -> None:
     lines = [line.split("  #")[0] for line in (config.ROOT / name).read_text(encoding="utf-8").splitlines()]
     wanted = [line for line in lines if line and not line.startswith(("#", "-r"))]

@@ -30,6 +30,7 @@ from tools.processor.reporting import (
     Paused,
     Progress,
     ProgressWriter,
+    QueueEmpty,
     Resumed,
     ReturnFailed,
     SourceGone,
@@ -75,6 +76,7 @@ LINES: list[tuple[Event, str, str]] = [
     (ItemNotAsQueued("A", "the folder is gone"), "INFO", "the folder is gone: folder=A"),
     (ItemCancelled("A"), "INFO", "removed from the queue; stopping its jobs: folder=A"),
     (ItemSettled("A", Status.COMPLETED, 3, 0), "INFO", "folder completed folder=A published=3 quarantined=0"),
+    (QueueEmpty(), "INFO", "nothing is left to do"),
     (ItemSettled("A", Status.FAILED, 2, 1), "INFO", "folder finished with failures folder=A published=2 quarantined=1"),
     (ItemsReturned(2), "INFO", "returned to the queue; the next start resumes them: folders=2"),
     (

@@ -339,7 +339,7 @@ class Engine:
         if item is not None and item.status is Status.FAILED:
             self.any_failed = True
             self._forget(folder, results=False)  # what was converted serves after a --retry
-            self._tell(reporting.ItemSettled(folder, item.status, item.videos_done, len(item.quarantined)))
+            self._settled(item)
 
     def _settle(self, run: ItemRun) -> None:
         folder, quarantined = run.item.folder, run.quarantined()
@@ -352,7 +352,13 @@ class Engine:
         if item is None:
             return  # a person took it out of the queue this very moment
         self.any_failed |= item.status is Status.FAILED
-        self._tell(reporting.ItemSettled(folder, item.status, item.videos_done, len(quarantined)))
+        self._settled(item)
+
+    def _settled(self, item: QueueItem) -> None:
+        done, lost = item.videos_done, len(item.quarantined)
+        self._tell(reporting.ItemSettled(item.folder, item.status, done, lost, item.error))
+        if not self._runs and not self._is_opening and self._claims.is_all_settled():
+            self._tell(reporting.QueueEmpty())
 
     def _forget(self, folder: str, *, results: bool = True) -> None:
         """Nothing local is needed of an item any more, except its ``results`` if they are still to be sent."""

@@ -78,6 +78,12 @@ class ItemSettled:
     status: Status  # COMPLETED or FAILED
     published: int  # videos, earlier attempts included
     quarantined: int
+    cause: str | None = None  # if FAILED
+
+
+@dataclass(frozen=True, slots=True)
+class QueueEmpty:
+    """The last item that was not held is settled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +259,7 @@ Event = (
     | ItemNotAsQueued
     | ItemCancelled
     | ItemSettled
+    | QueueEmpty
     | ItemsReturned
     | ReturnFailed
     | TransfersAbandoned
@@ -312,6 +319,7 @@ _LINES: dict[type[Event], tuple[int, str]] = {
     SourceGone: (logging.INFO, "output still has files whose source is gone:"),
     ItemNotStarted: (logging.WARNING, "could not start folder, will retry:"),
     ItemCancelled: (logging.INFO, "removed from the queue; stopping its jobs:"),
+    QueueEmpty: (logging.INFO, "nothing is left to do"),
     ItemsReturned: (logging.INFO, "returned to the queue; the next start resumes them:"),
     TransfersAbandoned: (logging.INFO, "some transfers did not stop in time and are abandoned"),
     VideoStored: (logging.INFO, "stored"),

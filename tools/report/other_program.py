@@ -1,0 +1,34 @@
+"""Whether the other of the two programs stalled or died, by its lock and its state file, as the health check judges."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from tools.report import health
+from tools.state.liveness import life_of
+
+
+def problem_of(log_dir: Path, program: str) -> str | None:
+    """What is wrong with ``monitor`` or ``processor``; None if nothing is, or a person ended it. Raises nothing."""
+    life, now = life_of(log_dir, program), time.time()
+    if life.running is False and not life.died:
+        return None
+    if program == "monitor":
+        state = _read(log_dir / "monitor_state.json")
+        seen, limit, done = health.last_poll(state), health.monitor_silence(state), "polled"
+    else:
+        state = _read(log_dir / "progress.json")
+        seen, limit, done = health.number_of(state, "updated"), health.processor_silence(state), "wrote"
+    if seen is None and life.running:
+        return None  # it has only just begun
+    age = None if seen is None else now - seen
+    problems = health.judge_program(program, life, age, limit, done)
+    return problems[0].text if problems else None
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
