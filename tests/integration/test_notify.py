@@ -91,6 +91,7 @@ def examples(path: Path) -> list[str]:
     return [cell.strip("` ") for row in rows.splitlines() for cell in row.split("|")[2:3] if "://" in cell]
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what Apprise imports
 def test_every_form_of_an_address_in_the_guides_is_one() -> None:
     assert len(examples(ENGLISH)) >= 8 and examples(ENGLISH) == examples(CHINESE)
     for url in examples(ENGLISH):
