@@ -19,7 +19,7 @@ GATHER = 20.0
 _WATCH = 60.0  # s between two looks at the other program
 _AGAIN = 300.0  # s before a message that nobody took is sent again
 _CLOSE = 3.0  # s for the last message when the program ends
-_WORK, _OTHER = "the work", "the other program"
+_WORK, _OTHER = "work", "other-program"
 
 Send = Callable[[str, str], list[str]]
 """Title and body → the names of the addresses that did not take it; may raise PipelineError."""
