@@ -86,11 +86,13 @@ need_programs() {
 
 # FOLDER, and what to do if it can't be written to (in the language in use).
 need_write() {
-  local owner why
+  local owner me why
   [ -w "$1" ] && return
+  me=$(id -un 2>/dev/null) || me="user $(id -u)" # in a container users may have no name
   owner=$(stat -c %U "$1")
-  why=$(words "it belongs to $owner, this runs as $(id -un)" "它属于 $owner，当前用户为 $(id -un)")
-  [ "$owner" != "$(id -un)" ] || why=$(words "it is read-only" "它是只读的")
+  [ "$owner" != UNKNOWN ] || owner="user $(stat -c %u "$1")"
+  why=$(words "it belongs to $owner, this runs as $me" "它属于 $owner，当前用户为 $me")
+  [ "$owner" != "$me" ] || why=$(words "it is read-only" "它是只读的")
   fail "$(words "can't write to" "无法写入") $1: $why; ${2:-$(words "the set-up needs that once" "安装时需要写入一次")}"
 }
 
