@@ -1,5 +1,7 @@
 """One of each program: who holds the lock, and what is left of a holder that died."""
 
+import errno
+import fcntl
 import json
 import os
 import signal
@@ -10,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from config import ROOT
-from tools.core.errors import AlreadyRunning
+from tools.core.errors import AlreadyRunning, StateError
+from tools.state.origin import Origin, start
 from tools.state.singleton import Singleton
 
 pytestmark = pytest.mark.another_user
@@ -44,3 +47,19 @@ def test_lock_of_a_dead_process_is_free(tmp_path: Path, program: str) -> None:
     assert json.loads((tmp_path / f".{program}.pid").read_bytes())["pid"] == os.getpid()
     holder.stdin.close()
     holder.stdout.close()
+
+
+@pytest.mark.parametrize("answer", [errno.ENOLCK, None], ids=["refused", "keeps nobody out"])
+def test_file_system_without_locks_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: int | None
+) -> None:
+    """Such file systems can't be mounted here: flock fails as NFS without its lock service does, or takes all."""
+
+    def flock(file: object, how: int) -> None:
+        if answer is not None:
+            raise OSError(answer, os.strerror(answer))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    for begin in (Singleton(tmp_path, "monitor").acquire, lambda: start(tmp_path, "monitor", Origin("e", "i", "o"))):
+        with pytest.raises(StateError, match=r"has no locks .*: set LOG_DIR to a folder on a local disk"):
+            begin()

@@ -68,10 +68,11 @@ def start(log_dir: Path, program: str, origin: Origin) -> Started:
     """
     from filelock import FileLock
 
-    from tools.state.singleton import Singleton
+    from tools.state.singleton import Singleton, need_locks
 
     make_folder(log_dir)
     place = log_dir / f".{ORIGIN_FILE}.lock"
+    need_locks(place)
     with FileLock(place):  # until our own lock says for which origin we run
         give_to_owner(place)
         lock = Singleton(log_dir, program)

@@ -1,6 +1,7 @@
 """One monitor and one processor: each holds an OS lock for life, which its death frees."""
 
 import contextlib
+import fcntl
 import json
 import os
 import socket
@@ -9,7 +10,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from tools.core.errors import AlreadyRunning
+from tools.core.errors import AlreadyRunning, StateError
+from tools.core.message import message
 from tools.runtime.files import create
 from tools.runtime.owner import give_to_owner, make_folder
 from tools.state.liveness import life_of, lock_path, plate_path
@@ -28,8 +30,9 @@ class Singleton:
         self._holder = plate_path(log_dir, program)
 
     def acquire(self) -> None:
-        """Hold the lock until the process ends. Raises AlreadyRunning, which says who holds it."""
+        """Hold the lock until the process ends. Raises AlreadyRunning, which says who holds it, and StateError."""
         make_folder(self._holder.parent)
+        need_locks(self._path)
         try:
             self._lock.acquire()
         except Timeout:
@@ -46,3 +49,24 @@ class Singleton:
         """Let go of it (a process that ends does so anyway)."""
         self._holder.unlink(missing_ok=True)
         self._lock.release()
+
+
+def need_locks(path: Path) -> None:
+    """Make sure that a lock on this file keeps others out; leaves it unlocked. Raises StateError.
+
+    Without it two programs of a kind would work side by side and never know. NFS has locks only through a service of
+    its server (Source: flock(2), NOTES), and some file systems of clouds take them and keep nobody out.
+    """
+    flags, cause = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, message("it keeps nobody out")
+    with os.fdopen(os.open(path, flags, 0o644), "rb") as mine, os.fdopen(os.open(path, flags), "rb") as other:
+        try:
+            fcntl.flock(mine, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:  # here, or by the one who holds it
+            return
+        except OSError as exc:
+            cause = exc.strerror or str(exc)
+    raise StateError(
+        f"the file system of {path.parent} has no locks ({cause}), so two programs would not know of each other: set "
+        "LOG_DIR to a folder on a local disk, or mount it with locks"
+    )
