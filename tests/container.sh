@@ -80,8 +80,11 @@ step "status and health, from another container on the same volumes, and from th
 inside python3 tools/queue_processor.py --status | tee "$top/status"
 grep -q 'completed: 2' "$top/status"
 inside bash -c 'python3 tools/health.py; [ $? -lt 2 ]'
-LOG_DIR=$top/data/log WORK_DIR=$top/work/animation setpriv --reuid=$owner --regid=$owner --clear-groups \
-  env HOME="$top/data" python3 tools/queue_processor.py --status | grep 'completed: 2'
+here() { env LOG_DIR="$top/data/log" WORK_DIR="$top/work/animation" ANIMATION_DOTENV=/nowhere python3 "$@"; }
+here tools/queue_processor.py --status | grep 'completed: 2'
+here tools/queue_processor.py --pause "from this machine"
+inside python3 tools/queue_processor.py --status | grep 'from this machine'
+inside python3 tools/queue_processor.py --resume
 step "everything belongs to who it was run as"
 [ -z "$(find "$top/data" "$top/work" ! -user $owner -print -quit)" ]
 step "one SIGTERM ends all in order"
