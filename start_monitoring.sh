@@ -39,15 +39,16 @@ usage() {
 
 # Packages are installed only when a command is missing.
 install_packages() {
-  local as_root=()
+  local as_root=() instead=''
+  if [ "$*" = tmux ]; then instead=$(words "; --foreground needs no tmux" "；使用 --foreground 则无需 tmux"); fi
   if [ "$(id -u)" != 0 ]; then
     command -v sudo >/dev/null && sudo -n true 2>/dev/null && as_root=(sudo -n)
     [ ${#as_root[@]} -gt 0 ] || { [ -t 0 ] && command -v sudo >/dev/null && as_root=(sudo); } || true
     [ ${#as_root[@]} -gt 0 ] || fail \
-      "please install: $* (for example: sudo apt install $*), then run this again" "请先安装：$*（例如 sudo apt install $*），然后重新运行"
+      "please install: $* (for example: sudo apt install $*), then run this again$instead" "请先安装：$*（例如 sudo apt install $*），然后重新运行$instead"
   fi
   command -v apt-get >/dev/null || fail \
-    "please install: $* (this system has no apt), then run this again" "请先安装：$*（此系统没有 apt），然后重新运行"
+    "please install: $* (this system has no apt), then run this again$instead" "请先安装：$*（此系统没有 apt），然后重新运行$instead"
   say "$(words "installing" "正在安装"): $*"
   "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -qq >/dev/null ||
     say "the package lists can't be updated; trying with the old ones" "无法更新软件包列表，使用旧列表"

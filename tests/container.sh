@@ -14,10 +14,10 @@ fi
 base=animation-test-base image=animation-test
 owner=4242 # has no name, neither here nor there
 top=$(mktemp -d "${TMPDIR:-/tmp}/container.XXXXXX")
-container=''
+container='' bare=''
 finish() {
   pkill -KILL -u $owner 2>/dev/null || true
-  [ -z "$container" ] || buildah rm "$container" >/dev/null 2>&1 || true
+  for made in "$container" "$bare"; do [ -z "$made" ] || buildah rm "$made" >/dev/null 2>&1 || true; done
   rm -rf "$top"
 }
 trap finish EXIT
@@ -92,6 +92,27 @@ pkill -TERM -u $owner -f tools/supervise.py
 none_left() { ! pgrep -u $owner >/dev/null; }
 until_true 10 none_left
 wait $demo && echo "the demo ended with status 0"
+
+step "a machine with python3 and venv alone, for somebody without rights"
+bare=$(buildah --isolation chroot from $base)
+buildah run --isolation chroot "$bare" -- sh -c "apt-get update -qq && apt-get install -y -qq --no-install-recommends \
+  python3 python3-venv procps >/dev/null 2>&1 && install -d -o $owner -g $owner /home/me/project"
+git archive HEAD | tar -x -C "$(buildah mount "$bare")/home/me/project"
+chown -R $owner:$owner "$(buildah mount "$bare")/home/me"
+there() {
+  buildah run --isolation chroot --user $owner:$owner --env HOME=/home/me --workingdir /home/me/project "$bare" -- "$@"
+}
+if there bash start_monitoring.sh 2>"$top/said"; then
+  echo "container: it started without tmux" >&2
+  exit 1
+fi
+cat "$top/said"
+[ "$(wc -l <"$top/said")" = 1 ] && grep -q 'tmux.*--foreground' "$top/said"
+there bash start_monitoring.sh --foreground --demo >"$top/out" 2>&1 &
+demo=$!
+until_true 600 settled
+pkill -TERM -u $owner -f tools/supervise.py
+until_true 10 none_left
 
 step "the programs' own tests"
 buildah copy -q "$container" tests /app/tests >/dev/null

@@ -45,6 +45,19 @@ def test_second_set_up_installs_nothing_not_even_ffmpeg(environ: dict[str, str],
     assert not (tmp_path / "called").exists()
 
 
+def test_without_tmux_and_any_way_to_install_it_one_line_offers_the_foreground(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    fakes = tmp_path / "bin"
+    fakes.mkdir()
+    for other in Path("/usr/bin").iterdir():
+        if other.name not in {"tmux", "apt-get", "sudo"}:
+            (fakes / other.name).symlink_to(other)
+    ended = run_script(environ | {"PATH": str(fakes)})
+    assert ended.returncode == 1 and ended.stdout == "" and ended.stderr.count("\n") == 1, ended.stderr
+    assert "please install: tmux" in ended.stderr and "--foreground" in ended.stderr
+
+
 def test_programs_get_the_callers_settings_whatever_the_tmux_server_was_started_with(
     environ: dict[str, str], tmux: Tmux, tmp_path: Path
 ) -> None:
