@@ -4,6 +4,7 @@ import copy
 import hashlib
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from tools.core.options import Option, Options, Wanted, options_text
 from tools.hub.client import AddBlob, Head, Operation, Progress
 from tools.media.converter import Conversion, EncodeProgress, Held, unheld
 from tools.processor.reporting import Event
+from tools.runtime.clock import SystemClock
 
 
 class FakeClock:
@@ -39,6 +41,29 @@ class FakeClock:
     def pass_time(self, seconds: float) -> None:
         self.now += seconds
         self.steady += seconds
+
+
+class HastyClock(SystemClock):
+    """The machine's clock, ``speed`` times as fast: what would wait for a second waits for a part of it, and threads
+    and requests take the time that they take."""
+
+    def __init__(self, speed: float = 20.0) -> None:
+        super().__init__()
+        self._speed = speed
+        self._began = time.monotonic()
+        self._wall = time.time()
+
+    def _passed(self) -> float:
+        return (time.monotonic() - self._began) * self._speed
+
+    def time(self) -> float:
+        return self._wall + self._passed()
+
+    def monotonic(self) -> float:
+        return self._began + self._passed()
+
+    def sleep(self, seconds: float) -> bool:
+        return super().sleep(seconds / self._speed)
 
 
 @dataclass(slots=True)

@@ -48,9 +48,10 @@ class Site:
     max_attempts: int = 2
     tries: int = 3
     patience: float = 35.0
+    clock: SystemClock = field(default_factory=SystemClock)
 
     def client(self) -> RetryingHub:
-        clock = SystemClock()
+        clock = self.clock
         retry = Backoff(clock, attempts=self.tries, base=0.02, patience=self.patience).retry
         real = ModelScopeHub(
             self.hub.endpoint, self.token, cache_dir=self.top / "cache", stall_timeout=3.0, retry=retry
@@ -99,7 +100,7 @@ class Site:
             batch_size=self.batch_size,
             max_attempts=self.max_attempts,
         )
-        engine = build(options, self.client(), self.converter, SystemClock(), connect=self.connect).engine
+        engine = build(options, self.client(), self.converter, self.clock, connect=self.connect).engine
         deadline = time.monotonic() + seconds
         while not until(engine):
             assert time.monotonic() < deadline, (engine.paused, WorkQueue(log_dir).read().items())

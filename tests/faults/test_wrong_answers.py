@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fakes import HastyClock
 from tests.faults.test_hub_outages import Site
 from tests.hub_server import Fault, RunningHub, running_hub
 from tools.core.errors import HubUnavailable
@@ -65,7 +66,7 @@ def site(running: RunningHub, tmp_path: Path) -> Site:
     running.renew(tmp_path / "hub")
     running.store.create("me/in", 1)
     running.store.create("me/out", 1)
-    return Site(tmp_path, running, running.token, max_attempts=1)
+    return Site(tmp_path, running, running.token, max_attempts=1, clock=HastyClock())
 
 
 def metadata(site: Site) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.fakes import FakeClock, FakeConverter, MemoryHub, Told
+from tests.fakes import FakeClock, FakeConverter, HastyClock, MemoryHub, Told
 from tools.core.errors import EncoderStalled, HubForbidden, HubUnavailable, NoEncoder, ProbeError, Stopped
 from tools.core.folder import RemoteFile, group_folders
 from tools.core.queue_item import QueueItem, Status, cancel, entry_for, new_item
@@ -49,7 +49,7 @@ class Site:
     top: Path
     hub: MemoryHub
     converter: FakeConverter
-    clock: SystemClock = field(default_factory=SystemClock)
+    clock: SystemClock = field(default_factory=HastyClock)
     batch_size: int = 30
     max_attempts: int = 3
     slots: int = 1
