@@ -400,6 +400,12 @@ class EncodeSettings:
         "1 = take zh-Hans and zh-Hant from the names of subtitles (简体, CHT, …) of Matroska files that say no script",
         _integer(0, 1),
     )
+    mux_subtitles: int = _setting(
+        "MUX_SUBTITLES",
+        0,
+        "1 = put subtitles that are named after a video into its MKV, with the fonts of the folder",
+        _integer(0, 1),
+    )
     cage: str = _setting(
         "CAGE",
         "auto",

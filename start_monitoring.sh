@@ -14,7 +14,7 @@ venv=$root/.venv
 settings=(
   MODELSCOPE_ENDPOINT MODELSCOPE_API_TOKEN MODELSCOPE_HOME INPUT_REPO OUTPUT_REPO MONITOR_INTERVAL
   MIN_FOLDER_STABLE_TIME VIDEO_EXTENSIONS COMPLETE_MARKER CHECK_INTERVAL MAX_CONCURRENT BATCH_SIZE MAX_ATTEMPTS
-  WAIT_FOR_PARTIAL SIDECARS SIDECARS_MAX_MB
+  WAIT_FOR_PARTIAL SIDECARS SIDECARS_MAX_MB MUX_SUBTITLES
   AGING_HOURS STALL_TIMEOUT MIN_FREE_SPACE_GB ACTIVE_HOURS ACTIVE_STAGES AFTER_HOURS DOWNLOAD_LIMIT UPLOAD_LIMIT
   NICE IONICE NOTIFY_URLS NOTIFY_EVENTS NOTIFY_INTERVAL ENCODER PRESET CRF PIX_FMT FFMPEG MKVMERGE GUESS_LANGUAGES CAGE MIN_DECODED_PERCENT
   MAX_ENCODE_RSS CLUSTER CLUSTER_HOST CLUSTER_TLS_CA CLUSTER_TLS_CERT CLUSTER_TLS_KEY LOG_DIR WORK_DIR HUB_DIR
@@ -29,7 +29,7 @@ fail() {
   exit 1
 }
 usage() {
-  say "$(term usage 用法): bash start_monitoring.sh [--demo] [--setup-only] [--foreground]"
+  say "$(words usage 用法): bash start_monitoring.sh [--demo] [--setup-only] [--foreground]"
   say "  --demo        $(words "run on an embedded hub with a small demo dataset; no account needed" "无需账号的演示")"
   say "  --setup-only  $(words "install what is missing, then exit" "安装所缺组件，然后退出")"
   say "  --foreground  $(words "run without tmux; Ctrl-C stops everything" "不用 tmux，前台运行；Ctrl-C 全部结束")"

@@ -13,7 +13,7 @@ from tools.core.errors import HubNotFound, HubRejected, Stopped
 from tools.core.folder import RemoteFile
 from tools.core.options import Option, Options, Wanted, options_text
 from tools.hub.client import AddBlob, Head, Operation, Progress
-from tools.media.converter import Conversion, EncodeProgress, Held, unheld
+from tools.media.converter import Beside, Conversion, EncodeProgress, Held, unheld
 from tools.processor.reporting import Event
 from tools.runtime.clock import SystemClock
 
@@ -204,6 +204,11 @@ class FakeConverter:
 
     def wanted(self) -> Wanted:
         return Wanted(self.options, {})
+
+    def with_beside(self, video: str, files: Sequence[Beside]) -> "FakeConverter":
+        other = copy.copy(self)
+        other._mark += b"".join(b"%b+" % file.name.encode() for file in files)
+        return other
 
     def with_options(self, options: Options) -> "FakeConverter":
         other = copy.copy(self)

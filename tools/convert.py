@@ -19,10 +19,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import config
+from tools.core.companions import companions
 from tools.core.errors import PipelineError, Stopped
+from tools.core.folder import RemoteFile
 from tools.core.planning import output_names
 from tools.flags import Parser
-from tools.media.converter import Conversion, EncodeProgress, FfmpegConverter
+from tools.media.converter import Beside, Conversion, EncodeProgress, FfmpegConverter
 from tools.media.plan import Plan
 from tools.report.bars import bar_line
 from tools.report.status import human_size, human_time
@@ -57,7 +59,7 @@ def _run(parsed: argparse.Namespace) -> int:
     converter = FfmpegConverter(*encode_options(settings))
     chosen = converter.prepare()
     if not parsed.json:
-        print(term("encoder: {}", chosen))
+        print(ui("encoder: {}", chosen))
     refused = 0
     for source, target in _targets(parsed.files, parsed.out):
         if stop.is_set():
@@ -92,6 +94,8 @@ def _one(
         if target.exists():
             raise FileExistsError(17, "the result exists already, delete it first", str(target))
         target.parent.mkdir(parents=True, exist_ok=True)
+        if converter.output.mux_subtitles:
+            converter = converter.with_beside(source.name, _beside(source))
         with _Bar(source.name) as bar:
             report = converter.convert(source, target, on_progress=bar.show, stop=stop)
     except Stopped:
@@ -114,6 +118,14 @@ def _one(
         return False
     _tell({"file": str(source), "output": str(target), **report.as_record()}, _report(source, target, report), as_json)
     return True
+
+
+def _beside(source: Path) -> list[Beside]:
+    """The subtitles and fonts in its folder that go into its result."""
+    extensions = frozenset(config.MonitorSettings().video_extensions)
+    files = [RemoteFile(path.name, path.stat().st_size, "") for path in source.parent.iterdir() if path.is_file()]
+    found = companions(RemoteFile(source.name, 1, ""), files, extensions)
+    return [Beside(source.parent / file.name, file.name) for file in found]
 
 
 def _tell(content: dict[str, Any], text: str, as_json: bool) -> None:
@@ -172,10 +184,10 @@ def _show_plan(source: Path, plan: Plan, as_json: bool) -> None:
         }
         for one in plan.streams
     ]
-    lines = [f"{_printable(source)}: {term(plan.action)}"]
+    lines = [f"{_printable(source)}: {translated(plan.action)}"]
     lines += [
         f"  #{s['index']} {s['type']:<10} {s['source_codec']} → {s['codec'] or '–'} "
-        f"({term(str(s['action']))}): {term(str(s['why']))}"
+        f"({term(str(s['action']))}): {translated(str(s['why']))}"
         for s in streams
     ]
     lines += [f"  ! {translated(warning)}" for warning in plan.warnings()]
@@ -188,7 +200,7 @@ def _report(source: Path, target: Path, report: Conversion) -> str:
     lines = [
         f"{_printable(source.name)} → {_printable(target)}",
         f"  {report.action} {report.encoder} {report.settings}".rstrip(),
-        "  " + term("{}x{}, {} frames, {}, verified", report.width, report.height, report.frames, time),
+        "  " + ui("{}x{}, {} frames, {}, verified", report.width, report.height, report.frames, time),
         f"  {human_size(before)} → {human_size(report.size)} ({100 * report.size / max(1, before):.0f} %)",
         *(
             f"  #{s['index']} {s['type']:<10} {s['source_codec']} → {s['codec'] or '–'} {s['language'] or ''}".rstrip()

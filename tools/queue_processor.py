@@ -205,6 +205,7 @@ class QueueProcessor:
             extensions=settings.monitor.video_extensions,
             marker=settings.monitor.complete_marker,
             sidecars=sidecar_rules(settings),
+            mux_subtitles=bool(settings.encode.mux_subtitles),
             batch_size=settings.processor.batch_size,
             max_attempts=settings.processor.max_attempts,
             aging_hours=settings.processor.aging_hours,

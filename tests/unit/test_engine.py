@@ -56,6 +56,7 @@ class Site:
     min_free: int = 0
     input_repo: str = "me/in"
     sidecars: SidecarRules = field(default_factory=SidecarRules)
+    mux_subtitles: bool = False
     hours: HoursOptions = field(default_factory=HoursOptions)
     connected: list[Exception] = field(default_factory=list)
     observers: list[Observer] = field(default_factory=lambda: [LogObserver()])
@@ -87,6 +88,7 @@ class Site:
             extensions=EXTENSIONS,
             batch_size=self.batch_size,
             sidecars=self.sidecars,
+            mux_subtitles=self.mux_subtitles,
             max_attempts=self.max_attempts,
             min_free_space=self.min_free,
             slots=self.slots,

@@ -144,6 +144,16 @@ def test_change_of_one_alone_carries_it_over_and_converts_nothing(site: Site) ->
     assert site.hub.commits_of("me/out") == 2, "nothing to carry over"
 
 
+def test_those_of_a_video_are_put_into_it_and_their_change_converts_nothing_but_by_order(site: Site) -> None:
+    site.mux_subtitles = True
+    site.put(FILES | {"A/2.mp4": b"2"}, "A")
+    site.run()
+    out = site.published("A")
+    assert (out["1.mkv"], out["2.mkv"], out["1.ass"]) == (b"av1:1.ass+f.ttf+1", b"av1:2", b"text")
+    again(site, {"A/1.ass": b"corrected"})
+    assert sorted(site.converter.encoded) == [b"1", b"2"] and site.published("A")["1.ass"] == b"corrected"
+
+
 def test_one_that_the_hub_refuses_keeps_back_no_video_and_no_other_one(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:

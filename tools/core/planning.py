@@ -46,6 +46,7 @@ class VideoJob:
     targets: tuple[Target, ...]  # what it is to become, its MKV first
     is_again: bool = False  # a person wants it made again: no earlier result serves
     options: tuple[tuple[str, Option], ...] = ()  # with these instead of the settings in force
+    beside: tuple[RemoteFile, ...] = ()  # subtitles and fonts that go into its MKV
 
 
 @dataclass(frozen=True, slots=True)

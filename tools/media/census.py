@@ -10,6 +10,7 @@ from itertools import pairwise
 from tools.core.errors import VerifyError
 from tools.media.facts import JUMP, NO_PACKETS_OF_ITS_OWN, Facts, Stream, StreamKind
 from tools.media.ffprobe_json import number
+from tools.media.languages import OLD_CODES
 from tools.media.plan import Plan, StreamPlan, colour_range, is_rgb, kept_flags
 from tools.media.shapes import canvas, one_matrix, same_matrix
 
@@ -108,15 +109,39 @@ def census(plan: Plan, made: Facts) -> list[str]:
     kinds: tuple[StreamKind, ...] = ("video", "audio", "subtitle")
     for kind in kinds:
         wanted, found = plan.kept(kind), made.of(kind)
-        if len(wanted) != len(found):
-            differences.append(f"{len(wanted)} {kind} streams were planned, {len(found)} are there")
+        planned = len(wanted) + (len(plan.added) if kind == "subtitle" else 0)
+        if planned != len(found):
+            differences.append(f"{planned} {kind} streams were planned, {len(found)} are there")
         for want, have in zip(wanted, found, strict=False):
             differences += _stream_differences(plan, want, have)
             if kind == "video" and want.action == "encode":
                 differences += _picture_differences(want.source, have)
     if plan.facts.tag("title") != made.tag("title"):
         differences.append("the title is lost")
-    return differences + _attachments(plan, made) + _chapters(plan.facts, made) + _size(plan, made)
+    return differences + _added(plan, made) + _attachments(plan, made) + _chapters(plan.facts, made) + _size(plan, made)
+
+
+def _added(plan: Plan, made: Facts) -> list[str]:
+    """Subtitles from beside the source: they stand behind its own."""
+    differences = []
+    for want, have in zip(plan.added, made.of("subtitle")[len(plan.kept("subtitle")) :], strict=False):
+        if _SAME_CODEC.get(have.codec, have.codec) != want.codec:
+            differences.append(f"{want.name} is {have.codec} instead of {want.codec}")
+        # Subtitles of pictures come in packets that each muxer cuts in its own way.
+        if have.packets != want.packets if want.codec in _ADDED_TEXTS else not have.packets:
+            differences.append(f"{want.name} has {have.packets} of {want.packets} texts")
+        if have.tag("title") != want.title:
+            differences.append(f"{want.name} lost its title")
+        if not want.flags <= have.flags:
+            differences.append(f"{want.name} has flags {sorted(have.flags)} instead of {sorted(want.flags)}")
+        said = made.track(have).text("LanguageBCP47") if plan.muxer else have.tag("language")
+        wanted = want.language if plan.muxer else OLD_CODES.get(want.language.partition("-")[0], "")
+        if wanted and said.lower() != wanted.lower():
+            differences.append(f"{want.name} is in {said or 'no language'} instead of {wanted}")
+    return differences
+
+
+_ADDED_TEXTS = frozenset({"subrip", "ass"})
 
 
 def _stream_differences(plan: Plan, want: StreamPlan, have: Stream) -> list[str]:
@@ -203,15 +228,21 @@ def _attachments(plan: Plan, made: Facts) -> list[str]:
     """A cover that was attached shows up as an attached picture again."""
     wanted = plan.kept("attachment", "cover")
     found = [*made.of("attachment"), *made.of("cover")]
-    if len(wanted) != len(found):
-        return [f"{len(wanted)} attachments were planned, {len(found)} are there"]
+    if len(wanted) + len(plan.fonts) != len(found):
+        return [f"{len(wanted) + len(plan.fonts)} attachments were planned, {len(found)} are there"]
     names = {stream.tag("filename") for stream in found}
     differences = [
         f"the attachment {kept.source.tag('filename')} is lost"
         for kept in wanted
         if kept.source.tag("filename") not in {"", *names}
     ]
-    before = sorted(_bytes(kept.source) for kept in wanted if kept.source.kind == "attachment")
+    differences += [f"the font {font.name} is lost" for font in plan.fonts if font.name not in names]
+    before = sorted(
+        [
+            *(_bytes(kept.source) for kept in wanted if kept.source.kind == "attachment"),
+            *(font.size for font in plan.fonts),
+        ]
+    )
     if before != sorted(_bytes(stream) for stream in found if stream.kind == "attachment"):
         differences.append("an attachment has another size")
     return differences
@@ -237,8 +268,14 @@ def largest_result(source_size: int) -> int:
     return _BIGGEST_GROWTH * source_size + _GROWTH_SLACK
 
 
+def largest_output(plan: Plan) -> int:
+    """The same of a plan that adds something."""
+    added = sum(one.path.stat().st_size for one in plan.added) + sum(font.size for font in plan.fonts)
+    return largest_result(plan.facts.size) + 2 * added
+
+
 def _size(plan: Plan, made: Facts) -> list[str]:
-    if made.size > largest_result(plan.facts.size):
+    if made.size > largest_output(plan):
         return [f"the result has {made.size} bytes, the source {plan.facts.size}"]
     empty = [stream for stream in made.of("video") if stream.bytes < 2 * stream.packets]
     return ["pictures without content"] if empty else []

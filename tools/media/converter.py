@@ -5,7 +5,7 @@ import copy
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
@@ -19,6 +19,7 @@ from tools.core.errors import MachineError, NoEncoder, TranscodeError, VerifyErr
 from tools.core.options import Options, Wanted, options_text
 from tools.core.planning import Stage
 from tools.media import ffmpeg
+from tools.media.beside import Beside, Ready, prepared, put_in
 from tools.media.census import check_source
 from tools.media.choice import warning_about
 from tools.media.covers import access_to, covers_of
@@ -33,7 +34,7 @@ from tools.media.mkvmerge import Muxer, find_muxer
 from tools.media.mux import ENCODED, Muxing, mux, own_folder
 from tools.media.muxing import encoded_streams
 from tools.media.pace import Pace, ReadLimit, patiently, pause, usual_limit
-from tools.media.plan import Plan, PlanAction, make_plan
+from tools.media.plan import Added, Plan, PlanAction, make_plan
 from tools.media.probe import look_at_changes, probe
 from tools.media.transcode import EncodeProgress, OnProgress, PicturesChange, transcode
 from tools.media.verify import Checking, is_of_encode, look_into, verify
@@ -42,6 +43,7 @@ from tools.runtime.files import copy_file, sha256_of, sync_file
 from tools.runtime.limits import memory
 
 __all__ = [
+    "Beside",
     "Conversion",
     "Converter",
     "EncodeProgress",
@@ -111,6 +113,10 @@ class Converter(Protocol):
         """One that works with these instead; of the others, all is as it is. Raises TypeError for an unknown name."""
         ...
 
+    def with_beside(self, video: str, files: Sequence[Beside]) -> "Converter":
+        """One that puts the subtitles and fonts that lie beside a source of this name into its result."""
+        ...
+
     def convert(
         self,
         source: Path,
@@ -139,6 +145,7 @@ class FfmpegConverter:
         self._memory: Memory | None = None
         self._muxers: tuple[Muxer | None, str] | None = None
         self._pace = Pace()
+        self._beside: tuple[str, tuple[Beside, ...]] = "", ()  # name of the source, and what lies beside it
         self._lock = threading.Lock()
 
     def prepare(self) -> str:
@@ -156,6 +163,12 @@ class FfmpegConverter:
         with self._lock:
             other = copy.copy(self)
         other.output = replace(self.output, **options)  # type: ignore[arg-type]  # checked by the fields' names alone
+        return other
+
+    def with_beside(self, video: str, files: Sequence[Beside]) -> "FfmpegConverter":
+        with self._lock:
+            other = copy.copy(self)
+        other._beside = video, tuple(files)
         return other
 
     def plan(self, source: Path, stop: threading.Event | None = None) -> Plan:
@@ -226,11 +239,15 @@ class FfmpegConverter:
                 except VerifyError as exc:
                     plan = mux(plan, source, part, muxing, warnings, refused=exc)
                     result, damage, sha256 = self._verified(plan, by)
+                added: tuple[Added, ...] = ()
+                if self._beside[1]:
+                    result, sha256, added = self._put_in(result, sha256, by, muxing, warnings)
                 seconds += time.monotonic() - began
             part.replace(target)
         settings = settings_text(plan, encoder, self.output, used)
         label = encoder.label if plan.action == "transcode" else ""
         report = _report(plan, result, label, settings, sha256, target.stat().st_size, [*warnings, *damage])
+        report.streams.extend(map(_entry_of, added))
         return replace(report, options=options_text(decided), seconds=round(seconds, 3))
 
     def _look_again(self, plan: Plan, source: Path, stop: threading.Event) -> Plan:
@@ -267,6 +284,25 @@ class FfmpegConverter:
             made, damage = patiently(look, of.part, self._pace, of.stop)
             synced.result()
             return made, damage, sha256.result()
+
+    def _put_in(
+        self, result: Facts, sha256: str, of: "Made", muxing: Muxing, warnings: list[str]
+    ) -> tuple[Facts, str, tuple[Added, ...]]:
+        """Put what lies beside the source into the verified result; facts and sha256 of what there is then."""
+        full = of.part.with_name("full.mkv")
+
+        def put(limit: ReadLimit) -> tuple[Facts | None, list[str], Ready]:
+            checking = self._checking(of.encoder, of.ffprobe, of.stop, limit)
+            ready = prepared(*self._beside, of.part.parent, checking)
+            return *put_in(ready, result, of.part, full, self._muxer(), muxing, checking), ready
+
+        facts, said, ready = patiently(put, of.part, self._pace, of.stop)
+        warnings += said
+        if facts is None:
+            return result, sha256, ()
+        sync_file(full)
+        full.replace(of.part)
+        return facts, sha256_of(of.part, of.stop), ready.tracks
 
     def _checking(self, encoder: Encoder, ffprobe: Path, stop: threading.Event, limit: ReadLimit) -> Checking:
         return Checking(
@@ -396,6 +432,19 @@ def _need_of(plan: Plan, programs: MediaPrograms) -> Need:
     facts = plan.facts.of("video")[0].facts
     memory = memory_for(int(facts.get("width") or 0), int(facts.get("height") or 0))
     return Need(memory, programs.encoders[0].is_hardware)
+
+
+def _entry_of(added: Added) -> dict[str, Any]:
+    """Of a track that comes from a file beside the source."""
+    return {
+        "index": -1,
+        "type": "subtitle",
+        "codec": added.codec,
+        "source_codec": added.codec,
+        "action": "copy",
+        "language": added.language or None,
+        "title": added.name,
+    }
 
 
 def _report(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tools.core.errors import ReadTooSlow
-from tools.media.census import largest_result
+from tools.media.census import largest_output
 from tools.media.complaints import Complaints
 from tools.media.encoders import Encoder
 from tools.media.encoding import cover_command
@@ -47,4 +47,5 @@ def covers_of(plan: Plan, encoder: Encoder, source: Path, part: Path, stop: thre
 
 def access_to(plan: Plan, source: Path, made: Path) -> Access:
     """What a program needs that makes a file of the source."""
-    return Access(reads=(source,), writes=(made.parent,), largest_file=largest_result(plan.facts.size), is_patient=True)
+    reads = (source, *(one.path for one in plan.added), *(one.path for one in plan.fonts))
+    return Access(reads=reads, writes=(made.parent,), largest_file=largest_output(plan), is_patient=True)

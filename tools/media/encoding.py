@@ -9,6 +9,7 @@ import ffmpeg
 from tools.core.options import ANY, Option, Wanted
 from tools.media.encoders import FASTEST_RATE, Arguments, Encoder, Request
 from tools.media.facts import Stream, StreamKind
+from tools.media.languages import OLD_CODES
 from tools.media.muxing import ROOM, STALE_TAGS, encoded_streams
 from tools.media.plan import COVER_TYPES, Plan, StreamPlan, colour_range, is_rgb, kept_flags, suits_mkvmerge
 from tools.media.probe import SAFE_INPUT
@@ -35,6 +36,7 @@ class OutputOptions:
     pix_fmt: str = "yuv420p10le"
     min_decoded_percent: float = 99.0  # of a damaged video's frames that must decode
     guess_languages: int = 0  # 1: zh-Hans and zh-Hant by the names of tracks
+    mux_subtitles: int = 0  # 1: subtitles beside a video go into its result
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,8 +113,9 @@ def encode_command(
         chosen = [part for one in maps for part in ("-map", one)]
         command = [str(encoder.ffmpeg), *inputs, *chosen, "-f", "matroska", "TARGET"]
     before, arguments = _arguments(plan, encoder, options, covers, threads, encoded)
-    if plan.muxer or encoded:
+    if plan.muxer or encoded or plan.added:
         before = [*before, "-copyts"]  # what is put together later must be on one clock
+    command = _with_added(plan, command)
     front = [
         "-hide_banner",
         "-nostdin",
@@ -152,6 +155,30 @@ def _filters(plan: Plan, stream: Stream) -> list[str]:
         # Older ffmpeg squeezes full range without being asked.
         filters.append(f"scale=out_range={colour_range(stream)}")
     return filters
+
+
+SUBTITLE_INPUT = ("-protocol_whitelist", "file,pipe", "-format_whitelist", "srt,ass,sup,vobsub,mpeg")
+"""What a file of subtitles may be."""
+
+
+def _with_added(plan: Plan, command: list[str]) -> list[str]:
+    """The command, with what the plan adds behind what it has."""
+    if not plan.added:
+        return command
+    files = list(dict.fromkeys(one.path for one in plan.added))
+    inputs = [part for path in files for part in (*SUBTITLE_INPUT, "-i", f"file:{path}")]
+    maps = [part for one in plan.added for part in ("-map", f"{files.index(one.path) + 1}:{one.index}")]
+    about: list[str] = []
+    for number, one in enumerate(plan.added, len(plan.kept("subtitle"))):
+        language = OLD_CODES.get(one.language.partition("-")[0], "")
+        about += [f"-c:s:{number}", "copy", f"-metadata:s:s:{number}", f"title={one.title}"]
+        about += [f"-metadata:s:s:{number}", f"language={language}"] if language else []
+        about += [f"-disposition:s:{number}", "+".join(sorted(one.flags)) or "0"]
+    for number, font in enumerate(plan.fonts, len(plan.kept("attachment", "cover"))):
+        about += ["-attach", f"file:{font.path}", f"-metadata:s:t:{number}", f"filename={font.name}"]
+        about += [f"-metadata:s:t:{number}", f"mimetype={font.mimetype}"]
+    first, last = command.index("-map"), len(command) - 3  # -f matroska TARGET
+    return [*command[:first], *inputs, *command[first:last], *maps, *about, *command[last:]]
 
 
 _LETTERS: tuple[tuple[str, StreamKind], ...] = (("v", "video"), ("a", "audio"), ("s", "subtitle"), ("t", "attachment"))
@@ -266,7 +293,7 @@ def settings_text(plan: Plan, encoder: Encoder, options: OutputOptions, threads:
     return " ".join(argument.removesuffix(":v:0") for argument in arguments)
 
 
-_OF_ANY_FILE = ("guess_languages",)  # options that have a part in files whose video is copied, too
+_OF_ANY_FILE = ("guess_languages", "mux_subtitles")  # options that have a part in files whose video is copied, too
 
 
 def deciding(plan: Plan, encoder: Encoder, options: OutputOptions) -> dict[str, Option]:

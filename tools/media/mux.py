@@ -66,6 +66,15 @@ def mux(
     return plan
 
 
+def put_together(plan: Plan, source: Path, part: Path, muxing: Muxing) -> list[str]:
+    """Make ``part`` of a ``source`` that keeps all its streams, and of what the plan adds; what there is to be said of
+    it. Raises what ``transcode`` does."""
+    if plan.muxer is not None:
+        return [f"mkvmerge warned: {line}" for line in _by_mkvmerge(plan, plan.muxer, source, part, muxing)[:3]]
+    _by_ffmpeg(plan, source, part, muxing)
+    return []
+
+
 def _by_mkvmerge(plan: Plan, muxer: Muxer, source: Path, part: Path, muxing: Muxing) -> list[str]:
     """What mkvmerge warned of."""
     folder = part.parent.resolve()

@@ -15,7 +15,7 @@ from xml.etree.ElementTree import SubElement, tostring
 from tools.media.facts import StreamKind
 from tools.media.matroska import Element
 from tools.media.mkvmerge import Muxer
-from tools.media.plan import Plan, StreamPlan
+from tools.media.plan import Added, Plan, StreamPlan
 from tools.media.turned import turned
 
 STALE_TAGS = ("BPS", "DURATION", "NUMBER_OF_FRAMES", "NUMBER_OF_BYTES", "_STATISTICS_")
@@ -127,7 +127,33 @@ def mux_job(plan: Plan, muxer: Muxer, encoded: Path | None, source: Path, target
                     command += ["--language", f"{number}:{language}"]
         command += [f"--{kind}-tracks", ",".join(numbers)] if numbers else [_NONE_OF[kind]]
     order = [places[kept.source.index] for kept in plan.kept("video", "audio", "subtitle")]
-    return MuxJob((*command, str(source), "--track-order", ",".join(order)), files)
+    command.append(str(source))
+    for number, path in enumerate(dict.fromkeys(one.path for one in plan.added), from_source + 1):
+        for one in (one for one in plan.added if one.path == path):
+            order.append(f"{number}:{one.index}")
+            command += _about_added(one)
+        command.append(str(path))
+    for font in plan.fonts:
+        command += ["--attachment-name", font.name, "--attachment-mime-type", font.mimetype]
+        command += ["--attach-file", str(font.path)]
+    return MuxJob((*command, "--track-order", ",".join(order)), files)
+
+
+def _about_added(one: Added) -> Iterator[str]:
+    said = {
+        "--language": one.language,
+        "--track-name": one.title,
+        "--default-track-flag": "0",
+        "--forced-display-flag": str(int("forced" in one.flags)),
+        "--hearing-impaired-flag": "1" if "hearing_impaired" in one.flags else "",
+        "--sub-charset": "UTF-8" if one.codec in _TEXTS else "",
+    }
+    for option, value in said.items():
+        if value:
+            yield from (option, f"{one.index}:{value}")
+
+
+_TEXTS = frozenset({"subrip", "ass"})
 
 
 def date_command(plan: Plan, muxer: Muxer, target: Path) -> list[str]:

@@ -8,6 +8,7 @@ kept at all is dropped with its reason, which ends in the metadata record.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from tools.core.errors import ProbeError
@@ -71,6 +72,30 @@ class StreamPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class Added:
+    """A track of a subtitle file that is put in."""
+
+    path: Path  # in UTF-8, if it is text
+    index: int  # of the track there
+    codec: str
+    packets: int
+    language: str  # BCP 47, "" = what the file says, if it says one
+    title: str
+    flags: frozenset[str]
+    name: str  # of the file where it came from
+
+
+@dataclass(frozen=True, slots=True)
+class Font:
+    """A font file that is attached."""
+
+    path: Path
+    name: str
+    mimetype: str
+    size: int  # bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What becomes of a file."""
 
@@ -80,6 +105,8 @@ class Plan:
     muxer: Muxer | None = None  # makes the output out of the encoded streams and the source; None: ffmpeg makes it
     languages: Mapping[int, str] = field(default_factory=dict)  # BCP 47, of source streams that say none of their own
     editor: Muxer | None = None  # tells the output those, if ffmpeg made it
+    added: tuple[Added, ...] = ()  # behind the subtitles of the source
+    fonts: tuple[Font, ...] = ()  # behind its attachments
 
     def kept(self, *kinds: StreamKind) -> list[StreamPlan]:
         return [plan for plan in self.streams if plan.is_kept and plan.source.kind in kinds]

@@ -110,6 +110,26 @@ def look_into(path: Path, checking: Checking) -> tuple[Facts, str]:
     return facts, bare(complaints.cause())[:200] if complaints.count else ""
 
 
+def verify_added(plan: Plan, base: Path, output: Path, checking: Checking) -> Facts:
+    """Facts of an output that is a verified ``base``, stream by stream the same, and what the plan adds to it. Raises
+    what ``verify`` does; nothing is decoded again."""
+    made = probe(output, checking.ffprobe, checking.stop, limit=checking.limit)
+    differences = census(plan, made)
+    if plan.muxer:
+        differences += head_differences(plan, made)
+    if not differences:
+        kept = [one.source.index for one in plan.kept(*_KINDS)]
+        there = [stream.index for kind in _KINDS for stream in made.of(kind)[: len(plan.kept(kind))]]
+        before, after = _Checksums(kept, "copy"), _Checksums(there, "copy")
+        before.take(base, checking)
+        after.take(output, checking)
+        if not all(before.sums()) or before.sums() != after.sums():
+            differences.append("a stream is not the same any more")
+    if differences:
+        raise VerifyError("with what is beside it: " + "; ".join(differences[:3]), differences=differences)
+    return made
+
+
 def _order(made: Facts) -> list[int]:
     """Where the result's streams stand."""
     return [stream.index for kind in _KINDS for stream in made.of(kind)]

@@ -55,6 +55,7 @@ class ProcessorOptions:
     other_repos: Mapping[ArtifactKind, str] = field(default_factory=dict)  # of further outputs, by kind of artifact
     marker: str = ""
     sidecars: SidecarRules = field(default_factory=SidecarRules)  # what else of a folder is carried over
+    mux_subtitles: bool = False  # subtitles beside a video go into its MKV
     batch_size: int = 30
     max_attempts: int = 3
     aging_hours: float = 24.0
@@ -77,6 +78,7 @@ class ProcessorOptions:
             extensions=self.extensions,
             marker=self.marker,
             sidecars=self.sidecars,
+            mux_subtitles=self.mux_subtitles,
             batch_size=self.batch_size,
             max_attempts=self.max_attempts,
             retry_interval=self.check_interval,

@@ -4,11 +4,12 @@ Pure bookkeeping over the plan, the journal's history and the results of jobs; t
 """
 
 import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from tools.core.artifact import ArtifactKind
+from tools.core.companions import companions
 from tools.core.errors import Trouble
 from tools.core.folder import RemoteFile
 from tools.core.planning import FolderPlan, VideoJob
@@ -33,6 +34,7 @@ class RunRules:
     marker: str  # name of the file whose presence makes a folder complete at once; "" = none
     batch_size: int  # videos per commit
     sidecars: SidecarRules = field(default_factory=SidecarRules)  # what else of a folder is carried over
+    mux_subtitles: bool = False  # subtitles beside a video go into its MKV
     max_attempts: int  # at a video, and at a commit
     retry_interval: float  # s
     endpoint: str = ""  # address of the hub, for links in the dataset card; "" = no card is written
@@ -54,6 +56,7 @@ class ItemRun:
     revision: str  # commit of the input repo that was planned from
     fingerprint: str  # of the folder at that commit
     output_folders: tuple[OutputFolder, ...]  # to be committed to in this order
+    files: Sequence[RemoteFile] = ()  # directly in the folder of the input repo
     batches: list[Batch] = field(default_factory=list)
     is_made_elsewhere: Callable[[Task], bool] = field(default=lambda task: False)  # its bytes, so that it waits
     source_gone: tuple[str, ...] = ()  # names of results that are published and whose sources are gone
@@ -117,7 +120,12 @@ class ItemRun:
             targets=task.video.targets,
             is_again=self.is_again(task.video.source),
             options=self.item.redo.options if self.item.redo and self.is_again(task.video.source) else (),
+            beside=self._beside(task.video.source),
         )
+
+    def _beside(self, source: RemoteFile) -> tuple[RemoteFile, ...]:
+        """The subtitles and fonts that go into its MKV."""
+        return companions(source, self.files, self.rules.extensions) if self.rules.mux_subtitles else ()
 
     def is_again(self, source: RemoteFile) -> bool:
         """Whether a person wants it made again: no earlier result serves."""
@@ -125,7 +133,8 @@ class ItemRun:
 
     def may_share(self, task: Task) -> bool:
         """Whether a result of the same bytes will do for it: the bytes are known, and nobody wants it made again."""
-        return bool(task.video.source.sha256) and not self.is_again(task.video.source)
+        source = task.video.source
+        return bool(source.sha256) and not self.is_again(source) and not self._beside(source)
 
     def accept(self, result: JobResult, now: float) -> bool:
         """Take a result in; False for a late one of an older attempt, which changes nothing."""

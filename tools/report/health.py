@@ -136,7 +136,7 @@ def line(problems: Sequence[Problem], calm: str, numbers: Mapping[str, str]) -> 
     """The exit status and the one line: the worst first, then the numbers as Nagios reads them."""
     ordered = sorted(problems, key=lambda problem: -problem.level)
     level = ordered[0].level if ordered else Level.OK
-    text = translated("; ".join(problem.text for problem in ordered) or calm)
+    text = "; ".join(translated(problem.text) for problem in ordered) or translated(calm)
     # One line whatever a state file held, and no bar: what follows it is read as numbers.
     plain = "".join(char if char.isprintable() else " " for char in text).replace("|", "/")
     return level, f"{level.name} - {plain} | {' '.join(f'{key}={value}' for key, value in numbers.items())}"

@@ -64,15 +64,15 @@ def in_use() -> Language:
     return _language
 
 
-def ui(template: str, *arguments: object, between: str = " ") -> str:
+def ui(template: str, *arguments: object) -> str:
     """A message with its arguments in place of ``{}``, in the language in use; in both, the Chinese behind the English.
 
-    The template is a literal, which is found by ``tests/messages.py``. ``between`` stands between the two.
+    The template is a literal, which is found by ``tests/messages.py``.
     """
     english = template.format(*arguments)
     if _language is Language.ENGLISH:
         return english
-    return _joined(english, _filled(_chinese().gettext(template), arguments), between)
+    return _joined(english, _filled(_chinese().gettext(template), arguments))
 
 
 def translated(text: str, between: str = " ") -> str:
@@ -224,13 +224,13 @@ class _Filler(Formatter):
     def convert_field(self, value: Any, conversion: str | None) -> Any:
         if conversion != "t":
             return super().convert_field(value, conversion)
-        return f"{_EDGE}{_in_chinese(str(value)) or value}{_EDGE}"
+        return _in_chinese(str(value)) or f"{_FOREIGN}{value}{_FOREIGN}"
 
 
-_EDGE = "\0"  # around a translated argument; Chinese and Latin text are a blank apart, whichever it is
+_FOREIGN = "\0"  # around what was to be translated and is not known; Chinese and Latin text are a blank apart
 
 
 def _filled(chinese: str, arguments: "tuple[object, ...] | list[str]") -> str:
     text = _Filler().vformat(chinese, arguments, {})
-    text = re.sub(rf"(?<=[㐀-鿿]){_EDGE}(?=[!-~])|(?<=[!-~]){_EDGE}(?=[㐀-鿿])", " ", text)
-    return text.replace(_EDGE, "")
+    text = re.sub(rf"(?<=[㐀-鿿]){_FOREIGN}(?=[!-~])|(?<=[!-~]){_FOREIGN}(?=[㐀-鿿])", " ", text)
+    return text.replace(_FOREIGN, "")

@@ -4,7 +4,7 @@ import contextlib
 import json
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -14,7 +14,7 @@ from tools.core.concurrency import NO_NEED, Need
 from tools.core.errors import MachineError, MediaError, NoEncoder
 from tools.core.planning import Stage, VideoJob
 from tools.core.record import Record
-from tools.media.converter import Conversion, EncodeProgress
+from tools.media.converter import Beside, Conversion, EncodeProgress
 from tools.runtime.files import read_plain, replace_durably, sha256_of
 from tools.stages.evidence import look_for_fault
 from tools.stages.job_context import JobContext, JobTools
@@ -22,13 +22,21 @@ from tools.state.journal import Event
 from tools.state.progress import JobProgress
 
 
-def convert(job: VideoJob, tools: JobTools, context: JobContext, source: Path, source_sha256: str) -> VideoOutput:
+def convert(
+    job: VideoJob,
+    tools: JobTools,
+    context: JobContext,
+    source: Path,
+    source_sha256: str,
+    beside: Sequence[Beside] = (),
+) -> VideoOutput:
     """Convert into the workspace's result files and remove the source; returns what it became.
 
     Waits for a place to encode in, and for one to verify in: the next video encodes while this one is verified.
     Raises MediaError, MachineError, DiskFull, FilesGone, Stopped, and OSError for local files that can't be used.
     """
     converter = tools.converter.with_options(dict(job.options)) if job.options else tools.converter
+    converter = converter.with_beside(job.source.name, beside) if beside else converter
     began = datetime.now().astimezone().isoformat(timespec="seconds")
     try:
         conversion = converter.convert(

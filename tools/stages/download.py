@@ -1,10 +1,15 @@
 """Source video → local file, with size and sha256 checked by the hub client."""
 
+import logging
 from pathlib import Path
 
+from tools.core.errors import HubRejected, IntegrityError
 from tools.core.planning import VideoJob
+from tools.media.converter import Beside
 from tools.runtime.files import sha256_of
 from tools.stages.job_context import JobContext, JobTools, TransferMeter
+
+log = logging.getLogger("animation.job")
 
 
 def download(job: VideoJob, tools: JobTools, context: JobContext) -> tuple[Path, str]:
@@ -18,6 +23,23 @@ def download(job: VideoJob, tools: JobTools, context: JobContext) -> tuple[Path,
     meter = TransferMeter(job, "download", job.source.size, context)
     sha256 = tools.hub.download(job.input_repo, job.revision, job.source, target, meter)
     return target, sha256
+
+
+def download_beside(job: VideoJob, tools: JobTools) -> tuple[Beside, ...]:
+    """The subtitles and fonts that go into the result, on local disk. One that the hub does not give is left out: no
+    video fails for it. Raises HubUnavailable, Stopped, OSError."""
+    found = []
+    folder = tools.workspace.video_folder(job) / "beside"
+    for number, file in enumerate(job.beside):
+        target = folder / str(number)
+        folder.mkdir(exist_ok=True)
+        try:
+            tools.hub.download(job.input_repo, job.revision, file, target, lambda moved: None)
+        except (HubRejected, IntegrityError) as exc:
+            log.warning("not put into %s: %s", job.source.path, exc)
+        else:
+            found.append(Beside(target, file.name))
+    return tuple(found)
 
 
 def _is_here(job: VideoJob, target: Path, context: JobContext) -> bool:

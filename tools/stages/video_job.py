@@ -18,7 +18,7 @@ from tools.core.planning import VideoJob
 from tools.core.retry import AskedToWait, asked_to_wait
 from tools.media.transcode import failed_run
 from tools.stages.convert import convert, converted_before
-from tools.stages.download import download
+from tools.stages.download import download, download_beside
 from tools.stages.job_context import JobContext, JobTools
 from tools.stages.store import store
 from tools.state.journal import Event
@@ -27,6 +27,7 @@ log = logging.getLogger("animation.job")
 # Of the source's size, reserved for the encoder's streams and for the result that holds them too, beside each other
 # until it is verified; AV1 is smaller than its source but for tiny or remuxed files.
 _RESULT_SHARE = 2.0
+_BESIDE_SHARE = 4  # of files beside it: themselves, in UTF-8, and in the second result while both are there
 _SLACK = 16 << 20  # bytes
 
 
@@ -117,13 +118,15 @@ def _of_a_file(exc: OSError, root: Path) -> WorkspaceError:
 
 def _make(job: VideoJob, tools: JobTools, context: JobContext) -> VideoOutput:
     folder = tools.workspace.video_folder(job)
-    with tools.workspace.reserved(folder, int(job.source.size * (1 + _RESULT_SHARE)) + _SLACK):
+    needed = job.source.size * (1 + _RESULT_SHARE) + _BESIDE_SHARE * sum(file.size for file in job.beside)
+    with tools.workspace.reserved(folder, int(needed) + _SLACK):
         with tools.download.held(job, context):
             source, sha256 = download(job, tools, context)
-        look_up = None if job.source.sha256 or job.is_again else tools.known
+            beside = download_beside(job, tools)
+        look_up = None if job.source.sha256 or job.is_again or job.beside else tools.known
         if look_up is not None and (known := look_up(job, sha256, tools.hub)) is not None:
             return known
-        output = convert(job, tools, context, source, sha256)
+        output = convert(job, tools, context, source, sha256, beside)
         record = output.record
         context.note(Event.CONVERTED, results=[one.sha256 for one in output.artifacts], size=record["size"])
         for warning in record.get("warnings", "").splitlines():
