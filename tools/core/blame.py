@@ -26,6 +26,7 @@ class Blame(str, Enum):
 BLAMES: Mapping[Trouble, Blame] = {
     Trouble.HUB_UNAVAILABLE: Blame.HUB,
     Trouble.HUB_FORBIDDEN: Blame.ACCOUNT,
+    Trouble.HUB_FULL: Blame.ACCOUNT,
     Trouble.HUB_NOT_FOUND: Blame.UNKNOWN,  # to a stranger, and to a token that expired, a private file does not exist
     Trouble.HUB_TOO_LARGE: Blame.UNKNOWN,  # the video's if the hub takes smaller ones
     Trouble.HUB_REJECTED: Blame.UNKNOWN,
@@ -47,6 +48,7 @@ OF_THE_HUB = frozenset(
     {
         Trouble.HUB_UNAVAILABLE,
         Trouble.HUB_FORBIDDEN,
+        Trouble.HUB_FULL,
         Trouble.HUB_NOT_FOUND,
         Trouble.HUB_TOO_LARGE,
         Trouble.HUB_REJECTED,

@@ -8,6 +8,7 @@ what happened and what to do.
     │  ├─ HubUnavailable *       network, 5xx, 429, an answer that is no JSON
     │  ├─ HubRejected            other 4xx, or ``Success: false``
     │  │  ├─ HubForbidden        401, 403
+    │  │  │  └─ HubFull          its storage, or what this account may have of it
     │  │  └─ HubNotFound         404
     │  ├─ BlobsLost *            a commit refused whose blobs the hub may have dropped
     │  └─ IntegrityError *       size or sha256 of a transfer differs
@@ -78,6 +79,10 @@ class HubRejected(HubError):
 
 class HubForbidden(HubRejected):
     """401 or 403: the token is missing, wrong, expired or lacks the right. A person must act; work pauses."""
+
+
+class HubFull(HubForbidden):
+    """The hub's storage is full, or the account's share of it: a person must act; nothing that was made is to blame."""
 
 
 class HubNotFound(HubRejected):
@@ -223,6 +228,7 @@ class Trouble(str, Enum):
 
     HUB_UNAVAILABLE = "hub_unavailable"
     HUB_FORBIDDEN = "hub_forbidden"
+    HUB_FULL = "hub_full"
     HUB_NOT_FOUND = "hub_not_found"
     HUB_TOO_LARGE = "hub_too_large"  # 413
     HUB_REJECTED = "hub_rejected"
@@ -243,6 +249,7 @@ _TROUBLES: tuple[tuple[type[PipelineError], Trouble], ...] = (
     (Stopped, Trouble.STOPPED),
     (Unexpected, Trouble.UNEXPECTED),
     (HubUnavailable, Trouble.HUB_UNAVAILABLE),
+    (HubFull, Trouble.HUB_FULL),
     (HubForbidden, Trouble.HUB_FORBIDDEN),
     (HubNotFound, Trouble.HUB_NOT_FOUND),
     (HubRejected, Trouble.HUB_REJECTED),

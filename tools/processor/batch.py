@@ -43,6 +43,7 @@ class Batch:
     failures: int = 0  # of its publication so far
     refusals: int = 0  # of its publication, whosever fault they are
     is_half: bool = False  # of one that was refused
+    is_alone: bool = False  # shares its commit with no other folder: one that it shared was refused
     not_before: float = 0.0  # monotonic s, of the next try to publish it
     taken_at: float | None = None  # monotonic s since which a commit of it is not shown, or its sidecars are not stored
     is_over: bool = False  # published, or nothing of it can be

@@ -1,12 +1,14 @@
 """Batches whose videos are all settled → their commits, one by one in their own thread; what follows from each end."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
+from tools.core.commit_pace import CommitPace
 from tools.core.errors import (
     BlobsLost,
     HubError,
     HubForbidden,
+    HubFull,
     HubNotFound,
     HubRejected,
     HubUnavailable,
@@ -15,22 +17,26 @@ from tools.core.errors import (
     WorkspaceError,
 )
 from tools.core.folder import ROOT
-from tools.core.retry import asked_to_wait
+from tools.core.retry import AskedToWait, asked_to_wait
 from tools.core.reuse import seconds_saved
 from tools.core.sidecar import Sidecar
 from tools.processor.batch import Batch
-from tools.processor.hub_thread import Answer, Failed
+from tools.processor.hub_thread import Answer, Done, Failed
 from tools.processor.item_run import ItemRun
 from tools.processor.output_card import OutputCard
 from tools.processor.parts import EngineParts, Guard
 from tools.processor.publish import CommitNotShown, publish
 from tools.processor.reporting import BatchOver, CommitFailed, CommitRejected
+from tools.processor.shared_commit import publish_together
 from tools.stages.sidecars import store_sidecars
 from tools.state.journal import Event
 
 # s between two looks for a commit that the hub took: as long as it took so far, within these.
 _SHORTEST_WAIT, _LONGEST_WAIT = 1.0, 300.0
 _SIDECARS_WITHIN = 6 * 3600.0  # s after which a file beside the videos that can't be carried over is given up
+_TOO_MANY = 429  # HTTP
+_LIMITED = frozenset({429, 503})  # HTTP: not now
+_MOST_TOGETHER = 250  # videos of several folders in one commit. Source: modelscope_hub, which aims at 256 actions
 _SHOWN_WITHIN = 3600.0  # s after which a commit that never came to be seen is made again
 
 
@@ -61,14 +67,69 @@ class Commits:
         self._clock = parts.clock
         self._tell = parts.observer.observe
         self._card = OutputCard(parts.rules.output_repo, parts.rules.input_repo, parts.rules.endpoint)
+        self._pace = CommitPace(parts.check_interval)
         self._is_busy = False  # one commit at a time: what the hub says to it decides on the next
+
+    def share_ready(self, runs: Iterable[ItemRun]) -> None:
+        """While the hub limits commits: begin one for what is ready of several items together, if it may be now."""
+        now = self._clock.monotonic()
+        if not self._pace.is_limited or not self._may_begin(now):
+            return
+        found: list[tuple[ItemRun, Batch]] = []
+        videos = 0
+        for run in runs:
+            if len(run.output_folders) > 1 or run.is_cancelled:
+                continue
+            for batch in run.batches_ready(now)[:1]:  # of one folder, one at a time
+                may_share = not (batch.is_alone or batch.is_half or batch.sidecars or batch.taken_at is not None)
+                if may_share and batch.outputs() and videos + len(batch.outputs()) <= _MOST_TOGETHER:
+                    found.append((run, batch))
+                    videos += len(batch.outputs())
+        if len(found) > 1:
+            for _, batch in found:
+                batch.is_publishing = True
+            self._is_busy = True
+            about = f"{_about(*found[0])} and {len(found) - 1} more"
+            self._hub.do("publish", about, self._shared(found), partial(self._shared_ended, found))
+
+    def _shared(self, found: list[tuple[ItemRun, Batch]]) -> Callable[[], list[str | HubError]]:
+        message = f"Add {sum(len(batch.outputs()) for _, batch in found)} AV1 videos of {len(found)} folders"
+
+        def commit() -> list[str | HubError]:
+            folders = [(run.output_folders[-1], batch.outputs()) for run, batch in found]
+            return publish_together(self._tools.hub, folders, message)
+
+        return commit
+
+    def _shared_ended(self, found: list[tuple[ItemRun, Batch]], answer: Answer[list[str | HubError]]) -> None:
+        """Each folder's own end. What fails is the first one's to bear; the others are tried again, alone if it was
+        refused."""
+        self._is_busy = False
+        if not isinstance(answer, Failed):
+            self._pace.taken(self._clock.monotonic())
+        for number, (run, batch) in enumerate(found):
+            batch.is_publishing = False
+            if isinstance(answer, Failed):
+                batch.is_alone = _may_be_of_one(answer.error)
+                batch.not_before = self._clock.monotonic() + self._rules.retry_interval
+            with self._guard(run.item.folder):
+                if not isinstance(answer, Failed):
+                    end = answer.value[number]
+                    self._published(run, batch, Failed(end) if isinstance(end, HubError) else Done(end))
+                elif number == 0 and not batch.is_alone:
+                    self._published(run, batch, answer)
+
+    def _may_begin(self, now: float) -> bool:
+        is_held = self._is_busy or self._pause.stops("publish") or "publish" in self._waits.held()
+        return not is_held and self._pace.may_commit(now)
 
     def publish_ready(self, run: ItemRun) -> None:
         """Begin to commit what is ready of an item; what has nothing to commit is over at once."""
-        for batch in run.batches_ready(self._clock.monotonic()):
+        now = self._clock.monotonic()
+        for batch in run.batches_ready(now):
             if batch.is_empty:
                 self._over(run, batch, None, "")
-            elif not (self._is_busy or self._pause.stops("publish") or "publish" in self._waits.held()):
+            elif self._may_begin(now):
                 ended = partial(self._ended, run, batch)
                 self._hub.do("publish", _about(run, batch), self._commit_of(run, batch), ended)
                 batch.is_publishing = self._is_busy = True
@@ -105,6 +166,8 @@ class Commits:
 
     def _ended(self, run: ItemRun, batch: Batch, answer: Answer[str]) -> None:
         batch.is_publishing = self._is_busy = False
+        if not isinstance(answer, Failed):
+            self._pace.taken(self._clock.monotonic())
         with self._guard(run.item.folder):
             self._published(run, batch, answer)
 
@@ -134,7 +197,14 @@ class Commits:
                 with self._guard(run.item.folder):
                     self._not_published(run, batch, error)
 
-        until, is_all = self._waits.asked("publish", about, str(error), asked_to_wait(error))
+        if isinstance(error, HubFull):
+            batch.not_before = self._clock.monotonic() + self._rules.retry_interval
+            self._pause.full("publish", str(error))
+            return
+        asked = asked_to_wait(error)
+        if isinstance(error, HubUnavailable) and error.status in _LIMITED:
+            asked = self._slower(error, asked)
+        until, is_all = self._waits.asked("publish", about, str(error), asked)
         batch.not_before = max(self._clock.monotonic() + self._rules.retry_interval, until)
         if is_all:
             return
@@ -142,6 +212,12 @@ class Commits:
             not_published()
         elif isinstance(error, HubRejected) and not isinstance(error, HubForbidden | HubNotFound):
             self._narrow(run, batch, error)
+
+    def _slower(self, exc: HubUnavailable, asked: AskedToWait | None) -> AskedToWait | None:
+        """The hub has enough commits for now; the wait that follows, which nobody bears the blame for."""
+        now = self._clock.monotonic()
+        until = self._pace.refused(now, asked.seconds if asked else 0.0)
+        return AskedToWait(until - now, True) if exc.status == _TOO_MANY else asked
 
     def _narrow(self, run: ItemRun, batch: Batch, exc: HubRejected) -> None:
         """Try the halves of what the hub refused: if it takes one, it is the other that it speaks of."""
@@ -189,6 +265,9 @@ class Commits:
 
     def _not_published(self, run: ItemRun, batch: Batch, exc: PipelineError) -> None:
         about = run.item.folder, batch.number, str(exc)
+        if isinstance(exc, HubUnavailable) and exc.status in _LIMITED:
+            self._tell(CommitFailed(*about))
+            return  # "not now" uses up no attempt, however often it is said
         batch.failures += 1
         if isinstance(exc, BlobsLost) and batch.failures < self._rules.max_attempts:
             run.put_back(batch)
@@ -210,6 +289,11 @@ class Commits:
             self._jobs.forget(run.item.folder, source)
         if not run.is_over:  # else it is settled in this turn, and one write does for both
             self._claims.change(run.item.folder, run.with_totals)
+
+
+def _may_be_of_one(exc: PipelineError) -> bool:
+    """Whether a commit for several folders may have failed for one of them."""
+    return isinstance(exc, HubRejected | Unexpected) and not isinstance(exc, HubForbidden | HubNotFound)
 
 
 def _message(folder: str, videos: int, sidecars: int) -> str:

@@ -111,6 +111,7 @@ class Engine:
         self._tools.encode.close(not self._ordered.may_submit, "order")
         if self._pause.must_ask():
             self._hub.do("connect", "the hub", self._connect, self._connected)
+        self._commits.share_ready(self._runs.values())
         for run in self._runs.values():
             if not run.is_cancelled:
                 with self._guarded(run.item.folder):

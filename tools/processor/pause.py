@@ -104,6 +104,11 @@ class Pause:
         """This machine can't: no encoder, no folder to work in."""
         self._begin(_MACHINE, cause, cause, needs_person=True)
 
+    def full(self, kind: Kind, cause: str) -> None:
+        """The hub takes nothing more until a person makes room; nothing that was to be sent is to blame."""
+        if self.reason is None or not self._suspects:
+            self._begin(kind, "full", cause, needs_person=True)
+
     def worked(self, kind: Kind, about: str) -> None:
         """The hub did this: what it failed to do before of this kind is over."""
         self._worked[kind] += 1

@@ -46,6 +46,17 @@ class _State:
 
 
 @dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A commit that is to be made."""
+
+    operations: list[Operation]
+    outputs: Outputs
+    sidecars: Sequence[Sidecar]
+    published: Published  # as they are after it
+    carried: Carried
+
+
+@dataclass(frozen=True, slots=True)
 class _Sent:
     """A commit of ours."""
 
@@ -209,29 +220,37 @@ class OutputFolder:
 
     def commit(self, hub: HubClient, outputs: Outputs, message: str, sidecars: Sequence[Sidecar] = ()) -> None:
         """Make visible what belongs here, in one commit. Raises HubError."""
+        prepared = self.prepared(outputs, sidecars)
+        self.committed(hub.commit(self.repo, prepared.operations, message), prepared)
+
+    def prepared(self, outputs: Outputs, sidecars: Sequence[Sidecar] = ()) -> _Prepared:
+        """What a commit that makes these visible consists of."""
         operations: list[Operation] = [
             AddBlob(artifact.path, artifact.sha256, artifact.size) for _, artifact in self.artifacts(outputs)
         ]
-        if not self._keeps_metadata:
-            self._own = hub.commit(self.repo, operations, message)
-            self._unshown[_key(outputs, ())] = _Sent(self._own, outputs, ())
-            return
         published, carried = self.published, self.carried
-        if outputs:
+        if outputs and self._keeps_metadata:
             published = published.with_records(output.record for output in outputs.values())
-            metadata = published.encode()
-            operations.append(AddBytes(self._metadata, metadata))
-            self._known[hashlib.sha256(metadata).hexdigest()] = published
-        if sidecars:
+            operations.append(AddBytes(self._metadata, published.encode()))
+        if sidecars and self._keeps_metadata:
             carried = carried.with_files(sidecars, self._input_repo)
-            listed = carried.encode()
             operations += [AddBlob(one.path, one.source.sha256, one.source.size) for one in sidecars]
-            operations.append(AddBytes(self._list, listed))
-            self._known_carried[hashlib.sha256(listed).hexdigest()] = carried
-        self._base = self._own if self._unshown or self.head is None else self.head.commit_id
-        self._own = hub.commit(self.repo, operations, message)
-        self._unshown[_key(outputs, sidecars)] = _Sent(self._own, outputs, sidecars)
-        self._state = _State(self._state.files, published, carried)  # the next commit builds on this one, seen or not
+            operations.append(AddBytes(self._list, carried.encode()))
+        return _Prepared(operations, outputs, sidecars, published, carried)
+
+    def committed(self, commit: str, made: _Prepared) -> None:
+        """The hub took it, alone or among others. Until it is seen, the next commit builds on it all the same."""
+        if self._keeps_metadata:
+            self._base = self._own if self._unshown or self.head is None else self.head.commit_id
+            texts = {one.path: one.content for one in made.operations if isinstance(one, AddBytes)}
+            if self._metadata in texts:
+                self._known[hashlib.sha256(texts[self._metadata]).hexdigest()] = made.published
+            if self._list in texts:
+                self._known_carried[hashlib.sha256(texts[self._list]).hexdigest()] = made.carried
+            self._state = _State(self._state.files, made.published, made.carried)
+        self._own = commit
+        sidecars = made.sidecars if self._keeps_metadata else ()
+        self._unshown[_key(made.outputs, sidecars)] = _Sent(commit, made.outputs, sidecars)
 
     def read_back(self, hub: HubClient, outputs: Outputs, sidecars: Sequence[Sidecar] = ()) -> str | None:
         """The commit that shows these as they were meant: the one that was made, or the head; None if neither does.
@@ -340,6 +359,14 @@ def publish(
     return commits[-1]
 
 
+def read_back(hub: HubClient, folder: OutputFolder, outputs: Outputs, sidecars: Sequence[Sidecar] = ()) -> str:
+    """The commit that shows what was committed. Raises CommitNotShown, HubError."""
+    commit = folder.read_back(hub, outputs, sidecars)
+    if commit is None:
+        raise CommitNotShown(f"the hub took the commit, but does not show {folder.folder} of {folder.repo} as sent yet")
+    return folder.restore(hub, outputs) or commit
+
+
 def _publish_in(
     hub: HubClient,
     folder: OutputFolder,
@@ -352,10 +379,7 @@ def _publish_in(
         if folder.head is not None and folder.shows(outputs, sidecars):
             return folder.restore(hub, outputs) or folder.head.commit_id  # if it failed when they were committed
         _commit(hub, folder, outputs, sidecars, file_of, message)
-    commit = folder.read_back(hub, outputs, sidecars)
-    if commit is None:
-        raise CommitNotShown(f"the hub took the commit, but does not show {folder.folder} of {folder.repo} as sent yet")
-    return folder.restore(hub, outputs) or commit
+    return read_back(hub, folder, outputs, sidecars)
 
 
 def _commit(

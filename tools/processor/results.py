@@ -82,7 +82,9 @@ class Results:
     def _deferred(self, run: ItemRun, result: JobResult, lacked_space: bool) -> None:
         if self._must_wait(run, result):
             return
-        if result.trouble in OF_THE_HUB:
+        if result.trouble is Trouble.HUB_FULL:
+            self._pause.full("transfer", result.cause)
+        elif result.trouble in OF_THE_HUB:
             self._pause.suspect(
                 Suspect(
                     kind="transfer",

@@ -78,6 +78,7 @@ def run_video_job(job: VideoJob, tools: JobTools, context: JobContext) -> JobRes
 OUTCOMES = {
     Trouble.HUB_UNAVAILABLE: Outcome.DEFERRED,
     Trouble.HUB_FORBIDDEN: Outcome.DEFERRED,
+    Trouble.HUB_FULL: Outcome.DEFERRED,
     Trouble.HUB_NOT_FOUND: Outcome.DEFERRED,
     Trouble.HUB_TOO_LARGE: Outcome.DEFERRED,
     Trouble.HUB_REJECTED: Outcome.DEFERRED,

@@ -1,0 +1,120 @@
+"""A hub that limits commits and does not say how, and one that is full: nothing is given up, nothing encoded again."""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.fakes import FakeClock, FakeConverter, MemoryHub, Told
+from tests.unit.test_engine import Site
+from tools.core.commit_pace import CommitPace
+from tools.core.errors import HubError, HubFull, HubRejected, HubUnavailable
+from tools.core.queue_item import Status
+from tools.hub.client import AddBlob, Operation
+from tools.processor.reporting import BatchOver, LogObserver
+
+ALL = "ABCDEF"
+
+
+class LimitedHub(MemoryHub):
+    """Answers each commit as ``judge`` says, given its number and its paths: None = it is made."""
+
+    judge: Callable[[int, list[str]], HubError | None] = staticmethod(lambda number, paths: None)
+    asked = 0
+    taken: list[list[str]]
+
+    def commit(self, repo: str, operations: Sequence[Operation], message: str) -> str:
+        self.asked += 1
+        paths = [one.path for one in operations if isinstance(one, AddBlob)]
+        if error := self.judge(self.asked, paths):
+            raise error
+        self.taken.append(paths)
+        return super().commit(repo, operations, message)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    hub = LimitedHub(FakeClock())
+    hub.taken = []
+    hub.create_repo("me/out")
+    site = Site(tmp_path, hub, FakeConverter())
+    site.max_attempts = 2
+    site.put({f"{folder}/{n}.mp4": f"{folder}{n}".encode() for folder in ALL for n in range(2)}, *ALL)
+    return site
+
+
+def all_is_published_once(site: Site) -> None:
+    for folder in ALL:
+        assert site.item(folder).status is Status.COMPLETED and site.item(folder).attempts == 1
+        assert site.published(folder).keys() == {"0.mkv", "1.mkv", "metadata.jsonl"}
+        assert b"not_before" not in site.published(folder)["metadata.jsonl"]
+    assert len(site.converter.encoded) == len(set(site.converter.encoded)) == 12
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_folders_share_commits_while_the_hub_limits_them(status: int, site: Site) -> None:
+    hub, told = site.hub, Told()
+    assert isinstance(hub, LimitedHub)
+    site.observers = [LogObserver(), told]
+    # Some pass, others do not: more refusals for each folder than there are attempts.
+    hub.judge = lambda number, paths: HubUnavailable("not now", status=status) if number < 7 or number % 2 else None
+    site.run()
+    all_is_published_once(site)
+    together = [paths for paths in hub.taken if len({path[0] for path in paths}) > 1]
+    assert together and len(hub.taken) < len(ALL), hub.taken
+    over = [event for event in told.events if isinstance(event, BatchOver)]
+    assert sorted(event.folder for event in over) == list(ALL) and all(event.commit for event in over)
+
+
+def test_shared_commit_that_is_refused_is_made_folder_by_folder(site: Site) -> None:
+    hub = site.hub
+    assert isinstance(hub, LimitedHub)
+
+    def judge(number: int, paths: list[str]) -> HubError | None:
+        if number < 4:
+            return HubUnavailable("not now", status=429)
+        return HubRejected("C/1.mkv is none of ours", status=400) if "C/1.mkv" in paths else None
+
+    hub.judge = judge
+    site.run()
+    assert [one.path for one in site.item("C").quarantined] == ["C/1.mp4"]
+    assert site.published("C").keys() == {"0.mkv", "metadata.jsonl"}
+    for folder in set(ALL) - {"C"}:
+        assert site.item(folder).status is Status.COMPLETED
+
+
+def test_full_hub_pauses_by_name_and_keeps_what_was_encoded(site: Site) -> None:
+    """Also if small commits were taken since this one began to fail."""
+    hub = site.hub
+    assert isinstance(hub, LimitedHub)
+    is_full = True
+    full = HubFull("the hub's storage is full: free space or ask for more", status=400)
+    hub.judge = lambda number, paths: full if is_full and paths[0][0] in "BE" else None
+    engine = site.engine()
+    deadline = time.monotonic() + 20
+    while hub.asked < 8 or not engine.needs_person:
+        assert time.monotonic() < deadline, (engine.paused, hub.asked)
+        engine.turn(0.01)
+    assert "free space or ask for more" in str(engine.paused)
+    is_full = False
+    while not engine.is_idle():
+        assert time.monotonic() < deadline, engine.paused
+        engine.turn(0.01)
+    engine.close(5)
+    all_is_published_once(site)
+
+
+def test_pace_doubles_with_each_refusal_and_ends_when_the_hub_takes_all_again() -> None:
+    pace = CommitPace(60)
+    assert pace.may_commit(0) and not pace.is_limited
+    assert pace.refused(0) == 60 and not pace.may_commit(59) and pace.may_commit(60)
+    assert pace.refused(60) == 180 and pace.refused(180, asked=500) == 680
+    for _ in range(20):
+        last = pace.refused(1000)
+    assert last == 1600, "at most so long"
+    waits: list[float] = []
+    while pace.is_limited:
+        pace.taken(2000)
+        waits.append(pace.wait)
+    assert waits == [300, 150, 75, 37.5, 0] and pace.may_commit(2000)
