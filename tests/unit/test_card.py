@@ -1,14 +1,16 @@
 """The dataset card: what it says, and whose card is never touched."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from tests.fakes import MemoryHub
+from tests.fakes import FakeClock, FakeConverter, MemoryHub
+from tests.unit.test_engine import Site
 from tools.core.card import CARD, card, license_in, may_write
 from tools.core.columns import COLUMNS
-from tools.core.errors import HubError, HubRejected, HubUnavailable
+from tools.core.errors import HubRejected
 from tools.hub.client import AddBytes, Operation
 from tools.processor.output_card import OutputCard
 
@@ -67,47 +69,45 @@ def test_card_names_every_column_and_loads_all_folders_as_one_split() -> None:
         assert f"| `{column.name}` | " in body and column.about and column.about_zh
 
 
-class _Refusing(MemoryHub):
-    refuses: HubError | None = None
-
-    def commit(self, repo: str, operations: Sequence[Operation], message: str) -> str:
-        if self.refuses is not None:
-            raise self.refuses
-        return super().commit(repo, operations, message)
+def shown(site: Site) -> bytes | None:
+    head = site.hub.head("me/out")
+    return site.hub.read_file("me/out", head.commit_id, CARD) if head else None
 
 
-def shown(hub: MemoryHub) -> bytes | None:
-    head = hub.head("me/out")
-    return hub.read_file("me/out", head.commit_id, CARD) if head else None
-
-
-def test_card_is_written_once_and_never_over_a_persons() -> None:
-    hub = _Refusing()
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    hub = MemoryHub(FakeClock())
     hub.create_repo("me/out")
-    OutputCard("me/out", "me/in", "http://h").write(hub)
-    assert shown(hub) is None, "nothing is published yet"
-    hub.commit("me/out", [AddBytes("A/metadata.jsonl", b"")], "a batch")
-    hub.refuses = HubUnavailable("later")
-    ours = OutputCard("me/out", "me/in", "http://h")
-    ours.write(hub)
-    hub.refuses = None
-    ours.write(hub)
-    assert shown(hub) == card("me/out", "me/in", "http://h")
-    commits = hub.recent("me/out")
-    ours.write(hub)
-    OutputCard("me/out", "me/another", "http://h").write(hub)
-    assert hub.recent("me/out") == commits, "two inputs of one output do not write over each other's"
-    hub.commit("me/out", [AddBytes(CARD, b"# My own words\n")], "by a person")
-    OutputCard("me/out", "me/in", "http://h").write(hub)
-    assert shown(hub) == b"# My own words\n"
+    site = Site(tmp_path, hub, FakeConverter(), endpoint="http://h")
+    site.put({f"{folder}/1.mp4": folder.encode() for folder in "ABC"}, "A")
+    return site
 
 
-def test_card_that_is_refused_is_told_once_and_keeps_nothing_waiting(caplog: pytest.LogCaptureFixture) -> None:
-    hub = _Refusing()
-    hub.create_repo("me/out")
-    hub.commit("me/out", [AddBytes("A/metadata.jsonl", b"")], "a batch")
-    hub.refuses = HubRejected("no text files here")
-    ours = OutputCard("me/out", "me/in", "http://h")
-    ours.write(hub)
-    ours.write(hub)
-    assert [record.levelname for record in caplog.records] == ["WARNING"]
+def test_card_goes_with_the_first_commit_and_never_over_a_persons(site: Site) -> None:
+    site.run()
+    assert shown(site) == card("me/out", "me/in", "http://h") and site.hub.commits_of("me/out") == 1
+    assert [OutputCard("me/out", repo, "http://h").operations(site.hub, site.hub.head("me/out")) for repo in "ab"] == [
+        [],
+        [],
+    ], "two inputs of one output do not write over each other's"
+    site.hub.commit("me/out", [AddBytes(CARD, b"# My own words\n")], "by a person")
+    site.put({}, "B")
+    site.run()
+    assert shown(site) == b"# My own words\n" and "1.mkv" in site.published("B")
+
+
+def test_card_that_the_hub_refuses_is_told_once_and_no_video_waits_for_it(
+    site: Site, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take = site.hub.commit
+
+    def commit(repo: str, operations: Sequence[Operation], message: str) -> str:
+        if any(one.path == CARD for one in operations):
+            raise HubRejected("no such files here", status=400)
+        return take(repo, operations, message)
+
+    monkeypatch.setattr(site.hub, "commit", commit)
+    site.put({}, "B", "C")
+    site.run()
+    assert all("1.mkv" in site.published(folder) for folder in "ABC") and shown(site) is None
+    assert [r.levelname for r in caplog.records if "dataset card" in r.getMessage()] == ["WARNING"]

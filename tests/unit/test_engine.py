@@ -55,6 +55,7 @@ class Site:
     slots: int = 1
     min_free: int = 0
     input_repo: str = "me/in"
+    endpoint: str = ""
     sidecars: SidecarRules = field(default_factory=SidecarRules)
     mux_subtitles: bool = False
     hours: HoursOptions = field(default_factory=HoursOptions)
@@ -81,6 +82,7 @@ class Site:
         options = ProcessorOptions(
             input_repo=self.input_repo,
             output_repo="me/out",
+            endpoint=self.endpoint,
             log_dir=self.top / "log",
             work_dir=self.top / "work",
             check_interval=0.05,

@@ -97,7 +97,10 @@ class Commits:
 
         def commit() -> list[str | HubError]:
             folders = [(run.output_folders[-1], batch.outputs()) for run, batch in found]
-            return publish_together(self._tools.hub, folders, message)
+            ends = publish_together(self._tools.hub, folders, message)
+            for folder, _ in folders:
+                self._reuse.published(folder)
+            return ends
 
         return commit
 
@@ -140,9 +143,9 @@ class Commits:
             file_of = partial(self._jobs.artifact_file, folder)
             sidecars = self._stored(run, batch)
             message = _message(folder, len(outputs), len(sidecars))
-            made = publish(self._tools.hub, run.output_folders, outputs, file_of, message, sidecars)
+            card = self._card
+            made = publish(self._tools.hub, run.output_folders, outputs, file_of, message, sidecars, card)
             self._reuse.published(run.output_folders[-1])
-            self._card.write(self._tools.hub)
             return made
 
         return commit

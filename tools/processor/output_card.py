@@ -1,10 +1,10 @@
-"""The output repo's dataset card, written when something is published: once per start, and only over nobody's work."""
+"""The output repo's dataset card, which goes with the first commit after a start, and only over nobody's work."""
 
 import logging
 
 from tools.core.card import CARD, card_instead_of
-from tools.core.errors import HubError, HubUnavailable
-from tools.hub.client import AddBytes, HubClient
+from tools.core.errors import HubError
+from tools.hub.client import AddBytes, Head, HubClient, Operation
 from tools.runtime.logs import fields
 
 log = logging.getLogger("animation.processor")
@@ -20,22 +20,28 @@ class OutputCard:
         self._endpoint = endpoint
         self._is_settled = not endpoint
 
-    def write(self, hub: HubClient) -> None:
-        """Commit the card if there is none, or one that is ours or the hub's to replace. What fails is tried again at
-        the next call, what is refused is not: no video waits for it."""
+    def operations(self, hub: HubClient, head: Head | None) -> list[Operation]:
+        """What a commit that follows ``head`` has to contain for it: nothing if the card stays as it is, or can't be
+        read now (the next commit tries again)."""
         if self._is_settled:
-            return
+            return []
         try:
-            head = hub.head(self._repo)
-            if head is None:
-                return
-            found = hub.read_file(self._repo, head.commit_id, CARD)
-            wanted = card_instead_of(found, self._repo, self._input_repo, self._endpoint)
-            if wanted is not None:
-                hub.commit(self._repo, [AddBytes(CARD, wanted)], "Add a dataset card")
-        except HubUnavailable as exc:
-            log.info("the dataset card waits: %s", fields(repo=self._repo, cause=str(exc)))
-            return
+            found = hub.read_file(self._repo, head.commit_id, CARD) if head else None
         except HubError as exc:
-            log.warning("the dataset card was not written: %s", fields(repo=self._repo, cause=str(exc)))
+            log.info("the dataset card waits: %s", fields(repo=self._repo, cause=str(exc)))
+            return []
+        wanted = card_instead_of(found, self._repo, self._input_repo, self._endpoint)
+        self._is_settled = wanted is None
+        return [] if wanted is None else [AddBytes(CARD, wanted)]
+
+    def written(self) -> None:
+        """A commit with its operations was made."""
         self._is_settled = True
+
+    def refused(self, cause: str) -> None:
+        """The hub took no commit with it: no video waits for that."""
+        self._is_settled = True
+        log.warning("the dataset card was not written: %s", fields(repo=self._repo, cause=cause))
+
+
+NO_CARD = OutputCard("", "", "")

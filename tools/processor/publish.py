@@ -17,6 +17,7 @@ from tools.core.planning import not_ours, output_names
 from tools.core.record import METADATA, Published
 from tools.core.sidecar import SIDECARS, Carried, Sidecar
 from tools.hub.client import AddBlob, AddBytes, Head, HubClient, Operation
+from tools.processor.output_card import NO_CARD, OutputCard
 from tools.runtime.logs import fields
 
 log = logging.getLogger("animation.processor")
@@ -218,10 +219,17 @@ class OutputFolder:
         """Whether these were committed and not seen since."""
         return _key(outputs, sidecars) in self._unshown
 
-    def commit(self, hub: HubClient, outputs: Outputs, message: str, sidecars: Sequence[Sidecar] = ()) -> None:
-        """Make visible what belongs here, in one commit. Raises HubError."""
+    def commit(
+        self,
+        hub: HubClient,
+        outputs: Outputs,
+        message: str,
+        sidecars: Sequence[Sidecar] = (),
+        more: Sequence[Operation] = (),
+    ) -> None:
+        """Make visible what belongs here, and ``more`` of the repo, in one commit. Raises HubError."""
         prepared = self.prepared(outputs, sidecars)
-        self.committed(hub.commit(self.repo, prepared.operations, message), prepared)
+        self.committed(hub.commit(self.repo, [*prepared.operations, *more], message), prepared)
 
     def prepared(self, outputs: Outputs, sidecars: Sequence[Sidecar] = ()) -> _Prepared:
         """What a commit that makes these visible consists of."""
@@ -336,6 +344,7 @@ def publish(
     file_of: FileOf,
     message: str,
     sidecars: Sequence[Sidecar] = (),
+    card: OutputCard = NO_CARD,
 ) -> str:
     """Make a batch's artifacts visible, one commit per repo; returns the id of the last. Then local files may go.
 
@@ -355,7 +364,9 @@ def publish(
         if folder.artifacts(outputs) or of[folder]:
             if folder is not fresh and not folder.awaits(outputs, of[folder]):
                 folder.refresh(hub)
-            commits.append(_publish_in(hub, folder, outputs, of[folder], file_of, message))
+            commits.append(
+                _publish_in(hub, folder, outputs, of[folder], file_of, message, card if folder is main else NO_CARD)
+            )
     return commits[-1]
 
 
@@ -374,11 +385,12 @@ def _publish_in(
     sidecars: Sequence[Sidecar],
     file_of: FileOf,
     message: str,
+    card: OutputCard,
 ) -> str:
     if not folder.awaits(outputs, sidecars):
         if folder.head is not None and folder.shows(outputs, sidecars):
             return folder.restore(hub, outputs) or folder.head.commit_id  # if it failed when they were committed
-        _commit(hub, folder, outputs, sidecars, file_of, message)
+        _commit(hub, folder, outputs, sidecars, file_of, message, card)
     return read_back(hub, folder, outputs, sidecars)
 
 
@@ -389,12 +401,19 @@ def _commit(
     sidecars: Sequence[Sidecar],
     file_of: FileOf,
     message: str,
+    card: OutputCard,
 ) -> None:
+    more = card.operations(hub, folder.head)
     try:
-        folder.commit(hub, outputs, message, sidecars)
+        folder.commit(hub, outputs, message, sidecars, more)
+        card.written()
     except (HubForbidden, HubNotFound):
         raise
     except HubRejected as exc:
+        if more:
+            card.refused(str(exc))
+            _commit(hub, folder, outputs, sidecars, file_of, message, card)
+            return
         if sidecars:
             raise  # whatever it speaks of, they are tried apart
         if not _send_again(hub, folder, outputs, file_of):
