@@ -17,7 +17,8 @@ import argparse
 
 from tools.flags import Parser
 from tools.runtime.language import in_use
-from tools.startup import has_token, read_settings, run_program
+from tools.login import has_token
+from tools.startup import read_settings, run_program
 from tools.state.liveness import life_of
 
 

@@ -16,7 +16,7 @@ enter_venv(__name__)
 
 import argparse
 import logging
-from functools import partial
+from functools import cached_property, partial
 
 import config
 from tools.core.errors import (
@@ -46,12 +46,12 @@ from tools.env_watch import EnvWatch
 from tools.flags import Parser
 from tools.hub.client import Head, HubClient
 from tools.notifying import notifier_of
+from tools.login import Login
 from tools.report.monitor_log import SkippedPaths, poll_line, tell_changes, tell_kept_out, tell_queued, tell_settled
 from tools.runtime import logs
 from tools.runtime.clock import STOP_WITHIN, Clock, SystemClock, stop_on_signals
 from tools.runtime.once import Once
 from tools.startup import (
-    connect,
     dotenv_path,
     make_hub,
     origin_of,
@@ -105,6 +105,10 @@ class ModelScopeMonitor:
             self.monitor_interval = settings.monitor.interval
         if settings is not None and "MIN_FOLDER_STABLE_TIME" in settings.given:
             self.min_folder_stable_time = settings.monitor.min_folder_stable_time
+
+    @cached_property
+    def _login(self) -> Login:
+        return Login(self.settings, self._clock)
 
     @property
     def settings(self) -> config.Settings:
@@ -215,6 +219,7 @@ class ModelScopeMonitor:
     def _connected(self) -> HubClient:
         if self._hub is None:
             self._hub = make_hub(self.settings, self._clock)
+            self._login.begin()
         return self._hub
 
     def _poll_head(self, state: MonitorState) -> tuple[Timeline, Head | None]:
@@ -307,7 +312,7 @@ class ModelScopeMonitor:
         if not isinstance(exc, HubRejected) or (isinstance(exc, HubNotFound) and not self.settings.hub.token):
             return exc
         try:
-            self._hub, _ = connect(self.settings, self._clock)
+            self._hub, _ = self._login.connect()
         except HubForbidden as refused:
             return refused
         except PipelineError:

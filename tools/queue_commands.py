@@ -179,12 +179,12 @@ def _add(parsed: argparse.Namespace, settings: config.Settings) -> int:
     from tools.core.folder import group_folders
     from tools.core.ordering import add_now
     from tools.core.selection import changed, select
+    from tools.login import Login
     from tools.runtime.clock import SystemClock
-    from tools.startup import connect
     from tools.state.work_queue import WorkQueue
 
     repo, monitor = settings.hub.input_repo, settings.monitor
-    hub, _ = connect(settings, SystemClock())
+    hub, _ = Login(settings, SystemClock()).connect()
     head = hub.head(repo)
     files = hub.list_files(repo, head.commit_id) if head else iter(())
     listed = group_folders(files, monitor.video_extensions, monitor.complete_marker)

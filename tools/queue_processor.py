@@ -27,7 +27,6 @@ from tools.core.errors import AlreadyRunning, PipelineError, StateError, Unexpec
 from tools.flags import Parser
 from tools.runtime.once import Once
 from tools.startup import (
-    connect,
     dotenv_path,
     need_cluster_packages,
     origin_of,
@@ -45,6 +44,7 @@ from tools.state.work_queue import WorkQueue
 if TYPE_CHECKING:  # --status must not wait for what it does not use
     from tools.env_watch import EnvWatch
     from tools.hub.client import HubClient
+    from tools.login import Login
     from tools.media.converter import Converter
     from tools.processor.build import Processor, ProcessorOptions
     from tools.processor.executor import Deliver, Executor, Note
@@ -168,6 +168,7 @@ class QueueProcessor:
 
     def build(self, clock: "SystemClock", *more: "Observer") -> "Processor":
         """The parts of this processor, as the settings want them; ``more`` observers. Nothing is opened yet."""
+        from tools.login import Login
         from tools.processor.build import build
         from tools.processor.reporting import LogObserver, ProgressWriter
         from tools.runtime.cage import confined_parts
@@ -182,7 +183,7 @@ class QueueProcessor:
             make_hub(settings, clock),
             self.converter(),
             clock,
-            connect=partial(_connect, settings, clock, self._work_lock),
+            connect=partial(_connect, settings, Login(settings, clock), Once(), self._work_lock),
             make_executor=partial(_cluster_executor, settings) if settings.cluster.scheduler else None,
             observers=(LogObserver(), ProgressWriter(progress), *more),
         )
@@ -239,7 +240,7 @@ def _cluster_executor(settings: config.Settings, tools: "JobTools", deliver: "De
 
 
 def _connect(
-    settings: config.Settings, clock: "SystemClock", work_lock: "FolderLock | None", tools: "JobTools"
+    settings: config.Settings, login: "Login", said: Once, work_lock: "FolderLock | None", tools: "JobTools"
 ) -> "HubClient":
     """Everything that work needs, checked: token, datasets, disk, encoder. Raises what a person must fix.
 
@@ -247,7 +248,7 @@ def _connect(
     """
     from tools.core.errors import HubNotFound
 
-    hub, user = connect(settings, clock)
+    hub, user = login.connect()
     if not hub.repo_exists(settings.hub.input_repo):
         raise HubNotFound(f"INPUT_REPO={settings.hub.input_repo} does not exist, or this token can't see it")
     if not hub.repo_exists(settings.hub.output_repo):
@@ -256,7 +257,9 @@ def _connect(
     tools.workspace.prepare()
     if work_lock is not None:
         work_lock.acquire()
-    log.info("connected as %s, encoder: %s", user, tools.converter.prepare())
+    encoder = tools.converter.prepare()
+    if said.is_news(f"{user} {encoder}"):  # a pause asks again and again
+        log.info("connected as %s, encoder: %s", user, encoder)
     return hub
 
 

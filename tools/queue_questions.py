@@ -76,12 +76,12 @@ def _covered(settings: config.Settings) -> "tuple[str | None, Coverage]":
     """The newest commit of the input dataset, and its folders by heading."""
     from tools.core.coverage import cover
     from tools.core.folder import group_folders
+    from tools.login import Login
     from tools.runtime.clock import SystemClock
-    from tools.startup import connect
     from tools.state.monitor_state import MonitorStateFile
     from tools.state.orders import OrdersFile
 
-    hub, _ = connect(settings, SystemClock())
+    hub, _ = Login(settings, SystemClock()).connect()
     head = hub.head(settings.hub.input_repo)
     there: set[str] = set()
     files = _noting(hub.list_files(settings.hub.input_repo, head.commit_id), there) if head else iter(())
@@ -106,11 +106,11 @@ def _check(parsed: argparse.Namespace, settings: config.Settings) -> int:
 
     from tools.core.errors import HubNotFound
     from tools.deep_check import DeepCheck
+    from tools.login import Login
     from tools.report.folders import audit_lines, audit_sum
     from tools.runtime.clock import SystemClock
-    from tools.startup import connect
 
-    hub, _ = connect(settings, SystemClock())
+    hub, _ = Login(settings, SystemClock()).connect()
     into, out = settings.hub.input_repo, settings.hub.output_repo
     if not hub.repo_exists(into):
         raise HubNotFound(f"INPUT_REPO={into} does not exist, or this token can't see it")

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from config import ROOT, ConfigError, Settings, flag_values, with_token
 from tools.core.concurrency import budget_of, encodes_for
-from tools.core.errors import HubForbidden, PipelineError
+from tools.core.errors import PipelineError
 from tools.runtime import language, limits
 from tools.runtime.owner import whose
 
@@ -285,39 +285,6 @@ def handshake_of(settings: Settings, converter: "Converter") -> "Handshake":
     return Handshake(versions=versions_here(converter.version()), endpoint=settings.hub.endpoint, output=output)
 
 
-def connect(settings: Settings, clock: "Clock") -> "tuple[HubClient, str]":
-    """The hub with the first token that it accepts, and the user whose token that is.
-
-    Tried are the settings' token, the one in ``.env`` as it is now, and the saved login: the environment of a program
-    that runs can't be changed, so a new token must be found elsewhere. Raises HubForbidden if the hub accepts none of
-    them, and HubUnavailable.
-    """
-    refused: HubForbidden | None = None
-    for token in dict.fromkeys(_tokens(settings)):
-        hub = make_hub(with_token(settings, token), clock)
-        try:
-            return hub, hub.whoami()
-        except HubForbidden as exc:
-            refused = refused or exc
-    assert refused is not None
-    raise refused
-
-
-def _tokens(settings: Settings) -> list[str | None]:
-    from tools.hub.modelscope_sdk import saved_token
-
-    if read_dotenv(settings.paths.log_dir / DEMO_FILE).get("MODELSCOPE_ENDPOINT") == settings.hub.endpoint:
-        return [settings.hub.token]  # a token for the real hub is none of the demo's business
-    try:
-        fresh = read_settings(argparse.Namespace())
-        bare = {name: value for name, value in os.environ.items() if name == "ANIMATION_DOTENV"}
-        written = read_settings(argparse.Namespace(), bare)
-    except ConfigError:
-        fresh = written = settings  # it is being edited
-    found = [fresh.hub.token, settings.hub.token, written.hub.token, saved_token()]
-    return [token for token in found if token] or [None]
-
-
 def origin_of(settings: Settings) -> "Origin":
     """Of which hub and datasets the state files are that these settings mean."""
     from tools.state.origin import Origin
@@ -334,15 +301,6 @@ def tell_origin(settings: Settings) -> None:
     if found is not None and found != origin_of(settings):
         told = language.ui("the state here is of {}, the settings name {}", found, origin_of(settings))
         print(told, file=sys.stderr)
-
-
-def has_token(settings: Settings) -> bool:
-    """Whether there is any token: a setting, or a saved login."""
-    if settings.hub.token:
-        return True
-    from tools.hub.modelscope_sdk import saved_token
-
-    return saved_token() is not None
 
 
 def make_hub(settings: Settings, clock: "Clock") -> "HubClient":

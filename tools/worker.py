@@ -27,8 +27,8 @@ from typing import TYPE_CHECKING
 import config
 from tools.core.errors import HubUnavailable, PipelineError
 from tools.flags import Parser
+from tools.login import Login
 from tools.startup import (
-    connect,
     encode_options,
     hours_of,
     make_hub,
@@ -134,7 +134,7 @@ def make_node(
     def make_tools(handshake: "Handshake") -> "tuple[HubClient, FfmpegConverter]":
         converter = converter_for(handshake)
         try:
-            return connect(settings, clock)[0], converter
+            return Login(settings, clock).connect()[0], converter
         except HubUnavailable:  # which passes, and is seen by each job anyway
             return make_hub(settings, clock), converter
 

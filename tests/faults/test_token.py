@@ -16,7 +16,8 @@ from tests.hub_server import Fault, RunningHub, running_hub
 from tests.media import make_clip
 from tests.programs import ROOT, environment
 from tools.core.errors import HubForbidden
-from tools.startup import connect
+from tools.hub.client import HubClient
+from tools.login import Login
 
 FIRST, SECOND = "ms-f1rst-0f-tw0-t0kens", "ms-sec0nd/0f+tw0-t0kens"
 
@@ -136,6 +137,10 @@ def test_new_token_is_found_wherever_it_was_put(
     monkeypatch.setenv("MODELSCOPE_API_TOKEN", "0ld-and-refused")
     settings = Settings.load(dict(os.environ))
     clock = FakeClock()
+
+    def connect(settings: Settings, clock: FakeClock) -> tuple[HubClient, str]:
+        return Login(settings, clock).connect()
+
     with pytest.raises(HubForbidden, match="MODELSCOPE_API_TOKEN"):
         connect(settings, clock)
     dotenv.write_text(f"MODELSCOPE_API_TOKEN={FIRST}\n")

@@ -13,7 +13,7 @@ from typing import IO
 import pytest
 
 from config import ROOT, ConfigError, Settings, settings_table
-from tools import startup
+from tools import login, startup
 from tools.core.errors import PipelineError
 from tools.report.checks import check_python
 from tools.runtime.owner import whose
@@ -141,7 +141,7 @@ def test_command_with_the_demo_s_log_folder_means_the_demo_and_no_other_token_go
     (tmp_path / startup.DEMO_FILE).write_text(note, encoding="utf-8")
     typed = settings_typed(LOG_DIR=str(tmp_path), ANIMATION_DOTENV=str(real))
     assert (typed.hub.endpoint, typed.hub.input_repo) == ("http://127.0.0.1:9", "demo/a")
-    assert typed.hub.token == "of-the-demo" and startup._tokens(typed) == ["of-the-demo"]
+    assert typed.hub.token == "of-the-demo" and login.tokens(typed, None) == ["of-the-demo"]
     other = settings_typed(LOG_DIR=str(tmp_path), INPUT_REPO="me/in", ANIMATION_DOTENV=str(real))
     assert (other.hub.input_repo, other.hub.token) == ("me/in", "of-the-real-hub")
 

@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager
 from functools import cached_property, partial
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import urlsplit
 
 from tools.core.errors import (
     HubForbidden,
@@ -29,7 +30,7 @@ from tools.hub.answers import commit_id_of
 from tools.hub.client import AddBlob, Head, Operation, Progress
 from tools.hub.lfs import upload_url
 from tools.hub.listing import Listing
-from tools.hub.modelscope_sdk import LOW_SPEED_WINDOW, configure, refuse_page, translating
+from tools.hub.modelscope_sdk import LOW_SPEED_WINDOW, configure, refuse_page, saved_login, translating
 from tools.hub.retrying import Retry, no_retry
 from tools.hub.upload import Upload
 from tools.runtime import logs
@@ -37,6 +38,7 @@ from tools.runtime.files import sha256_of
 from tools.runtime.throttle import UNLIMITED, Throttle
 
 _DATASET = "dataset"
+_SITES = frozenset(f"{www}modelscope.{site}" for www in ("", "www.") for site in ("cn", "ai"))
 _PRIVATE = 1  # Source: modelscope_hub, visibility of a dataset: 1 private, 3 internal, 5 public
 _CONNECT_TIMEOUT = 30.0  # s
 _MOST_BLOBS = 64  # in one question. Source: modelscope_hub, validate_blobs
@@ -46,9 +48,9 @@ _LONGEST_INLINE = 64 << 10  # bytes of a text inside a commit. Source: modelscop
 class ModelScopeHub:
     """One hub for one token. The constructor sends and imports nothing; threads may share it.
 
-    ``token`` None = the login that ``modelscope login`` saved. ``cache_dir`` holds the SDK's locks and caches;
-    ``retry`` makes the requests for single pages of a listing, all else is attempted once. Transfers share the rates of
-    ``downloads`` and ``uploads`` with all else that is given the same.
+    ``token`` None = the login that ``modelscope login`` saved for this hub. ``cache_dir`` holds the SDK's locks and
+    caches; ``retry`` makes the requests for single pages of a listing, all else is attempted once. Transfers share the
+    rates of ``downloads`` and ``uploads`` with all else that is given the same.
     """
 
     def __init__(
@@ -80,7 +82,7 @@ class ModelScopeHub:
             from modelscope_hub.config import HubConfig
 
             configure(self._stall)
-            sdk = HubApi(HubConfig(endpoint=self._endpoint, cache_dir=self._cache_dir, token=self._token))
+            sdk = HubApi(HubConfig(endpoint=self._endpoint, cache_dir=self._cache_dir, token=self._secret))
             sdk.legacy._timeout = (_CONNECT_TIMEOUT, self._stall)
             sdk.openapi._max_retries = 1
             for session in (sdk.legacy._session, sdk.legacy._read_session):
@@ -91,14 +93,13 @@ class ModelScopeHub:
     def _listing(self) -> Listing:
         return Listing(self._endpoint, self._secret, self._stall, self._retry_page)
 
-    @property
+    @cached_property
     def _secret(self) -> str:
-        """The token in use, "" without one."""
+        """The token in use, "" without one. The SDK itself would take a login that was saved for any hub."""
         if self._token is not None:
             return self._token
-        saved = str(self._sdk._config.token or "")
-        logs.keep_secret(saved)
-        return saved
+        saved = saved_login(self._endpoint)
+        return saved.token if saved is not None else ""
 
     def whoami(self) -> str:
         if not self._secret:
@@ -108,6 +109,8 @@ class ModelScopeHub:
                 name = self._sdk.whoami().username
         except HubForbidden as exc:
             said = "the hub refused the token: put a new one into .env (MODELSCOPE_API_TOKEN)"
+            if urlsplit(self._endpoint).hostname in _SITES:
+                said += "; modelscope.cn and modelscope.ai have different accounts and tokens (MODELSCOPE_ENDPOINT)"
             raise HubForbidden(said, status=exc.status) from exc
         if not isinstance(name, str) or not name:
             raise HubUnavailable("the hub does not say who the token belongs to")

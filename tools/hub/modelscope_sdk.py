@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
@@ -37,6 +38,7 @@ _FULL = re.compile(
     r"|(空间|容量|存储|配额|额度)[^，。,;]{0,12}(不足|已满|用尽|超|上限)|超[^，。,;]{0,8}(配额|额度|容量)",
     re.IGNORECASE,
 )
+_LOGIN = "m_session_id"  # the cookie that has the token
 _RANGE = 16 << 20  # bytes of a range, and of the smallest file that is worth several
 _LONGEST_SPLIT = 200  # bytes of a name to which the SDK may add where a range begins and ends
 _CALM = 600.0  # s of one connection per file after the hub had too many requests
@@ -61,7 +63,7 @@ _PARTS = (
     "modelscope_hub._download:_incomplete_path",
     "modelscope_hub._download:tqdm",
     "modelscope_hub._legacy_api:DOWNLOAD_TIMEOUT",
-    "modelscope_hub.config:HubConfig.load_token",
+    "modelscope_hub.config:HubConfig.load_cookies",
 )
 _PARTS_OF_API = (
     "_config.token",
@@ -174,16 +176,35 @@ def _says_full(exc: Exception, status: int | None) -> bool:
     return _FULL.search(re.sub(r"\S*/\S*", "", said)) is not None  # not what a dataset is called
 
 
-def saved_token() -> str | None:
-    """The token that ``modelscope login`` saved, whatever the environment says."""
+@dataclass(frozen=True, slots=True)
+class SavedLogin:
+    """What ``modelscope login`` saved."""
+
+    token: str = field(repr=False)
+    host: str  # of the hub that it was made for
+    ends: float | None  # epoch s; the token itself may work on
+
+
+def saved_login(endpoint: str) -> SavedLogin | None:
+    """The login that ``modelscope login`` saved for this hub, whatever the environment says. One that was made for
+    another host is nobody else's business; ``www.`` makes no other host."""
     from modelscope_hub.config import HubConfig
 
     try:
-        saved: str | None = HubConfig(token="").load_token()
+        cookies = HubConfig(token="").load_cookies() or ()
+        found = [(str(one.value or ""), str(one.domain or ""), one.expires) for one in cookies if one.name == _LOGIN]
     except Exception:  # a pickle of the SDK's, which may be damaged in any way
         return None
-    logs.keep_secret(saved)
-    return saved
+    for token, domain, expires in found:
+        host = _bare(domain)
+        if token and host and host == _bare(urlsplit(endpoint).hostname or ""):
+            logs.keep_secret(token)
+            return SavedLogin(token, host, float(expires) if isinstance(expires, int | float) else None)
+    return None
+
+
+def _bare(host: str) -> str:
+    return host.lower().lstrip(".").removeprefix("www.")
 
 
 def refuse_page(response: Any, **_: Any) -> None:

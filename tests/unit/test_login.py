@@ -1,0 +1,127 @@
+"""Where a token goes, which one is used, and what is said of it."""
+
+import os
+import pickle
+import time
+from pathlib import Path
+
+import pytest
+from requests.cookies import RequestsCookieJar
+
+from config import Settings
+from tests.fakes import FakeClock
+from tests.hub_server import running_hub
+from tools.core.errors import HubForbidden
+from tools.hub.modelscope_client import ModelScopeHub
+from tools.hub.modelscope_sdk import SavedLogin, saved_login
+from tools.login import Login, end_of, exposure, has_token
+
+DAY = 86400.0
+
+
+def save(home: Path, domain: str, token: str = "t0ken", ends: float | None = None) -> None:
+    """As ``modelscope login`` does."""
+    jar = RequestsCookieJar()
+    jar.set("m_session_id", token, domain=domain, expires=int(time.time() + (30 * DAY if ends is None else ends)))
+    (home / "credentials").mkdir(parents=True, exist_ok=True)
+    (home / "credentials/cookies").write_bytes(pickle.dumps(jar))
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MODELSCOPE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("ANIMATION_DOTENV", str(tmp_path / "dotenv"))
+    monkeypatch.setenv("LOG_DIR", str(tmp_path / "log"))
+    monkeypatch.delenv("MODELSCOPE_API_TOKEN", raising=False)
+    monkeypatch.delenv("MODELSCOPE_ENDPOINT", raising=False)
+    return tmp_path / "home"
+
+
+@pytest.mark.parametrize(
+    ("domain", "endpoint", "is_used"),
+    [
+        ("modelscope.cn", "https://www.modelscope.cn", True),
+        ("www.modelscope.cn", "https://modelscope.cn", True),
+        (".modelscope.cn", "https://MODELSCOPE.cn/", True),
+        ("127.0.0.1", "http://127.0.0.1:8765", True),
+        ("modelscope.cn", "http://192.168.1.7:8765", False),
+        ("modelscope.cn", "https://www.modelscope.ai", False),
+        ("modelscope.cn", "https://www.modelscope.cn.example.com", False),
+        ("modelscope.cn", "https://evil-modelscope.cn", False),
+        ("cn", "https://www.modelscope.cn", False),
+        ("", "https://www.modelscope.cn", False),
+    ],
+)
+def test_saved_login_is_used_only_for_the_host_that_it_was_made_for(
+    domain: str, endpoint: str, is_used: bool, home: Path
+) -> None:
+    save(home, domain)
+    found = saved_login(endpoint)
+    assert (found is not None and found.token == "t0ken") is is_used
+    assert has_token(Settings.load({**os.environ, "MODELSCOPE_ENDPOINT": endpoint})) is is_used
+    hub = ModelScopeHub(endpoint, None, cache_dir=home / "cache")
+    assert hub._secret == ("t0ken" if is_used else "") and (hub._sdk._config.token or "") == hub._secret
+
+
+def test_login_of_another_hub_is_not_sent_and_says_what_to_do(home: Path, tmp_path: Path) -> None:
+    save(home, "modelscope.cn")
+    with running_hub(tmp_path / "hub") as hub:
+        settings = Settings.load({**os.environ, "MODELSCOPE_ENDPOINT": hub.endpoint})
+        with pytest.raises(HubForbidden, match="no token"):
+            Login(settings, FakeClock()).connect()
+        assert hub.requests == []
+
+
+def test_token_in_use_outlives_the_login_that_it_came_from(home: Path, tmp_path: Path) -> None:
+    with running_hub(tmp_path / "hub") as hub:
+        settings = Settings.load({**os.environ, "MODELSCOPE_ENDPOINT": hub.endpoint})
+        save(home, "127.0.0.1", hub.token, ends=3 * DAY)
+        login, late = Login(settings, FakeClock()), Login(settings, FakeClock())
+        late.begin()
+        assert login.connect()[1] == "local"
+        save(home, "127.0.0.1", hub.token, ends=-5)
+        assert saved_login(hub.endpoint) is None, "it has ended"
+        assert login.connect()[1] == late.connect()[1] == "local"
+        with pytest.raises(HubForbidden):
+            Login(settings, FakeClock()).connect()
+
+
+@pytest.mark.parametrize(
+    ("ends", "says"), [(None, ""), (8 * DAY, ""), (6.5 * DAY, "in 6 days"), (3600.0, "in 0 days"), (-DAY, "in 0 days")]
+)
+def test_end_of_a_saved_login_is_told_from_seven_days_before(ends: float | None, says: str) -> None:
+    text = end_of(SavedLogin("t", "h", None if ends is None else 1e9 + ends), 1e9)
+    assert says in text and bool(text) is bool(says)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "is_exposed"),
+    [
+        ("https://www.modelscope.cn", False),
+        ("http://127.0.0.1:1", False),
+        ("http://localhost:1", False),
+        ("http://192.168.1.2:1", False),
+        ("http://[::1]:1", False),
+        ("http://[fe80::1]:1", False),
+        ("http://no-such-host.invalid", False),
+        ("http://8.8.8.8:1", True),
+        ("http://[2001:4860:4860::8888]:1", True),
+    ],
+)
+def test_token_over_plain_http_to_a_public_address_is_told(endpoint: str, is_exposed: bool) -> None:
+    assert bool(exposure(endpoint)) is is_exposed
+
+
+def test_what_is_to_be_said_of_a_token_is_said_once(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("tools.login._is_near", lambda host: False)
+    with running_hub(tmp_path / "hub") as hub:
+        save(home, "127.0.0.1", hub.token, ends=3 * DAY)
+        clock = FakeClock(now=time.time())
+        login = Login(Settings.load({**os.environ, "MODELSCOPE_ENDPOINT": hub.endpoint}), clock)
+        for _ in range(3):
+            login.connect()
+    told = [record.getMessage() for record in caplog.records if record.name == "animation.login"]
+    assert len(told) == 2 and "plain http" in told[0] and "the saved login ends" in told[1]
+    assert not any(hub.token in text for text in told)
