@@ -85,9 +85,9 @@ def _wanted(
     from tools.core.redo import redo_with
     from tools.core.selection import select
     from tools.runtime.clock import SystemClock
-    from tools.startup import connect
+    from tools.login import Login
 
-    hub, _ = connect(settings, SystemClock())
+    hub, _ = Login(settings, SystemClock()).connect()
     out = settings.hub.output_repo
     if not hub.repo_exists(out):
         raise HubNotFound(f"OUTPUT_REPO={out} does not exist, or this token can't see it")
