@@ -84,8 +84,8 @@ def _wanted(
     from tools.core.errors import HubNotFound, StateError
     from tools.core.redo import redo_with
     from tools.core.selection import select
-    from tools.runtime.clock import SystemClock
     from tools.login import Login
+    from tools.runtime.clock import SystemClock
 
     hub, _ = Login(settings, SystemClock()).connect()
     out = settings.hub.output_repo
