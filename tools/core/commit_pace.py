@@ -22,10 +22,11 @@ class CommitPace:
     def may_commit(self, now: float) -> bool:
         return now >= self._next
 
-    def refused(self, now: float, asked: float = 0.0) -> float:
-        """The hub took none for now; it may have ``asked`` for a wait (s). Returns when to try again."""
+    def refused(self, now: float) -> float:
+        """The hub took none for now. Returns when to try again (one that named its own wait is left alone with that
+        commit until then, see ``tools.processor.waits``; others may be taken earlier)."""
         self.wait = min(_LONGEST, max(self.shortest, 2 * self.wait))
-        self._next = max(self._next, now + max(self.wait, asked))
+        self._next = now + self.wait
         return self._next
 
     def taken(self, now: float) -> None:

@@ -219,8 +219,8 @@ class Commits:
     def _slower(self, exc: HubUnavailable, asked: AskedToWait | None) -> AskedToWait | None:
         """The hub has enough commits for now; the wait that follows, which nobody bears the blame for."""
         now = self._clock.monotonic()
-        until = self._pace.refused(now, asked.seconds if asked else 0.0)
-        return AskedToWait(until - now, True) if exc.status == _TOO_MANY else asked
+        wait = self._pace.refused(now) - now
+        return AskedToWait(wait, True) if asked is None and exc.status == _TOO_MANY else asked
 
     def _narrow(self, run: ItemRun, batch: Batch, exc: HubRejected) -> None:
         """Try the halves of what the hub refused: if it takes one, it is the other that it speaks of."""
