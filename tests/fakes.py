@@ -107,6 +107,9 @@ class MemoryHub:
     def create_repo(self, repo: str) -> None:
         self._repos.setdefault(repo, _MemoryRepo())
 
+    def need_write(self, repo: str) -> None:
+        self._repo(repo)
+
     def head(self, repo: str) -> Head | None:
         commits = self._repo(repo).commits
         return Head(commits[-1][0], commits[-1][1], float(int(self.clock.time()))) if commits else None

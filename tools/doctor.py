@@ -25,6 +25,7 @@ from tools.core.errors import NoEncoder, PipelineError
 from tools.flags import Parser
 from tools.hub.client import HubClient
 from tools.hub.modelscope_client import ModelScopeHub
+from tools.login import end_of, exposure, is_near, login_of
 from tools.media.ffmpeg import try_encoders
 from tools.report import checks
 from tools.report.checks import Finding
@@ -109,11 +110,24 @@ def _hub(settings: config.Settings) -> Iterator[Finding]:
         hub: HubClient = ModelScopeHub(
             settings.hub.endpoint, settings.hub.token, cache_dir=Path(cache), stall_timeout=_ANSWER
         )
-        token = checks.within(_LIMIT, lambda: checks.check_token(hub), "token")
+        token = checks.within(_LIMIT, lambda: checks.check_token(hub), "hub")
         yield token
+        if token.subject == "hub":
+            return  # every further question would have the same answer
         source, target = settings.hub.input_repo, settings.hub.output_repo
+        user = ""
+        if token.ok:
+            yield from _way(settings)
+            user = "" if is_near(settings.hub.endpoint) else token.seen.rpartition(" ")[2]
         yield checks.within(_LIMIT, lambda: checks.check_input(hub, source, token.ok), "input repo")
-        yield checks.within(_LIMIT, lambda: checks.check_output(hub, target, token.ok), "output repo")
+        yield checks.check_two(hub, source, target) or checks.within(
+            _LIMIT, lambda: checks.check_output(hub, target, token.ok, user), "output repo"
+        )
+
+
+def _way(settings: config.Settings) -> list[Finding]:
+    login = None if settings.hub.token else login_of(settings)
+    return checks.check_way(exposure(settings.hub.endpoint), end_of(login, time.time()) if login else "")
 
 
 def _cluster(settings: config.Settings) -> Iterator[Finding]:

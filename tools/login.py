@@ -115,14 +115,15 @@ def end_of(login: "SavedLogin", now: float) -> str:
 def exposure(endpoint: str) -> str:
     """That a token travels to this hub for everybody on the way to read; "" if it does not."""
     parts = urlsplit(endpoint)
-    if parts.scheme != "http" or _is_near(parts.hostname or ""):
+    if parts.scheme != "http" or is_near(endpoint):
         return ""
     host = parts.hostname
     return message(f"the token is sent to {host} over plain http, where anyone on the way can read it: use https")
 
 
-def _is_near(host: str) -> bool:
-    """Whether it is this machine, or one with a private address. A name that can't be looked up reaches nobody."""
+def is_near(endpoint: str) -> bool:
+    """Whether a hub is this machine, or one with a private address. A name that can't be looked up reaches nobody."""
+    host = urlsplit(endpoint).hostname or ""
     found = [host]
     with suppress(OSError, UnicodeError):
         found = [str(entry[4][0]) for entry in socket.getaddrinfo(host, None)]

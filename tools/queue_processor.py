@@ -246,14 +246,8 @@ def _connect(
 
     The token is read again each time, so one that was put into ``.env`` meanwhile counts.
     """
-    from tools.core.errors import HubNotFound
-
     hub, user = login.connect()
-    if not hub.repo_exists(settings.hub.input_repo):
-        raise HubNotFound(f"INPUT_REPO={settings.hub.input_repo} does not exist, or this token can't see it")
-    if not hub.repo_exists(settings.hub.output_repo):
-        hub.create_repo(settings.hub.output_repo)
-        log.info("created the private dataset %s", settings.hub.output_repo)
+    _need_repos(settings, hub, user)
     tools.workspace.prepare()
     if work_lock is not None:
         work_lock.acquire()
@@ -261,6 +255,33 @@ def _connect(
     if said.is_news(f"{user} {encoder}"):  # a pause asks again and again
         log.info("connected as %s, encoder: %s", user, encoder)
     return hub
+
+
+def _need_repos(settings: config.Settings, hub: "HubClient", user: str) -> None:
+    """Both datasets, the output made if it is missing; and the right to write there, which would be missed hours later.
+    Raises HubError, which says whose right is missing where."""
+    from tools.core.errors import HubForbidden, HubFull, HubNotFound, HubRejected
+    from tools.hub.client import is_one_dataset
+
+    source, target = settings.hub.input_repo, settings.hub.output_repo
+    if not hub.repo_exists(source):
+        raise HubNotFound(f"INPUT_REPO={source} does not exist, or this token can't see it")
+    try:
+        if not hub.repo_exists(target):
+            hub.create_repo(target)
+            log.info("created the private dataset %s", target)
+        elif is_one_dataset(hub, source, target):
+            raise HubRejected(
+                f"OUTPUT_REPO={target} is the same dataset as INPUT_REPO={source}: give two different ones"
+            )
+        hub.need_write(target)
+    except HubFull:
+        raise
+    except HubForbidden as exc:
+        said = (
+            f"{user}, whose token this is, may not create or write OUTPUT_REPO={target}: use another token or dataset"
+        )
+        raise HubForbidden(said, status=exc.status) from exc
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -296,6 +317,7 @@ def _run(parsed: argparse.Namespace) -> int:
 
 
 _GROUPS = ("processor", "encode", "notify")  # of settings that decide what is done, and how
+_FORBIDDEN = 403  # HTTP
 
 
 def _work(settings: config.Settings, parsed: argparse.Namespace) -> int:

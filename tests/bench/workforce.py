@@ -47,6 +47,9 @@ class NumberHub:
     def create_repo(self, repo: str) -> None:
         raise NotImplementedError
 
+    def need_write(self, repo: str) -> None:
+        return None
+
     def head(self, repo: str) -> Head | None:
         number = self._commits[repo]
         return Head(f"{number:040x}", 1.7e9, 1.7e9) if number else None

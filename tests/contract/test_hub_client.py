@@ -55,6 +55,14 @@ def test_repo_exists_after_it_was_created_and_creating_it_again_does_no_harm(hub
     assert hub.repo_exists(REPO)
 
 
+def test_right_to_write_is_told_without_a_commit(hub: HubClient) -> None:
+    with pytest.raises(HubNotFound):
+        hub.need_write(REPO)
+    hub.create_repo(REPO)
+    hub.need_write(REPO)
+    assert hub.head(REPO) is None
+
+
 def test_repo_without_commits_has_no_head(hub: HubClient) -> None:
     hub.create_repo(REPO)
     assert hub.head(REPO) is None

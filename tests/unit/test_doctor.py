@@ -16,7 +16,9 @@ from pathlib import Path
 import pytest
 
 import config
-from tests.hub_server import RunningHub, running_hub
+from tests.fakes import MemoryHub
+from tests.hub_server import Fault, RunningHub, running_hub
+from tools.hub.modelscope_client import ModelScopeHub
 from tools.media.choice import Trial
 from tools.media.encoders import Encoder
 from tools.report import checks
@@ -276,6 +278,38 @@ def test_long_line_is_broken_at_blanks_and_a_command_stays_whole() -> None:
     assert wrapped("short  and as it is", 44, 4) == ["short  and as it is"]
 
 
+def test_right_to_write_is_asked_without_a_byte_moved(hub: RunningHub, tmp_path: Path) -> None:
+    client = ModelScopeHub(hub.endpoint, hub.token, cache_dir=tmp_path)
+    missing = checks.check_output(client, "them/out", True, "me")
+    assert missing.ok and "me must be a member" in missing.seen and "OUTPUT_REPO=me/out" in missing.advice
+    assert not checks.check_output(client, "ME/out", True, "me").advice
+    hub.store.create("them/out", 1)
+    assert str(checks.check_output(client, "them/out", True, "me")).startswith("OK")
+    body = '{"Code": 10040300001, "Message": "%s", "Success": false}'
+    for kind, says, seen in (
+        ("status:403", body % "no permission to them/quota-videos", "may not write to them/out: it belongs to me"),
+        ("status:403", '{"code": "QuotaLimitExceed", "message": "no"}', "nothing more can be stored"),
+        ("status:400", body % "存储空间不足，请扩容", "nothing more can be stored"),
+        ("status:400", body % "Dataset storage quota exceeded", "nothing more can be stored"),
+        ("status:503", body % "Quota service is down", "can't store a blob"),
+    ):
+        hub.faults[:] = [Fault("/objects/batch", kind, says=says)]
+        finding = checks.check_output(client, "them/out", True, "me")
+        assert not finding.ok and seen in finding.seen, (finding, says)
+    assert not hub.asked("PUT") and not hub.asked("/commit/")
+
+
+def test_one_dataset_under_two_names_is_told_if_the_hub_says_so() -> None:
+    hub = MemoryHub()
+    hub.put("me/in", {"A/1.mp4": b"1"})
+    assert checks.check_two(hub, "me/in", "ME/IN") is None, "this one tells them apart"
+    hub._repos["ME/IN"] = hub._repos["me/in"]
+    finding = checks.check_two(hub, "me/in", "ME/IN")
+    assert finding is not None and not finding.ok and "the same dataset" in finding.seen
+    hub.put("me/other", {"A/1.mp4": b"1"})
+    assert checks.check_two(hub, "me/in", "me/other") is None
+
+
 @pytest.mark.another_user
 def test_all_is_well_with_a_hub_that_has_the_input(hub: RunningHub, tmp_path: Path) -> None:
     (hub.root / "datasets" / "me" / "animation").mkdir(parents=True)
@@ -289,10 +323,11 @@ def test_all_is_well_with_a_hub_that_has_the_input(hub: RunningHub, tmp_path: Pa
     assert hub.store.names() == ["me/animation"]
 
 
-def test_unknown_input_and_wrong_token_are_two_problems(hub: RunningHub, tmp_path: Path) -> None:
+def test_wrong_token_is_one_problem_and_what_depends_on_it_can_not_be_told(hub: RunningHub, tmp_path: Path) -> None:
     status, states, printed = _doctor(hub, tmp_path, MODELSCOPE_API_TOKEN="not-the-right-one")
     assert status == 1
-    assert states["token"] == states["input repo"] == "PROBLEM"
+    assert [subject for subject, state in states.items() if state == "PROBLEM"] == ["token"]
+    assert states["input repo"] == "WARNING"
     assert "not-the-right-one" not in printed
     assert states["endpoint"] == "OK"
     assert printed.count("can't tell without a valid token") == 2 and "will be created" not in printed

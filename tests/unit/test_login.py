@@ -115,7 +115,7 @@ def test_token_over_plain_http_to_a_public_address_is_told(endpoint: str, is_exp
 def test_what_is_to_be_said_of_a_token_is_said_once(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("tools.login._is_near", lambda host: False)
+    monkeypatch.setattr("tools.login.is_near", lambda endpoint: False)
     with running_hub(tmp_path / "hub") as hub:
         save(home, "127.0.0.1", hub.token, ends=3 * DAY)
         clock = FakeClock(now=time.time())

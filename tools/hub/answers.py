@@ -16,6 +16,14 @@ from tools.core.errors import HubError, HubForbidden, HubNotFound, HubRejected, 
 from tools.core.folder import RemoteFile
 from tools.runtime import logs
 
+# How the hub says that there is no more room; it does so with 400, 403 and others, and with various codes.
+_FULL = re.compile(
+    r"quota|insufficient storage|storage (space )?(is )?(full|limit|exceed)"
+    r"|(空间|容量|存储|配额|额度)[^，。,;]{0,12}(不足|已满|用尽|超|上限)|超[^，。,;]{0,8}(配额|额度|容量)",
+    re.IGNORECASE,
+)
+FULL = "the hub's storage is full: free space or ask for more"
+"""What is said of that."""
 _SHA256 = re.compile("[0-9a-f]{64}")
 _COMMIT = re.compile("[0-9a-f]{7,64}", re.IGNORECASE)
 _LARGEST = 1 << 53  # bytes of a file; more is no size
@@ -190,3 +198,8 @@ class Reading:
     def take(self, entries: list[dict[str, Any]]) -> None:
         """Count a page whose files nobody wants."""
         deque(self.new_files(entries), maxlen=0)
+
+
+def says_full(said: str) -> bool:
+    """Whether a refusal speaks of room; what a dataset or a file is called does not count."""
+    return _FULL.search(re.sub(r"\S*/\S*", "", said)) is not None

@@ -60,6 +60,10 @@ class HubClient(Protocol):
         """Create a private dataset; one that exists already is left as it is."""
         ...
 
+    def need_write(self, repo: str) -> None:
+        """Ask whether this token may write there; sends nothing. HubForbidden, HubFull, HubNotFound if not."""
+        ...
+
     def head(self, repo: str) -> Head | None:
         """The newest commit of the default branch; None for a repo that is known to have none.
 
@@ -110,3 +114,16 @@ class HubClient(Protocol):
         Raises HubUnavailable(may_have_happened=True) if the answer was lost: read back before sending again.
         """
         ...
+
+
+def is_one_dataset(hub: HubClient, one: str, other: str) -> bool:
+    """Whether two names that differ in upper and lower case alone mean one dataset to this hub. Raises HubError."""
+    if one.casefold() != other.casefold():
+        return False
+    if one == other:
+        return True
+    if not (hub.repo_exists(one) and hub.repo_exists(other)):
+        return False
+    heads = [hub.head(name) for name in (one, other)]
+    ids = {head.commit_id if head is not None else "" for head in heads}
+    return len(ids) == 1

@@ -6,7 +6,8 @@ Source: git-lfs, docs/api/batch.md: an object has ``actions``, or none if it is 
 import re
 from typing import Any
 
-from tools.core.errors import HubForbidden, HubNotFound, HubRejected, HubUnavailable
+from tools.core.errors import HubForbidden, HubFull, HubNotFound, HubRejected, HubUnavailable
+from tools.hub.answers import FULL, says_full
 from tools.runtime.logs import masked
 
 _LONGEST = 200  # characters of the hub's own words
@@ -46,6 +47,8 @@ def _refusal(error: Any, doing: str) -> HubRejected | HubUnavailable:
     status = int(code) if re.fullmatch(r"[0-9]{3}", code) else None
     said = masked(" ".join(str(known.get("message") or "no reason given").split()))[:_LONGEST]
     text = f"can't {doing}: {said}" + (f" [{status}]" if status else "")
+    if says_full(said) and status != 429:
+        return HubFull(f"{FULL} ({text})", status=status)
     if status in {401, 403}:
         return HubForbidden(f"{text}; check MODELSCOPE_API_TOKEN and its rights", status=status)
     if status == 404:

@@ -41,6 +41,7 @@ _DATASET = "dataset"
 _SITES = frozenset(f"{www}modelscope.{site}" for www in ("", "www.") for site in ("cn", "ai"))
 _PRIVATE = 1  # Source: modelscope_hub, visibility of a dataset: 1 private, 3 internal, 5 public
 _CONNECT_TIMEOUT = 30.0  # s
+_NO_BLOB = hashlib.sha256(b"whether this may be written").hexdigest()  # asked about, never sent
 _MOST_BLOBS = 64  # in one question. Source: modelscope_hub, validate_blobs
 _LONGEST_INLINE = 64 << 10  # bytes of a text inside a commit. Source: modelscope_hub, UPLOAD_LFS_FORCE_THRESHOLD
 
@@ -129,6 +130,9 @@ class ModelScopeHub:
         except HubRejected as exc:
             if exc.status != 409:
                 raise
+
+    def need_write(self, repo: str) -> None:
+        self._upload_url(repo, _NO_BLOB, 1)
 
     def head(self, repo: str) -> Head | None:
         return self._listing.head(repo)

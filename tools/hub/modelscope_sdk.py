@@ -28,16 +28,10 @@ from tools.core.errors import (
     IntegrityError,
     PipelineError,
 )
-from tools.hub.answers import retry_after_of
+from tools.hub.answers import FULL, retry_after_of, says_full
 from tools.runtime import logs
 
 _CONFLICT = re.compile("branch changed|could not update refs|please retry|try again|10030000001", re.IGNORECASE)
-# How the hub says that there is no more room; it does so with 400, 403 and others, and with various codes.
-_FULL = re.compile(
-    r"quota|insufficient storage|storage (space )?(is )?(full|limit|exceed)"
-    r"|(空间|容量|存储|配额|额度)[^，。,;]{0,12}(不足|已满|用尽|超|上限)|超[^，。,;]{0,8}(配额|额度|容量)",
-    re.IGNORECASE,
-)
 _LOGIN = "m_session_id"  # the cookie that has the token
 _RANGE = 16 << 20  # bytes of a range, and of the smallest file that is worth several
 _LONGEST_SPLIT = 200  # bytes of a name to which the SDK may add where a range begins and ends
@@ -140,7 +134,7 @@ def _translated(endpoint: str, doing: str, exc: Exception, sent_to: str) -> HubE
     text = f"can't {doing}: {_plain(exc)}"
     status = getattr(exc, "status_code", None)
     if _says_full(exc, status):
-        return HubFull(f"the hub's storage is full: free space or ask for more ({text})", status=status)
+        return HubFull(f"{FULL} ({text})", status=status)
     if isinstance(exc, sdk.AuthenticationError | sdk.PermissionDeniedError) or status in {401, 403}:
         # A signed link to the storage, which has expired: the next attempt gets a new one.
         if _was_redirected(exc) or (sent_to and urlsplit(sent_to).netloc != urlsplit(endpoint).netloc):
@@ -173,7 +167,7 @@ def _says_full(exc: Exception, status: int | None) -> bool:
     if status is None or not 400 <= status < 500 or not isinstance(body, dict):
         return False
     said = " ".join(str(body.get(key) or "") for key in ("Code", "code", "Message", "message", "Msg", "msg"))
-    return _FULL.search(re.sub(r"\S*/\S*", "", said)) is not None  # not what a dataset is called
+    return says_full(said)
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,6 +113,9 @@ class RetryingHub:
     def create_repo(self, repo: str) -> None:
         self._retry("create_repo", lambda: self._hub.create_repo(repo))
 
+    def need_write(self, repo: str) -> None:
+        self._retry("need_write", lambda: self._hub.need_write(repo))
+
     def head(self, repo: str) -> Head | None:
         return self._retry("head", lambda: self._hub.head(repo))
 

@@ -19,8 +19,8 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from shlex import quote
 
-from tools.core.errors import HubError, HubNotFound, NoEncoder, PipelineError
-from tools.hub.client import HubClient
+from tools.core.errors import HubError, HubForbidden, HubFull, HubNotFound, NoEncoder, PipelineError
+from tools.hub.client import HubClient, is_one_dataset
 from tools.hub.modelscope_sdk import TESTED_WITH, moved_parts
 from tools.media.choice import Trial, chosen, is_bundled, not_used, ranked, warning_about
 from tools.media.installed import find_ffmpegs, find_ffprobe, is_old, version_of, whence
@@ -263,10 +263,19 @@ def judge_clock(date: str | None, now: float) -> Finding | None:
 
 
 def check_token(hub: HubClient) -> Finding:
+    """Whose token it is; of the subject ``hub`` if that can't be asked, which is no fault of the token."""
     try:
         return Finding("token", True, f"belongs to {hub.whoami()}")
-    except HubError as exc:
+    except HubForbidden as exc:
         return Finding("token", False, str(exc), "see README.md, Real use, for where to get one")
+    except HubError as exc:
+        return Finding("hub", False, str(exc), "the hub itself has a problem: wait, no work is lost")
+
+
+def check_way(exposed: str, ends: str) -> list[Finding]:
+    """What is worth saying of a token that works: that it is ``exposed``, that its login ``ends``; "" for neither."""
+    found = [Finding("token", True, exposed.partition(": ")[0], exposed.partition(": ")[2])] if exposed else []
+    return found + ([Finding("token", True, ends.partition(": ")[0], ends.partition(": ")[2])] if ends else [])
 
 
 _NO_TOKEN = "can't tell without a valid token"
@@ -278,22 +287,45 @@ def check_input(hub: HubClient, repo: str, has_token: bool = True) -> Finding:
         head = hub.head(repo)
     except HubNotFound:
         if not has_token:
-            return Finding("input repo", False, f"{repo}: {_NO_TOKEN}", "see the line above")
+            return Finding("input repo", True, f"{repo}: {_NO_TOKEN}", "see the lines above")
         seen = f"INPUT_REPO={repo} does not exist, or this token can't see it"
         return Finding("input repo", False, seen, "check the name and whose token it is")
     except HubError as exc:
-        return Finding("input repo", False, str(exc), "see the lines above")
+        return Finding("input repo", not has_token, str(exc), "see the lines above")
     return Finding("input repo", True, f"{repo}, commit {head.commit_id[:8]}" if head else f"{repo}, still empty")
 
 
-def check_output(hub: HubClient, repo: str, has_token: bool = True) -> Finding:
+def check_output(hub: HubClient, repo: str, has_token: bool = True, user: str = "") -> Finding:
+    """Whether results can be published there. ``user``: whose token it is; "" = that tells nothing of rights."""
+    if not has_token:
+        return Finding("output repo", True, f"{repo}: {_NO_TOKEN}", "see the lines above")
+    owner = repo.partition("/")[0]
     try:
-        exists = hub.repo_exists(repo)
+        if not hub.repo_exists(repo):
+            if user and owner.casefold() != user.casefold():
+                seen = f"{repo} does not exist; to create it under {owner}, {user} must be a member there"
+                return Finding("output repo", True, seen, f"else set OUTPUT_REPO={user}/{repo.partition('/')[2]}")
+            return Finding("output repo", True, f"{repo} will be created, private")
+        hub.need_write(repo)
+    except HubFull as exc:
+        return Finding("output repo", False, f"nothing more can be stored in {repo}", str(exc))
+    except HubForbidden:
+        seen = f"this token may not write to {repo}" + (f": it belongs to {user}" if user else "")
+        return Finding("output repo", False, seen, f"use a token with write access of {owner}, or set OUTPUT_REPO")
     except HubError as exc:
         return Finding("output repo", False, str(exc), "see the lines above")
-    if not exists and not has_token:
-        return Finding("output repo", True, f"{repo}: {_NO_TOKEN}", "see the lines above")
-    return Finding("output repo", True, repo if exists else f"{repo} will be created, private")
+    return Finding("output repo", True, f"{repo}, can be written")
+
+
+def check_two(hub: HubClient, source: str, target: str) -> Finding | None:
+    """That both names are one dataset, which only the hub can tell if they differ in upper and lower case alone."""
+    try:
+        if is_one_dataset(hub, source, target):
+            seen = f"OUTPUT_REPO={target} is the same dataset as INPUT_REPO={source}"
+            return Finding("output repo", False, seen, "give two different datasets")
+    except HubError:
+        pass  # what is wrong with them is told elsewhere
+    return None
 
 
 def check_scheduler(address: str, ask: Callable[[], Sequence[str]]) -> list[Finding]:
