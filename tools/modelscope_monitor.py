@@ -48,7 +48,7 @@ from tools.hub.client import Head, HubClient
 from tools.notifying import notifier_of
 from tools.login import Login
 from tools.report.monitor_log import SkippedPaths, poll_line, tell_changes, tell_kept_out, tell_queued, tell_settled
-from tools.runtime import logs
+from tools.runtime import language, logs
 from tools.runtime.clock import STOP_WITHIN, Clock, SystemClock, stop_on_signals
 from tools.runtime.once import Once
 from tools.startup import (
@@ -304,11 +304,14 @@ class ModelScopeMonitor:
             if isinstance(exc, HubUnavailable):
                 log.warning("hub unavailable, retrying: %s", exc)
             else:
-                log.error("needs attention: %s", exc)
+                log.error("needs attention: %s", language.both(str(exc)))
 
     def _explained(self, exc: PipelineError) -> PipelineError:
         """The error to report. A token that somebody has put into ``.env``, or logged in with, meanwhile is used from
         the next poll on; if none is accepted, that is why a private dataset does not exist."""
+        if isinstance(exc, HubNotFound):  # "HTTP 404" of an address of the hub's says little
+            repo = self.settings.hub.input_repo
+            exc = HubNotFound(f"INPUT_REPO={repo} does not exist, or this token can't see it", status=exc.status)
         if not isinstance(exc, HubRejected) or (isinstance(exc, HubNotFound) and not self.settings.hub.token):
             return exc
         try:

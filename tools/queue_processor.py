@@ -272,15 +272,15 @@ def _need_repos(settings: config.Settings, hub: "HubClient", user: str) -> None:
             log.info("created the private dataset %s", target)
         elif is_one_dataset(hub, source, target):
             raise HubRejected(
-                f"OUTPUT_REPO={target} is the same dataset as INPUT_REPO={source}: give two different ones"
+                f"OUTPUT_REPO={target} is the same dataset as INPUT_REPO={source}: give two different datasets"
             )
         hub.need_write(target)
     except HubFull:
         raise
     except HubForbidden as exc:
-        said = (
-            f"{user}, whose token this is, may not create or write OUTPUT_REPO={target}: use another token or dataset"
-        )
+        if exc.status != _FORBIDDEN:
+            raise
+        said = f"the token of {user} may not create or write OUTPUT_REPO={target}: use another token or dataset"
         raise HubForbidden(said, status=exc.status) from exc
 
 

@@ -123,7 +123,7 @@ def is_placeholder(file: RemoteFile, names: Collection[str]) -> bool:
     return not file.size and bool(mark_of_partial(file, names))
 
 
-_MACOS = "__MACOSX"  # what macOS adds to archives: no file of anybody's
+MACOS = "__MACOSX"  # what macOS adds to archives: no file of anybody's
 
 
 _NAMED = 4  # extensions of files that are no videos
@@ -186,7 +186,7 @@ def group_folders(
             tally = tallies[folder] = _Tally(before.get(folder))
         digest = hashlib.blake2b(f"{path}\0{file.size}".encode(), digest_size=_DIGEST).digest()
         tally.size += file.size
-        if is_video(name, extensions) and _MACOS not in folder.split("/"):
+        if is_video(name, extensions) and MACOS not in folder.split("/"):
             tally.videos += 1
         else:
             if not tally.videos and len(tally.others) < _NAMED:

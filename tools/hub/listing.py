@@ -25,6 +25,7 @@ from tools.core.folder import RemoteFile
 from tools.hub import answers
 from tools.hub.answers import Reading
 from tools.hub.client import Head
+from tools.hub.proxy import by_proxy
 from tools.hub.retrying import Retry, no_retry
 from tools.runtime.once import Once
 
@@ -219,7 +220,8 @@ class Listing:
                     raise answers.refusal(answer.status_code, path, answer.headers)
                 return _Answer(answer.headers, self._body(answer, path, most))
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as exc:
-            raise HubUnavailable(f"the hub at {urlsplit(url).netloc} does not answer: {type(exc).__name__}") from None
+            said = f"the hub at {urlsplit(url).netloc} does not answer: {type(exc).__name__}{by_proxy(url)}"
+            raise HubUnavailable(said) from None
 
     def _body(self, answer: requests.Response, path: str, most: int) -> bytes:
         began = time.monotonic()

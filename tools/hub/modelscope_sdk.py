@@ -29,6 +29,7 @@ from tools.core.errors import (
     PipelineError,
 )
 from tools.hub.answers import FULL, retry_after_of, says_full
+from tools.hub.proxy import by_proxy
 from tools.runtime import logs
 
 _CONFLICT = re.compile("branch changed|could not update refs|please retry|try again|10030000001", re.IGNORECASE)
@@ -130,7 +131,7 @@ def _translated(endpoint: str, doing: str, exc: Exception, sent_to: str) -> HubE
     if isinstance(exc, sdk.NetworkError | requests.ConnectionError):
         late = isinstance(exc, sdk.RequestTimeoutError)
         how = "does not answer in time" if late else "can't be reached, or closed the connection"
-        return HubUnavailable(f"can't {doing}: the hub at {endpoint} {how}")
+        return HubUnavailable(f"can't {doing}: the hub at {endpoint} {how}{by_proxy(endpoint)}")
     text = f"can't {doing}: {_plain(exc)}"
     status = getattr(exc, "status_code", None)
     if _says_full(exc, status):

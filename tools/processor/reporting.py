@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from typing import Protocol
 
 from tools.core.queue_item import Status
-from tools.runtime import logs
+from tools.runtime import language, logs
 from tools.runtime.once import Once
 from tools.stages.video_job import JobResult
 from tools.state.progress import HubWork, JobProgress, ProgressFile, WorkerState
@@ -355,9 +355,9 @@ class LogObserver:
             case WaitingForSpace(cause):
                 log.warning("not enough disk space; waiting (smaller videos continue): %s", cause)
             case Paused(cause, needs_person):
-                log.log(_level(needs_person), "PAUSED: %s; work resumes by itself", cause)
+                log.log(_level(needs_person), "PAUSED: %s; work resumes by itself", _for(cause, needs_person))
             case Blocked(cause, needs_person):
-                log.log(_level(needs_person), "blocked, retrying: %s", cause)
+                log.log(_level(needs_person), "blocked, retrying: %s", _for(cause, needs_person))
             case Progress() | AttemptOver():
                 pass
             case _:
@@ -367,6 +367,10 @@ class LogObserver:
 
 def _fields(event: Event) -> str:
     return logs.fields(**{field.name: getattr(event, field.name) for field in fields(event)})
+
+
+def _for(cause: str, needs_person: bool) -> str:
+    return language.both(cause) if needs_person else cause
 
 
 def _level(needs_person: bool) -> int:

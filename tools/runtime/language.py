@@ -85,6 +85,13 @@ def translated(text: str, between: str = " ") -> str:
     return "\n".join(_joined(line, _in_chinese(line) or line, between) for line in text.split("\n"))
 
 
+def both(text: str) -> str:
+    """A text made elsewhere with its Chinese behind it, whatever the language in use: for what stands in the log and a
+    person must act on."""
+    chinese = _in_chinese(text)
+    return f"{text} {chinese}" if chinese and chinese != text else text
+
+
 def term(template: str, *arguments: object) -> str:
     """A word or short text in a column of a table, where there is room for one language: Chinese if that is in use.
 
