@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 scratch = tempfile.mkdtemp()
-os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HOME": scratch, "MODELSCOPE_CACHE": scratch, "MODELSCOPE_HOME": scratch}
+os.environ |= {"HF_HOME": scratch, "MODELSCOPE_CACHE": scratch, "MODELSCOPE_HOME": scratch}
 top, hub = sys.argv[1:3]
 if hub:
     os.environ["MODELSCOPE_ENDPOINT"] = hub
+else:
+    os.environ["HF_HUB_OFFLINE"] = "1"
 
 import datasets  # noqa: E402
 from modelscope.msdatasets import MsDataset  # noqa: E402

@@ -10,6 +10,7 @@ from tools.core.record import METADATA, Published
 
 ROW: dict[str, type] = {
     "file_name": str,
+    "path": str,
     "series": str,
     "season": str,
     "episode": str,

@@ -74,6 +74,7 @@ def test_what_older_rows_have_comes_as_the_type_of_its_column(old: dict[str, Any
         {"streams": ["odd", 7]},
         {"streams": [{"index": "first"}]},
         {"other": "a remark"},
+        {"path": "/mnt/videos/1.mkv"},
         {"other": [1]},
         {"other": '{"a": NaN'},
     ],
@@ -98,3 +99,4 @@ def test_names_tell_of_series_season_and_episode_anew_at_another_path() -> None:
     moved = output.at_source(RemoteFile("Bocchi/第三季/第七话.mp4", 1, "a"), "me/in")
     again = row(moved.record)
     assert (again["series"], again["season"], again["episode"]) == ("Bocchi", "3", "7")
+    assert again["path"] == "Bocchi/第三季/2.mkv"

@@ -93,13 +93,11 @@ def _front(license_name: str) -> str:
         "- config_name: default",
         "  data_files:",
         "  - split: train",
-        "    path:",
-        '    - "**/*.mkv"',
-        f'    - "**/{METADATA}"',
+        f'    path: "**/{METADATA}"',
         "dataset_info:",
         "- config_name: default",
         "  features:",
-        *_features([{"name": "video", "dtype": "video"}, *features()[1:]], "  "),
+        *_features(features(), "  "),
     ]
     return "\n".join(lines) + "\n"
 
@@ -128,20 +126,22 @@ chapters. Each result was decoded in full and compared with its source before it
 
 ## Load it · 加载
 
-```python
-from modelscope import dataset_snapshot_download
-from datasets import load_dataset
+The table, one row per video, without downloading a video · 表格，每个视频一行，不下载视频:
 
-videos = load_dataset(dataset_snapshot_download({json.dumps(output_repo)}), split="train")
+```python
+from modelscope.msdatasets import MsDataset
+
+table = MsDataset.load({json.dumps(output_repo)}, split="train")
 ```
 
-Only the table, without the videos · 只要表格，不下载视频:
+With the videos, in the column `video` · 连同视频（`video` 列）:
 
 ```python
-from glob import glob
+from datasets import load_dataset
+from modelscope import dataset_snapshot_download
 
-top = dataset_snapshot_download({json.dumps(output_repo)}, allow_patterns="*{METADATA}")
-table = load_dataset("json", data_files=glob(top + "/**/{METADATA}", recursive=True), split="train")
+top = dataset_snapshot_download({json.dumps(output_repo)})
+videos = load_dataset("videofolder", data_files=top + "/**", split="train")
 ```
 
 ## How it was made · 制作方式

@@ -56,6 +56,7 @@ _STREAM = (
 
 COLUMNS = (
     Column("file_name", "text", "the MKV, in the folder of its row", "MKV 文件名，与该行在同一文件夹"),
+    Column("path", "text", "the MKV, in this dataset", "MKV 在此数据集中的路径"),
     Column("series", "text", "name of the series, by folder and file name", "剧名，取自文件夹名和文件名"),
     Column("season", "text", "number of the season, by the names", "第几季，取自名称"),
     Column("episode", "text", "number of the episode, by the names", "第几集，取自名称"),
@@ -92,11 +93,14 @@ def row(record: Mapping[str, Any]) -> dict[str, Any]:
     """A record, ``lifted`` if it was read, as it is published: each column, in their order.
 
     Raises RecursionError for one that nests too deeply."""
-    told = told_by(str(record.get("source_path") or "")).as_columns()
-    known = told | {key: value for key, value in record.items() if value is not None}
+    source = str(record.get("source_path") or "")
+    known = told_by(source).as_columns() | {key: value for key, value in record.items() if value is not None}
     made: dict[str, Any] = {}
     more = {key: value for key, value in record.items() if key not in _BY_NAME}
     more |= {key: value for key, value in more_of(record).items() if key not in _BY_NAME or key == OTHER}
+    path = source[: source.rfind("/") + 1] + str(known.get("file_name") or "").rpartition("/")[2]
+    if known.setdefault("path", path) != path:
+        more["path"], known["path"] = known["path"], path  # somebody's own, by another meaning
     for column in COLUMNS:
         value = known.get(column.name)
         made[column.name], is_whole = _typed(column.kind, value)

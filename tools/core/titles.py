@@ -30,8 +30,8 @@ _PICTURES = re.compile(
     r"(?i)(?<![a-z0-9])(?:\d{3,4}[pi]|4k|8k|[xh][. ]?26[45]|hevc|av1|10bit|\d{3,4}x\d{3,4})(?![a-z0-9])"
 )
 _DIGITS = {digit: value for value, digit in enumerate("零一二三四五六七八九")} | {"〇": 0, "两": 2}
-TOLD = ("series", "season", "episode")
-"""The columns that a path alone decides."""
+TOLD = ("path", "series", "season", "episode")
+"""The columns that the names alone decide."""
 _EDGES = " ._-–—~:：,，"
 
 

@@ -48,6 +48,7 @@ def create_app(store: HubStore, token: str, *, max_page_size: int = 3000, names:
         route("/openapi/v1/datasets/{owner}/{name}", reads.info, "GET"),
         route(dataset, reads.info, "GET"),
         route(dataset + "/repo/tree", reads.tree, "GET"),
+        route("/api/v1/datasets/{number:int}/repo/tree", reads.tree, "GET"),
         route(dataset + "/commits", reads.commits, "GET"),
         route(dataset + "/revisions", reads.revisions, "GET"),
         route(dataset + "/repo", reads.file, "GET", "HEAD"),

@@ -12,7 +12,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from tools.core.errors import HubRejected
 from tools.hub_server.answers import MOST_LOGIN, failure, json_of, success
 from tools.hub_server.history import Commit, Entry
-from tools.hub_server.state import Hub
+from tools.hub_server.state import Hub, number_of
 
 _USER = "local"
 
@@ -39,6 +39,9 @@ async def region(_hub: Hub, _request: Request) -> Response:
     return success({"InternalRegionQueryAddress": ""})
 
 
+_GENERAL = 4  # how a dataset is organized: as files. Source: modelscope, DatasetFormations
+
+
 async def info(hub: Hub, request: Request) -> Response:
     repo = await run_in_threadpool(hub.repo_of, request)
     newest = int(repo.commits[-1].time) if repo.commits else 0
@@ -47,7 +50,7 @@ async def info(hub: Hub, request: Request) -> Response:
     if request.url.path.startswith("/openapi/"):
         about = {"id": repo.name, "private": repo.is_private, "last_modified": newest, "created_at": created}
         return JSONResponse({"success": True, "data": about, "request_id": ""})
-    facts = {"Id": 1, "Owner": owner, "Name": name, "Visibility": repo.visibility, "Type": "dataset"}
+    facts = {"Id": number_of(repo.name), "Owner": owner, "Name": name, "Visibility": repo.visibility, "Type": _GENERAL}
     return success({**facts, "LastUpdatedTime": newest, "GmtCreate": created})
 
 

@@ -1,5 +1,6 @@
 """What the embedded hub's answers are made from: the store, the token, and the listings that were asked for last."""
 
+import hashlib
 import hmac
 import threading
 from collections.abc import Mapping
@@ -10,6 +11,12 @@ from starlette.requests import Request
 from tools.core.errors import HubNotFound
 from tools.hub_server.history import Entry
 from tools.hub_server.store import HubStore, Repo
+
+
+def number_of(name: str) -> int:
+    """The number of a dataset, by which some clients ask for it."""
+    return int(hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:12], 16)
+
 
 Listing = list[tuple[str, Entry | None]]
 
@@ -36,11 +43,17 @@ class Hub:
             raise HTTPException(401, "the token is missing or wrong")
 
     def repo_of(self, request: Request) -> Repo:
-        """The dataset of the path; a private one does not exist for strangers."""
-        repo = self.store.repo(f"{request.path_params['owner']}/{request.path_params['name']}")
+        """The dataset of the path, by its name or its number; a private one does not exist for strangers."""
+        known = request.path_params
+        name = self._named(known["number"]) if "number" in known else f"{known['owner']}/{known['name']}"
+        repo = self.store.repo(name)
         if repo.is_private and not self.is_owner(request):
             raise HubNotFound(f"no dataset {repo.name}", status=404)
         return repo
+
+    def _named(self, number: int) -> str:
+        found = (name for name in self.store.names() if number_of(name) == number)
+        return next(found, f"number/{number}")
 
     def listing(self, repo: Repo, commit: str, root: str, recursive: bool) -> Listing:
         """Folders (without entry) and files at a commit below ``root``, by path."""
