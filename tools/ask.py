@@ -16,8 +16,8 @@ enter_venv(__name__)
 import argparse
 
 from tools.flags import Parser
-from tools.runtime.language import in_use
 from tools.login import has_token
+from tools.runtime.language import in_use
 from tools.startup import read_settings, run_program
 from tools.state.liveness import life_of
 

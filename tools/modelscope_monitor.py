@@ -45,8 +45,8 @@ from tools.core.stability import (
 from tools.env_watch import EnvWatch
 from tools.flags import Parser
 from tools.hub.client import Head, HubClient
-from tools.notifying import notifier_of
 from tools.login import Login
+from tools.notifying import notifier_of
 from tools.report.monitor_log import SkippedPaths, poll_line, tell_changes, tell_kept_out, tell_queued, tell_settled
 from tools.runtime import language, logs
 from tools.runtime.clock import STOP_WITHIN, Clock, SystemClock, stop_on_signals
