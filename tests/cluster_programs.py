@@ -33,12 +33,14 @@ from tools.startup import read_settings
 
 
 class Encoder:
-    """What the encoder does: ``seconds`` of sleep in a child process; notes each video that it begins in a file."""
+    """What the encoder does: ``seconds`` of sleep in a child process, not before ``until`` is there; notes each video
+    that it begins in a file."""
 
-    def __init__(self, seconds: float, fault: str, journal: Path) -> None:
+    def __init__(self, seconds: float, fault: str, journal: Path, until: Path | None) -> None:
         self._seconds = seconds
         self._fault = fault
         self._journal = journal
+        self._until = until
 
     def __call__(self, stage: str, source: Path, stop: threading.Event) -> None:
         if stage != "encode":
@@ -53,6 +55,8 @@ class Encoder:
         if b"poison" in content:
             stop.wait(0.5)
             os.kill(os.getpid(), signal.SIGKILL)
+        while self._until is not None and not self._until.exists() and not stop.wait(0.05):
+            pass
         run([self._program(source), str(self._seconds)], access=NOTHING, limits=ChildLimits(), stop=stop)
 
     @staticmethod
@@ -85,6 +89,7 @@ def worker_main(argv: list[str]) -> int:
     parser.add_argument("--seconds", type=float, default=0.5)
     parser.add_argument("--slots", type=int, default=1)
     parser.add_argument("--fault", default="")
+    parser.add_argument("--until", type=Path, help="a file that no encode ends before")
     parsed = parser.parse_args(argv)
     settings = read_settings(argparse.Namespace())
     clock = SystemClock()
@@ -94,7 +99,7 @@ def worker_main(argv: list[str]) -> int:
     top = settings.paths.work_dir
     space = Workspace(top / "work", 0)
     space.prepare()
-    encoder = Encoder(parsed.seconds, parsed.fault, settings.paths.log_dir / f"{parsed.name}.encoded")
+    encoder = Encoder(parsed.seconds, parsed.fault, settings.paths.log_dir / f"{parsed.name}.encoded", parsed.until)
     converter = FakeConverter(during=encoder)
     hub = hub_of(settings.hub.endpoint, settings.hub.token, top / "hub", clock)
     tools = JobTools(hub, converter, space, parsed.slots, journals=top / "log")

@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-_LONGEST = 240.0  # s that the tests of one mutant may take; an endless loop is noticed by that
+_LONGEST = 900.0  # s that the tests of one mutant may take; an endless loop is noticed by that
 _COPIED = ("tools", "tests", "docs", "deploy", "config.py", "pyproject.toml", "README.md", "start_monitoring.sh")
 
 _ENGINE = "unit/test_engine.py faults/test_refusals.py faults/test_waits.py faults/test_crash_points.py"

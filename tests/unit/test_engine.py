@@ -21,6 +21,7 @@ from tools.core.sidecar import SidecarRules
 from tools.hub.client import Head, Operation
 from tools.processor.build import ProcessorOptions, build
 from tools.processor.engine import Engine
+from tools.processor.executor import LocalExecutor
 from tools.processor.item_run import ItemRun
 from tools.processor.publish import OutputFolder
 from tools.processor.reporting import (
@@ -575,7 +576,15 @@ def test_thread_that_the_system_has_not_got_costs_an_attempt_and_blocks_nothing(
 def test_work_that_was_done_before_an_unexpected_error_serves(
     site: Site, place: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    real, ended = LocalExecutor.cancel, list[str]()
+
+    def cancel(executor: LocalExecutor, folder: str) -> None:
+        ended.append(folder)
+        real(executor, folder)
+
+    monkeypatch.setattr(LocalExecutor, "cancel", cancel)
     run_with_a_bug(site, place, monkeypatch)
+    assert ended == ["B"], "its jobs, and no other's"
     assert site.item("B").status is Status.COMPLETED and set(site.published("B")) == {"1.mkv", "metadata.jsonl"}
     assert sorted(site.converter.encoded) == [b"a", b"b"]
     assert len([record for record in caplog.records if record.exc_info]) == 1

@@ -63,3 +63,8 @@ def test_the_tree_at_the_top_names_every_error_and_which_are_retryable() -> None
         if isinstance(one, type) and issubclass(one, PipelineError) and one is not PipelineError:
             expected[name] = one.retryable
     assert drawn == expected
+
+
+def test_only_a_request_that_may_have_been_done_is_said_to_be() -> None:
+    assert not errors.HubUnavailable("down").may_have_happened
+    assert errors.HubUnavailable("no answer", may_have_happened=True).may_have_happened

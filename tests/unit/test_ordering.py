@@ -6,7 +6,7 @@ import pytest
 
 from tools.core.errors import IllegalTransition, StateError
 from tools.core.folder import Folder
-from tools.core.ordering import hold, need_settled, release, with_priority
+from tools.core.ordering import add_now, hold, need_settled, release, with_priority
 from tools.core.queue_item import QueueItem, Status, cancel, entry_for, from_json, is_due, rank, retry, to_json
 from tools.core.selection import changed, select
 
@@ -76,3 +76,18 @@ def test_pattern_passes_over_what_can_not_and_a_name_does_not() -> None:
     for chosen in ([("A", True), ("B", False)], [("B", True)]):
         with pytest.raises(IllegalTransition):
             changed(chosen, items, hold)
+
+
+def test_folder_is_added_unless_it_is_worked_at_or_waits_as_it_is() -> None:
+    now = 1_700_000_000.0
+    folder = Folder("A", "f" * 64, 1, 1, 1, None, False)
+    added = add_now(None, folder, now)
+    assert (added.folder, added.status, added.hash) == ("A", Status.PENDING, folder.fingerprint)
+    for status in (Status.PROCESSING, Status.PENDING):
+        with pytest.raises(IllegalTransition, match="already"):
+            add_now(replace(added, status=status), folder, now)
+    changed_since = replace(added, hash="other", status=Status.PENDING)
+    assert add_now(changed_since, folder, now).hash == folder.fingerprint
+    assert add_now(replace(added, status=Status.COMPLETED), folder, now).status is Status.PENDING
+    with pytest.raises(IllegalTransition):
+        add_now(replace(changed_since, status=Status.PROCESSING), folder, now)

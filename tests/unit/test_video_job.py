@@ -2,6 +2,7 @@
 
 import threading
 from collections import Counter
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -171,3 +172,26 @@ def test_video_that_waits_for_an_encoder_is_shown_as_waiting(tmp_path: Path) -> 
         thread.join(60)
     assert [one for one in first.stages if one != "waiting"] == ["download", "encode", "verify", "upload"]
     assert second.stages[:3] == ["download", "waiting", "encode"]
+
+
+def test_room_is_held_for_source_and_results_and_the_source_goes_before_the_upload(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = CountingHub()
+    job = job_of(hub, hub.put("me/in", {"A/1.mp4": b"video"}), "A/1.mp4")
+    hub.create_repo("me/out")
+    worker, asked, there = worker_of(tmp_path, hub, FakeConverter()), [], []
+    reserved, store = worker.workspace.reserved, hub.store_blob
+
+    def holding(place: Path, need: int) -> AbstractContextManager[None]:
+        asked.append(need)
+        return reserved(place, need)
+
+    def storing(*arguments: Any) -> None:
+        there.append(worker.workspace.source_file(job).exists())
+        store(*arguments)
+
+    monkeypatch.setattr(worker.workspace, "reserved", holding)
+    monkeypatch.setattr(hub, "store_blob", storing)
+    assert run_video_job(job, worker, Port()).outcome is Outcome.STORED
+    assert asked[0] == 3 * len(b"video") + (16 << 20) and there == [False]

@@ -18,6 +18,7 @@ import pytest
 from tests.unit.test_queue_item import MOVES, NOW, folder, item
 from tools.core.errors import CorruptState, DiskFull, IllegalTransition
 from tools.core.queue_item import Quarantined, QueueItem, Status, claim, entry_for, retry, settle, to_json
+from tools.state.json_file import JsonFile
 from tools.state.work_queue import Overview, QueueView, WorkQueue
 
 pytestmark = pytest.mark.another_user
@@ -255,3 +256,13 @@ def test_overview_reads_what_a_person_wrote_and_none_of_a_file_that_is_not_there
     path.write_text("[{", encoding="utf-8")
     with pytest.raises(CorruptState):
         WorkQueue(tmp_path).overview(3, 3)
+
+
+def test_starting_over_sets_aside_what_is_there_and_needs_nothing_to_be(tmp_path: Path) -> None:
+    file = JsonFile(tmp_path / "state.json")
+    file.start_over()
+    assert list(tmp_path.iterdir()) == []
+    file.path.write_text("{")
+    file.previous.write_text("{")
+    file.start_over()
+    assert [path.name.startswith("state.json.damaged-") for path in tmp_path.iterdir()] == [True]

@@ -1,5 +1,6 @@
 """Room on the local disk: held in bytes before anything is written, never given away twice."""
 
+import re
 import shutil
 from collections import namedtuple
 from pathlib import Path
@@ -7,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tools.core.errors import DiskFull
-from tools.stages.workspace import Workspace
+from tools.core.folder import RemoteFile
+from tools.stages.workspace import HUB_CACHE, Workspace
 
 pytestmark = pytest.mark.another_user
 
@@ -83,4 +85,27 @@ def test_what_others_put_on_the_disk_lowers_what_there_is_and_never_the_floor(sp
     with space.reserved(folder(space, "a"), 10):
         pass
     with pytest.raises(DiskFull), space.reserved(space.root / "a", 11):
+        pass
+
+
+def test_sweep_deletes_what_belongs_to_no_item_that_is_kept_and_nothing_else(tmp_path: Path) -> None:
+    space = Workspace(tmp_path / "work", 0)
+    space.prepare()
+    mine, other = (space.file_folder(name, RemoteFile(f"{name}/1.mp4", 1, "s")) for name in ("A", "B"))
+    (space.root / HUB_CACHE).mkdir()
+    space.rest()
+    assert mine.is_dir() and other.is_dir() and (space.root / HUB_CACHE).is_dir(), "something waits to be resumed"
+    space.sweep(["A"])
+    assert mine.is_dir() and not other.exists()
+    space.sweep([])
+    assert not mine.exists() and not (space.root / HUB_CACHE).exists()
+    space.prepare()
+    (space.root / HUB_CACHE).mkdir()
+    space.rest()
+    assert not (space.root / HUB_CACHE).exists()
+
+
+@pytest.mark.parametrize(("size", "shown"), [(999, "0.00"), (9_990_000_000, "9.99"), (10_000_000_000, "10")])
+def test_sizes_are_told_in_gb(space: Workspace, size: int, shown: str) -> None:
+    with pytest.raises(DiskFull, match=rf"{re.escape(shown)} GB"), space.reserved(folder(space, "a"), size):
         pass
