@@ -18,7 +18,6 @@ leave_old_python()
 import argparse
 import json
 import os
-import shutil
 import time
 from pathlib import Path
 from typing import Any, NoReturn
@@ -26,6 +25,7 @@ from typing import Any, NoReturn
 import config
 from tools.flags import Parser
 from tools.report import health
+from tools.report.heading import free_space
 from tools.report.health import HealthLimits, Level, Problem
 from tools.runtime.language import translated, ui
 from tools.startup import run_program
@@ -105,7 +105,7 @@ def _check(log_dir: Path, work_dir: Path, limits: HealthLimits, now: float) -> t
     problems += health.judge_pause(progress or {})
     counts = health.count_items(queue or [])
     problems += health.judge_queue(counts, limits.failed)
-    free = _free(log_dir, work_dir)
+    free = free_space(log_dir, work_dir)
     problems += health.judge_disk(free, limits)
     calm = f"{counts['pending']} pending, {counts['processing']} processing, {counts['completed']} completed"
     numbers = {name: str(counts[name]) for name in ("pending", "processing", "completed", "failed")}
@@ -137,19 +137,6 @@ def _age(now: float, then: float | None) -> float | None:
 
 def _seconds(age: float | None) -> str:
     return "U" if age is None else f"{age:.0f}s"
-
-
-def _free(*folders: Path) -> dict[str, float]:
-    """GB free by folder (the nearest above it that can be seen), each disk once."""
-    found: dict[int, tuple[str, float]] = {}
-    for folder in folders:
-        for place in [folder, *folder.absolute().parents]:
-            try:
-                found.setdefault(place.stat().st_dev, (str(folder), shutil.disk_usage(place).free / 1e9))
-            except OSError:
-                continue
-            break
-    return dict(found.values())
 
 
 if __name__ == "__main__":

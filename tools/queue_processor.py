@@ -15,14 +15,12 @@ from tools.entry import enter_venv
 enter_venv(__name__)
 
 import argparse
-import json
 import logging
-import time
 from functools import partial
 from typing import TYPE_CHECKING
 
 import config
-from tools import notifying, queue_commands, queue_questions
+from tools import notifying, queue_commands, queue_questions, status_command
 from tools.core.errors import AlreadyRunning, PipelineError, StateError, Unexpected
 from tools.flags import Parser
 from tools.runtime.once import Once
@@ -39,7 +37,6 @@ from tools.startup import (
     version,
 )
 from tools.state.progress import ProgressFile
-from tools.state.work_queue import WorkQueue
 
 if TYPE_CHECKING:  # --status must not wait for what it does not use
     from tools.env_watch import EnvWatch
@@ -287,10 +284,7 @@ def _need_repos(settings: config.Settings, hub: "HubClient", user: str) -> None:
 def main(argv: list[str] | None = None) -> int:
     """The program; returns the exit status: 0 done, 1 failed, 2 bad usage or configuration."""
     parser = Parser(prog="queue_processor.py", description="Convert and publish what is queued.")
-    parser.add_argument("--status", action="store_true", help="show counts, what runs now, the latest items")
-    parser.add_argument("--json", action="store_true", help="with --status: as JSON")
-    parser.add_argument("--failed", action="store_true", help="with --status: every failed item, the latest not")
-    parser.add_argument("--all", action="store_true", help="with --status: every item and every cause")
+    status_command.add_flags(parser)
     parser.add_argument("--notify-test", action="store_true", help="send a test message to each address of NOTIFY_URLS")
     parser.add_argument("--drain", action="store_true", help="exit when the queue is empty; status 1 if an item failed")
     queue_questions.add_flags(parser)
@@ -304,7 +298,7 @@ def _run(parsed: argparse.Namespace) -> int:
     if parsed.status or queue_commands.is_given(parsed) or queue_questions.is_given(parsed):
         tell_origin(settings)
     if parsed.status:
-        return _status(settings, parsed)
+        return status_command.run(parsed, settings)
     if parsed.notify_test:
         return notifying.send_test(settings)
     if queue_questions.is_given(parsed):
@@ -355,31 +349,6 @@ def _work(settings: config.Settings, parsed: argparse.Namespace) -> int:
         return processor.run(parsed.drain)
     finally:
         lock.release()
-
-
-def _status(settings: config.Settings, parsed: argparse.Namespace) -> int:
-    from tools.report.heading import pulse, pulse_json, pulse_lines
-    from tools.report.known import known_json, known_lines
-    from tools.report.status import ALL, SHOWN, status_json, status_text
-    from tools.state.monitor_state import MonitorStateFile
-    from tools.state.results import read_known
-
-    log_dir, now = settings.paths.log_dir, time.time()
-    seen, known = pulse(log_dir), read_known(log_dir)
-    there = MonitorStateFile(log_dir).names() if known.folders else None
-    queue, progress = WorkQueue(log_dir), ProgressFile(log_dir).read()
-    if parsed.json:
-        view = queue.read()
-        content = status_json(view.counts(), view.items(), progress) | pulse_json(seen) | known_json(known, there)
-        print(json.dumps(content, ensure_ascii=False, indent=1))
-    else:
-        running = seen.lives["processor"].running is not False
-        latest = ALL if parsed.all else 0 if parsed.failed else SHOWN
-        causes = ALL if parsed.all or parsed.failed else SHOWN
-        shown = status_text(queue.overview(latest, causes), progress, now, running, causes)
-        told = known_lines(known, there, *([ALL] if parsed.all else []))
-        print("\n".join([*pulse_lines(seen, now), *notifying.wishes(settings), "", shown, *([""] * bool(told)), *told]))
-    return 0
 
 
 if __name__ == "__main__":

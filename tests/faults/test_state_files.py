@@ -300,7 +300,7 @@ def test_progress_as_it_was_written_is_read_whole(tmp_path: Path) -> None:
     ProgressFile(tmp_path).write(NOW, "the hub is down", jobs, workers, hub)
     expected = {"jobs": [asdict(jobs[0])], "workers": [{**asdict(workers[0]), "encoding": ["A/1.mp4"]}]}
     expected["hub"] = [asdict(hub[0])]
-    fixed = {"updated": NOW, "paused": "the hub is down", "confined": [], "slots": None}
+    fixed = {"updated": NOW, "paused": "the hub is down", "confined": [], "slots": None, "interval": None}
     assert ProgressFile(tmp_path).read() == {**fixed, **expected}
 
 

@@ -6,8 +6,8 @@ import pytest
 
 from tools.core.planning import Stage
 from tools.media.transcode import EncodeProgress, ProgressReader
-from tools.report.bars import job_line
 from tools.report.cells import cells, cut, cut_name
+from tools.report.job_line import job_line
 from tools.state.progress import JobProgress
 
 FANSUB = "[某字幕组][葬送的芙莉莲 Frieren Beyond Journey's End][{}][BDRip 1920x1080 HEVC 10bit FLAC 2.0][1A2B3C4D].mkv"

@@ -90,7 +90,7 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
 
 
 def test_stages_are_those_of_the_jobs() -> None:
-    assert set(STAGES) == set(planning.STAGES)
+    assert set(STAGES) == set(planning.STAGES) - {"suspended"}  # which counts as waiting
 
 
 def test_attempt_becomes_the_line_that_tells_it() -> None:
@@ -109,6 +109,8 @@ def test_attempt_becomes_the_line_that_tells_it() -> None:
     assert isinstance(line, VideoLine)
     assert (line.source_codec, line.kept, line.dropped, line.crf, line.quality) == ("vp9", 2, 1, 30.0, {"vmaf": 94.0})
     assert (line.folder, line.video, line.attempt, line.worker, line.work, line.fps) == ("A", "1.mp4", 2, "w", 16.0, 10)
+    slept = line_of(AttemptOver(NOON, stored, final=True), suspended=3.0)
+    assert slept.seconds == {"encode": 2.0, "waiting": 3.0}
     put_off = JobResult(job, Outcome.DEFERRED, trouble=Trouble.DISK_FULL)
     assert line_of(AttemptOver(NOON, put_off, final=False)) == history.Deferral(NOON, "disk_full", {})
 

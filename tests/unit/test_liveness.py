@@ -111,7 +111,7 @@ def test_lock_that_may_not_be_read_is_unknown(tmp_path: Path) -> None:
 def test_heading_says_who_runs_and_whether_the_hub_answers(
     monitor: Life, answered: float | None, said: list[str]
 ) -> None:
-    lines = pulse_lines(Pulse({"monitor": monitor, "processor": Life(False)}, answered, expected=11), NOW)
+    lines = pulse_lines(Pulse({"monitor": monitor, "processor": Life(False)}, answered, expected=11, silence=20), NOW)
     assert [bool(re.search(pattern, line)) for pattern, line in zip(said, lines, strict=True)] == [True] * 3, lines
 
 

@@ -49,7 +49,8 @@ def test_videos_that_are_not_shown_are_counted() -> None:
     ],
 )
 def test_advice_below_a_failure_is_what_helps(video: Quarantined, advice: str) -> None:
-    assert advice in shown(item("F 1", Status.FAILED, "0 of 1 published, 1 can't be converted", video))[-1]
+    lines = shown(item("F 1", Status.FAILED, "0 of 1 published, 1 can't be converted", video))
+    assert advice in lines[next(n for n, line in enumerate(lines) if line.startswith("failed F 1")) + 2]
 
 
 def test_job_of_an_item_that_was_cancelled_is_not_shown_as_running() -> None:

@@ -13,6 +13,7 @@ Spans = Sequence[tuple[int, int]]
 """Minutes since Monday 0:00, [begin, end); an end may lie in the next week. None at all: always."""
 
 _WEEK = 7 * 24 * 60
+_MONTH = 31 * 86400.0
 
 
 def is_open(spans: Spans, when: datetime) -> bool:
@@ -30,3 +31,39 @@ def next_change(spans: Spans, now: float, local: Callable[[float], datetime] = d
         if is_open(spans, local(moment)) != is_now:
             return float(moment)
     return None
+
+
+class Opening:
+    """When work is done that goes on only within the hours; remembers when they begin and end."""
+
+    def __init__(self, spans: Spans, local: Callable[[float], datetime] = datetime.fromtimestamp) -> None:
+        self._spans = spans
+        self._local = local
+        self._changes: dict[float, float | None] = {}
+
+    def __call__(self, start: float, seconds: float) -> float:
+        """Epoch s, s of work → epoch s at which it is done. Beyond a month by the share of the hours in the week."""
+        now = start
+        while (change := self._change_after(now)) is not None:
+            if now - start > _MONTH:
+                return now + seconds / self._share()
+            if is_open(self._spans, self._local(now)):
+                if seconds <= change - now:
+                    break
+                seconds -= change - now
+            now = change
+        return now + seconds
+
+    def _change_after(self, now: float) -> float | None:
+        minute = now // 60
+        if minute not in self._changes:
+            self._changes[minute] = next_change(self._spans, now, self._local)
+        return self._changes[minute]
+
+    def _share(self) -> float:
+        times = sorted((begin + shift, end + shift) for begin, end in self._spans for shift in (-_WEEK, 0))
+        covered, at = 0, 0
+        for begin, end in times:
+            covered += max(0, min(end, _WEEK) - max(begin, at))
+            at = max(at, end)
+        return max(1, covered) / _WEEK

@@ -8,13 +8,8 @@ from typing import Any
 from tqdm import tqdm
 
 from tools.processor.reporting import Event, Progress
-from tools.report.cells import cells, cut_name, padded
-from tools.runtime.language import ui
+from tools.report.job_line import job_line
 from tools.state.progress import JobProgress
-
-_STAGES = ("waiting", "download", "encode", "suspended", "verify", "upload")
-_SHORTEST_BAR, _LONGEST_BAR = 8, 20  # cells
-_SHORTEST_NAME = 8  # cells
 
 
 class Bars:
@@ -47,32 +42,3 @@ class Bars:
     def close(self) -> None:
         """Leave the terminal clean."""
         self.show([])
-
-
-def job_line(job: JobProgress, columns: int) -> str:
-    """What the bar of a job shows on a terminal of this width."""
-    stage, widest = ui(job.stage), max(cells(ui(stage)) for stage in _STAGES)
-    name = job.video.rpartition("/")[2]
-    return bar_line(padded(stage, widest), name, job.percent, _numbers(job), columns)
-
-
-def bar_line(heading: str, name: str, percent: float | None, numbers: str, columns: int) -> str:
-    """One line that leaves the last column free: a terminal that fills it may wrap. The name takes what is left."""
-    done = min(100.0, max(0.0, percent or 0.0))
-    length = min(_LONGEST_BAR, max(_SHORTEST_BAR, columns // 6))
-    filled = int(length * done / 100)
-    bar = "" if percent is None else f"{done:3.0f}%|{'#' * filled}{'.' * (length - filled)}|"
-    around = [part for part in (heading, bar, numbers) if part]
-    room = columns - 1 - sum(cells(part) + 1 for part in around)
-    return " ".join(part for part in (heading, cut_name(name, max(_SHORTEST_NAME, room)), bar, numbers) if part)
-
-
-def _numbers(job: JobProgress) -> str:
-    parts = []
-    if job.stage == "encode" and job.fps is not None:
-        parts.append(f"{job.fps:.1f} fps")
-    if job.speed is not None:
-        parts.append(f"{job.speed:.2f}x" if job.stage == "encode" else f"{job.speed / 1e6:.1f} MB/s")
-    if job.eta_s is not None:
-        parts.append("ETA " + tqdm.format_interval(job.eta_s))
-    return " ".join(parts)

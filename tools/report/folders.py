@@ -7,9 +7,10 @@ from tools.core.audit import FolderAudit
 from tools.core.coverage import Coverage
 from tools.core.message import message
 from tools.core.queue_item import QueueItem, Status, counted_as, rank
+from tools.report.glance import human_size
 from tools.report.health import shown_age
 from tools.report.monitor_log import half_uploaded, no_video
-from tools.report.status import ALL, failure_lines, human_size
+from tools.report.status import ALL, failure_lines
 from tools.report.waiting import seconds_left, steady_at
 from tools.runtime.language import heading, translated, ui
 from tools.state.journal import VideoHistory

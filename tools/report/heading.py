@@ -4,6 +4,7 @@ Reads the locks and ``monitor_state.json`` of a log folder; imports nothing heav
 """
 
 import json
+import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.core.message import message
-from tools.report.health import last_poll, number_of, shown_age
+from tools.report.health import last_poll, monitor_silence, number_of, shown_age
 from tools.runtime.language import heading, ui
 from tools.state.liveness import Life, life_of
 
@@ -27,6 +28,7 @@ class Pulse:
     lives: Mapping[str, Life]  # by program
     answered: float | None  # epoch s of the last poll that was answered; None: never
     expected: float  # s after which a next answer is due
+    silence: float  # s after which something is wrong
 
 
 def pulse(log_dir: Path) -> Pulse:
@@ -37,7 +39,7 @@ def pulse(log_dir: Path) -> Pulse:
         state = None
     lives = {name: life_of(log_dir, name) for name in _NAMES}
     expected = (number_of(state, "interval") or 300.0) + _GRACE
-    return Pulse(lives, last_poll(state), expected)
+    return Pulse(lives, last_poll(state), expected, monitor_silence(state))
 
 
 def pulse_json(seen: Pulse) -> dict[str, Any]:
@@ -74,3 +76,16 @@ def _hub_line(seen: Pulse, now: float) -> str:
 def _clock(when: float, now: float) -> str:
     today = time.strftime("%Y-%m-%d", time.localtime(now)) == time.strftime("%Y-%m-%d", time.localtime(when))
     return time.strftime("%H:%M:%S" if today else "%Y-%m-%d %H:%M", time.localtime(when))
+
+
+def free_space(*folders: Path) -> dict[str, float]:
+    """GB free by folder (the nearest above it that can be seen), each disk once."""
+    found: dict[int, tuple[str, float]] = {}
+    for folder in folders:
+        for place in [folder, *folder.absolute().parents]:
+            try:
+                found.setdefault(place.stat().st_dev, (str(folder), shutil.disk_usage(place).free / 1e9))
+            except OSError:
+                continue
+            break
+    return dict(found.values())

@@ -10,6 +10,8 @@ from tools.state.history import Deferral, HistoryWriter, PauseBegan, PauseEnded
 
 _QUALITY = re.compile(r"-(?:crf|cq|global_quality) (\d+(?:\.\d+)?)\b")
 
+_LONGEST_STEP = 60.0  # s between two reports of progress
+
 
 class Historian:
     """Tells the history what happens. Never waits: see ``HistoryWriter``."""
@@ -17,13 +19,24 @@ class Historian:
     def __init__(self, history: HistoryWriter) -> None:
         self._history = history
         self._paused: str | None = None
+        self._suspended: dict[str, float] = {}  # s, by source path of what is encoded
+        self._told = 0.0  # epoch s of the latest progress
         self._is_new = True
 
     def observe(self, event: Event) -> None:
         if isinstance(event, AttemptOver):
-            self._history.add(line_of(event))
+            self._history.add(line_of(event, self._suspended.pop(event.result.job.source.path, 0.0)))
         elif isinstance(event, Progress):
             self._pause(event)
+            self._suspend(event)
+
+    def _suspend(self, now: Progress) -> None:
+        """Add up for how long encodes stood still."""
+        passed, self._told = now.time - self._told, now.time
+        if 0 < passed < _LONGEST_STEP:
+            for job in now.jobs:
+                if job.stage == "suspended":
+                    self._suspended[job.video] = self._suspended.get(job.video, 0.0) + passed
 
     def _pause(self, now: Progress) -> None:
         cause = None if now.paused is None else now.paused.partition("; next try at ")[0]
@@ -42,12 +55,15 @@ class Historian:
         self._history.close()
 
 
-def line_of(over: AttemptOver) -> VideoLine | Deferral:
-    """An attempt as the history keeps it."""
+def line_of(over: AttemptOver, suspended: float = 0.0) -> VideoLine | Deferral:
+    """An attempt as the history keeps it; ``suspended`` s of its encode count as waiting."""
     result = over.result
     job, trouble = result.job, result.trouble.value if result.trouble else ""
+    spent = dict(result.spent)
+    if still := min(suspended, spent.get("encode", 0.0)):
+        spent |= {"encode": spent["encode"] - still, "waiting": spent.get("waiting", 0.0) + still}
     if result.outcome is Outcome.DEFERRED:
-        return Deferral(over.time, trouble, result.spent)
+        return Deferral(over.time, trouble, spent)
     record: Any = {} if result.output is None else result.output.record
     streams = record.get("streams") or ()
     codecs = (str(one.get("source_codec") or "") for one in streams if one.get("type") == "video")
@@ -75,7 +91,7 @@ def line_of(over: AttemptOver) -> VideoLine | Deferral:
         kept=kept,
         dropped=len(streams) - kept,
         warnings="\n".join(record.get("warnings") or ()),
-        seconds=result.spent,
+        seconds=spent,
     )
 
 

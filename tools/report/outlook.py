@@ -6,6 +6,8 @@ from datetime import datetime
 from typing import Any
 
 from tools.core.eta import Calendar, Eta, Rest, Sample, UnderWay, forecast, learn
+from tools.core.hours import OUTSIDE
+from tools.core.past import VideoLine
 from tools.core.queue_item import QueueItem, rank
 from tools.state.history_reader import History
 from tools.state.orders import BY_HAND
@@ -23,7 +25,12 @@ class Outlook:
 
     queue: Eta | None
     folders: Mapping[str, Eta] = field(default_factory=dict)
+    videos: Sequence[VideoLine] = ()  # that it was learned from, newest first
+    upcoming: Sequence[Rest] = ()  # what is not begun of the folders in work, and of those that come next
     is_held: bool = False  # a person paused the work: times are as if it were resumed now
+
+
+UNKNOWN = Outlook(None)
 
 
 def outlook(
@@ -36,21 +43,25 @@ def outlook(
     *,
     wanted: Collection[str] = (),
     calendar: Calendar | None = None,
+    following: int = 0,
 ) -> Outlook:
-    """As of ``now`` (epoch s). ``progress``: the content of ``progress.json``; ``wanted``: the folders to be told of.
-    ``calendar``: of the hours at which work goes on. A folder that is held is in no estimate."""
-    lines = history.videos(outcome="stored", limit=LEARNED_FROM)
-    samples = [Sample(one.folder, one.bytes_in, one.seconds) for one in lines if one.seconds.get("encode", 0.0) > 0]
+    """As of ``now`` (epoch s). ``progress``: the content of ``progress.json``; ``wanted``: the folders to be told of,
+    with ``following`` also those in work and so many behind them. ``calendar``: of the hours at which work goes on. A
+    folder that is held is in no estimate."""
+    videos = history.videos(outcome="stored", limit=LEARNED_FROM)
+    samples = [Sample(one.folder, one.bytes_in, one.seconds) for one in videos if one.seconds.get("encode", 0.0) > 0]
     places = places_of(progress)
     costs = learn(samples, places) if places["encode"] else None
     jobs = [
-        UnderWay(str(job["folder"]), None, str(job.get("stage")), job.get("percent"), job.get("eta_s"))
+        UnderWay(str(job["folder"]), None, _stage(job), job.get("percent"), job.get("eta_s"))
         for job in progress["jobs"]
         if any(item.folder == job.get("folder") for item in processing)
     ]
     rests = [_rest(item, jobs) for item in sorted(processing, key=lambda item: item.start_time or "")]
     in_order = sorted((one for one in pending if not one.held), key=lambda one: rank(one, now, aging_hours))
     rests += [Rest(one.folder, one.videos, one.size) for one in in_order]
+    upcoming = rests[: len(processing) + following] if following else []
+    wanted = {*wanted, *(rest.folder for rest in upcoming)}
     paused = progress["paused"] or ""
     stretch = 1 / (1 - paused_share(history, now))
 
@@ -58,7 +69,7 @@ def outlook(
         return (calendar or _always)(start, seconds * stretch)
 
     found = forecast(costs, max(now, _resumes_at(paused)), jobs, rests, calendar=when, wanted=wanted)
-    return Outlook(found.queue, found.folders, paused.startswith(BY_HAND))
+    return Outlook(found.queue, found.folders, videos, upcoming, paused.startswith(BY_HAND))
 
 
 def places_of(progress: Mapping[str, Any]) -> dict[str, int]:
@@ -80,10 +91,14 @@ def paused_share(history: History, now: float) -> float:
     spans = [
         (max(begin, one.began), now if one.ended is None else one.ended)
         for one in history.pauses(begin)
-        if not one.cause.startswith((BY_HAND, "outside of "))
+        if not one.cause.startswith((BY_HAND, OUTSIDE))
     ]
     share = sum(max(0.0, end - start) for start, end in spans) / max(3600.0, now - begin)
     return min(_MOST_PAUSED, share)
+
+
+def _stage(job: Mapping[str, Any]) -> str:
+    return "encode" if job.get("stage") == "suspended" else str(job.get("stage"))
 
 
 def _always(start: float, seconds: float) -> float:

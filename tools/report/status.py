@@ -6,10 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from tools.core.eta import Rest
 from tools.core.message import message
 from tools.core.queue_item import CANCELLED, QueueItem, Status, counted_as, local_time, rank, to_json
 from tools.report.cells import cells, cut, cut_name
+from tools.report.glance import clock, gain_lines, human_size, outlook_lines, short_time
 from tools.report.health import shown_age
+from tools.report.job_line import job_line, job_of, speed_of
+from tools.report.outlook import UNKNOWN, Outlook
+from tools.report.paint import PLAIN, Paint
 from tools.runtime.language import colon, heading, term, translated, ui
 from tools.state.orders import BY_HAND
 from tools.state.work_queue import Overview, pending_in_order
@@ -17,17 +22,19 @@ from tools.state.work_queue import Overview, pending_in_order
 SHOWN = 10
 """How many items, failures, and causes per failure ``status_text`` shows unless it is asked for all."""
 ALL = 1 << 62
+VERSION = 1
+"""Of the JSON; it changes if a field goes or gets another meaning, not if one comes."""
 _FRESH = 15.0  # s; progress.json older than this tells of a processor that is not running
 
 
 def status_json(counts: Mapping[str, int], items: Sequence[QueueItem], progress: Mapping[str, Any]) -> dict[str, Any]:
-    """``{"counts": {STATUS or "cancelled": number}, "running": [job], "workers": [worker], "paused": reason,
-    "confined": [part], "hub": [request], "items": [item]}``.
+    """The part of ``--status --json`` that state files tell; docs/status.md has each field.
 
     Jobs, workers, requests and the reason (or None) are those of ``progress.json``, items those of
     ``processing_queue.json``.
     """
     return {
+        "version": VERSION,
         "counts": dict(counts),
         "running": _jobs(progress, [item for item in items if item.status is Status.PROCESSING]),
         "workers": progress["workers"],
@@ -38,33 +45,59 @@ def status_json(counts: Mapping[str, int], items: Sequence[QueueItem], progress:
     }
 
 
-def status_text(overview: Overview, progress: Mapping[str, Any], now: float, running: bool, causes: int = SHOWN) -> str:
-    """Counts, what runs now, the latest items and the most recent failures, for people; ``causes`` of a failure."""
+def status_text(
+    overview: Overview,
+    progress: Mapping[str, Any],
+    now: float,
+    running: bool,
+    causes: int = SHOWN,
+    *,
+    outlook: Outlook = UNKNOWN,
+    paint: Paint = PLAIN,
+) -> str:
+    """Counts, when it is done, what was gained, what runs now, what failed, the latest items, for people; ``causes`` of
+    a failure."""
     counts = {name: number for name, number in overview.counts.items() if number or name != CANCELLED}
     lines = ["  ".join(f"{term(name)}{colon()}{number}" for name, number in counts.items())]
+    lines += outlook_lines(outlook, len(overview.pending) + len(overview.processing), now)
+    lines += gain_lines(overview.gain, outlook.videos)
     if progress["paused"]:
-        lines.append(_pause_line(progress["paused"]))
-    if running:
-        lines.append(ui("ffmpeg is confined in: {}", ", ".join(progress["confined"]) or "-"))
+        lines.append(paint("yellow", _pause_line(progress["paused"])))
     jobs = _jobs(progress, overview.processing)
     if running and jobs and now - float(progress["updated"]) < _FRESH:
-        lines += ["", heading("Running"), *_table([_job_row(job) for job in jobs], cut_name)]
+        lines += ["", paint("bold", heading("Running")), *_running(jobs, paint)]
+    if outlook.upcoming:
+        rows = [_titles("videos left", "size", "done", "folder")]
+        rows += [_rest_row(rest, outlook, now) for rest in outlook.upcoming]
+        hidden = len(overview.pending) + len(overview.processing) - len(outlook.upcoming)
+        lines += ["", paint("bold", heading("Queue")), *_table(rows, cut_name)]
+        lines += _hidden("  ", hidden, "modelscope_monitor.py --queue")
+    for number, item in enumerate(overview.failed):
+        first, *more = failure_lines(item, causes)
+        lines += [*([""] if number == 0 else []), paint("red", first), *more]
+    lines += _hidden("", overview.counts.get("failed", 0) - len(overview.failed), "--status --failed")
     if running and progress["hub"]:
-        lines += [
-            "",
-            heading("Hub requests"),
-            *_table([_hub_row(now, work) for work in progress["hub"]], cut_name),
-        ]
+        rows = [_hub_row(now, work) for work in progress["hub"]]
+        lines += ["", paint("bold", heading("Hub requests")), *_table(rows, cut_name)]
     if running and progress["workers"]:
         titles = _titles("worker", "slots", "state", "fps", "seen", "encodes")
-        lines += ["", heading("Workers"), *_table([titles, *map(partial(_worker_row, now), progress["workers"])])]
+        rows = [titles, *map(partial(_worker_row, now), progress["workers"])]
+        lines += ["", paint("bold", heading("Workers")), *_table(rows)]
     if overview.latest:
-        rows = [_titles("status", "p", "videos", "added", "ended", "folder"), *map(_item_row, overview.latest)]
-        lines += ["", heading("Latest"), *_table(rows, cut_name)]
-    for item in overview.failed:
-        lines += failure_lines(item, causes)
-    lines += _hidden("", overview.counts.get("failed", 0) - len(overview.failed), "--status --failed")
+        rows = [_titles("status", "p", "videos", "added", "ended, ETA", "folder")]
+        rows += [_item_row(item, outlook, now) for item in overview.latest]
+        lines += ["", paint("bold", heading("Latest")), *_table(rows, cut_name)]
+    if running:
+        lines += ["", ui("ffmpeg is confined in: {}", ", ".join(progress["confined"]) or "-")]
     return "\n".join(lines)
+
+
+def _running(jobs: Sequence[Mapping[str, Any]], paint: Paint) -> list[str]:
+    """With bars on a terminal."""
+    if not paint.is_terminal:
+        return _table([_job_row(job) for job in jobs], cut_name)
+    columns = shutil.get_terminal_size().columns
+    return ["  " + job_line(job_of(job), columns - 2) for job in jobs]
 
 
 def _pause_line(paused: str) -> str:
@@ -118,15 +151,6 @@ def queue_text(items: Sequence[QueueItem], now: float, aging_hours: float) -> st
     return "\n".join(_table(rows, cut_name))
 
 
-def human_size(size: float) -> str:
-    """Bytes → a short text with a binary unit."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"
-
-
 def human_time(seconds: float | None) -> str:
     """Seconds → ``1:02:03``, "" if unknown."""
     if seconds is None or not 0 <= seconds < 1e8:
@@ -142,6 +166,7 @@ def _job_row(job: Mapping[str, Any]) -> tuple[str, ...]:
         term(str(job.get("stage"))),
         "" if percent is None else f"{percent:.0f}%",
         "" if fps is None else f"{fps:.1f} fps",
+        speed_of(job_of(job)),
         "ETA " + human_time(job.get("eta_s")) if job.get("eta_s") is not None else "",
         str(job.get("video")),
     )
@@ -172,17 +197,23 @@ def _worker_row(now: float, worker: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _item_row(item: QueueItem) -> tuple[str, ...]:
+def _item_row(item: QueueItem, outlook: Outlook, now: float) -> tuple[str, ...]:
+    eta = outlook.folders.get(item.folder)
     videos = f"{item.videos_done}/{item.videos_total}"
     status = "held" if item.held else counted_as(item)
     return (
         term("{} (redo)", status) if item.redo else term(status),
         str(item.priority),
         videos,
-        item.added_time,
-        item.end_time or "",
+        short_time(item.added_time, now),
+        f"≈ {clock(eta.likely, now)}" if eta else short_time(item.end_time, now),
         item.folder,
     )
+
+
+def _rest_row(rest: Rest, outlook: Outlook, now: float) -> tuple[str, ...]:
+    eta = outlook.folders.get(rest.folder)
+    return str(rest.videos), human_size(rest.size), f"≈ {clock(eta.likely, now)}" if eta else "?", rest.folder
 
 
 def _titles(*words: str) -> tuple[str, ...]:

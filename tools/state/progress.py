@@ -119,6 +119,7 @@ class ProgressFile:
         slots = content.get("slots")
         return {
             "updated": updated if _is_number(updated) else 0.0,
+            "interval": content.get("interval") if _is_number(content.get("interval")) else None,
             "slots": slots if type(slots) is int and 0 < slots < 10_000 else None,
             "paused": None if paused is None else str(paused),
             "confined": [part for part in confined if isinstance(part, str)] if isinstance(confined, list) else [],

@@ -250,7 +250,7 @@ def _waiting_at(content: bytes, state: "re.Match[bytes]", done: tuple[int, ...])
     is_held = content.find(b'\n    "held": true', state.end(), content.index(_ERROR, state.end())) >= 0
     size = int(head[head.rindex(b" ") : -1])
     videos, published, bytes_in, _ = done
-    folder = json.loads(b'"%b"' % name)
+    folder = name.decode() if b"\\" not in name else json.loads(b'"%b"' % name)
     rest = videos - published, max(0, size - bytes_in)
     return Waiting(folder, int(state["priority"]), state[1].decode(), is_held, *rest)
 

@@ -1,0 +1,132 @@
+"""What ``--status`` says first, its colours, and that its JSON is what docs/status.md says."""
+
+import argparse
+import io
+import json
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from config import ROOT, Settings
+from tools import status_command
+from tools.core.eta import Eta
+from tools.core.past import VideoLine
+from tools.core.queue_item import Quarantined, QueueItem, Status, local_time
+from tools.report.glance import gain_lines, health_line, outlook_lines, problems
+from tools.report.heading import Pulse
+from tools.report.outlook import Outlook
+from tools.report.paint import PLAIN, Paint
+from tools.state.history import HistoryWriter
+from tools.state.liveness import Life
+from tools.state.progress import HubWork, JobProgress, ProgressFile, WorkerState
+from tools.state.work_queue import Gain, WorkQueue
+
+NOW = time.mktime((2026, 1, 5, 12, 0, 0, 0, 0, -1))
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_health_is_the_worst_first_by_the_programs_own_intervals() -> None:
+    life = {"monitor": Life(True), "processor": Life(True)}
+    progress = {"updated": NOW, "interval": 1.0, "paused": None}
+    counts = {"failed": 0}
+    seen = Pulse(life, NOW - 15, expected=11, silence=20)
+    assert health_line(problems(seen, progress, counts, {"/": 100.0}, NOW), PLAIN) == "OK: everything works"
+    # A monitor that polls each second and was silent for 25 s has stalled.
+    found = problems(replace(seen, answered=NOW - 25), progress, {"failed": 2}, {"/": 5.0}, NOW)
+    said = health_line(found, PLAIN)
+    assert said.startswith("CRITICAL: monitor stalled") and "2 items failed" in said and "disk low" in said
+
+
+def test_done_is_a_time_with_a_range_or_unknown() -> None:
+    eta = Eta(NOW + 3600, NOW + 1800, NOW + 86400)
+    assert outlook_lines(Outlook(eta), 3, NOW) == ["Done: about 13:00, between 12:30 and 01-06 12:00"]
+    assert "if it is resumed now" in outlook_lines(Outlook(eta, is_held=True), 3, NOW)[0]
+    assert "unknown" in outlook_lines(Outlook(None), 3, NOW)[0]
+    assert outlook_lines(Outlook(eta), 0, NOW) == []
+
+
+def test_gain_is_told_also_if_it_is_none() -> None:
+    measured = VideoLine(ended=NOW, folder="A", video="1", outcome="stored", quality={"vmaf": 95.0})
+    assert gain_lines(Gain(2, 4096, 1024), [measured]) == [
+        "Saved: 3.0 KiB (75%) of 4.0 KiB in 2 videos",
+        "Quality: vmaf 95.0 on average of the last 1 videos",
+    ]
+    assert gain_lines(Gain(1, 1024, 2048), []) == ["Grown: by 1.0 KiB (100%) from 1.0 KiB in 1 videos"]
+    assert gain_lines(Gain(0, 0, 0), []) == []
+
+
+@pytest.mark.parametrize(
+    ("stream", "environ", "expected"),
+    [
+        (Terminal(), {"TERM": "xterm"}, True),
+        (Terminal(), {"TERM": "xterm", "NO_COLOR": "1"}, False),
+        (Terminal(), {"TERM": "dumb"}, False),
+        (io.StringIO(), {"TERM": "xterm"}, False),
+    ],
+)
+def test_colours_are_for_terminals_alone(stream: io.StringIO, environ: dict[str, str], expected: bool) -> None:
+    assert (Paint(stream, environ)("red", "x") != "x") is expected
+
+
+# --- the JSON --------------------------------------------------------------------------------------------------------
+
+OPEN = ("eta.folders", "source_gone", "items[].redo")
+"""Objects whose keys are names of folders, or another page's matter."""
+
+
+def paths(value: Any, path: str = "") -> Iterator[str]:
+    if path in OPEN:
+        yield path
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from paths(inner, f"{path}.{key}" if path else key)
+    elif isinstance(value, list):
+        yield from (found for inner in value for found in paths(inner, path + "[]"))
+    else:
+        yield path
+
+
+def documented() -> set[str]:
+    cells = [line.split(" | ")[0] for line in (ROOT / "docs/status.md").read_text(encoding="utf-8").splitlines()]
+    return {name for cell in cells if cell.startswith("| `") for name in re.findall(r"`([^`]+)`", cell)}
+
+
+def settings_for(log_dir: Path) -> Settings:
+    return Settings.load({"LOG_DIR": str(log_dir), "ACTIVE_HOURS": "00:00-24:00"})
+
+
+def test_json_has_the_fields_of_its_page_and_no_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    now = time.time()
+    bad = (Quarantined("A/1.mp4", "cut", "0", True, True),)
+    base = QueueItem(folder="A", hash="h", file_count=1, total_size=10, added_time=local_time(now), videos_total=1)
+    with WorkQueue(tmp_path).transaction() as view:
+        view.put(replace(base, status=Status.FAILED, quarantined=bad))
+        view.put(replace(base, folder="B", status=Status.PROCESSING))
+        view.put(replace(base, folder="C"))
+        view.put(replace(base, folder="D", held=True))
+    hub = [HubWork(kind="open", about="C", state="asking")]
+    job = JobProgress(folder="B", video="B/1.mp4", stage="encode")
+    worker = WorkerState(name="w", address="x", slots=1, state="ready", encoding=("B/1.mp4",))
+    ProgressFile(tmp_path, ["files"]).write(now, None, [job], [worker], hub)
+    writer = HistoryWriter(tmp_path)
+    writer.add(VideoLine(ended=now, folder="A", video="2", outcome="stored", bytes_in=10, seconds={"encode": 60.0}))
+    writer.close(30)
+    parsed = argparse.Namespace(json=True, watch=False, all=False, failed=False)
+    assert status_command.run(parsed, settings_for(tmp_path)) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["version"] == 1 and content["health"]["level"] == "CRITICAL"
+    assert content["eta"]["folders"].keys() == {"B", "C"} and content["eta"]["queue"]["latest"] > now
+    there, known = set(paths(content)), documented()
+    leaves = {name for name in known if not any(other.startswith((f"{name}.", f"{name}[")) for other in known - {name})}
+    sometimes = {"items[].redo"}
+    assert sorted(there - known) == []
+    assert sorted(leaves - {name.removesuffix("[]") for name in there} - there - sometimes) == []

@@ -1,0 +1,107 @@
+"""What a person wants to know first: is it healthy, when is it done, what was gained. Imports nothing heavy."""
+
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from tools.core.eta import Eta
+from tools.core.past import VideoLine
+from tools.report import health
+from tools.report.heading import Pulse
+from tools.report.health import HealthLimits, Level, Problem
+from tools.report.outlook import Outlook
+from tools.report.paint import Paint
+from tools.runtime.language import translated, ui
+from tools.state.work_queue import Gain
+
+_COLOURS = {Level.OK: "green", Level.WARNING: "yellow", Level.CRITICAL: "red"}
+
+
+def problems(
+    seen: Pulse, progress: Mapping[str, Any], counts: Mapping[str, int], free: Mapping[str, float], now: float
+) -> list[Problem]:
+    """What is wrong, the worst first, as ``check_animation_service.sh`` judges it. ``free`` GB by folder."""
+    updated = float(progress["updated"])
+    ages = {
+        "monitor": None if seen.answered is None else now - seen.answered,
+        "processor": now - updated if updated else None,
+    }
+    limits = {"monitor": seen.silence, "processor": health.processor_silence(progress)}
+    done = {"monitor": "polled", "processor": "wrote"}
+    found: list[Problem] = []
+    for name, life in seen.lives.items():
+        found += health.judge_program(name, life, ages[name], limits[name], done[name])
+    found += health.judge_pause(progress)
+    found += health.judge_queue({"odd": 0, **counts}, 1)
+    found += health.judge_disk(free, HealthLimits())
+    return sorted(found, key=lambda problem: -problem.level)
+
+
+def health_line(found: Sequence[Problem], paint: Paint) -> str:
+    """The first line of all."""
+    if not found:
+        return paint("green", ui("OK: everything works"))
+    level = found[0].level
+    return paint(_COLOURS[level], f"{level.name}: {'; '.join(translated(problem.text) for problem in found)}")
+
+
+def outlook_lines(outlook: Outlook, live: int, now: float) -> list[str]:
+    """When the queue will be done; nothing if it is empty. ``live``: items that wait or are in work."""
+    if not live:
+        return []
+    eta = outlook.queue
+    if eta is None:
+        return [ui("Done: unknown until a video has been converted here")]
+    times = tuple(clock(when, now) for when in (eta.likely, eta.earliest, eta.latest))
+    if outlook.is_held:
+        return [ui("Done: about {} if it is resumed now, between {} and {}", *times)]
+    return [ui("Done: about {}, between {} and {}", *times)]
+
+
+def gain_lines(gain: Gain, lines: Sequence[VideoLine]) -> list[str]:
+    """What was gained; ``lines``: the latest videos, for their quality where it was measured."""
+    if not gain.videos:
+        return []
+    saved = gain.bytes_in - gain.bytes_out
+    share = f"{100 * saved / gain.bytes_in:.0f}" if gain.bytes_in else "0"
+    sizes = human_size(abs(saved)), share.lstrip("-"), human_size(gain.bytes_in), gain.videos
+    if saved >= 0:
+        found = [ui("Saved: {} ({}%) of {} in {} videos", *sizes)]
+    else:
+        found = [ui("Grown: by {} ({}%) from {} in {} videos", *sizes)]
+    for name in sorted({name for line in lines for name in line.quality}):
+        values = [line.quality[name] for line in lines if name in line.quality]
+        found.append(
+            ui("Quality: {} {} on average of the last {} videos", name, f"{sum(values) / len(values):.1f}", len(values))
+        )
+    return found
+
+
+def clock(when: float, now: float) -> str:
+    """Local time as short as it is plain: ``04:20``, with the date if that is another day."""
+    there, here = time.localtime(when), time.localtime(now)
+    if there[:3] == here[:3]:
+        return time.strftime("%H:%M", there)
+    return time.strftime("%m-%d %H:%M" if there[0] == here[0] else "%Y-%m-%d", there)
+
+
+def short_time(text: str | None, now: float) -> str:
+    """A time of the queue as ``clock`` shows it; "" for none."""
+    return "" if text is None else clock(datetime.fromisoformat(text).timestamp(), now)
+
+
+def eta_json(eta: Eta | None) -> dict[str, float] | None:
+    """``{"likely", "earliest", "latest"}``, epoch s; null if unknown."""
+    if eta is None:
+        return None
+    return {name: round(getattr(eta, name)) for name in ("likely", "earliest", "latest")}
+
+
+def human_size(size: float) -> str:
+    """Bytes → a short text with a binary unit."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"

@@ -1,0 +1,26 @@
+"""Colours on a terminal, none anywhere else."""
+
+import io
+import os
+from collections.abc import Mapping
+from typing import IO
+
+_CODES = {"bold": "1", "red": "31", "green": "32", "yellow": "33", "dim": "2"}
+
+
+class Paint:
+    """Puts text into a colour if there is a terminal that shows them, and nobody has said NO_COLOR."""
+
+    def __init__(self, stream: IO[str], environ: Mapping[str, str] | None = None) -> None:
+        values = os.environ if environ is None else environ
+        self.is_terminal = stream.isatty()
+        """Whether somebody looks at it as it is written: a file, a pipe and ``watch`` get plain text."""
+        self._colours = self.is_terminal and not values.get("NO_COLOR") and values.get("TERM") != "dumb"
+
+    def __call__(self, style: str, text: str) -> str:
+        """``style``: bold, red, green, yellow or dim. Takes no more cells than the text."""
+        return f"\033[{_CODES[style]}m{text}\033[0m" if self._colours and text else text
+
+
+PLAIN = Paint(io.StringIO())
+"""For whoever is no terminal."""
