@@ -59,6 +59,7 @@ from tools.startup import (
     read_settings,
     run_program,
     tell_origin,
+    version,
 )
 from tools.state.history import HistoryWriter
 from tools.state.intake import Intake
@@ -360,7 +361,7 @@ def _watch(settings: config.Settings, env: EnvWatch, *, once: bool) -> int:
 
     clock = SystemClock()
     stop_on_signals(clock.stop, within=STOP_WITHIN)
-    lock, news = start(settings.paths.log_dir, "monitor", origin_of(settings))
+    lock, news = start(settings.paths.log_dir, "monitor", origin_of(settings), version())
     logs.set_up("monitor", settings.paths.log_dir, [settings.hub.token or ""])
     if news:
         log.warning("%s", news)

@@ -63,7 +63,36 @@ _VERBS = ("redo", "retry", "cancel", "forget", "hold", "release", "bump", "prior
 
 def is_given(parsed: argparse.Namespace) -> bool:
     """Whether the flags hold a command."""
-    return parsed.resume or any(getattr(parsed, name) is not None for name in ("pause", "add", *_VERBS))
+    return bool(_given(parsed))
+
+
+def _given(parsed: argparse.Namespace) -> list[str]:
+    return [name for name in ("pause", "add", *_VERBS) if getattr(parsed, name) is not None] + [
+        "resume"
+    ] * parsed.resume
+
+
+def need_sense(parsed: argparse.Namespace) -> None:
+    """Raises ConfigError for a flag that says how, without the command that it belongs to: else a typing error would
+    start the program, or do something else than was meant."""
+    if parsed.now and parsed.after_video:
+        raise config.ConfigError("--now and --after-video: give one of them")
+    for flag, command in (("now", "pause"), ("after_video", "pause"), ("if_settings_differ", "redo"), ("yes", "redo")):
+        if getattr(parsed, flag) and getattr(parsed, command) is None:
+            raise config.ConfigError(f"--{flag.replace('_', '-')} goes with --{command}")
+    if parsed.dry_run and not is_given(parsed):
+        raise config.ConfigError("--dry-run goes with a command, such as --cancel")
+
+
+def _need_same_version(settings: config.Settings) -> None:
+    """A program of another version may not understand an order, or take it for something else."""
+    from tools.startup import version
+    from tools.state.liveness import life_of
+
+    for program in ("processor", "monitor"):
+        running = life_of(settings.paths.log_dir, program).version
+        if running is not None and running != version():
+            raise StateError(f"the {program} that runs is version {running}, this is {version()}: restart it first")
 
 
 def run(parsed: argparse.Namespace, settings: config.Settings) -> int:
@@ -71,10 +100,10 @@ def run(parsed: argparse.Namespace, settings: config.Settings) -> int:
     from tools.core.ordering import hold, release, with_priority
     from tools.core.queue_item import cancel, retry
 
-    given = [name for name in ("pause", "add", *_VERBS) if getattr(parsed, name) is not None]
-    given += ["resume"] * parsed.resume
+    given = _given(parsed)
     if len(given) > 1:
         raise config.ConfigError(f"--{given[0]} and --{given[1]}: give one command at a time")
+    _need_same_version(settings)
     if parsed.pause is not None or parsed.resume:
         return _pause(parsed, settings)
     if parsed.redo is not None:

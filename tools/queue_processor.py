@@ -294,6 +294,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(parsed: argparse.Namespace) -> int:
+    queue_commands.need_sense(parsed)
     settings = read_command_settings(parsed)
     if parsed.status or queue_commands.is_given(parsed) or queue_questions.is_given(parsed):
         tell_origin(settings)
@@ -324,7 +325,7 @@ def _work(settings: config.Settings, parsed: argparse.Namespace) -> int:
 
     clock = SystemClock()
     stop_on_signals(clock.stop, within=STOP_WITHIN)
-    lock, news = start(settings.paths.log_dir, "processor", origin_of(settings))
+    lock, news = start(settings.paths.log_dir, "processor", origin_of(settings), version())
     logs.set_up("processor", settings.paths.log_dir, [settings.hub.token or ""])
     if news:
         log.warning("%s", news)

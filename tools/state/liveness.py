@@ -22,6 +22,7 @@ class Life:
     since: float | None = None  # epoch s at which the holder took the lock; None: not known, or nobody holds it
     holder: str = _NOBODY
     died: bool = False  # the plate of a holder that did not end in order is still there
+    version: str | None = None  # of the holder, if it tells
 
 
 def lock_path(log_dir: Path, program: str) -> Path:
@@ -42,7 +43,13 @@ def life_of(log_dir: Path, program: str) -> Life:
         return Life(False, died=plate is not None)
     since = plate.get("since") if plate else None
     known = isinstance(since, int | float) and not isinstance(since, bool) and 0 < since < 1e12
-    return Life(running, float(since) if running and known and since is not None else None, _holder_text(plate))
+    told = plate.get("version") if plate else None
+    return Life(
+        running,
+        float(since) if running and known and since is not None else None,
+        _holder_text(plate),
+        version=told if running and isinstance(told, str) else None,
+    )
 
 
 def _is_held(path: Path) -> bool | None:

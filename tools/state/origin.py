@@ -61,7 +61,7 @@ class Started(NamedTuple):
     news: str  # one line for the log about state files that were exchanged; "" if none were
 
 
-def start(log_dir: Path, program: str, origin: Origin) -> Started:
+def start(log_dir: Path, program: str, origin: Origin, version: str | None = None) -> Started:
     """Hold the lock of a program for life, its state files in place. Raises AlreadyRunning, DiskFull and StateError.
 
     Both programs of a log folder have one origin: with the other one running on another, this one does not start.
@@ -75,7 +75,7 @@ def start(log_dir: Path, program: str, origin: Origin) -> Started:
     need_locks(place)
     with FileLock(place):  # until our own lock says for which origin we run
         give_to_owner(place)
-        lock = Singleton(log_dir, program)
+        lock = Singleton(log_dir, program, version)
         lock.acquire()
         try:
             return Started(lock, _settle(log_dir, program, origin))

@@ -22,8 +22,9 @@ _ASKED_WITHIN = 0.3  # s; whoever asks whether a program runs holds the lock for
 class Singleton:
     """The lock of one program in a log folder; its holder is written beside it for whoever comes second."""
 
-    def __init__(self, log_dir: Path, program: str) -> None:
-        self._program = program
+    def __init__(self, log_dir: Path, program: str, version: str | None = None) -> None:
+        """``version`` of the program, for whoever orders something of it."""
+        self._program, self._version = program, version
         self._log_dir = log_dir
         self._path = lock_path(log_dir, program)
         self._lock = FileLock(self._path, timeout=_ASKED_WITHIN, poll_interval=0.02, thread_local=False)
@@ -40,7 +41,8 @@ class Singleton:
             raise AlreadyRunning(f"a {self._program} runs here already ({holder}): end that one first") from None
         give_to_owner(self._path)
         with contextlib.suppress(OSError):  # a full disk: the lock itself holds, only its name plate is missing
-            plate = {"pid": os.getpid(), "host": socket.gethostname(), "since": round(time.time(), 3)}
+            plate: dict[str, object] = {"pid": os.getpid(), "host": socket.gethostname()}
+            plate |= {"since": round(time.time(), 3), "version": self._version}
             with create(self._holder) as stream:
                 stream.write(json.dumps(plate).encode())
             give_to_owner(self._holder)

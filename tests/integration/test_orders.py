@@ -1,0 +1,151 @@
+"""What each command does with bad input: one line, status 1 or 2, nothing is changed."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.hub_server import RunningHub, running_hub
+from tests.programs import environment, run_program
+from tools import queue_processor
+from tools.core.queue_item import QueueItem, Status
+from tools.startup import version
+from tools.state.singleton import Singleton
+from tools.state.work_queue import WorkQueue
+
+PENDING, RUNNING, DONE, FAILED, HELD = "等待", "处理", "完成", "失败", "暂缓"
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub]:
+    with running_hub(tmp_path_factory.mktemp("hub")) as running:
+        running.store.create("me/out", 1)
+        place = running.root / "datasets" / "me" / "in" / DONE
+        place.mkdir(parents=True)
+        (place / "1.mp4").write_bytes(b"no video")
+        yield running
+
+
+@pytest.fixture(scope="module")
+def site(hub: RunningHub, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str], Path]:
+    """An environment, and its log folder with an item in each state."""
+    top = tmp_path_factory.mktemp("site")
+    states = {PENDING: Status.PENDING, RUNNING: Status.PROCESSING, DONE: Status.COMPLETED, FAILED: Status.FAILED}
+    with WorkQueue(top / "log").transaction() as view:
+        for folder, status in [*states.items(), (HELD, Status.PENDING)]:
+            item = QueueItem(folder=folder, hash="f", file_count=1, total_size=9, added_time="2026-01-01T00:00:00")
+            view.put(replace(item, status=status, held=folder == HELD))
+    return environment(hub, top, UI_LANG="en"), top / "log"
+
+
+def contents(log_dir: Path) -> dict[str, bytes]:
+    """Of all files but the locks."""
+    return {str(path): path.read_bytes() for path in log_dir.rglob("*") if path.is_file() and path.suffix != ".lock"}
+
+
+BAD = [
+    # A folder that does not exist, a pattern that matches nothing, two of them.
+    *([f"--{verb}", "nobody"] for verb in ("retry", "cancel", "forget", "add", "hold", "release", "bump", "redo")),
+    *([f"--{verb}", "x*", "y?"] for verb in ("retry", "cancel", "forget", "add", "hold", "release", "bump", "redo")),
+    ["--priority", "3", "nobody"],
+    ["--priority", "3", "x*", "y?"],
+    ["--check", "nobody"],
+    ["--why", "nobody"],
+    # One that exists beside one that does not: nothing at all is done.
+    ["--cancel", PENDING, "nobody"],
+    ["--hold", PENDING, "x*"],
+    ["--add", DONE, "nobody"],
+    # One in the wrong state.
+    ["--retry", PENDING],
+    ["--retry", DONE],
+    ["--cancel", DONE],
+    ["--cancel", FAILED],
+    ["--forget", PENDING],
+    ["--forget", RUNNING],
+    ["--hold", RUNNING],
+    ["--hold", DONE],
+    ["--release", PENDING],
+    ["--bump", FAILED],
+    ["--bump", RUNNING],
+    ["--priority", "0", RUNNING],
+    ["--redo", DONE],  # of which nothing is published
+    ["--resume"],
+    # What makes no sense.
+    ["--priority", PENDING],
+    ["--priority", "10", PENDING],
+    ["--priority", "-1", PENDING],
+    ["--hold"],
+    ["--hold", PENDING, "--bump", PENDING],
+    ["--pause", "--resume"],
+    ["--pause", "--now", "--after-video"],
+    ["--now"],
+    ["--after-video"],
+    ["--hold", PENDING, "--now"],
+    ["--dry-run"],
+    ["--status", "--dry-run"],
+    ["--redo"],
+    ["--redo", DONE, "--preset", "99"],
+    ["--redo", DONE, "--encoder", "libaom-av1"],
+    ["--yes"],
+    ["--if-settings-differ"],
+    ["--notify-test"],
+    ["--status", "--failde"],
+]
+
+
+def test_bad_input_is_one_line_and_changes_nothing(
+    site: tuple[dict[str, str], Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    env, log_dir = site
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    before = contents(log_dir)
+    for arguments in BAD:
+        try:
+            status: object = queue_processor.main(arguments)  # what the program is but for the start of a Python
+        except SystemExit as exc:
+            status = exc.code
+        check_refusal(arguments, status, *capsys.readouterr())
+        assert contents(log_dir) == before, arguments
+
+
+def test_bad_input_to_the_program_in_another_process(site: tuple[dict[str, str], Path]) -> None:
+    env, log_dir = site
+    before = contents(log_dir)
+    for arguments in (["--hold", "nobody"], ["--add", "x*", "y?"], ["--bump", RUNNING], ["--now"]):
+        done = run_program("queue_processor.py", *arguments, env=env)
+        check_refusal(arguments, done.returncode, done.stdout, done.stderr)
+        assert contents(log_dir) == before, arguments
+
+
+def check_refusal(arguments: list[str], status: object, out: str, err: str) -> None:
+    said = [line for line in err.splitlines() if not line.startswith((" ", "usage:"))]
+    assert status in (1, 2) and len(said) == 1 and not out, (arguments, status, out, err)
+    assert said[0].startswith("queue_processor.py: "), (arguments, err)
+
+
+def test_order_to_a_program_of_another_version_changes_nothing(site: tuple[dict[str, str], Path]) -> None:
+    env, log_dir = site
+    for running, status in (("0.9.0", 1), (version(), 0)):
+        lock = Singleton(log_dir, "processor", running)
+        lock.acquire()
+        try:
+            before = contents(log_dir)
+            done = run_program("queue_processor.py", "--hold", PENDING, "--dry-run", env=env)
+            assert done.returncode == status and contents(log_dir) == before, done
+            assert status == 0 or done.stderr == (
+                f"queue_processor.py: the processor that runs is version 0.9.0, this is {version()}: restart it first\n"
+            )
+        finally:
+            lock.release()
+
+
+def test_orders_without_a_running_program_count_at_its_next_start(site: tuple[dict[str, str], Path]) -> None:
+    env, log_dir = site
+    assert run_program("queue_processor.py", "--hold", PENDING, env=env).returncode == 0
+    assert run_program("queue_processor.py", "--pause", "night", env=env).returncode == 0
+    status = json.loads(run_program("queue_processor.py", "--status", "--json", env=env).stdout)
+    assert {item["folder"] for item in status["items"] if item.get("held")} == {PENDING, HELD}
+    assert json.loads((log_dir / "orders.json").read_bytes())["pause"]["reason"] == "night"
