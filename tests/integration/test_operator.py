@@ -33,9 +33,9 @@ def upload(inbox: Path, folder: str, *names: str, content: bytes | None = None, 
     """A folder that is new appears with all of its files."""
     place, aside = inbox / folder, inbox.parent.parent.parent / "aside"
     aside.mkdir()
-    for name in names:
+    for number, name in enumerate(names):
         if content is None:
-            make_clip(aside / name, seconds=seconds)
+            make_clip(aside / name, seconds=seconds + number / 4)  # no two have the same content
         else:
             (aside / name).write_bytes(content)
     if place.exists():

@@ -149,3 +149,37 @@ def test_orders_without_a_running_program_count_at_its_next_start(site: tuple[di
     status = json.loads(run_program("queue_processor.py", "--status", "--json", env=env).stdout)
     assert {item["folder"] for item in status["items"] if item.get("held")} == {PENDING, HELD}
     assert json.loads((log_dir / "orders.json").read_bytes())["pause"]["reason"] == "night"
+
+
+GOOD = [
+    ["--hold", PENDING],
+    ["--hold", "等?"],
+    ["--release", HELD],
+    ["--bump", PENDING, HELD],
+    ["--priority", "9", "*"],
+    ["--cancel", "*"],
+    ["--retry"],
+    ["--retry", FAILED],
+    ["--forget", DONE, "失*"],
+    ["--add", DONE],  # although it is settled
+    ["--add", "*"],
+    ["--pause", "night", "--now"],
+]
+
+
+def test_dry_run_says_what_would_be_done_and_changes_nothing(
+    site: tuple[dict[str, str], Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    env, log_dir = site
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    before = contents(log_dir)
+    for arguments in GOOD:
+        assert queue_processor.main([*arguments, "--dry-run"]) == 0, arguments
+        out, err = capsys.readouterr()
+        assert "would be" in out and out.count("\n") == 1 and not err, (arguments, out, err)
+        assert contents(log_dir) == before, arguments
+    assert queue_processor.main(["--add", "完*"]) == 0
+    items = {item.folder: item for item in WorkQueue(log_dir).read().items()}
+    assert items[DONE].status is Status.PENDING and items[DONE].hash != "f", "as it is on the hub now"
+    assert [name for name, item in items.items() if item.status is Status.COMPLETED] == []

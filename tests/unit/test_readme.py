@@ -11,6 +11,8 @@ import config
 
 ENGLISH = config.ROOT / "README.md"
 CHINESE = config.ROOT / "docs" / "README.zh-CN.md"
+OPERATE = config.ROOT / "docs" / "operate.md"
+TWINS = [(ENGLISH, CHINESE), (OPERATE, OPERATE.with_name("operate.zh-CN.md"))]
 
 
 def _text(path: Path) -> str:
@@ -32,17 +34,19 @@ def _names_and_defaults(table: str) -> list[list[str]]:
     return [row.split(" | ")[:2] for row in table.splitlines()[2:]]
 
 
-def test_both_readmes_give_the_same_commands() -> None:
-    assert len(_commands(ENGLISH)) > 20
-    assert _commands(CHINESE) == _commands(ENGLISH)
+@pytest.mark.parametrize(("english", "chinese"), TWINS, ids=["README", "operate"])
+def test_both_languages_give_the_same_commands(english: Path, chinese: Path) -> None:
+    assert len(_commands(english)) > 10
+    assert _commands(chinese) == _commands(english)
 
 
-def test_both_readmes_have_the_same_shape() -> None:
+@pytest.mark.parametrize(("english", "chinese"), TWINS, ids=["README", "operate"])
+def test_both_languages_have_the_same_shape(english: Path, chinese: Path) -> None:
     def shape(path: Path) -> list[str]:
         outside_code = re.sub(r"^```.*?^```", "", _text(path), flags=re.MULTILINE | re.DOTALL)
         return re.findall(r"^(#+ |- |\d\. |\| )", outside_code, re.MULTILINE)
 
-    assert shape(CHINESE) == shape(ENGLISH)
+    assert shape(chinese) == shape(english)
 
 
 def test_english_settings_table_is_the_one_of_the_configuration() -> None:
