@@ -147,7 +147,7 @@ class Disk:
         for path, content in kept.items():
             if path.name.startswith(
                 "history."
-            ):  # a thread of that life has it mapped, and this process would die of it
+            ):  # mapped by a thread of that life, which would crash us
                 continue
             if not path.name.endswith(".lock") and path.read_bytes() != (content or b""):
                 path.write_bytes(content or b"")
