@@ -145,9 +145,7 @@ class Disk:
         """Take what no fsync made durable; only while nothing is watched."""
         kept = {path: self._durable.get(path.stat().st_ino) for path in self._top.rglob("*") if path.is_file()}
         for path, content in kept.items():
-            if path.name.startswith(
-                "history."
-            ):  # mapped by a thread of that life, which would crash us
+            if path.name.startswith("history."):  # mapped by a thread of that life, which would crash us
                 continue
             if not path.name.endswith(".lock") and path.read_bytes() != (content or b""):
                 path.write_bytes(content or b"")
