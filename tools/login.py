@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tools.runtime.clock import Clock
 
 log = logging.getLogger("animation.login")
+_REMIND = 6 * 3600.0  # s
 ENDS_SOON = 7 * 24 * 3600.0  # s
 
 
@@ -32,6 +33,7 @@ class Login:
         self._clock = clock
         self._in_use: str | None = settings.hub.token
         self._said = Once()
+        self._reminded = -_REMIND  # monotonic s
 
     def begin(self) -> None:
         """Remember what is used from the start, for a program that does not begin with ``connect``."""
@@ -62,6 +64,16 @@ class Login:
             return hub, user
         assert refused is not None
         raise refused
+
+    def remind(self) -> None:
+        """Call it now and then: what works for weeks is asked for nothing, and the login that it has may end."""
+        now = self._clock.monotonic()
+        if self._in_use is None or now < self._reminded + _REMIND or is_of_demo(self._settings):
+            return
+        self._reminded = now
+        saved = login_of(self._settings)
+        if saved is not None and saved.token == self._in_use:
+            self._warn(saved)
 
     def _warn(self, used: "SavedLogin | None") -> None:
         if (text := exposure(self._settings.hub.endpoint)) and self._said.is_news(text, "way"):

@@ -77,6 +77,7 @@ class QueueProcessor:
         self._work_lock: FolderLock | None = None
         self._clock = clock
         self._said = Once()
+        self._login: Login | None = None  # whose token is in use, once it works
         if settings is not None and "CHECK_INTERVAL" in settings.given:
             self.check_interval = settings.processor.check_interval
         if settings is not None and "MAX_CONCURRENT" in settings.given:
@@ -109,6 +110,8 @@ class QueueProcessor:
                 if self._env is not None and self._env.changed():
                     engine.ask_soon()  # a token may have come
                 self._turn(built, clock)
+                if self._login is not None:
+                    self._login.remind()
                 if drain and engine.needs_person:
                     return 1
                 if drain and engine.is_idle():
@@ -172,6 +175,7 @@ class QueueProcessor:
         from tools.startup import make_hub
 
         settings = self.settings
+        login = self._login = Login(settings, clock)
         cage, interval = confined_parts(settings.encode.cage), float(self.check_interval)
         slots = shares_for(self.max_concurrent).slots
         progress = ProgressFile(settings.paths.log_dir, cage, interval, slots)
@@ -180,7 +184,7 @@ class QueueProcessor:
             make_hub(settings, clock),
             self.converter(),
             clock,
-            connect=partial(_connect, settings, Login(settings, clock), Once(), self._work_lock),
+            connect=partial(_connect, settings, login, Once(), self._work_lock),
             make_executor=partial(_cluster_executor, settings) if settings.cluster.scheduler else None,
             observers=(LogObserver(), ProgressWriter(progress), *more),
         )

@@ -10,8 +10,9 @@ from requests.cookies import RequestsCookieJar
 
 from config import Settings
 from tests.fakes import FakeClock
-from tests.hub_server import running_hub
-from tools.core.errors import HubForbidden
+from tests.hub_server import Fault, running_hub
+from tools import queue_processor
+from tools.core.errors import HubForbidden, HubFull, HubNotFound
 from tools.hub.modelscope_client import ModelScopeHub
 from tools.hub.modelscope_sdk import SavedLogin, saved_login
 from tools.login import Login, end_of, exposure, has_token
@@ -122,6 +123,36 @@ def test_what_is_to_be_said_of_a_token_is_said_once(
         login = Login(Settings.load({**os.environ, "MODELSCOPE_ENDPOINT": hub.endpoint}), clock)
         for _ in range(3):
             login.connect()
+            login.remind()
+        clock.now += 2 * DAY
+        login.remind()
+        clock.steady += DAY
+        login.remind()
     told = [record.getMessage() for record in caplog.records if record.name == "animation.login"]
-    assert len(told) == 2 and "plain http" in told[0] and "the saved login ends" in told[1]
+    assert len(told) == 3 and "plain http" in told[0] and "the saved login ends" in told[1]
+    assert "in 2 days" in told[1] and "in 0 days" in told[2], "also of a program that asks for nothing for weeks"
     assert not any(hub.token in text for text in told)
+
+
+def test_start_says_whose_right_is_missing_where_instead_of_hours_later(home: Path, tmp_path: Path) -> None:
+    with running_hub(tmp_path / "hub") as hub:
+        given = {"MODELSCOPE_ENDPOINT": hub.endpoint, "INPUT_REPO": "me/in", "OUTPUT_REPO": "them/out"}
+        settings = Settings.load({**os.environ, **given})
+        client = ModelScopeHub(hub.endpoint, hub.token, cache_dir=tmp_path)
+        with pytest.raises(HubNotFound, match="INPUT_REPO=me/in does not exist"):
+            queue_processor._need_repos(settings, client, "me")
+        hub.store.create("me/in", 1)
+        no_right = "the token of me may not create or write OUTPUT_REPO=them/out"
+        hub.faults[:] = [Fault("POST /api/v1/datasets", "status:403")]
+        with pytest.raises(HubForbidden, match=no_right):
+            queue_processor._need_repos(settings, client, "me")
+        queue_processor._need_repos(settings, client, "me")
+        assert hub.store.names() == ["me/in", "them/out"]
+        hub.faults[:] = [Fault("/objects/batch", "status:403")]
+        with pytest.raises(HubForbidden, match=no_right):
+            queue_processor._need_repos(settings, client, "me")
+        full = '{"Code": 1, "Message": "dataset storage quota exceeded"}'
+        hub.faults[:] = [Fault("/objects/batch", "status:400", says=full)]
+        with pytest.raises(HubFull, match="free space or ask for more"):
+            queue_processor._need_repos(settings, client, "me")
+        assert not hub.asked("PUT") and not hub.asked("/commit/")
