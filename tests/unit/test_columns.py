@@ -65,6 +65,13 @@ def test_what_older_rows_have_comes_as_the_type_of_its_column(old: dict[str, Any
     assert found[column] == now and found["other"] == ""
 
 
+def test_records_that_a_source_has_twice_are_rows_like_others() -> None:
+    old = [{"source_path": "A/1.mp4", "file_name": name, "quality": None} for name in ("1.mkv", "2.mkv")]
+    old += [{**one, "source_repo": "you/in"} for one in old]
+    found = strict_rows(Published.parse(b"".join(json.dumps(one).encode() + b"\n" for one in old), "me/in").encode())
+    assert sorted(row["file_name"] for row in found) == ["1.mkv", "1.mkv", "2.mkv", "2.mkv"]
+
+
 @pytest.mark.parametrize(
     "more",
     [

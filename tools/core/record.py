@@ -166,12 +166,13 @@ class Published:
         return made
 
     def encode(self) -> bytes:
-        """The file: foreign lines first, then a row for each record by natural order of their source."""
+        """The file: foreign lines first, then a row for each record by natural order of their source. A record among
+        the foreign ones (of a source that has another) is a row, too."""
         ours = {(source, ""): (record, self._lines.get(source)) for source, record in self._records.items()}
         found: dict[tuple[str, str], tuple[Record, bytes | None]] = {**ours, **self._others}
         for key in found.keys() - self._rows.keys():
             self._rows[key] = _line(*found[key])
-        foreign = "".join(line + "\n" for line in self.foreign).encode("utf-8", "surrogateescape")
+        foreign = b"".join(map(_foreign_line, self.foreign))
         return foreign + b"".join(self._rows[key] for key in sorted(found, key=lambda key: (_natural(key[0]), key[1])))
 
 
@@ -184,6 +185,11 @@ def _line(record: Record, kept: bytes | None) -> bytes:
             raise
         return kept
     return made.encode("utf-8", "surrogateescape") + b"\n"
+
+
+def _foreign_line(text: str) -> bytes:
+    record, kept = _record_of(text), text.encode("utf-8", "surrogateescape") + b"\n"
+    return kept if record is None else _line(record, kept)
 
 
 def _text_of_line(kept: bytes) -> str:
