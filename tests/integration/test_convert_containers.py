@@ -34,6 +34,7 @@ CASES = [
     ("h264-eac3.m2ts", [*X264, "-c:a", "eac3"], "eac3"),
     ("h264-bluray-pcm.m2ts", [*X264, "-c:a", "pcm_bluray", "-ar", "48000", "-ac", "2"], "flac"),
     ("h264-aac.ts", ["-c:v", "libx264", "-bf", "3", "-pix_fmt", "yuv420p", "-c:a", "aac"], "aac"),
+    ("h264-latm.ts", [*X264, "-c:a", "aac", "-mpegts_flags", "latm"], "opus"),
     ("h264-s302m.ts", [*X264, "-c:a", "s302m", "-strict", "-2", "-ar", "48000", "-ac", "2"], "flac"),
     ("mpeg2-mp2.ts", ["-c:v", "mpeg2video", "-bf", "2", "-c:a", "mp2"], "mp2"),
     ("mpeg2-ac3.vob", ["-c:v", "mpeg2video", "-c:a", "ac3"], "ac3"),
@@ -100,6 +101,7 @@ def test_every_picture_and_the_sound_arrive_together(name: str, codecs: list[str
     assert report.action == "transcode"
     assert streams_of(tmp_path / "out.mkv") == {"video": ["av1"], "audio": [sound]}
     assert report.frames == (37 if name.startswith("dv-") else 36)
+    assert sound != "opus" or codecs[-1] == "libopus" or "encoded again as Opus" in " ".join(report.warnings)
     # AVI has no timestamps: there the truth is how it was made, plus the 25 ms by which MP3 is late by itself.
     wanted = 0.0 if name.endswith(".avi") else flash_before_beep(source)
     assert flash_before_beep(tmp_path / "out.mkv") == pytest.approx(wanted, abs=0.040)

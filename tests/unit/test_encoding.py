@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tools.core.errors import ProbeError
+from tools.media.carried import dolby_vision_of
 from tools.media.encoders import Encoder
 from tools.media.encoding import OutputOptions, encoder_arguments
 from tools.media.facts import Facts, Stream
@@ -90,3 +91,23 @@ def test_what_travels_inside_the_pictures_is_said(carried: str, said: str) -> No
     film.carries = frozenset({carried, "H.26[45] User Data Unregistered SEI message", "Mastering display metadata"})
     (line,) = make_plan(facts(film)).warnings()
     assert line.startswith("stream 0: ") and said in line
+
+
+@pytest.mark.parametrize(
+    ("profile", "compatible", "has_rpu", "kept"),
+    [(8, 1, True, "8.1 → 10.1"), (7, 6, True, "7.6 → 10.1"), (8, 4, True, "8.4 → 10.4"), (8, 1, False, "")],
+)
+def test_dolby_vision_is_kept_where_pictures_have_its_metadata(
+    profile: int, compatible: int, has_rpu: bool, kept: str
+) -> None:
+    film = video(**dolby(profile, compatible))
+    film.carries = frozenset({"Dolby Vision RPU Data"} if has_rpu else ())
+    assert dolby_vision_of(film) == kept
+
+
+@pytest.mark.parametrize(
+    ("name", "crops", "can"),
+    [("libsvtav1", True, True), ("libaom-av1", True, True), ("libsvtav1", False, False), ("av1_nvenc", True, False)],
+)
+def test_only_software_encoders_of_a_new_ffmpeg_keep_dolby_vision(name: str, crops: bool, can: bool) -> None:
+    assert Encoder(name=name, ffmpeg=Path("ffmpeg"), crops=crops).has_dolby_vision == can

@@ -3,6 +3,8 @@
 Pure. The names are those that ffprobe has for types of side data.
 """
 
+from typing import Literal
+
 from tools.core.message import message
 from tools.media.facts import Stream
 
@@ -18,11 +20,38 @@ _GRAIN = frozenset({"Film grain parameters"})
 _FORMAT = frozenset({"Active format description"})
 
 
-def lost_with_the_pictures(video: Stream) -> list[str]:
-    """A line for each thing that pictures which are encoded again carry, and the result's do not."""
+def may_have_captions(video: Stream) -> bool:
+    return bool(video.carries & _CAPTIONS or video.facts.get("closed_captions"))
+
+
+def dolby_vision_of(video: Stream) -> str:
+    """What is kept of a video's Dolby Vision by an encoder that can, as profiles («8.1 → 10.1»); "" if nothing is."""
+    entries = video.facts.get("side_data_list") or ()
+    about = next((entry for entry in entries if entry.get("side_data_type") == DOLBY_VISION), None)
+    if about is None or not video.carries & _RPU or not about.get("dv_bl_signal_compatibility_id"):
+        return ""
+    compatible = about.get("dv_bl_signal_compatibility_id")
+    same = 1 if compatible == _BLU_RAY else compatible  # the encoder names it by the transfer
+    return f"{about.get('dv_profile')}.{compatible} → 10.{same}"
+
+
+_BLU_RAY = 6  # HDR10 with an enhancement layer beside it. Source: Dolby Vision profiles and levels, 1.3.3
+_TWO_LAYERS = frozenset({4, 7})  # profiles
+
+
+Captions = Literal["to be read", "read", "lost"]
+
+
+def lost_with_the_pictures(video: Stream, captions: Captions, *, dolby_vision: bool) -> list[str]:
+    """A line for each thing that pictures which are encoded again carry, and the result's do not, or as something
+    else. ``dolby_vision``: whether it is kept."""
     has, place = video.carries, video.index
     lines = []
-    if video.side_data(DOLBY_VISION) or has & _RPU:
+    if dolby_vision:
+        lines.append(message(f"stream {place}: Dolby Vision is kept: profile {dolby_vision_of(video)}"))
+        if any(entry.get("dv_profile") in _TWO_LAYERS for entry in video.facts.get("side_data_list") or ()):
+            lines.append(message(f"stream {place}: the enhancement layer of Dolby Vision is not kept"))
+    elif video.side_data(DOLBY_VISION) or has & _RPU:
         lines.append(message(f"stream {place}: Dolby Vision: the base layer is kept, its dynamic metadata is not"))
     if has & _HDR10_PLUS:
         lines.append(
@@ -30,8 +59,10 @@ def lost_with_the_pictures(video: Stream) -> list[str]:
         )
     if has & _VIVID:
         lines.append(message(f"stream {place}: HDR Vivid: the base layer is kept, its dynamic metadata is not"))
-    if has & _CAPTIONS or video.facts.get("closed_captions"):
+    if may_have_captions(video) and captions == "lost":
         lines.append(message(f"stream {place}: captions inside the pictures (CEA-608, CEA-708) are not kept, if any"))
+    if may_have_captions(video) and captions == "to be read":
+        lines.append(message(f"stream {place}: captions inside the pictures (CEA-608) become a track of text, if any"))
     if has & _TIME_CODES:
         lines.append(message(f"stream {place}: time codes inside the pictures are not kept"))
     if has & _GRAIN:

@@ -16,10 +16,13 @@ from typing import Any, Protocol
 from tools.core.blame import is_short_of_memory
 from tools.core.concurrency import NO_NEED, Need, memory_for
 from tools.core.errors import MachineError, NoEncoder, TranscodeError, VerifyError
+from tools.core.message import message
 from tools.core.options import Options, Wanted, options_text
 from tools.core.planning import Stage
 from tools.media import ffmpeg
 from tools.media.beside import Beside, Ready, prepared, put_in
+from tools.media.captions import with_captions
+from tools.media.carried import dolby_vision_of
 from tools.media.census import check_source
 from tools.media.choice import warning_about
 from tools.media.covers import access_to, covers_of
@@ -177,7 +180,7 @@ class FfmpegConverter:
 
         def look(limit: ReadLimit) -> Plan:
             facts = probe(source, programs.ffprobe, stop, limit=limit)
-            return make_plan(facts, self._muxer(), guess_languages=bool(self.output.guess_languages))
+            return self._planned(facts, programs)
 
         return patiently(look, source, self._pace, stop)
 
@@ -211,20 +214,28 @@ class FfmpegConverter:
         held: Held,
     ) -> Conversion:
         """Make and verify what was planned."""
-        warnings = [*plan.warnings(), *check_source(plan, self.output.min_decoded_percent)]
+        check_source(plan, self.output.min_decoded_percent)
         with own_folder(target) as folder:
             part = folder / "result.mkv"
             encoded = folder / ENCODED if plan.muxer else part
             with held("encode", _need_of(plan, programs)) as cores:
                 began = time.monotonic()
                 threads = threads if cores is None else cores
+                plan, warnings = self._prepared(plan, programs, source, folder, stop)
                 try:
                     made = self._make(plan, programs, source, encoded, on_progress, stop, threads, warnings)
                 except PicturesChange as exc:
-                    plan = self._look_again(plan, source, stop)
-                    warnings = [*plan.warnings(), *check_source(plan, self.output.min_decoded_percent)]
+                    again = self._look_again(plan, source, stop)
+                    plan, warnings = self._prepared(again, programs, source, folder, stop)
                     if not any(len(video.shapes) > 1 for video in plan.facts.of("video")):
                         warnings.append(f"its pictures change on the way, the latest are {exc.said}")
+                    made = self._make(plan, programs, source, encoded, on_progress, stop, threads, warnings)
+                except (TranscodeError, MachineError) as exc:
+                    if not plan.dolby_vision:
+                        raise
+                    others = [line for line in warnings if line not in plan.warnings()]
+                    plan = replace(plan, dolby_vision=False)
+                    warnings = [*plan.warnings(), *others, message(f"Dolby Vision could not be kept: {exc}")]
                     made = self._make(plan, programs, source, encoded, on_progress, stop, threads, warnings)
                 encoder, used, broken = made
                 muxing = Muxing(encoder, self.output, stop, self.machine.stall_timeout, self._max_rss())
@@ -250,6 +261,14 @@ class FfmpegConverter:
         report.streams.extend(map(_entry_of, added))
         return replace(report, options=options_text(decided), seconds=round(seconds, 3))
 
+    def _prepared(
+        self, plan: Plan, programs: MediaPrograms, source: Path, folder: Path, stop: threading.Event
+    ) -> tuple[Plan, list[str]]:
+        """The plan with what is read of the source beside its streams, and what is to be said. Raises VerifyError."""
+        missing = check_source(plan, self.output.min_decoded_percent)
+        plan, said = with_captions(plan, programs.encoders[0].ffmpeg, source, folder, stop)
+        return plan, [*plan.warnings(), *missing, *said]
+
     def _look_again(self, plan: Plan, source: Path, stop: threading.Event) -> Plan:
         """The plan for pictures that change, which the encode found out. Raises as ``plan`` does."""
 
@@ -257,7 +276,12 @@ class FfmpegConverter:
             look_at_changes(plan.facts, source, self._chosen().ffprobe, stop, limit)
 
         patiently(look, source, self._pace, stop)
-        return make_plan(plan.facts, self._muxer(), guess_languages=bool(self.output.guess_languages))
+        return self._planned(plan.facts, self._chosen())
+
+    def _planned(self, facts: Facts, programs: MediaPrograms) -> Plan:
+        plan = make_plan(facts, self._muxer(), guess_languages=bool(self.output.guess_languages))
+        is_kept = plan.action == "transcode" and bool(dolby_vision_of(plan.main_video))
+        return replace(plan, dolby_vision=is_kept and _encoder_for(True, programs).has_dolby_vision)
 
     def _muxer(self) -> Muxer | None:
         with self._lock:
@@ -360,14 +384,14 @@ class FfmpegConverter:
             return programs.encoders[0], threads, 0
         if plan.muxer and not encoded_streams(plan):
             return programs.encoders[0], threads, 0  # all of it comes straight from the source
-        encoder = programs.encoders[0]
+        encoder = _encoder_for(plan.dolby_vision, programs)
         while True:
             try:
                 return encoder, *self._encode(plan, encoder, source, part, on_progress, stop, threads)
             except (TranscodeError, MachineError) as exc:
                 limits = ChildLimits(timeout=usual_limit(source.stat().st_size), rss=self._max_rss())
                 may = may_be_the_encoder(encoder, exc, partial(has_pictures, plan, encoder, source, limits, stop))
-                if not may or (following := programs.after(encoder)) is None:
+                if not may or plan.dolby_vision or (following := programs.after(encoder)) is None:
                     raise
                 warnings.append(f"{encoder.label} failed on this file, the next encoder took it: {exc}")
                 self._forget(programs)  # one that failed must pass its trial again
@@ -424,6 +448,14 @@ class Made:
     encoder: Encoder
     ffprobe: Path
     stop: threading.Event
+
+
+def _encoder_for(dolby_vision: bool, programs: MediaPrograms) -> Encoder:
+    """The best, or the best that keeps Dolby Vision if there is one that does."""
+    encoder: Encoder | None = programs.encoders[0]
+    while dolby_vision and encoder is not None and not encoder.has_dolby_vision:
+        encoder = programs.after(encoder)
+    return encoder or programs.encoders[0]
 
 
 def _need_of(plan: Plan, programs: MediaPrograms) -> Need:

@@ -69,6 +69,11 @@ class Encoder:
         return self.type.is_hardware
 
     @property
+    def has_dolby_vision(self) -> bool:
+        """Whether it can write Dolby Vision: the wrappers of software encoders since ffmpeg 7.1, as ``crops`` is."""
+        return self.crops and self.name in {"libsvtav1", "libaom-av1"}
+
+    @property
     def label(self) -> str:
         version = " SVT-AV1 " + ".".join(map(str, self.svt_version)) if self.svt_version else ""
         return f"{self.name}{version}"

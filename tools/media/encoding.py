@@ -7,6 +7,7 @@ from pathlib import Path
 import ffmpeg
 
 from tools.core.options import ANY, Option, Wanted
+from tools.media.captions import caption_input
 from tools.media.encoders import FASTEST_RATE, Arguments, Encoder, Request
 from tools.media.facts import Stream, StreamKind
 from tools.media.languages import OLD_CODES
@@ -58,6 +59,7 @@ def encoder_arguments(
     threads: int | None,
     stream: int,
     filters: Sequence[str] = (),
+    dolby_vision: bool = False,
 ) -> tuple[list[str], list[str]]:
     """(global arguments, output arguments) of one video stream; ``source`` None for a trial."""
     entry = encoder.type
@@ -71,6 +73,7 @@ def encoder_arguments(
     if source is not None:
         own |= {"color_range": colour_range(source)} if colour_range(source) else {}
         own |= {"colorspace": "bt709"} if is_rgb(source) else {}
+    own |= {"dolbyvision": 1} if dolby_vision else {}
     if entry.uploads:
         filters = [*filters, f"format={pix_fmt}", "hwupload"]
     if filters:
@@ -104,12 +107,19 @@ def encode_command(
     given = ffmpeg.input("SOURCE", **guard)
     own = encoded_streams(plan)
     kept_here = own if plan.muxer else plan.kept("video", "audio", "subtitle", "attachment")
-    if encoded is None:
+    if encoded is None and plan.captions is None:
         nodes = [given[str(kept.source.index)] for kept in kept_here]
         command: list[str] = ffmpeg.output(*nodes, "TARGET", format="matroska").compile(cmd=str(encoder.ffmpeg))
     else:  # the builder numbers the files as it likes; tags and chapters are those of the first
-        maps = [f"1:{own.index(kept)}" if kept in own else f"0:{kept.source.index}" for kept in kept_here]
-        inputs = [*SAFE_INPUT, "-i", "SOURCE", *SAFE_INPUT, "-i", "ENCODED"]
+        maps = [
+            (f"1:{own.index(kept)}" if encoded else "1:0")
+            if kept in own and (encoded or kept.source.head is not None)
+            else f"0:{kept.source.index}"
+            for kept in kept_here
+        ]
+        guards = [part for name, value in guard.items() for part in (f"-{name}", value)]
+        second = [*SAFE_INPUT, "-i", "ENCODED"] if encoded else [*caption_input(plan), "-i", "CAPTIONS"]
+        inputs = [*(SAFE_INPUT if encoded else guards), "-i", "SOURCE", *second]
         chosen = [part for one in maps for part in ("-map", one)]
         command = [str(encoder.ffmpeg), *inputs, *chosen, "-f", "matroska", "TARGET"]
     before, arguments = _arguments(plan, encoder, options, covers, threads, encoded)
@@ -131,7 +141,7 @@ def encode_command(
     ]
     if any(stream.has_even_times for stream in plan.facts.of("video")):
         front += ["-copyts", "-start_at_zero"]  # ffmpeg would shift everything at each time that runs backwards
-    for name, path in (("SOURCE", source), ("ENCODED", encoded)):
+    for name, path in (("SOURCE", source), ("ENCODED", encoded), ("CAPTIONS", plan.captions)):
         if name in command:
             command[command.index(name)] = f"file:{path}"
     return [command[0], *front, *command[1:-1], *arguments, f"file:{target}"]
@@ -204,7 +214,8 @@ def _arguments(
         for number, kept in enumerate(_made_here(plan, kind)):
             spec = f"{letter}:{number}"
             if encoded is not None:  # said for one stream, it must be said for all
-                after += [f"-map_metadata:s:{spec}", f"0:s:{kept.source.index}"]
+                place = f"0:s:{kept.source.index}" if kept.source.head is None else f"1:s:{_place(plan, kept)}"
+                after += [f"-map_metadata:s:{spec}", place]
             if kept.action == "encode" and encoded is not None:
                 after += [f"-c:{spec}", "copy"]
             elif kept.action == "encode" and kind == "video":
@@ -215,6 +226,7 @@ def _arguments(
                     threads=threads,
                     stream=number,
                     filters=_filters(plan, kept.source),
+                    dolby_vision=plan.dolby_vision and kept.source is plan.main_video,
                 )
                 before = before or before_one
                 # Without a time base of its own the encoder rounds each time to the frame rate that ffmpeg guesses.
@@ -223,11 +235,17 @@ def _arguments(
                 after += [f"-c:{spec}", *_codec_arguments(kept, spec)]
             if not plan.muxer:
                 after += _tag_arguments(kept, spec)
+                if kept.source.head is not None:
+                    after += [f"-metadata:s:{spec}", f"title={kept.source.tag('title')}"]
                 if plan.editor and kept.source.index in plan.languages:
                     after += [f"-metadata:s:{spec}", f"title={kept.source.tag('title')}{ROOM}"]
     if not plan.muxer:
         after += _cover_arguments(plan, covers)
     return before, after
+
+
+def _place(plan: Plan, kept: StreamPlan) -> int:
+    return encoded_streams(plan).index(kept)
 
 
 def _made_here(plan: Plan, kind: StreamKind) -> list[StreamPlan]:
@@ -289,7 +307,9 @@ def settings_text(plan: Plan, encoder: Encoder, options: OutputOptions, threads:
     """The encoder's own arguments, for the record; "" if nothing is encoded."""
     if plan.action != "transcode":
         return ""
-    _, arguments = encoder_arguments(encoder, options, source=plan.main_video, threads=threads, stream=0)
+    _, arguments = encoder_arguments(
+        encoder, options, source=plan.main_video, threads=threads, stream=0, dolby_vision=plan.dolby_vision
+    )
     return " ".join(argument.removesuffix(":v:0") for argument in arguments)
 
 

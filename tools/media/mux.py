@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tools.core.errors import TranscodeError, VerifyError
+from tools.media.captions import carrying_as
 from tools.media.covers import access_to, covers_of
 from tools.media.encoders import Encoder
 from tools.media.encoding import OutputOptions, encode_command
@@ -56,6 +57,7 @@ def mux(
         said = _by_mkvmerge(plan, plan.muxer, source, part, muxing)
     except (TranscodeError, VerifyError) as exc:
         other = replace(make_plan(plan.facts), languages=plan.languages, editor=plan.muxer if plan.languages else None)
+        other = carrying_as(other, plan)
         if encoded_streams(other) != encoded_streams(plan) or exc.retryable:
             raise
         warnings.append(f"mkvmerge could not make the file, ffmpeg did: {exc}")

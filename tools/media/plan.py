@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from tools.core.errors import ProbeError
-from tools.media.carried import DOLBY_VISION, lost_with_the_pictures
+from tools.media.carried import DOLBY_VISION, Captions, lost_with_the_pictures
 from tools.media.facts import Facts, Stream, StreamKind
 from tools.media.languages import guessed_language
 from tools.media.matroska import Element
@@ -107,6 +107,9 @@ class Plan:
     editor: Muxer | None = None  # tells the output those, if ffmpeg made it
     added: tuple[Added, ...] = ()  # behind the subtitles of the source
     fonts: tuple[Font, ...] = ()  # behind its attachments
+    captions: Path | None = None  # the file of the track that was made of them
+    dolby_vision: bool = False  # whether that of the main video is kept, as it is with an encoder that can
+    has_read_captions: bool = False  # whether there are any is known
 
     def kept(self, *kinds: StreamKind) -> list[StreamPlan]:
         return [plan for plan in self.streams if plan.is_kept and plan.source.kind in kinds]
@@ -146,7 +149,7 @@ class Plan:
             if plan.action == "copy" and plan.why == _STILL:
                 lines.append(f"stream {plan.source.index} ({plan.source.codec}) is kept as it is: {plan.why}")
             if plan.action == "encode" and plan.source.kind == "video":
-                lines += [*_picture_warnings(plan.source), *shape_warnings(plan.source.index, plan.source.shapes)]
+                lines += [*_picture_warnings(plan.source, self), *shape_warnings(plan.source.index, plan.source.shapes)]
         if self.languages and self.muxer is None and self.editor is None:
             lines.append("the languages that the names of tracks tell are not in the result: that needs mkvmerge")
         return lines + linked_segments(self.facts)
@@ -217,7 +220,7 @@ def colour_range(stream: Stream) -> str:
     return "pc" if pix_fmt_of(stream).startswith("yuvj") else said if said in {"pc", "tv"} else ""
 
 
-def _picture_warnings(video: Stream) -> list[str]:
+def _picture_warnings(video: Stream, plan: Plan) -> list[str]:
     pix_fmt = pix_fmt_of(video)
     lines = []
     if is_rgb(video):
@@ -230,7 +233,15 @@ def _picture_warnings(video: Stream) -> list[str]:
         lines.append(f"the alpha channel of {pix_fmt} is dropped: AV1 encoders have none")
     if any(mark in pix_fmt for mark in ("p12", "p14", "p16", "gray12", "gray14", "gray16", "48", "64")):
         lines.append(f"{pix_fmt} is kept at 10 bits per sample")
-    return lines + lost_with_the_pictures(video)
+    return lines + lost_with_the_pictures(
+        video, _captions_of(video, plan), dolby_vision=plan.dolby_vision and video is plan.main_video
+    )
+
+
+def _captions_of(video: Stream, plan: Plan) -> Captions:
+    if video is not plan.main_video:
+        return "lost"
+    return "read" if plan.has_read_captions else "to be read"
 
 
 def make_plan(facts: Facts, muxer: Muxer | None = None, *, guess_languages: bool = False) -> Plan:

@@ -4,6 +4,7 @@ ffmpeg's exit status 0 proves nothing: half a file, damaged pictures and undecod
 """
 
 import hashlib
+import re
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from tools.core.errors import EncoderStalled, MachineError, ReadTooSlow, VerifyError
+from tools.core.message import message
 from tools.media.census import census, frames, tolerated
 from tools.media.complaints import Complaints, bare
 from tools.media.encoders import Encoder
@@ -56,11 +58,12 @@ def verify(plan: Plan, source: Path, output: Path, broken: int, checking: Checki
     codec = "copy" if plan.facts.container in _BYTE_FOR_BYTE else "rawvideo"
     before = _Checksums([source.index for source, _ in pairs], codec)
     after = _Checksums([place for _, place in pairs], codec)
+    rpus = _Rpus(plan.dolby_vision)
     original, heard = map(Heard, encoded_sounds(plan))
     with ThreadPoolExecutor(2) as beside:
         probed = beside.submit(probe, output, checking.ffprobe, checking.stop, limit=checking.limit)
         taken = beside.submit(_look_at_source, source, before, original, checking)
-        complaints = _decode(output, ["0:V", "0:a?"], checking, (after, heard))
+        complaints = _decode(output, ["0:V", "0:a?"], checking, (after, heard, rpus))
         taken.result()
         made = probed.result()
     differences = census(plan, made)
@@ -87,6 +90,8 @@ def verify(plan: Plan, source: Path, output: Path, broken: int, checking: Checki
     if complaints.count and is_in_order:
         excused = _source_is_to_blame(plan, source, complaints.count, checking)
         (warnings if excused else of_encode).append(f"it does not decode in full: {bare(complaints.cause())[:200]}")
+    if plan.dolby_vision and rpus.count < (pictures := made.of("video")[0].packets):
+        warnings.append(message(f"Dolby Vision is in {rpus.count} of {pictures} pictures of the result"))
     pictures = max(1, plan.main_video.packets)
     if broken > tolerated(pictures, checking.min_percent):
         of_encode.append(f"damaged source: {broken} of {pictures} pictures do not decode")
@@ -204,6 +209,25 @@ class _Checksums:
     def sums(self) -> list[str]:
         """In the order of the streams, "" for one that could not be taken."""
         return [self._found.get(str(place), "") for place in range(len(self._indexes))]
+
+
+class _Rpus:
+    """Counts the pictures of the first video that have Dolby Vision's metadata, if they shall have."""
+
+    def __init__(self, wanted: bool) -> None:
+        self.count = 0
+        self._wanted = wanted
+
+    def arguments(self) -> list[str]:
+        chosen = ["-map", "0:V:0", "-vf", "sidedata=mode=select:type=DOVI_METADATA"]
+        return [*chosen, "-c:v", "wrapped_avframe", "-f", "framecrc", "-"] if self._wanted else []
+
+    def line(self, line: str) -> None:
+        """Source: ffmpeg's framecrcenc.c, ``0, dts, pts, …``."""
+        self.count += bool(_PICTURE.match(line))
+
+
+_PICTURE = re.compile(r"0, +-?\d+, +-?\d+,")
 
 
 class _Asked(Protocol):
