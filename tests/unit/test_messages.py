@@ -69,6 +69,8 @@ def test_chinese_is_set_as_the_documents_are() -> None:
 def test_no_text_in_words_goes_to_people_past_the_catalogue() -> None:
     paths = [path for path in sources() if path.name != "entry.py"]  # which has both languages: see there
     assert [found for path in paths for found in bare_prints(path)] == []
+    others = [path for path in paths if "ArgumentParser(" in path.read_text(encoding="utf-8").replace("(argparse.", "")]
+    assert others == [], "tools/flags.py has the parser that translates"
 
 
 def test_what_shell_scripts_say_is_in_both_languages() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from tools.core.hours import OUTSIDE
 from tools.core.message import message
 from tools.core.queue_item import CANCELLED, Status
-from tools.runtime.language import translated
+from tools.runtime.language import side_by_side
 from tools.state.liveness import Life
 
 _UNITS = ((86400, message("{} days")), (3600, message("{} h")), (60, message("{} min")), (1, message("{} s")))  # s
@@ -136,7 +136,7 @@ def line(problems: Sequence[Problem], calm: str, numbers: Mapping[str, str]) -> 
     """The exit status and the one line: the worst first, then the numbers as Nagios reads them."""
     ordered = sorted(problems, key=lambda problem: -problem.level)
     level = ordered[0].level if ordered else Level.OK
-    text = "; ".join(translated(problem.text) for problem in ordered) or translated(calm)
+    text = side_by_side([problem.text for problem in ordered] or [calm])
     # One line whatever a state file held, and no bar: what follows it is read as numbers.
     plain = "".join(char if char.isprintable() else " " for char in text).replace("|", "/")
     return level, f"{level.name} - {plain} | {' '.join(f'{key}={value}' for key, value in numbers.items())}"

@@ -18,7 +18,7 @@ import ast
 import gettext
 import heapq
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from functools import cache, lru_cache
 from pathlib import Path
@@ -90,6 +90,13 @@ def both(text: str) -> str:
     person must act on."""
     chinese = _in_chinese(text)
     return f"{text} {chinese}" if chinese and chinese != text else text
+
+
+def side_by_side(texts: Sequence[str]) -> str:
+    """Several texts that were made elsewhere, in one line; in both languages, all of them in one and then the other."""
+    chinese = "；".join(_in_chinese(text) or text for text in texts) if _language is not Language.ENGLISH else ""
+    english = "; ".join(texts)
+    return _joined(english, chinese) if chinese else english
 
 
 def term(template: str, *arguments: object) -> str:
