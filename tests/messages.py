@@ -30,7 +30,14 @@ _PRINTERS = {"print", "exit"}
 _NOT_FOR_PEOPLE = {"debug", "info", "warning", "error", "exception", "compile", "search", "match", "fullmatch", "sub"}
 _NOT_FOR_PEOPLE |= {"fields", "TypeVar", "cast", "setitem"}
 # What they say goes to the log alone; entry.py runs under any Python, and says its two lines in both languages.
-_LOG_FILES = {"tools/processor/reporting.py", "tools/env_watch.py", "tools/report/monitor_log.py", "tools/entry.py"}
+_LOG_FILES = {
+    "tools/report/metrics.py",
+    "tools/processor/reporting.py",
+    "tools/env_watch.py",
+    "tools/report/monitor_log.py",
+    "tools/entry.py",
+}
+_LOG_FILES |= {"tools/report/metrics.py"}  # what Prometheus keeps
 _LOG_FILES |= {"tools/core/card.py", "tools/core/columns.py"}  # the page of a dataset, which is in both languages
 _OTHER_FOLDERS = {"hub_server"}  # what it answers is English, as the hub's is
 _SQL = re.compile(r"\s*(SELECT|CREATE|INSERT|UPDATE|DELETE|PRAGMA|BEGIN|ATTACH|ALTER|DROP) ")

@@ -35,7 +35,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(parsed: argparse.Namespace, settings: config.Settings) -> int:
     """Show it once, or until Ctrl-C; returns the exit status. Raises StateError."""
     if parsed.json:
-        print(json.dumps(_content(settings), ensure_ascii=False, indent=1))
+        print(json.dumps(content(settings), ensure_ascii=False, indent=1))
         return 0
     paint = Paint(sys.stdout)
     if parsed.watch and paint.is_terminal:
@@ -106,7 +106,8 @@ def calendar_of(settings: config.Settings) -> Callable[[float, float], float] | 
     return Opening(wanted.active_hours.spans) if is_limited else None
 
 
-def _content(settings: config.Settings) -> dict[str, Any]:
+def content(settings: config.Settings) -> dict[str, Any]:
+    """What ``--json`` prints: docs/status.md has each field. Raises StateError."""
     log_dir, now = settings.paths.log_dir, time.time()
     seen, known = pulse(log_dir), read_known(log_dir)
     there = MonitorStateFile(log_dir).names() if known.folders else None

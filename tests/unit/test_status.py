@@ -11,7 +11,8 @@ from tools.report.health import count_items
 from tools.report.status import SHOWN, status_json, status_text
 from tools.state.work_queue import Overview, WorkQueue
 
-NOTHING: dict[str, Any] = {"updated": 0.0, "paused": None, "confined": [], "hub": [], "jobs": [], "workers": []}
+_LISTS: dict[str, Any] = {"confined": [], "hub": [], "jobs": [], "workers": []}
+NOTHING: dict[str, Any] = {"updated": 0.0, "paused": None, "slots": None, **_LISTS}
 ADDED = "2026-01-01T00:00:00"
 
 

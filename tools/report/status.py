@@ -40,6 +40,7 @@ def status_json(counts: Mapping[str, int], items: Sequence[QueueItem], progress:
         "workers": progress["workers"],
         "paused": progress["paused"],
         "confined": progress["confined"],
+        "slots": progress["slots"],
         "hub": progress["hub"],
         "items": [to_json(item) for item in items],
     }
