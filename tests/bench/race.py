@@ -83,7 +83,8 @@ def _by_lines(clips: list[Path], top: Path) -> float:
         env = environment(HubAddress(f"http://127.0.0.1:{port}", TOKEN), top, PRESET=_PRESET, FFMPEG=ffmpeg())
         env["PATH"] = f"{ROOT / '.venv' / 'bin'}:{env['PATH']}"
         began = time.monotonic()
-        subprocess.run(["bash", "-c", _LINES], cwd=top, env=env, check=True, stdout=subprocess.DEVNULL)
+        with (top / "lines.log").open("wb") as log:  # the client and SVT-AV1 write thousands of lines
+            subprocess.run(["bash", "-c", _LINES], cwd=top, env=env, check=True, stdout=log, stderr=log)
         took = time.monotonic() - began
     assert len(list((top / "hub" / "datasets" / "me" / "out" / "A").glob("*.mkv"))) == len(clips)
     return took
