@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from datetime import datetime
 from pathlib import Path
 
 from tests.bench.clips import real_clips
@@ -18,7 +19,9 @@ from tests.hub_server import TOKEN
 from tests.media import ffmpeg, make, picture, tone
 from tests.programs import ROOT, HubAddress, environment, run_program
 from tools.core.folder import Folder
+from tools.core.past import STAGES
 from tools.core.queue_item import new_item
+from tools.state.history_reader import History
 from tools.state.work_queue import WorkQueue
 
 _RATE = 2e6  # bytes/s on each connection
@@ -49,10 +52,27 @@ def _race(count: int, seconds: int, size: str, target: float) -> list[Row]:
         top = Path(name)
         clips = _clips(top / "A", count, seconds, size)
         lines, project = _by_lines(clips, top / "lines"), _by_project(clips, top / "project")
+        where = _where(top / "project" / "log", count)
     target = target if len(os.sched_getaffinity(0)) > 1 else _ONE_CORE
     data = f"{count} × {seconds} s of {size}, {_RATE / 1e6:.0f} MB/s per connection, preset {_PRESET}"
     shown = ratio(project / lines, (project, lines), "s")
-    return [at_most("a folder : the lines that a user would write", data, [project / lines], target, "×", shown)]
+    return [
+        at_most("a folder : the lines that a user would write", data, [project / lines], target, "×", shown),
+        Row("the same: where its time goes", data, 1, where),
+    ]
+
+
+def _where(log_dir: Path, count: int) -> str:
+    """From the history: s of each stage per video, which overlap, and s from the start to the first of them."""
+    log = (log_dir / "processing.log").read_text(encoding="utf-8").splitlines()
+    began, first = (
+        datetime.fromisoformat(next(line for line in log if words in line)[:19])
+        for words in ("processing the queue", "started folder=")
+    )
+    done = History(log_dir).totals()
+    stages = {stage: getattr(done, f"{stage}_s") / count for stage in STAGES}
+    told = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in stages.items())
+    return f"start {(first - began).total_seconds():.0f} s; per video {told} s"
 
 
 def _clips(folder: Path, count: int, seconds: int, size: str) -> list[Path]:
