@@ -56,7 +56,7 @@ def run(parsed: argparse.Namespace, settings: config.Settings) -> int:
             lambda folder: redo_now(view.get(folder.name), folder, orders[folder.name], time.time()),
         )
         for folder, entry in [] if is_dry else made:
-            Journal(settings.paths.log_dir, folder.name).remove()  # it tells of results that are not wanted any more
+            Journal(settings.paths.log_dir, folder.name).discard()  # it tells of results that are not wanted any more
             view.put(entry)
     names = ", ".join(folder.name for folder, _ in made) or "-"
     if not is_dry:

@@ -65,6 +65,7 @@ _TESTS = {  # of each module, quick ones first
     "processor/ordered": _ORDERS,
     "processor/pause": "unit/test_pause.py unit/test_engine.py",
     "processor/publish": "unit/test_publish.py faults/test_false_evidence.py unit/test_engine.py",
+    "processor/output_folder": "unit/test_publish.py faults/test_false_evidence.py unit/test_sidecars.py",
     "processor/reporting": "unit/test_reporting.py unit/test_engine.py",
     "processor/results": _ENGINE,
     "processor/waits": f"unit/test_waits.py {_ENGINE}",

@@ -26,7 +26,8 @@ from tools.hub.modelscope_client import ModelScopeHub
 from tools.hub_server.store import HubStore
 from tools.processor.item_run import ItemRun, RunRules
 from tools.processor.opening import open_item
-from tools.processor.publish import CommitNotShown, OutputFolder, publish
+from tools.processor.output_folder import OutputFolder
+from tools.processor.publish import CommitNotShown, publish
 from tools.runtime.files import sha256_of
 from tools.stages.video_job import JobResult, Outcome
 from tools.state.journal import Event, Journal

@@ -23,7 +23,7 @@ from tools.processor.build import ProcessorOptions, build
 from tools.processor.engine import Engine
 from tools.processor.executor import LocalExecutor
 from tools.processor.item_run import ItemRun
-from tools.processor.publish import OutputFolder
+from tools.processor.output_folder import OutputFolder
 from tools.processor.reporting import (
     BatchOver,
     ItemSettled,

@@ -13,7 +13,8 @@ from tools.core.artifact import Artifact, ArtifactKind, VideoOutput
 from tools.core.errors import HubNotFound, HubUnavailable
 from tools.core.folder import RemoteFile
 from tools.hub.client import AddBytes, Head, Operation
-from tools.processor.publish import CommitNotShown, OutputFolder, publish
+from tools.processor.output_folder import OutputFolder
+from tools.processor.publish import CommitNotShown, publish
 
 
 class LaggingHub(MemoryHub):

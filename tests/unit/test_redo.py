@@ -38,7 +38,7 @@ def site(tmp_path: Path) -> Site:
 def order(site: Site, redo: Redo) -> None:
     folder = group_folders(site.hub.list_files("me/in", site.hub.recent("me/in")[0]), EXTENSIONS)["A"]
     with site.queue().transaction() as view:
-        Journal(site.top / "log", "A").remove()
+        Journal(site.top / "log", "A").discard()
         view.put(redo_now(view.get("A"), folder, redo, time.time()))
 
 

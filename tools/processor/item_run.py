@@ -18,7 +18,7 @@ from tools.core.retry import next_attempt
 from tools.core.reuse import seconds_saved
 from tools.core.sidecar import SidecarRules
 from tools.processor.batch import Batch, Task, died
-from tools.processor.publish import OutputFolder
+from tools.processor.output_folder import OutputFolder
 from tools.stages.video_job import JobResult, Outcome
 from tools.state.journal import Event, Journal
 

@@ -12,7 +12,7 @@ from tools.core.sidecar import Sidecar, plan_sidecars
 from tools.hub.client import HubClient
 from tools.processor.batch import Batch, Task, died
 from tools.processor.item_run import ItemRun, RunRules
-from tools.processor.publish import OutputFolder, evaded, kept_back
+from tools.processor.output_folder import OutputFolder, evaded, kept_back
 from tools.state.journal import Journal, VideoHistory
 
 

@@ -22,7 +22,7 @@ from tools.core.reuse import Rule, is_as_wanted, is_whole, may_stand_for, reused
 from tools.hub.client import Head, HubClient
 from tools.media.converter import Converter
 from tools.processor.item_run import ItemRun
-from tools.processor.publish import OutputFolder
+from tools.processor.output_folder import OutputFolder
 from tools.runtime.once import Once
 from tools.state.results import ResultRow, ResultsFile
 

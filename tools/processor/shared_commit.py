@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from tools.core.errors import HubError
 from tools.hub.client import HubClient
-from tools.processor.publish import CommitNotShown, OutputFolder, Outputs, read_back
+from tools.processor.output_folder import OutputFolder, Outputs
+from tools.processor.publish import CommitNotShown, read_back
 
 
 def publish_together(

@@ -134,6 +134,12 @@ class Journal:
         """The item is settled; what counts is in ``metadata.jsonl`` and in the queue now."""
         self.path.unlink(missing_ok=True)
 
+    def discard(self) -> None:
+        """Like ``remove``, durably: what it tells must not come back after a power cut. Raises OSError."""
+        if self.path.exists():
+            self.remove()
+            sync_folder(self.path.parent)
+
 
 def _entries(content: bytes) -> Iterator[Any]:
     """What the lines say; one torn by a crash is skipped: nothing relied on it yet."""
