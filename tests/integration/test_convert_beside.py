@@ -34,7 +34,7 @@ def beside(top: Path) -> list[Beside]:
 def test_what_lies_beside_a_video_is_put_in_and_the_rest_stays_bit_for_bit(
     name: str, mkvmerge: str, tmp_path: Path
 ) -> None:
-    codecs = ["-c:v", "libsvtav1", "-preset", "12", "-svtav1-params", "lp=1", "-c:a", "libopus"]
+    codecs = ["-c:v", "libsvtav1", "-preset", "12", "-svtav1-params", "lp=1", "-c:a", "aac"]
     source = make([*flash(), *beep(), "-shortest", *codecs], tmp_path / name)
     converter = FfmpegConverter(OutputOptions(preset=12, mux_subtitles=1), MachineOptions(mkvmerge=mkvmerge))
 

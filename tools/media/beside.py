@@ -136,7 +136,10 @@ def put_in(
         except (TranscodeError, VerifyError, ProbeError) as exc:
             if exc.retryable:
                 raise
-            said.append(f"{'mkvmerge' if attempt.muxer else 'ffmpeg'} could not put subtitles in: {exc}")
+            if attempt.muxer:
+                said.append(f"mkvmerge could not put subtitles in, ffmpeg tried: {exc}")
+            else:
+                said.append(f"subtitles could not be put in: {exc}")
     return None, said
 
 
