@@ -204,7 +204,8 @@ def _report(source: Path, target: Path, report: Conversion) -> str:
         "  " + ui("{}x{}, {} frames, {}, verified", report.width, report.height, report.frames, time),
         f"  {human_size(before)} → {human_size(report.size)} ({100 * report.size / max(1, before):.0f} %)",
         *(
-            f"  #{s['index']} {s['type']:<10} {s['source_codec']} → {s['codec'] or '–'} {s['language'] or ''}".rstrip()
+            f"  {'#' + str(s['index']) if s['index'] >= 0 else '+'} {s['type']:<10} {s['source_codec']} → "
+            f"{s['codec'] or '–'} {s['language'] or ''}".rstrip()
             for s in report.streams
         ),
         *(f"  ! {translated(warning)}" for warning in report.warnings),

@@ -76,8 +76,8 @@ COLUMNS = (
     Column(
         "streams",
         Fields(_STREAM, is_list=True),
-        "one entry per source stream, with what became of it",
-        "每条源流一项，以及它的去向",
+        "one entry per source stream, with what became of it; index -1: from a subtitle file beside it",
+        "每条源流一项，以及它的去向；index 为 -1：来自旁边的字幕文件",
     ),
     Column("quality", "text", "measured against the source, JSON; empty: not measured", "与源对比的质量；空：未测"),
     Column("attempt_time", "time", "when the conversion began", "转换开始的时间"),

@@ -84,7 +84,7 @@ class Conversion:
     height: int
     encoder: str  # its name and version, "" if nothing was encoded
     settings: str  # the encoder's own arguments, "" if nothing was encoded
-    streams: list[dict[str, Any]]  # one entry per source stream, with what became of it
+    streams: list[dict[str, Any]]  # one entry per source stream, with what became of it; index -1: from a file beside
     quality: Mapping[str, Any] | None
     sha256: str  # of the target
     size: int  # bytes, of the target
