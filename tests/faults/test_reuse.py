@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,22 @@ def item_of(change: Files, world: World) -> list[str]:
     head = world.hub.head("me/in")
     assert head is not None
     return [file.path for file in world.hub.list_folder("me/in", head.commit_id, folder)]
+
+
+def test_content_replaced_under_the_same_name_and_size_is_noticed_and_looked_up(top: Path) -> None:
+    world = settled(top)
+    assert work_of(world, {"A/1.mp4": b"ONE"}) == all_of(1)
+    assert world.published()["A/1.mkv"] == b"av1:ONE" and world.items()["A"].status is Status.COMPLETED
+    assert work_of(world, {"A/1.mp4": b"two"}) == NOTHING
+    assert world.published()["A/1.mkv"] == b"av1:two" and records(world, "A")["A/1.mp4"]["reused_from"] == "A/2.mkv"
+    with WorkQueue(world.log_dir).transaction() as view:  # a version that knew nothing of contents
+        view.put(replace(world.items()["A"], contents=""))
+    assert work_of(world, {"A/x.txt": b"x"}) == NOTHING
+    assert work_of(world, {"A/1.mp4": b"uno"}) == all_of(1)
+    assert work_of(world, {"B/9.mp4": b"nine"}) == all_of(1)
+    with WorkQueue(world.log_dir).transaction() as view:  # somebody takes it out of the queue
+        view.remove("A")
+    assert work_of(world, {"A/1.mp4": b"UNO"}) == all_of(1)
 
 
 def test_lost_index_is_built_from_the_hub_and_an_unchanged_repo_is_not_read_again(top: Path) -> None:

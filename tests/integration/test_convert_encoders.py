@@ -2,13 +2,14 @@
 
 import subprocess
 import sys
+import threading
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from tests.conversion import CONVERTER, convert, refusal
-from tests.media import make, make_clip, picture
+from tests.media import make, make_clip, picture, tone
 from tools.core.options import options_of
 from tools.media.converter import FfmpegConverter, MachineOptions, OutputOptions
 from tools.media.ffmpeg import choose, try_encoders
@@ -141,6 +142,22 @@ def test_old_svt_gets_its_own_preset_and_no_parameter_that_it_lacks(tmp_path: Pa
     assert new.options == old.options, "no build of an encoder is told apart"
     if "SVT-AV1 1." in old.encoder:
         assert "variance-boost" not in old.settings and "-preset 11" in old.settings
+
+
+@pytest.mark.parametrize("name", ["in.mp4", "in.mkv", "in.ts", "av1.mp4"])
+def test_same_source_gives_the_same_bytes_whatever_path_time_and_cores(name: str, tmp_path: Path) -> None:
+    codecs = ["-c:v", "libsvtav1", "-preset", "12"] if name == "av1.mp4" else ["-c:v", "libx264", "-pix_fmt", "yuv420p"]
+    source = make([*picture(1, "640x360"), *tone(1), *codecs, "-c:a", "aac"], tmp_path / name)
+    made = set()
+    for number, cores in enumerate((None, 1, 6)):
+        place = tmp_path / f"目录 {number}"
+        place.mkdir()
+        (place / f"第 {number} 集{source.suffix}").write_bytes(source.read_bytes())
+        stop, source = threading.Event(), place / f"第 {number} 集{source.suffix}"
+        report = CONVERTER.convert(source, place / "o.mkv", on_progress=lambda _: None, stop=stop, threads=cores)
+        assert cores != 6 or report.encoder == "" or "lp=4" in report.settings
+        made.add(report.sha256)
+    assert len(made) == 1
 
 
 def test_setting_names_the_one_program_that_counts(tmp_path: Path) -> None:

@@ -50,7 +50,8 @@ def test_once_queue_status_drain_and_json(hub: RunningHub, tmp_path: Path) -> No
     assert "completed: 1" in told and "番剧" in told
     content = json.loads(run_program("queue_processor.py", "--status", "--json", env=env).stdout)
     pulse = {"monitor", "processor", "last_poll"}
-    assert set(content) == {"counts", "running", "paused", "items", "workers", "confined", "hub"} | pulse
+    of_bytes = {"reused", "source_gone"}
+    assert set(content) == {"counts", "running", "paused", "items", "workers", "confined", "hub"} | of_bytes | pulse
     assert content["counts"]["completed"] == 1 and content["items"][0]["videos_done"] == 1
     assert (hub.root / "datasets/me/out/番剧/1.mkv").exists()
     assert hub.store.repo("me/out").is_private

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Mapping
 from enum import Enum
 
 from tools.core.folder import ROOT, Folder, RemoteFile
-from tools.core.queue_item import CANCELLED, QueueItem, Status
+from tools.core.queue_item import CANCELLED, QueueItem, Status, is_as_queued
 
 
 class Heading(Enum):
@@ -56,7 +56,7 @@ def _heading_of(name: str, folder: Folder | None, item: QueueItem | None, settle
         return Heading.NO_VIDEO
     if (
         item is None
-        or item.hash not in {"", folder.fingerprint}
+        or (item.hash and not is_as_queued(item, folder))
         or (not item.hash and item.status is not Status.PENDING)
     ):
         return Heading.SETTLED if item is None and settled == folder.fingerprint else Heading.NOT_QUIET

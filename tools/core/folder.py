@@ -58,8 +58,14 @@ class Folder:
     has_marker: bool  # the file that says that it is complete is there
     others: tuple[str, ...] = ()  # of a folder without a video: extensions of its files, a few
     partial: str = ""  # name of a half-uploaded file that keeps it from being complete; "" = none does
+    contents: str = ""  # hex, over the (path, sha256) of its direct files; "" if the hub tells none
     # All files of the listing before are there as they were, and newer ones; a fact of a listing, not remembered.
     only_added: bool = field(default=False, compare=False)
+
+
+def is_replaced(before: str, now: str) -> bool:
+    """Whether two digests over contents differ; where one is not known nothing is replaced as far as anybody knows."""
+    return bool(before and now) and before != now
 
 
 def as_disks_see(path: str) -> str:
@@ -140,7 +146,18 @@ class _Tally:
     """One folder while its files stream by."""
 
     __slots__ = (
-        *("added", "before", "digests", "last_modified", "marker", "newer_than", "others", "partial", "size"),
+        *(
+            "added",
+            "before",
+            "contents",
+            "digests",
+            "last_modified",
+            "marker",
+            "newer_than",
+            "others",
+            "partial",
+            "size",
+        ),
         "videos",
     )
 
@@ -150,6 +167,7 @@ class _Tally:
         # Fixed 24 bytes per file, one after the other, instead of its path: a folder may hold a million.
         self.digests = bytearray()  # of files that ``before`` may have
         self.added = bytearray()  # of newer ones
+        self.contents = 0  # the sum of a number for each file, whatever their order
         self.size = 0
         self.videos = 0
         self.others: set[str] = set()  # as long as there is no video
@@ -185,6 +203,9 @@ def group_folders(
         if tally is None:
             tally = tallies[folder] = _Tally(before.get(folder))
         digest = hashlib.blake2b(f"{path}\0{file.size}".encode(), digest_size=_DIGEST).digest()
+        if file.sha256:
+            content = hashlib.blake2b(file.sha256.encode(), digest_size=_CONTENT, key=digest).digest()
+            tally.contents += int.from_bytes(content, "big")
         tally.size += file.size
         if is_video(name, extensions) and MACOS not in folder.split("/"):
             tally.videos += 1
@@ -207,6 +228,7 @@ def group_folders(
 
 
 _DIGEST = 24  # bytes
+_CONTENT = 16  # likewise
 
 
 def _finish(name: str, tally: _Tally) -> Folder:
@@ -225,6 +247,7 @@ def _finish(name: str, tally: _Tally) -> Folder:
         others=() if tally.videos else tuple(sorted(tally.others - {""})),
         only_added=only_added,
         partial="" if tally.marker else tally.partial,
+        contents=f"{tally.contents % (1 << 8 * _CONTENT):0{2 * _CONTENT}x}" if tally.contents else "",
     )
 
 

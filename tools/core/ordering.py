@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from tools.core.errors import IllegalTransition
 from tools.core.folder import Folder
-from tools.core.queue_item import QueueItem, Status, enqueue_again, new_item
+from tools.core.queue_item import QueueItem, Status, enqueue_again, is_as_queued, new_item
 from tools.core.redo import Redo
 
 
@@ -50,6 +50,6 @@ def add_now(item: QueueItem | None, folder: Folder, now: float) -> QueueItem:
     """A person wants the folder as it is now in the queue, settled or not, quiet or not, in the place of ``item``."""
     if item is None:
         return new_item(folder, now)
-    if item.status is Status.PROCESSING or (item.status is Status.PENDING and item.hash == folder.fingerprint):
+    if item.status is Status.PROCESSING or (item.status is Status.PENDING and is_as_queued(item, folder)):
         raise IllegalTransition(f"{item.folder} is {item.status.value} already")
     return enqueue_again(item, folder, now)

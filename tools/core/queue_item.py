@@ -91,6 +91,7 @@ class QueueItem:
     bytes_out: int = 0  # of their MKVs
     videos_reused: int = 0  # of the videos done: those whose bytes had a result already
     seconds_saved: int = 0  # s that making those results had taken
+    contents: str = ""  # digest over the contents of its files as they were queued; "" if not known
     redo: Redo | None = None  # what a person wants made again, though it is published
     extra: Mapping[str, Any] = field(default_factory=dict)  # keys of the file that are unknown to us
 
@@ -118,6 +119,7 @@ def new_item(folder: "Folder", now: float) -> QueueItem:
     return QueueItem(
         folder=folder.name,
         hash=folder.fingerprint,
+        contents=folder.contents,
         file_count=folder.file_count,
         total_size=folder.total_size,
         added_time=local_time(now),
@@ -134,6 +136,7 @@ def enqueue_again(item: QueueItem, folder: "Folder", now: float) -> QueueItem:
         item,
         Status.PENDING,
         hash=folder.fingerprint,
+        contents=folder.contents,
         file_count=folder.file_count,
         total_size=folder.total_size,
         priority=item.priority if is_ordered else priority_of(folder.file_count, folder.total_size),
@@ -148,6 +151,12 @@ def enqueue_again(item: QueueItem, folder: "Folder", now: float) -> QueueItem:
     )
 
 
+def is_as_queued(item: QueueItem, folder: "Folder") -> bool:
+    """Whether the folder has the names and sizes that were queued, and the contents as far as they are known."""
+    replaced = bool(item.contents and folder.contents) and item.contents != folder.contents
+    return item.hash == folder.fingerprint and not replaced
+
+
 def entry_for(item: QueueItem | None, folder: "Folder", now: float) -> QueueItem | None:
     """What the queue should hold for a stable folder in the place of ``item``; None if that is right already.
 
@@ -155,7 +164,7 @@ def entry_for(item: QueueItem | None, folder: "Folder", now: float) -> QueueItem
     """
     if item is None:
         return new_item(folder, now)
-    if item.hash == folder.fingerprint or item.status is Status.PROCESSING:
+    if is_as_queued(item, folder) or item.status is Status.PROCESSING:
         return None
     return enqueue_again(item, folder, now)
 
@@ -297,7 +306,7 @@ def to_json(item: QueueItem) -> dict[str, Any]:
 _READERS_FIRST = ("folder", "file_count", "total_size", "added_time", "status", "priority", "start_time", "end_time")
 
 
-_SHOWN_IF_SET = ("held", "redo", "videos_reused", "seconds_saved")
+_SHOWN_IF_SET = ("held", "contents", "redo", "videos_reused", "seconds_saved")
 _KNOWN = frozenset(f.name for f in fields(QueueItem)) - {"extra"}
 
 
@@ -360,6 +369,8 @@ _TIMES = ("added_time", "start_time", "end_time", "not_before")
 def _check_types(item: QueueItem) -> None:
     if not isinstance(item.folder, str) or not item.folder or not isinstance(item.hash, str):
         raise CorruptState(f"folder {item.folder!r}: folder and hash must be text")
+    if not isinstance(item.contents, str):
+        raise CorruptState(f"folder {item.folder!r}: contents must be text")
     if any(0xD800 <= ord(ch) < 0xE000 for ch in item.folder):
         raise CorruptState(f"folder {item.folder!r}: half a character is in it")
     for name in _NUMBERS:

@@ -20,7 +20,7 @@ two clocks that nobody sets drift apart by less than ``_SLEW``.
 
 from dataclasses import dataclass, replace
 
-from tools.core.folder import Folder
+from tools.core.folder import Folder, is_replaced
 
 _COMMIT_TIME_UNIT = 1.0  # s; commit times are whole seconds, the unknown fraction counts as not yet passed
 _DATE_LAGS = 2.0  # s; a Date header is cut to a whole second, and some servers renew it only once per second
@@ -144,8 +144,10 @@ class Snapshot:
 
 
 def observe(before: Snapshot | None, folder: Folder, poll: Poll) -> Snapshot:
-    """The snapshot after a listing showed ``folder``. A new commit of equal names and sizes is activity as well."""
+    """The snapshot after a listing showed ``folder``. A new commit of equal names and sizes is activity as well, and so
+    are other contents under them."""
     same = before is not None and before.folder.fingerprint == folder.fingerprint
+    same = same and before is not None and not is_replaced(before.folder.contents, folder.contents)
     if before is not None and same and before.folder.last_modified == folder.last_modified:
         return before if before.folder == folder else replace(before, folder=folder)
     first_seen = before.first_seen if before is not None and same else poll.now

@@ -207,7 +207,7 @@ def _arguments(
     about = "-1" if plan.muxer else "0"
     after = ["-map_metadata", about, "-map_chapters", about, "-dn", "-max_muxing_queue_size", "4096", "-default_mode"]
     after += ["passthrough"]
-    after += ["-fflags", "+bitexact"] if plan.muxer else []
+    after += ["-fflags", "+bitexact"]  # no random identifiers: the same source gives the same bytes
     for name in _BRANDS if not plan.muxer else ():
         after += ["-metadata", f"{name}="]
     for letter, kind in _LETTERS:

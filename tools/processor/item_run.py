@@ -11,7 +11,7 @@ from itertools import islice
 from tools.core.artifact import ArtifactKind
 from tools.core.companions import companions
 from tools.core.errors import Trouble
-from tools.core.folder import RemoteFile
+from tools.core.folder import Folder, RemoteFile
 from tools.core.planning import FolderPlan, VideoJob
 from tools.core.queue_item import Quarantined, QueueItem
 from tools.core.retry import next_attempt
@@ -54,7 +54,7 @@ class ItemRun:
     journal: Journal
     rules: RunRules
     revision: str  # commit of the input repo that was planned from
-    fingerprint: str  # of the folder at that commit
+    there: Folder  # as it is at that commit
     output_folders: tuple[OutputFolder, ...]  # to be committed to in this order
     files: Sequence[RemoteFile] = ()  # directly in the folder of the input repo
     batches: list[Batch] = field(default_factory=list)
@@ -273,7 +273,8 @@ class ItemRun:
         records += [record for batch in self.batches if batch.is_over for record in batch.records()]
         return replace(
             item,
-            hash=self.fingerprint,
+            hash=self.there.fingerprint,
+            contents=self.there.contents,
             videos_done=len(records),
             videos_total=len(self.plan.done) + len(self.plan.quarantined) + sum(map(len, self.plan.batches)),
             bytes_in=sum(int(record.get("source_size") or 0) for record in records),

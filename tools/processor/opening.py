@@ -60,7 +60,7 @@ def open_item(item: QueueItem, hub: HubClient, journal: Journal, rules: RunRules
     others = sorted(set(rules.other_repos.values()) - {rules.output_repo})
     # The metadata last: what they show as done must be done everywhere.
     folders = (*(OutputFolder(repo, item.folder, keeps_metadata=False) for repo in others), main)
-    run = ItemRun(item, plan, journal, rules, head.commit_id, now_there.fingerprint, folders, files)
+    run = ItemRun(item, plan, journal, rules, head.commit_id, now_there, folders, files)
     run.source_gone = tuple(source_gone(files, main.files, main.published))
     for number, videos in enumerate(plan.batches, 1):
         run.batches.append(Batch(number, [_task(video, history, rules, now) for video in videos]))

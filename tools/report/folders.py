@@ -6,7 +6,7 @@ from typing import Any
 from tools.core.audit import FolderAudit
 from tools.core.coverage import Coverage
 from tools.core.message import message
-from tools.core.queue_item import QueueItem, Status, counted_as, rank
+from tools.core.queue_item import QueueItem, Status, counted_as, is_as_queued, rank
 from tools.report.glance import human_size
 from tools.report.health import shown_age
 from tools.report.monitor_log import half_uploaded, no_video
@@ -94,7 +94,7 @@ def why_lines(
             lines.append(translated(no_video(there)))
         elif item is None and state.settled.get(folder) == there.fingerprint:
             lines.append(ui("done before, or forgotten; queued again when it changes"))
-        elif item is None or (item.hash and item.hash != there.fingerprint and item.status is not Status.PROCESSING):
+        elif item is None or (item.hash and not is_as_queued(item, there) and item.status is not Status.PROCESSING):
             lines.append(ui("not queued as it is now: the monitor queues it once it is quiet"))
     elif item is not None:
         lines.append(ui("not in the monitor's last listing"))

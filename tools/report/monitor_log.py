@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterable
 
-from tools.core.folder import Folder
+from tools.core.folder import Folder, is_replaced
 from tools.core.message import message
 from tools.core.past import PollLine
 from tools.core.queue_item import QueueItem
@@ -19,7 +19,8 @@ def tell_changes(before: MonitorState, now: MonitorState, min_age: float) -> Non
     """How a listing differs from the one before; ``min_age`` s after which a folder is stable."""
     for name, snapshot in now.folders.items():
         known, folder = before.folders.get(name), snapshot.folder
-        if known is None or known.folder.fingerprint != folder.fingerprint:
+        replaced = known is not None and is_replaced(known.folder.contents, folder.contents)
+        if known is None or known.folder.fingerprint != folder.fingerprint or replaced:
             log.info(
                 "%s %s",
                 "new folder" if known is None else "folder changed",

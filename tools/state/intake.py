@@ -4,12 +4,13 @@ Keeps what was judged, so that the next poll judges only what can have changed s
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import NamedTuple
 
 from tools.core.errors import CorruptState
-from tools.core.folder import Folder
-from tools.core.queue_item import QueueItem, Status, entry_for
+from tools.core.folder import Folder, is_replaced
+from tools.core.queue_item import QueueItem, Status, entry_for, is_as_queued
 from tools.core.stability import Snapshot, is_stable
 from tools.state.monitor_state import MonitorState
 from tools.state.orders import OrdersFile
@@ -79,11 +80,13 @@ class Intake:
             else:
                 ready.append(snapshot.folder)
         queued: list[QueueItem] = []
-        if known is None or over or any(True for _ in _missing(known, state, ready, now)):
+        if known is None or over or next(chain(_missing(known, state, ready, now), _unmarked(known, ready)), None):
             with self._queue.transaction() as known:
-                for entry in _missing(known, state, ready, now):
+                for entry in [*_missing(known, state, ready, now)]:
                     known.put(entry)
                     queued.append(entry)
+                for entry in [*_unmarked(known, ready)]:
+                    known.put(entry)
                 over = [name for name in over if (item := known.get(name)) and _is_over(item, state)]
                 for name in over:
                     known.remove(name)
@@ -98,10 +101,26 @@ def _missing(queue: QueueView, state: MonitorState, ready: Iterable[Folder], now
     """What the queue should hold and does not. A settled folder that somebody removed from it stays out."""
     for folder in ready:
         item = queue.get(folder.name)
-        if folder.video_count and (item or state.settled.get(folder.name) != folder.fingerprint):
+        if folder.video_count and (item or not _is_settled(state, folder)):
             entry = entry_for(item, folder, now)
             if entry is not None:
                 yield entry
+
+
+def _is_settled(state: MonitorState, folder: Folder) -> bool:
+    """Whether the folder was settled as it is now."""
+    replaced = is_replaced(state.settled_contents.get(folder.name, ""), folder.contents)
+    return state.settled.get(folder.name) == folder.fingerprint and not replaced
+
+
+def _unmarked(queue: QueueView, ready: Iterable[Folder]) -> Iterator[QueueItem]:
+    """Items of versions that did not note contents, with those that their folders have now."""
+    for folder in ready:
+        item = queue.get(folder.name)
+        if item is None or item.contents or not folder.contents or item.status is Status.PROCESSING:
+            continue  # one in work notes them when it is done
+        if is_as_queued(item, folder):
+            yield replace(item, contents=folder.contents)
 
 
 def _is_over(item: QueueItem, state: MonitorState) -> bool:
@@ -116,3 +135,4 @@ def _note_settled(state: MonitorState, items: Iterable[QueueItem]) -> None:
     for item in items:
         if (item.status is Status.COMPLETED or item.status is Status.FAILED) and item.folder in state.folders:
             state.settled[item.folder] = item.hash
+            state.settled_contents[item.folder] = item.contents

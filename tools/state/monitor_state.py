@@ -3,15 +3,16 @@
 ::
 
     {"folders": {NAME: {"hash", "last_check_time", "file_count", "total_size", "last_modified",
-                        "video_count", "has_marker", "quiet_from", "settled", "others", "partial", "told"}},
+                        "video_count", "has_marker", "quiet_from", "settled", "contents",
+                        "settled_contents", "others", "partial", "told"}},
      "last_check": ISO, "last_check_epoch": s, "steady": s, "server_time": s, "head": commit id, "listed": epoch s,
      "repo": "OWNER/NAME", "interval": s, "stable_time": s}
 
 ``last_check_time`` epoch s at which this hash was first seen; it is known unchanged for ``steady`` - ``quiet_from`` s;
-``settled`` the hash whose queue item is completed or failed. Of folders without a video alone: ``others`` extensions
+``settled`` the hash whose queue item is completed or failed; ``contents`` and ``settled_contents`` likewise, digests
+over the contents of files where the hub tells their sha256. Of folders without a video alone: ``others`` extensions
 there; of those that wait for half-uploaded files: ``partial``, the name of one; of both: ``told`` the hash of which the
-log says so. All of it can be found again from the hub, at the cost of
-waiting.
+log says so. All of it can be found again from the hub, at the cost of waiting.
 """
 
 import json
@@ -31,6 +32,7 @@ from tools.runtime.files import read_plain
 from tools.state.json_file import JsonFile
 
 log = logging.getLogger("animation.state")
+_Marks = tuple[str | None, str | None, str | None]  # what is remembered beside a snapshot: see ``_marks``
 STATE_FILE = "monitor_state.json"
 _NAME = re.compile(rb'^    ("(?:[^"\\\\]|\\\\.)*"): \{', re.MULTILINE)  # of a folder, as ``_encoded`` writes it
 _TAIL = 2000  # bytes at the end, with what is told of the whole
@@ -42,6 +44,7 @@ class MonitorState:
 
     folders: dict[str, Snapshot] = field(default_factory=dict)
     settled: dict[str, str] = field(default_factory=dict)  # by folder: the fingerprint whose item completed or failed
+    settled_contents: dict[str, str] = field(default_factory=dict)  # likewise: the contents, where they are known
     told: dict[str, str] = field(default_factory=dict)  # likewise: of which the log says why it is not queued
     last_check: float | None = None  # epoch s by this machine; None: there was no poll
     steady: float = 0.0  # s that had certainly passed, over all processes, when the poll was answered
@@ -65,7 +68,7 @@ class MonitorStateFile:
 
     def __init__(self, log_dir: Path) -> None:
         self._file = JsonFile(log_dir / STATE_FILE)
-        self._lines: dict[str, tuple[Snapshot, tuple[str | None, str | None], bytes]] = {}
+        self._lines: dict[str, tuple[Snapshot, _Marks, bytes]] = {}
 
     def load(self) -> MonitorState:
         """The state as saved, or a new one. A damaged file is set aside; the version before it is used, if any."""
@@ -95,17 +98,12 @@ class MonitorStateFile:
 
     def save(self, state: MonitorState) -> None:
         """Write the state durably. Raises DiskFull or StateError."""
-        lines = {
-            name: self._line(name, snapshot, (state.settled.get(name), state.told.get(name)))
-            for name, snapshot in state.folders.items()
-        }
+        lines = {name: self._line(name, snapshot, _marks(state, name)) for name, snapshot in state.folders.items()}
         self._lines = lines
         with self._file.locked():
             self._file.write(_encoded(state, [text for _, _, text in lines.values()]))
 
-    def _line(
-        self, name: str, snapshot: Snapshot, marks: tuple[str | None, str | None]
-    ) -> tuple[Snapshot, tuple[str | None, str | None], bytes]:
+    def _line(self, name: str, snapshot: Snapshot, marks: _Marks) -> tuple[Snapshot, _Marks, bytes]:
         before = self._lines.get(name)
         if before is not None and before[0] is snapshot and before[1] == marks:
             return before
@@ -132,7 +130,11 @@ def _encoded(state: MonitorState, lines: list[bytes]) -> bytes:
     return b'{\n  "folders": {%b}%b\n}\n' % (body, tail.encode())
 
 
-def _entry(snapshot: Snapshot, settled: str | None, told: str | None) -> dict[str, Any]:
+def _marks(state: MonitorState, name: str) -> _Marks:
+    return state.settled.get(name), state.settled_contents.get(name), state.told.get(name)
+
+
+def _entry(snapshot: Snapshot, settled: str | None, replaced: str | None, told: str | None) -> dict[str, Any]:
     folder = snapshot.folder
     kept_out: dict[str, Any] = {"others": folder.others, "told": told} if not folder.video_count else {}
     kept_out |= {"partial": folder.partial, "told": told} if folder.partial else {}
@@ -146,6 +148,8 @@ def _entry(snapshot: Snapshot, settled: str | None, told: str | None) -> dict[st
         "has_marker": folder.has_marker,
         "quiet_from": round(snapshot.quiet_from, 3),
         "settled": settled,
+        **({"contents": folder.contents} if folder.contents else {}),
+        **({"settled_contents": replaced} if replaced else {}),
         **kept_out,
     }
 
@@ -155,10 +159,14 @@ def _from_json(content: Any) -> MonitorState:
         steady = _finite(content.get("steady") or 0.0)
         folders = {str(name): _snapshot(str(name), entry, steady) for name, entry in content["folders"].items()}
         settled = {str(n): str(e["settled"]) for n, e in content["folders"].items() if e.get("settled")}
+        replaced = {
+            str(n): str(e["settled_contents"]) for n, e in content["folders"].items() if e.get("settled_contents")
+        }
         told = {str(n): str(e["told"]) for n, e in content["folders"].items() if e.get("told")}
         return MonitorState(
             folders=folders,
             settled=settled,
+            settled_contents=replaced,
             told=told,
             last_check=_finite_or_none(content.get("last_check_epoch")),
             steady=steady,
@@ -184,6 +192,7 @@ def _snapshot(name: str, entry: Mapping[str, Any], steady: float) -> Snapshot:
         has_marker=bool(entry.get("has_marker")),
         others=tuple(str(kind) for kind in entry.get("others") or ()),
         partial=str(entry.get("partial") or ""),
+        contents=str(entry.get("contents") or ""),
     )
     return Snapshot(folder, _finite(entry["last_check_time"]), min(steady, _finite(entry.get("quiet_from", steady))))
 
