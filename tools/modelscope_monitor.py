@@ -193,7 +193,9 @@ class ModelScopeMonitor:
         fresh = MonitorState(
             folders=snapshots,
             settled={n: value for n, value in state.settled.items() if n in snapshots} if is_listed else state.settled,
-            settled_contents={n: value for n, value in state.settled_contents.items() if n in snapshots},
+            settled_contents={n: value for n, value in state.settled_contents.items() if n in snapshots}
+            if is_listed
+            else state.settled_contents,
             told={n: value for n, value in state.told.items() if n in snapshots} if is_listed else state.told,
             last_check=poll.now,
             steady=poll.answered,
