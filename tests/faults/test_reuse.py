@@ -100,7 +100,7 @@ def test_bytes_under_another_name_cost_no_transfer_and_no_encode(top: Path, chan
     for path, record in new.items():
         (before,) = (one for one in old.values() if one["source_sha256"] == record["source_sha256"])
         name = path.rpartition("/")[2].replace("mp4", "mkv")
-        by_name = {key: record[key] for key in ("series", "season", "episode")}
+        by_name = {key: record[key] for key in ("series", "season", "episode", "path")}
         assert record == {
             **before,
             **by_name,

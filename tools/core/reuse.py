@@ -16,7 +16,7 @@ from tools.core.options import Wanted, options_of
 from tools.core.record import Record
 
 _SHA256 = re.compile("[0-9a-f]{64}")
-_OF_NAMES = frozenset({"series", "season", "episode"})  # columns that are told by the source's name
+_OF_NAMES = frozenset({"path", "series", "season", "episode"})  # columns that are told by the source's name
 _SAME_BYTES = "same bytes as "
 
 
