@@ -21,7 +21,7 @@ from tools.core.options import Options, Wanted, options_text
 from tools.core.planning import Stage
 from tools.media import ffmpeg
 from tools.media.beside import Beside, Ready, prepared, put_in
-from tools.media.captions import with_captions
+from tools.media.captions import carrying_as, with_captions
 from tools.media.carried import dolby_vision_of
 from tools.media.census import check_source
 from tools.media.choice import warning_about
@@ -222,21 +222,21 @@ class FfmpegConverter:
                 began = time.monotonic()
                 threads = threads if cores is None else cores
                 plan, warnings = self._prepared(plan, programs, source, folder, stop)
-                try:
-                    made = self._make(plan, programs, source, encoded, on_progress, stop, threads, warnings)
-                except PicturesChange as exc:
-                    again = self._look_again(plan, source, stop)
-                    plan, warnings = self._prepared(again, programs, source, folder, stop)
-                    if not any(len(video.shapes) > 1 for video in plan.facts.of("video")):
-                        warnings.append(f"its pictures change on the way, the latest are {exc.said}")
-                    made = self._make(plan, programs, source, encoded, on_progress, stop, threads, warnings)
-                except (TranscodeError, MachineError) as exc:
-                    if not plan.dolby_vision:
-                        raise
-                    others = [line for line in warnings if line not in plan.warnings()]
-                    plan = replace(plan, dolby_vision=False)
-                    warnings = [*plan.warnings(), *others, message(f"Dolby Vision could not be kept: {exc}")]
-                    made = self._make(plan, programs, source, encoded, on_progress, stop, threads, warnings)
+                while True:  # each of the two exceptions comes at most once
+                    try:
+                        made = self._make(plan, programs, source, encoded, on_progress, stop, threads, warnings)
+                        break
+                    except PicturesChange as exc:
+                        again = self._look_again(plan, source, stop)
+                        plan, warnings = self._prepared(again, programs, source, folder, stop)
+                        if not any(len(video.shapes) > 1 for video in plan.facts.of("video")):
+                            warnings.append(f"its pictures change on the way, the latest are {exc.said}")
+                    except (TranscodeError, MachineError) as exc:
+                        if not plan.dolby_vision:
+                            raise
+                        others = [line for line in warnings if line not in plan.warnings()]
+                        plan = replace(plan, dolby_vision=False)
+                        warnings = [*plan.warnings(), *others, message(f"Dolby Vision could not be kept: {exc}")]
                 encoder, used, broken = made
                 muxing = Muxing(encoder, self.output, stop, self.machine.stall_timeout, self._max_rss())
                 decided = deciding(plan, encoder, self.output)
@@ -276,7 +276,7 @@ class FfmpegConverter:
             look_at_changes(plan.facts, source, self._chosen().ffprobe, stop, limit)
 
         patiently(look, source, self._pace, stop)
-        return self._planned(plan.facts, self._chosen())
+        return carrying_as(self._planned(plan.facts, self._chosen()), plan)
 
     def _planned(self, facts: Facts, programs: MediaPrograms) -> Plan:
         plan = make_plan(facts, self._muxer(), guess_languages=bool(self.output.guess_languages))
@@ -422,7 +422,7 @@ class FfmpegConverter:
                         max_rss=limit,
                         stop=stop,
                         on_progress=on_progress,
-                        expects_changes=any(video.shapes for video in plan.facts.of("video")),
+                        expects_changes=any(video.shapes or video.is_looked_at for video in plan.facts.of("video")),
                     )
                     return attempt, broken
                 except ChildOutgrew as exc:

@@ -31,6 +31,7 @@ class Stream:
     end: float | None = None  # s, end of the last packet
     backwards: int = 0  # packets that are to be decoded before the one that stands in front of them
     shapes: tuple[Shape, ...] = ()  # those that its pictures have one after the other, if they were looked for
+    is_looked_at: bool = False  # whether its pictures were decoded to see whether they change
     has_even_times: bool = False  # its own times make no sense: these were made of its rate
     has_times: bool = True  # whether every packet has a time at which it is shown
     key_begin: float | None = None  # s, time of the first keyframe

@@ -93,6 +93,7 @@ def look_at_changes(facts: Facts, path: Path, ffprobe: Path, stop: threading.Eve
     for stream in facts.of("video"):
         if stream.packets > 1 and not stream.shapes:
             stream.shapes = asking.shapes(stream.index, every=stream.codec not in _BEGINS_ANEW)
+        stream.is_looked_at = True
 
 
 _DECODES = 20  # times as long as reading
@@ -132,7 +133,7 @@ class _Asking:
     def first_pictures(self, index: int) -> Sequence[Mapping[str, Any]]:
         """Colours and side data of the first pictures of a stream; none if they do not decode."""
         reader = _Answer()
-        chosen = ["-select_streams", str(index), "-read_intervals", f"%+#{_FIRST}", "-show_frames"]
+        chosen = ["-threads", "1", "-select_streams", str(index), "-read_intervals", f"%+#{_FIRST}", "-show_frames"]
         self.run([*chosen, "-show_entries", f"frame=side_data_list,{','.join(_COLOURS)}", "-of", "json"], reader)
         frames: Sequence[Mapping[str, Any]] = reader.content().get("frames") or ()
         return frames
