@@ -80,11 +80,12 @@ class Commits:
         for run in runs:
             if len(run.output_folders) > 1 or run.is_cancelled:
                 continue
-            for batch in run.batches_ready(now)[:1]:  # of one folder, one at a time
-                may_share = not (batch.is_alone or batch.is_half or batch.sidecars or batch.taken_at is not None)
-                if may_share and batch.outputs() and videos + len(batch.outputs()) <= _MOST_TOGETHER:
-                    found.append((run, batch))
-                    videos += len(batch.outputs())
+            with self._guard(run.item.folder):
+                for batch in run.batches_ready(now)[:1]:  # of one folder, one at a time
+                    may_share = not (batch.is_alone or batch.is_half or batch.sidecars or batch.taken_at is not None)
+                    if may_share and batch.outputs() and videos + len(batch.outputs()) <= _MOST_TOGETHER:
+                        found.append((run, batch))
+                        videos += len(batch.outputs())
         if len(found) > 1:
             for _, batch in found:
                 batch.is_publishing = True
