@@ -85,8 +85,6 @@ def _front(license_name: str) -> str:
     lines = [
         f"license: {license_name}",
         "pretty_name: AV1 videos",
-        "task_categories:",
-        "- video-classification",
         "tags:",
         *(f"- {tag}" for tag in ("video", "av1", "matroska", "animation")),
         "configs:",
