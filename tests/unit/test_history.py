@@ -19,7 +19,7 @@ from tools.core.folder import RemoteFile
 from tools.core.past import STAGES, PollLine, Sums, TroubleCount, VideoLine
 from tools.core.planning import VideoJob
 from tools.processor.reporting import AttemptOver, Progress
-from tools.report.historian import Historian, line_of
+from tools.report.historian import Historian, line_of, warnings_of
 from tools.stages.video_job import JobResult, Outcome
 from tools.state import history
 from tools.state.history import HISTORY_FILE, HistoryWriter, PauseBegan, PauseEnded
@@ -220,3 +220,8 @@ def test_months_of_use_stay_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     past.close()
     size = (tmp_path / HISTORY_FILE).stat().st_size
     assert size / 6000 * 100_000 < 40e6, size
+
+
+@pytest.mark.parametrize("said", ["dropped a data stream\nno flag", ["dropped a data stream", "no flag"]])
+def test_warnings_of_records_old_and_new_are_one_line_each(said: str | list[str]) -> None:
+    assert warnings_of(said) == "dropped a data stream\nno flag"

@@ -1,6 +1,7 @@
 """The observer that writes the history: attempts at videos, and pauses."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from tools.core.past import VideoLine
@@ -90,9 +91,14 @@ def line_of(over: AttemptOver, suspended: float = 0.0) -> VideoLine | Deferral:
         quality=_numbers(record.get("quality")),
         kept=kept,
         dropped=len(streams) - kept,
-        warnings="\n".join(record.get("warnings") or ()),
+        warnings=warnings_of(record.get("warnings") or ""),
         seconds=spent,
     )
+
+
+def warnings_of(said: str | Sequence[str]) -> str:
+    """One line each; records of older versions have a list."""
+    return said if isinstance(said, str) else "\n".join(said)
 
 
 def crf_of(settings: str) -> float | None:
