@@ -47,7 +47,9 @@ from tools.flags import Parser
 from tools.hub.client import Head, HubClient
 from tools.login import Login
 from tools.notifying import notifier_of
+from tools.report.last_line import LastLine
 from tools.report.monitor_log import SkippedPaths, poll_line, tell_changes, tell_kept_out, tell_queued, tell_settled
+from tools.report.waiting import waiting_line
 from tools.runtime import language, logs
 from tools.runtime.clock import STOP_WITHIN, Clock, SystemClock, stop_on_signals
 from tools.runtime.once import Once
@@ -100,6 +102,7 @@ class ModelScopeMonitor:
         self._intake: Intake | None = None
         self._state: MonitorState | None = None
         self._history: HistoryWriter | None = None
+        self._line = LastLine()
         self._timeline: Timeline | None = None  # of this process's last poll that succeeded
         self._said = Once()
         if settings is not None and "MONITOR_INTERVAL" in settings.given:
@@ -130,10 +133,26 @@ class ModelScopeMonitor:
         )
         log.info("settings %s", logs.fields(**config.shown(self.settings, *_GROUPS)))
         while not self._clock.stopping:
-            wait = self.turn()
-            self._clock.sleep(wait)
+            self._wait(self.turn())
         log.info("stopped")
         return 0
+
+    def _wait(self, seconds: float) -> None:
+        """Until the next poll; on a terminal with a line that says what is waited for."""
+        line, until = self._line, self._clock.monotonic() + seconds
+        while line.is_terminal and not self._clock.stopping and (left := until - self._clock.monotonic()) > 1:
+            line.show(waiting_line(self._state, self._waiting(), self._clock.time(), left))
+            self._clock.sleep(1.0)
+        self._clock.sleep(max(0.0, until - self._clock.monotonic()) if line.is_terminal else seconds)
+
+    def _waiting(self) -> dict[str, float]:
+        """Seconds until each folder that waits for quiet alone becomes stable, by name, the next first."""
+        if self._intake is None or self._timeline is None:
+            return {}
+        passed = self._clock.monotonic() + self._timeline.ahead - self._timeline.poll.asked
+        names = [one.folder.name for one in self._quiet()]
+        found = sorted((max(0.0, wait - passed), name) for wait, name in zip(self._waits(), names, strict=True))
+        return {name: left for left, name in found}
 
     def turn(self) -> float:
         """One poll whatever happens; returns the seconds to wait until the next one."""
@@ -179,7 +198,8 @@ class ModelScopeMonitor:
         return queued
 
     def close(self) -> None:
-        """Write what is left of the history."""
+        """Write what is left of the history; leave the terminal clean."""
+        self._line.close()
         if self._history is not None:
             self._history.close()
 
@@ -283,13 +303,15 @@ class ModelScopeMonitor:
 
     def _waits(self) -> list[float]:
         """Seconds until each folder with videos that waits for quiet alone becomes stable, as of the last poll."""
-        intake, timeline = self._intake, self._timeline
-        assert intake is not None and timeline is not None
-        return [
-            seconds_until_stable(snapshot, timeline.poll.asked, self.min_folder_stable_time)
-            for snapshot in intake.waiting
-            if snapshot.folder.video_count and not snapshot.folder.partial
-        ]
+        timeline = self._timeline
+        assert timeline is not None
+        asked = timeline.poll.asked
+        return [seconds_until_stable(one, asked, self.min_folder_stable_time) for one in self._quiet()]
+
+    def _quiet(self) -> list[Snapshot]:
+        """The folders with videos that wait for quiet alone."""
+        assert self._intake is not None
+        return [one for one in self._intake.waiting if one.folder.video_count and not one.folder.partial]
 
     def _until_next(self) -> float:
         """Not later than the moment at which the first folder becomes stable."""

@@ -101,7 +101,8 @@ class QueueProcessor:
 
         clock = self._clock = self._clock or SystemClock()
         self._hold_work_dir()
-        bars, historian = Bars(), Historian(HistoryWriter(self.settings.paths.log_dir))
+        bars = Bars(partial(status_command.queue_line, self.settings))
+        historian = Historian(HistoryWriter(self.settings.paths.log_dir))
         notifier = notifying.notifier_of(self.settings, "monitor")
         built = self.build(clock, bars, historian, *([notifier] if notifier else []))
         engine = built.engine

@@ -10,12 +10,13 @@ from typing import Any
 import config
 from tools import notifying
 from tools.core.hours import Opening
-from tools.report.glance import eta_json, health_line, problems
+from tools.report.glance import eta_json, health_line, outlook_lines, problems
 from tools.report.heading import free_space, pulse, pulse_json, pulse_lines
 from tools.report.known import known_json, known_lines
 from tools.report.outlook import Outlook, outlook
 from tools.report.paint import Paint
 from tools.report.status import ALL, SHOWN, status_json, status_text
+from tools.runtime.language import ui
 from tools.state.history_reader import History
 from tools.state.monitor_state import MonitorStateFile
 from tools.state.progress import ProgressFile
@@ -79,6 +80,17 @@ def _text(parsed: argparse.Namespace, settings: config.Settings, paint: Paint) -
         *told,
     ]
     return "\n".join(lines)
+
+
+def queue_line(settings: config.Settings) -> str:
+    """What waits, and when it will be done, in one line. Raises StateError."""
+    log_dir, now = settings.paths.log_dir, time.time()
+    overview, history = WorkQueue(log_dir).overview(0, 0), History(log_dir)
+    ahead = outlook_of(settings, history, overview, ProgressFile(log_dir).read(), now)
+    history.close()
+    live = len(overview.pending) + len(overview.processing)
+    shown = outlook_lines(ahead, live, now)
+    return " ".join([ui("Queue: {} folders.", live), *shown])
 
 
 def outlook_of(

@@ -1,11 +1,15 @@
 """What the bars show: lines that fit a terminal, names that stay apart, no numbers before there are any."""
 
+import io
+import re
+import time
 from typing import Any
 
 import pytest
 
 from tools.core.planning import Stage
 from tools.media.transcode import EncodeProgress, ProgressReader
+from tools.report.bars import Bars
 from tools.report.cells import cells, cut, cut_name
 from tools.report.job_line import job_line
 from tools.state.progress import JobProgress
@@ -89,3 +93,31 @@ def test_rate_of_the_first_moment_is_unknown_not_zero() -> None:
         for line in [*block.split(), "progress=continue"]:
             reader.line(line)
     assert [(one.fps, one.speed) for one in seen] == [(None, None), (None, None), (24.5, 1.02)]
+
+
+def test_line_below_the_bars_is_asked_for_beside_them_and_survives_what_it_raises(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On a terminal; elsewhere nobody asks for it."""
+    answers = iter(["2 folders", None])
+
+    def below() -> str:
+        answer = next(answers)
+        if answer is None:
+            raise OSError("the queue can't be read")
+        return answer
+
+    Bars(below).show([])
+    assert next(answers) == "2 folders"
+    answers = iter(["2 folders", None])
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setattr("tools.report.bars._EVERY", 0.01)
+    bars = Bars(below)
+    deadline = time.monotonic() + 30
+    while "2 folders" not in terminal.getvalue() and time.monotonic() < deadline:
+        bars.show([job("encode", 1)])
+    lines = re.split(r"[\r\n]+", terminal.getvalue())
+    bars.close()
+    assert [line for line in lines if "2 folders" in line and cells(line) < 80]

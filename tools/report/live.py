@@ -19,5 +19,5 @@ def watch(text: Callable[[], str], clock: Callable[[float], None] = time.sleep) 
         Live(console=console, auto_refresh=False, screen=True, vertical_overflow="crop") as live,
     ):
         while True:
-            live.update(Text.from_ansi(text(), no_wrap=True, overflow="ellipsis"), refresh=True)
+            live.update(Text.from_ansi(text(), overflow="fold"), refresh=True)
             clock(_EVERY)

@@ -4,12 +4,15 @@ from collections.abc import Mapping
 
 from tools.core.queue_item import QueueItem
 from tools.core.stability import Snapshot, seconds_until_stable
+from tools.report.glance import clock
+from tools.report.job_line import interval
 from tools.report.monitor_log import half_uploaded, no_video
 from tools.runtime.language import translated, ui
 from tools.state.monitor_state import MonitorState
 
 SHOWN = 20
 """How many folders of a kind ``waiting_lines`` shows."""
+_NEXT = 3  # folders in a line
 
 
 def not_quiet(
@@ -57,3 +60,14 @@ def waiting_lines(state: MonitorState, items: Mapping[str, QueueItem], now: floa
 def _shortened(lines: list[str]) -> list[str]:
     hidden = len(lines) - SHOWN
     return lines if hidden <= 0 else [*lines[:SHOWN], ui("… and {} more", hidden)]
+
+
+def waiting_line(state: MonitorState | None, waiting: Mapping[str, float], now: float, left: float) -> str:
+    """Between two polls: ``left`` s until the next one; ``waiting``: s until folders are stable, by name."""
+    last = ui("never") if state is None or state.last_check is None else clock(state.last_check, now)
+    polls = ui("Last poll {}, next in {} s.", last, f"{left:.0f}")
+    if not waiting:
+        return polls
+    shown = [f"{name} {interval(seconds)}" for name, seconds in list(waiting.items())[:_NEXT]]
+    names = ", ".join(shown) + (" …" if len(waiting) > _NEXT else "")
+    return f"{polls} {ui('{} folders not quiet yet: {}', len(waiting), names)}"
