@@ -15,6 +15,7 @@ import pytest
 
 from tests.faults.world import Points, World
 from tools.core.errors import EncoderStalled, ProbeError
+from tools.core.folder import RemoteFile
 from tools.core.queue_item import Status, retry
 from tools.core.reuse import Rule
 from tools.state.results import RESULTS_FILE, forgive
@@ -134,6 +135,19 @@ def test_content_replaced_under_the_same_name_and_size_is_noticed_and_looked_up(
     with WorkQueue(world.log_dir).transaction() as view:  # somebody takes it out of the queue
         view.remove("A")
     assert work_of(world, {"A/1.mp4": b"UNO"}) == all_of(1)
+
+
+def test_bytes_of_a_hub_that_tells_no_sha256_are_known_after_the_download(top: Path) -> None:
+    world = settled(top)
+    listed = world.hub.list_folder
+
+    def silent(repo: str, commit: str, folder: str) -> list[RemoteFile]:
+        return [f._replace(sha256="") if repo == "me/in" else f for f in listed(repo, commit, folder)]
+
+    world.hub.list_folder = silent  # type: ignore[method-assign]
+    assert work_of(world, {"B/1.mp4": b"one"}) == {"download": 1, "store_blob": 0, "encode": 0}
+    assert records(world, "B")["B/1.mp4"]["reused_from"] == "A/1.mkv"
+    assert world.published()["B/1.mkv"] == b"av1:one" and world.leftovers() == []
 
 
 def test_lost_index_is_built_from_the_hub_and_an_unchanged_repo_is_not_read_again(top: Path) -> None:

@@ -110,6 +110,27 @@ def test_hub_down_at_the_start_is_no_error_and_heals_by_itself(hub: RunningHub, 
     assert problems(tmp_path) == []
 
 
+def test_renamed_folder_costs_no_download_no_encode_and_no_upload(hub: RunningHub, tmp_path: Path) -> None:
+    env = environment(hub, tmp_path)
+    queue_up(env)
+    assert run_program("queue_processor.py", "--drain", env=env).returncode == 0
+    (hub.root / "datasets/me/in/番剧").rename(hub.root / "datasets/me/in/番剧 第一季")
+    before, encodes = len(hub.requests), log_of(tmp_path).count(" stored ")
+    deadline = time.monotonic() + 60
+    while "番剧 第一季" not in run_program("modelscope_monitor.py", "--queue", env=env).stdout:
+        assert time.monotonic() < deadline
+        assert run_program("modelscope_monitor.py", "--once", env=env).returncode == 0
+    assert run_program("queue_processor.py", "--drain", env=env).returncode == 0
+    assert (hub.root / "datasets/me/out/番剧 第一季/1.mkv").read_bytes() == (
+        hub.root / "datasets/me/out/番剧/1.mkv"
+    ).read_bytes()
+    asked = hub.requests[before:]
+    assert not [line for line in asked if line.startswith("PUT") or ("mp4" in line and "tree" not in line)], asked
+    assert log_of(tmp_path).count(" stored ") == encodes and "reused=1 saved_s=" in log_of(tmp_path)
+    status = run_program("queue_processor.py", "--status", env=env).stdout
+    assert "reused: 1 videos had a result already" in status and "番剧: all 1 results" in status
+
+
 @pytest.mark.another_user
 @pytest.mark.parametrize(
     ("program", "plate"), [("modelscope_monitor.py", "monitor"), ("queue_processor.py", "processor")]
