@@ -44,7 +44,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="with --check: download N results of each folder (1), drawn at random, and decode all of each",
     )
-    about = "tell all that is known here of a folder, or why a file is left out"
+    about = "tell all that is known here of a folder, or why a file is skipped"
     section.add_argument("--why", metavar="FOLDER", help=about)
 
 
@@ -193,12 +193,12 @@ def _audited(
     return found, as_recorded(there, published)
 
 
-def _why_left_out(path: str, settings: config.Settings) -> str:
-    """Why this file is left out, if that is what was typed."""
-    from tools.core.left_out import why_left_out
+def _why_skipped(path: str, settings: config.Settings) -> str:
+    """Why this file is skipped, if that is what was typed."""
+    from tools.core.skipped import why_skipped
     from tools.runtime.language import translated
 
-    return translated(why_left_out(path, settings.monitor.video_extensions))
+    return translated(why_skipped(path, settings.monitor.video_extensions))
 
 
 def _why(folder: str, settings: config.Settings) -> int:
@@ -214,8 +214,8 @@ def _why(folder: str, settings: config.Settings) -> int:
     history = Journal(log_dir, folder).history()
     age = settings.monitor.min_folder_stable_time
     lines = why_lines(folder, items, state, history, time.time(), settings.processor.aging_hours, age)
-    if not lines and "." in folder.rpartition("/")[2] and (left_out := _why_left_out(folder, settings)):
-        lines = [left_out]
+    if not lines and "." in folder.rpartition("/")[2] and (skipped := _why_skipped(folder, settings)):
+        lines = [skipped]
     if not lines:
         near = [name for name in (*state.folders, *items) if folder in name or name in folder]
         unknown = f"nothing is known of {folder}: it was not in the last listing of {settings.hub.input_repo}"

@@ -1,8 +1,8 @@
-"""Why a file of the input is left out, by its path."""
+"""Why a file of the input is skipped, by its path."""
 
 import pytest
 
-from tools.core.left_out import why_left_out
+from tools.core.skipped import why_skipped
 
 
 @pytest.mark.parametrize(
@@ -23,5 +23,5 @@ from tools.core.left_out import why_left_out
     ],
 )
 def test_reason_by_the_path(path: str, says: str) -> None:
-    told = why_left_out(path, frozenset({"mp4", "mkv"}))
+    told = why_skipped(path, frozenset({"mp4", "mkv"}))
     assert says in told and bool(told) is bool(says)
