@@ -5,6 +5,7 @@ import codecs
 import errno
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -168,6 +169,7 @@ def test_demo_has_a_log_folder_of_its_own_which_its_printed_commands_name() -> N
     script = (ROOT / "start_monitoring.sh").read_text(encoding="utf-8")
     functions = [re.search(rf"^{name}\(\) {{\n.*?^}}", script, re.MULTILINE | re.DOTALL) for name in FUNCTIONS]
     code = "\n".join(found[0] for found in functions if found)
+    code = f". {shlex.quote(str(ROOT / 'tools/words.sh'))}\n{code}"
     code += '\nsay() { echo "$*"; }; root=/p session=s venv=/nowhere; set_demo >/dev/null 2>&1 || true; commands'
     kept = {name: value for name, value in os.environ.items() if name not in {"LOG_DIR", "HUB_DIR"}}
     done = subprocess.run(["bash", "-c", code], env=kept, capture_output=True, text=True, check=False)
