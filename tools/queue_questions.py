@@ -201,6 +201,20 @@ def _why_skipped(path: str, settings: config.Settings) -> str:
     return translated(why_skipped(path, settings.monitor.video_extensions))
 
 
+def _ahead_and_past(folder: str, settings: config.Settings) -> list[str]:
+    from tools.report.folders import past_lines
+    from tools.state.history_reader import History
+    from tools.state.progress import ProgressFile
+    from tools.status_command import outlook_of
+
+    log_dir, now = settings.paths.log_dir, time.time()
+    history, overview = History(log_dir), WorkQueue(log_dir).overview(0, 0)
+    ahead = outlook_of(settings, history, overview, ProgressFile(log_dir).read(), now, {folder})
+    lines = past_lines(folder, ahead.folders.get(folder), history.videos(folder=folder, limit=20), now)
+    history.close()
+    return lines
+
+
 def _why(folder: str, settings: config.Settings) -> int:
     from tools.report.folders import why_lines
     from tools.state.journal import Journal
@@ -214,6 +228,8 @@ def _why(folder: str, settings: config.Settings) -> int:
     history = Journal(log_dir, folder).history()
     age = settings.monitor.min_folder_stable_time
     lines = why_lines(folder, items, state, history, time.time(), settings.processor.aging_hours, age)
+    if folder in items:
+        lines += _ahead_and_past(folder, settings)
     if not lines and "." in folder.rpartition("/")[2] and (skipped := _why_skipped(folder, settings)):
         lines = [skipped]
     if not lines:

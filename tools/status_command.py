@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import config
@@ -94,10 +94,15 @@ def queue_line(settings: config.Settings) -> str:
 
 
 def outlook_of(
-    settings: config.Settings, history: History, overview: Overview, progress: dict[str, Any], now: float
+    settings: config.Settings,
+    history: History,
+    overview: Overview,
+    progress: dict[str, Any],
+    now: float,
+    more: Collection[str] = (),
 ) -> Outlook:
-    """Of the queue, and of the folders that are shown."""
-    wanted = {item.folder for item in (*overview.latest, *overview.processing)}
+    """Of the queue, of the folders that are shown, and of ``more``."""
+    wanted = {*more, *(item.folder for item in (*overview.latest, *overview.processing))}
     return outlook(
         history,
         overview.processing,

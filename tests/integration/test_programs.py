@@ -14,6 +14,7 @@ import pytest
 from tests.hub_server import RunningHub, running_hub
 from tests.media import make_clip
 from tests.programs import ROOT, environment, run_program, start_program
+from tools.state.history_reader import History
 from tools.state.progress import ProgressFile
 
 
@@ -50,11 +51,16 @@ def test_once_queue_status_drain_and_json(hub: RunningHub, tmp_path: Path) -> No
     assert "completed: 1" in told and "番剧" in told
     content = json.loads(run_program("queue_processor.py", "--status", "--json", env=env).stdout)
     pulse = {"monitor", "processor", "last_poll"}
-    of_bytes = {"reused", "source_gone"}
+    of_bytes = {"reused", "source_gone", "version", "health", "eta", "gain", "slots"}
     assert set(content) == {"counts", "running", "paused", "items", "workers", "confined", "hub"} | of_bytes | pulse
     assert content["counts"]["completed"] == 1 and content["items"][0]["videos_done"] == 1
     assert (hub.root / "datasets/me/out/番剧/1.mkv").exists()
     assert hub.store.repo("me/out").is_private
+    past = History(tmp_path / "log")
+    (video,), polls = past.videos(), past.polls()
+    assert (video.folder, video.video, video.outcome) == ("番剧", "1.mp4", "stored") and video.seconds["encode"] > 0
+    assert video.encoder and video.width and video.bytes_out and video.source_codec
+    assert polls and all(poll.answered for poll in polls) and sum(poll.queued for poll in polls) == 1
     assert problems(tmp_path) == []
 
 

@@ -4,6 +4,8 @@ import argparse
 import io
 import json
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,7 +15,7 @@ from typing import Any
 import pytest
 
 from config import ROOT, Settings
-from tools import status_command
+from tools import queue_questions, status_command
 from tools.core.eta import Eta
 from tools.core.past import VideoLine
 from tools.core.queue_item import Quarantined, QueueItem, Status, local_time
@@ -130,3 +132,32 @@ def test_json_has_the_fields_of_its_page_and_no_others(tmp_path: Path, capsys: p
     sometimes = {"items[].redo"}
     assert sorted(there - known) == []
     assert sorted(leaves - {name.removesuffix("[]") for name in there} - there - sometimes) == []
+
+
+def test_why_tells_when_a_folder_is_done_and_what_became_of_its_videos(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = time.time()
+    item = QueueItem(folder="A", hash="h", file_count=2, total_size=20, added_time=local_time(now), videos_total=2)
+    with WorkQueue(tmp_path).transaction() as view:
+        view.put(item)
+    writer = HistoryWriter(tmp_path)
+    done = VideoLine(ended=now, folder="A", video="2.mp4", outcome="stored", bytes_in=2048, bytes_out=1024)
+    writer.add(replace(done, seconds={"encode": 60.0}))
+    writer.add(replace(done, video="1.mp4", outcome="failed", cause="no progress for 300 s", attempt=2))
+    writer.close(30)
+    parsed = argparse.Namespace(coverage=False, check=None, why="A")
+    assert queue_questions.run(parsed, settings_for(tmp_path)) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"Done: about \d\d", said) and "2.mp4: converted" in said and "2.0 KiB became 1.0 KiB" in said
+    assert re.search(r"1\.mp4: attempt 2 failed .*: no progress for 300 s", said)
+
+
+def test_status_waits_for_nothing_heavy(tmp_path: Path) -> None:
+    """A package that takes long to import belongs to what works, not to what is looked at each second."""
+    command = [sys.executable, "-X", "importtime", str(ROOT / "tools/queue_processor.py"), "--status"]
+    done = subprocess.run(command, env={"LOG_DIR": str(tmp_path)}, capture_output=True, text=True, timeout=120)
+    loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines() if "|" in line}
+    assert "sqlite3" in loaded and done.returncode == 0
+    heavy = {"rich", "tqdm", "requests", "starlette", "prometheus_client", "modelscope", "ffmpeg", "dask", "filelock"}
+    assert loaded & (heavy | {"asyncio", "multiprocessing", "ssl"}) == set()

@@ -5,9 +5,11 @@ from typing import Any
 
 from tools.core.audit import FolderAudit
 from tools.core.coverage import Coverage
+from tools.core.eta import Eta
 from tools.core.message import message
+from tools.core.past import VideoLine
 from tools.core.queue_item import QueueItem, Status, counted_as, is_as_queued, rank
-from tools.report.glance import human_size
+from tools.report.glance import clock, human_size
 from tools.report.health import shown_age
 from tools.report.monitor_log import half_uploaded, no_video
 from tools.report.status import ALL, failure_lines
@@ -133,4 +135,20 @@ def _history_lines(history: Mapping[tuple[str, str], VideoHistory]) -> list[str]
         elif video.failures or video.crashes:
             told = ui("failed {} times, crashed {}: {}", video.failures, video.crashes, video.last_cause)
             lines.append(f"    {path}: {told}")
+    return lines
+
+
+def past_lines(folder: str, eta: Eta | None, videos: Sequence[VideoLine], now: float) -> list[str]:
+    """When a folder will be done, and what the history has of it, newest first; ``videos`` of this folder."""
+    lines = []
+    if eta is not None:
+        times = (clock(when, now) for when in (eta.likely, eta.earliest, eta.latest))
+        lines.append(ui("Done: about {}, between {} and {}", *times))
+    for one in videos[:_SHOWN]:
+        when = clock(one.ended, now)
+        if one.outcome == "stored":
+            sizes = human_size(one.bytes_in), human_size(one.bytes_out)
+            lines.append(f"    {one.video}: {ui('converted {}: {} became {}', when, *sizes)}")
+        else:
+            lines.append(f"    {one.video}: {ui('attempt {} failed {}: {}', one.attempt, when, one.cause)}")
     return lines
