@@ -67,6 +67,22 @@ def test_folders_share_commits_while_the_hub_limits_them(status: int, site: Site
     assert sorted(event.folder for event in over) == list(ALL) and all(event.commit for event in over)
 
 
+@pytest.mark.parametrize("status", [429, 503])
+def test_not_now_for_the_same_commit_again_and_again_while_others_pass_blames_nobody(status: int, site: Site) -> None:
+    hub, refused = site.hub, 0
+    assert isinstance(hub, LimitedHub)
+    site.batch_size = 1
+
+    def judge(number: int, paths: list[str]) -> HubError | None:
+        nonlocal refused
+        refused += "B/0.mkv" in paths
+        return HubUnavailable("not now", status=status) if "B/0.mkv" in paths and refused < 7 else None
+
+    hub.judge = judge
+    site.run()
+    all_is_published_once(site)
+
+
 def test_shared_commit_that_is_refused_is_made_folder_by_folder(site: Site) -> None:
     hub = site.hub
     assert isinstance(hub, LimitedHub)
@@ -88,13 +104,20 @@ def test_full_hub_pauses_by_name_and_keeps_what_was_encoded(site: Site) -> None:
     """Also if small commits were taken since this one began to fail."""
     hub = site.hub
     assert isinstance(hub, LimitedHub)
-    is_full = True
+    is_full, refused = True, 0
     full = HubFull("the hub's storage is full: free space or ask for more", status=400)
-    hub.judge = lambda number, paths: full if is_full and paths[0][0] in "BE" else None
+
+    def judge(number: int, paths: list[str]) -> HubError | None:
+        nonlocal refused
+        refused += is_full and paths[0][0] == "B"
+        return full if is_full and paths[0][0] == "B" else None
+
+    hub.judge = judge
     engine = site.engine()
     deadline = time.monotonic() + 20
-    while hub.asked < 8 or not engine.needs_person:
+    while refused < 6 or not engine.needs_person:
         assert time.monotonic() < deadline, (engine.paused, hub.asked)
+        assert not site.item("B").quarantined and site.item("B").status is not Status.FAILED
         engine.turn(0.01)
     assert "free space or ask for more" in str(engine.paused)
     is_full = False
