@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -135,6 +136,31 @@ def test_what_another_writer_added_between_our_reading_and_our_commit_is_put_bac
     hub.put("me/out", {"B/else.txt": b"x"})
     send(hub, folder, outputs(hub, "4", tmp_path))
     assert hub.commits_of("me/out") == count + 3, "nothing to put back"
+
+
+def test_video_made_again_while_another_writer_adds_a_line_keeps_its_new_record(
+    hub: LaggingHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = OutputFolder("me/out", "A")
+    send(hub, folder, outputs(hub, "1", tmp_path))
+    before = hub.read_file("me/out", hub.recent("me/out")[0], "A/metadata.jsonl") or b""
+    other = json.dumps(record_of(RemoteFile("A/9.mp4", 1, "9"), "9.mkv")).encode() + b"\n"
+    ((_, made),) = outputs(hub, "1b", tmp_path).items()
+    source, (artifact,) = RemoteFile("A/1.mp4", 1, "another content"), made.artifacts
+    record = record_of(source, "1.mkv", sha256=artifact.sha256, size=artifact.size)
+    again = {source: VideoOutput(record, (replace(artifact, path="A/1.mkv"),))}
+    real = hub.commit
+
+    def commit(repo: str, operations: Sequence[Operation], message: str) -> str:
+        monkeypatch.setattr(hub, "commit", real)
+        hub.put("me/out", {"A/metadata.jsonl": before + other})
+        return real(repo, operations, message)
+
+    monkeypatch.setattr(hub, "commit", commit)
+    send(hub, folder, again)
+    content = hub.read_file("me/out", hub.recent("me/out")[0], "A/metadata.jsonl") or b""
+    rows = {row["file_name"]: row["sha256"] for row in map(json.loads, content.splitlines())}
+    assert rows["1.mkv"] == artifact.sha256 and "9.mkv" in rows and len(rows) == 2
 
 
 def names_of(hub: MemoryHub) -> list[str]:
