@@ -21,10 +21,13 @@ from tools.core.past import VideoLine
 from tools.core.queue_item import Quarantined, QueueItem, Status, local_time
 from tools.report.glance import gain_lines, health_line, outlook_lines, problems
 from tools.report.heading import Pulse
+from tools.report.live import watch
 from tools.report.outlook import Outlook
 from tools.report.paint import PLAIN, Paint
+from tools.report.waiting import waiting_line
 from tools.state.history import HistoryWriter
 from tools.state.liveness import Life
+from tools.state.monitor_state import MonitorState
 from tools.state.progress import HubWork, JobProgress, ProgressFile, WorkerState
 from tools.state.work_queue import Gain, WorkQueue
 
@@ -161,3 +164,29 @@ def test_status_waits_for_nothing_heavy(tmp_path: Path) -> None:
     assert "sqlite3" in loaded and done.returncode == 0
     heavy = {"rich", "tqdm", "requests", "starlette", "prometheus_client", "modelscope", "ffmpeg", "dask", "filelock"}
     assert loaded & (heavy | {"asyncio", "multiprocessing", "ssl"}) == set()
+
+
+def test_watched_text_is_asked_for_again_until_somebody_ends_it() -> None:
+    shown: list[float] = []
+
+    def pass_time(seconds: float) -> None:
+        shown.append(seconds)
+        if len(shown) == 2:
+            raise KeyboardInterrupt
+
+    asked: list[str] = []
+
+    def text() -> str:
+        asked.append("x")
+        return "\033[32mOK\033[0m"
+
+    watch(text, pass_time)
+    assert len(asked) == 2
+
+
+def test_monitor_says_when_it_polls_and_what_it_waits_for() -> None:
+    state = MonitorState(last_check=NOW)
+    waiting = {"A": 5.0, "B": 65.0, "C": 70.0, "D": 3700.0}
+    line = waiting_line(state, waiting, NOW, 12.4)
+    assert line == "Last poll 12:00, next in 12 s. 4 folders not quiet yet: A 00:05, B 01:05, C 01:10 …"
+    assert waiting_line(None, {}, NOW, 3.0) == "Last poll never, next in 3 s."

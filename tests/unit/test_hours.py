@@ -7,7 +7,7 @@ from datetime import datetime
 import pytest
 
 from config import ConfigError, Settings
-from tools.core.hours import Spans, is_open, next_change
+from tools.core.hours import Opening, Spans, is_open, next_change
 
 MONDAY = "2026-11-23"
 
@@ -94,3 +94,23 @@ def test_rates_take_units(text: str, rate: int) -> None:
 def test_rates_that_make_no_sense_are_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="UPLOAD_LIMIT"):
         Settings.load({"UPLOAD_LIMIT": text})
+
+
+@pytest.mark.parametrize(
+    ("hours", "end"),
+    [
+        (2, "2026-01-06T00:00:00"),  # begins at 22:00
+        (10, "2026-01-06T08:00:00"),
+        (12, "2026-01-07T00:00:00"),
+        (10 * 60, "2026-03-06T08:00:00"),  # beyond a month by the share of the hours
+    ],
+)
+def test_work_is_done_within_the_hours(hours: float, end: str) -> None:
+    nightly = tuple((day * 1440 + 22 * 60, day * 1440 + 32 * 60) for day in range(7))
+    start = datetime.fromisoformat("2026-01-05T12:00:00").timestamp()
+    done = Opening(nightly)(start, hours * 3600)
+    assert abs(done - datetime.fromisoformat(end).timestamp()) <= (1 if hours < 100 else 14 * 3600)
+
+
+def test_work_without_hours_goes_on_always() -> None:
+    assert Opening(())(1000.0, 50.0) == 1050.0
