@@ -62,7 +62,7 @@ NOT_MESSAGES = {
     "Bearer {}",
     "landlock: {}",
     "in={} out={} quarantined={}",
-    "    {} python3 tools/queue_processor.py --retry {}",
+    "    {}python3 tools/queue_processor.py --retry {}",
     "bash start_monitoring.sh",
     "LOG_DIR={} python3 {}",
     "ended: {}",  # in the log, as the next one

@@ -14,7 +14,7 @@ from tools.report.health import shown_age
 from tools.report.monitor_log import half_uploaded, no_video
 from tools.report.status import ALL, failure_lines
 from tools.report.waiting import seconds_left, steady_at
-from tools.runtime.language import heading, translated, ui
+from tools.runtime.language import colon, translated, ui
 from tools.state.journal import VideoHistory
 from tools.state.monitor_state import MonitorState
 from tools.state.work_queue import pending_in_order
@@ -49,11 +49,11 @@ def audit_lines(found: FolderAudit) -> list[str]:
     numbers = f"in={found.videos} out={found.published} quarantined={len(found.quarantined)}"
     numbers += f" sidecars={found.sidecars}" if found.sidecars else ""
     lines = [f"{'OK ' if found.is_right else '!  '} {found.folder}: {numbers}"]
-    lines += [f"       {heading('missing')} {path}" for path in found.missing]
-    lines += [f"       {heading('differs from its record')} {path}" for path in found.differs]
-    lines += [f"       {heading('damaged')} {line}" for line in found.broken]
-    gone = heading("output still has this, whose source is gone")
-    return lines + [f"       {gone} {path}" for path in found.without_source]
+    lines += [f"       {ui('missing')}{colon()}{path}" for path in found.missing]
+    lines += [f"       {ui('differs from its record')}{colon()}{path}" for path in found.differs]
+    lines += [f"       {ui('damaged')}{colon()}{line}" for line in found.broken]
+    gone = ui("output still has this, whose source is gone") + colon()
+    return lines + [f"       {gone}{path}" for path in found.without_source]
 
 
 def audit_sum(audits: Sequence[FolderAudit]) -> str:
@@ -64,7 +64,7 @@ def audit_sum(audits: Sequence[FolderAudit]) -> str:
     sums += [f"{name}={sum(len(getattr(one, name)) for one in audits)}" for name in names[1]]
     sums += [f"damaged={broken}"] if (broken := sum(len(one.broken) for one in audits)) else []
     sums += [f"sidecars={sidecars}"] if (sidecars := sum(one.sidecars for one in audits)) else []
-    return f"{heading('{} folders, {} not right', len(audits), wrong)} {' '.join(sums)}"
+    return f"{ui('{} folders, {} not right', len(audits), wrong)}{colon()}{' '.join(sums)}"
 
 
 def why_lines(
@@ -122,7 +122,7 @@ def _item_lines(item: QueueItem, items: Mapping[str, QueueItem], now: float, agi
         lines.append(ui("not before {}", item.not_before))
     if item.status is Status.FAILED:
         return lines + failure_lines(item, ALL)
-    return lines + ([f"{heading('because')} {translated(item.error)}"] if item.error else [])
+    return lines + ([f"{ui('because')}{colon()}{translated(item.error)}"] if item.error else [])
 
 
 def _history_lines(history: Mapping[tuple[str, str], VideoHistory]) -> list[str]:

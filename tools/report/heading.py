@@ -13,7 +13,7 @@ from typing import Any
 
 from tools.core.message import message
 from tools.report.health import last_poll, monitor_silence, number_of, shown_age
-from tools.runtime.language import heading, ui
+from tools.runtime.language import colon, ui
 from tools.state.liveness import Life, life_of
 
 _NAMES = {"monitor": message("Monitor"), "processor": message("Processor")}
@@ -58,7 +58,7 @@ def _program_line(name: str, life: Life, now: float) -> str:
     if life.running is None:
         return ui("{}: its lock can't be read, so whether it runs is unknown", title)
     if not life.running:
-        return heading("{}: not running (it died)" if life.died else "{}: not running", title) + f" {_START}"
+        return ui("{}: not running (it died)" if life.died else "{}: not running", title) + colon() + _START
     if life.since is None:
         return ui("{}: running", title)
     return ui("{}: running since {} ({})", title, _clock(life.since, now), shown_age(max(0.0, now - life.since)))

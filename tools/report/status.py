@@ -126,7 +126,7 @@ def failure_lines(item: QueueItem, causes: int) -> list[str]:
     if item.quarantined and not any(q.is_spent or q.result_kept for q in item.quarantined):
         return [*lines, "    " + ui("Upload a better file; --retry changes nothing")]
     name = shlex.quote(item.folder)
-    return [*lines, f"    {heading('Try again')} python3 tools/queue_processor.py --retry {name}"]
+    return [*lines, f"    {ui('Try again')}{colon()}python3 tools/queue_processor.py --retry {name}"]
 
 
 def _hidden(indent: str, number: int, command: str) -> list[str]:

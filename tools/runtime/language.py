@@ -238,13 +238,13 @@ class _Filler(Formatter):
     def convert_field(self, value: Any, conversion: str | None) -> Any:
         if conversion != "t":
             return super().convert_field(value, conversion)
-        return _in_chinese(str(value)) or f"{_FOREIGN}{value}{_FOREIGN}"
+        return f"{_EDGE}{_in_chinese(str(value)) or value}{_EDGE}"
 
 
-_FOREIGN = "\0"  # around what was to be translated and is not known; Chinese and Latin text are a blank apart
+_EDGE = "\0"  # around a translated argument; Chinese and Latin text are a blank apart, whichever it is
 
 
 def _filled(chinese: str, arguments: "tuple[object, ...] | list[str]") -> str:
     text = _Filler().vformat(chinese, arguments, {})
-    text = re.sub(rf"(?<=[㐀-鿿]){_FOREIGN}(?=[!-~])|(?<=[!-~]){_FOREIGN}(?=[㐀-鿿])", " ", text)
-    return text.replace(_FOREIGN, "")
+    text = re.sub(rf"(?<=[㐀-鿿]){_EDGE}(?=[!-~])|(?<=[!-~]){_EDGE}(?=[㐀-鿿])", " ", text)
+    return text.replace(_EDGE, "")
