@@ -29,7 +29,7 @@ fail() {
   exit 1
 }
 usage() {
-  say "$(words usage 用法): bash start_monitoring.sh [--demo] [--setup-only] [--foreground]"
+  say "$(term usage 用法): bash start_monitoring.sh [--demo] [--setup-only] [--foreground]"
   say "  --demo        $(words "run on an embedded hub with a small demo dataset; no account needed" "无需账号的演示")"
   say "  --setup-only  $(words "install what is missing, then exit" "安装所缺组件，然后退出")"
   say "  --foreground  $(words "run without tmux; Ctrl-C stops everything" "不用 tmux，前台运行；Ctrl-C 全部结束")"

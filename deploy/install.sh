@@ -11,7 +11,7 @@ here=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")" && pwd)
 user=animation stage='' cluster=no
 
 usage() {
-  say "$(words usage 用法): bash deploy/install.sh [--scheduler | --worker] [--user NAME] [--root DIR]"
+  say "$(term usage 用法): bash deploy/install.sh [--scheduler | --worker] [--user NAME] [--root DIR]"
   say "  --scheduler  $(words "install a cluster's scheduler too, besides monitor and processor" "除监控和处理程序外，还安装集群的调度器")"
   say "  --worker     $(words "install only a worker of a cluster" "只安装集群的工作机")"
   say "  --user NAME  $(words "the user of the services; created if missing (default: animation)" "服务的用户；不存在时创建（默认 animation）")"

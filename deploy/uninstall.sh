@@ -10,7 +10,7 @@ here=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")" && pwd)
 stage='' removed=no
 
 usage() {
-  say "$(words usage 用法): bash deploy/uninstall.sh [--root DIR]"
+  say "$(term usage 用法): bash deploy/uninstall.sh [--root DIR]"
   say "  --root DIR   $(words "remove what install.sh --root DIR put there" "移除 install.sh --root DIR 放在那里的文件")"
 }
 

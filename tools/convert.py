@@ -60,7 +60,7 @@ def _run(parsed: argparse.Namespace) -> int:
     converter = FfmpegConverter(*encode_options(settings))
     chosen = converter.prepare()
     if not parsed.json:
-        print(ui("encoder: {}", chosen))
+        print(term("encoder: {}", chosen))
     refused = 0
     for source, target in _targets(parsed.files, parsed.out):
         if stop.is_set():
@@ -185,10 +185,10 @@ def _show_plan(source: Path, plan: Plan, as_json: bool) -> None:
         }
         for one in plan.streams
     ]
-    lines = [f"{_printable(source)}: {translated(plan.action)}"]
+    lines = [f"{_printable(source)}: {term(plan.action)}"]
     lines += [
         f"  #{s['index']} {s['type']:<10} {s['source_codec']} → {s['codec'] or '–'} "
-        f"({term(str(s['action']))}): {translated(str(s['why']))}"
+        f"({term(str(s['action']))}): {term(str(s['why']))}"
         for s in streams
     ]
     lines += [f"  ! {translated(warning)}" for warning in plan.warnings()]
@@ -201,7 +201,7 @@ def _report(source: Path, target: Path, report: Conversion) -> str:
     lines = [
         f"{_printable(source.name)} → {_printable(target)}",
         f"  {report.action} {report.encoder} {report.settings}".rstrip(),
-        "  " + ui("{}x{}, {} frames, {}, verified", report.width, report.height, report.frames, time),
+        "  " + term("{}x{}, {} frames, {}, verified", report.width, report.height, report.frames, time),
         f"  {human_size(before)} → {human_size(report.size)} ({100 * report.size / max(1, before):.0f} %)",
         *(
             f"  {'#' + str(s['index']) if s['index'] >= 0 else '+'} {s['type']:<10} {s['source_codec']} → "

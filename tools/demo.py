@@ -38,7 +38,7 @@ from tools.media.complaints import bare
 from tools.media.installed import find_ffmpegs
 from tools.report.glance import human_size
 from tools.runtime.files import replace_durably
-from tools.runtime.language import heading, ui
+from tools.runtime.language import colon, heading, term, ui
 from tools.runtime.owner import give_to_owner, make_folder
 from tools.startup import DEMO_FILE, read_command_settings, read_settings, run_program
 from tools.state.liveness import life_of
@@ -178,20 +178,23 @@ def _told(items: Sequence[QueueItem], results: Path) -> list[str]:
     """What became of the clips, for somebody who sees this for the first time; fits 80 columns."""
     size_in, size_out = sum(item.bytes_in for item in items), sum(item.bytes_out for item in items)
     videos = sum(item.videos_done for item in items)
-    lines = ["", ui("{} videos converted to AV1: {}.", videos, _shrunk(size_in, size_out))]
+    shrunk = _shrunk(size_in, size_out)
+    lines = ["", ui("{} videos converted to AV1: {}.", videos, shrunk, between="\n")]
     for item in items:
         if item.status is Status.FAILED:
-            lines.append("  " + ui("failed {}: {}", item.folder, item.error))
+            lines.append("  " + ui("failed {}: {}", item.folder, item.error, between="\n  "))
         else:
             shrunk = _shrunk(item.bytes_in, item.bytes_out)
-            lines.append("  " + ui("{}: {} converted, {}", item.folder, item.videos_done, shrunk))
+            lines.append("  " + term("{}: {} converted, {}", item.folder, item.videos_done, shrunk))
+    lasting = ui("put MODELSCOPE_API_TOKEN, INPUT_REPO and OUTPUT_REPO into .env,", between="\n    ")
     return [
         *lines,
         "  " + heading("results"),
         f"    {results}",
         "  " + heading("next, for your own videos"),
-        "    " + ui("put MODELSCOPE_API_TOKEN, INPUT_REPO and OUTPUT_REPO into .env,"),
-        "    " + ui("end the demo, then type: {}", "bash start_monitoring.sh"),
+        f"    {lasting}",
+        "    " + ui("end the demo, then type") + colon(),
+        "    bash start_monitoring.sh",
     ]
 
 

@@ -25,7 +25,7 @@ def enter_venv(module: str) -> None:
     _refuse_old_python()
     if _are_packages_missing():
         sys.exit(
-            "Python packages are missing: run `bash start_monitoring.sh --setup-only` once\n"
+            "Python packages are missing: run `bash start_monitoring.sh --setup-only` once "
             "缺少 Python 软件包：请运行一次 `bash start_monitoring.sh --setup-only`"
         )
 
@@ -41,7 +41,7 @@ def _refuse_old_python() -> None:
     if sys.version_info < _OLDEST:
         shown = ".".join(map(str, sys.version_info[:3]))
         sys.exit(
-            f"Python 3.10 or newer is needed, this is {shown}: run `bash start_monitoring.sh --setup-only` once\n"
+            f"Python 3.10 or newer is needed, this is {shown}: run `bash start_monitoring.sh --setup-only` once "
             f"需要 Python 3.10 以上，当前为 {shown}：请运行一次 `bash start_monitoring.sh --setup-only`"
         )
 

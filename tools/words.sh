@@ -25,6 +25,9 @@ words() {
   esac
 }
 
+# In one language: English, if both are in use.
+term() { if [ "$language" = zh ]; then printf '%s' "$2"; else printf '%s' "$1"; fi; }
+
 say() { printf '%s\n' "$(words "$@")"; }
 
 # WIDTH WIDTH_CHINESE ENGLISH CHINESE TEXT: a row of a table. The Chinese has wide characters alone, four at most.

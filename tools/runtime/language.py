@@ -64,15 +64,15 @@ def in_use() -> Language:
     return _language
 
 
-def ui(template: str, *arguments: object) -> str:
+def ui(template: str, *arguments: object, between: str = " ") -> str:
     """A message with its arguments in place of ``{}``, in the language in use; in both, the Chinese behind the English.
 
-    The template is a literal, which is found by ``tests/messages.py``.
+    The template is a literal, which is found by ``tests/messages.py``. ``between`` stands between the two.
     """
     english = template.format(*arguments)
     if _language is Language.ENGLISH:
         return english
-    return _joined(english, _filled(_chinese().gettext(template), arguments))
+    return _joined(english, _filled(_chinese().gettext(template), arguments), between)
 
 
 def translated(text: str, between: str = " ") -> str:

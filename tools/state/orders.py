@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tools.core.errors import CorruptState, StateError
+from tools.core.message import message
 from tools.state.json_file import JsonFile
 
 ORDERS_FILE = "orders.json"
-BY_HAND = "by --pause"
+BY_HAND = message("by --pause")
 """How the reason of a pause begins that a person ordered."""
 
 
