@@ -64,6 +64,7 @@ NOT_MESSAGES = {
     "in={} out={} quarantined={}",
     "    {}python3 tools/queue_processor.py --retry {}",
     "    bash start_monitoring.sh",
+    "bash start_monitoring.sh",
     "LOG_DIR={} python3 {}",
     "ended: {}",  # in the log, as the next one
     "an unexpected error, which is a bug: {}: {}",

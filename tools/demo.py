@@ -38,7 +38,7 @@ from tools.media.complaints import bare
 from tools.media.installed import find_ffmpegs
 from tools.report.glance import human_size
 from tools.runtime.files import replace_durably
-from tools.runtime.language import colon, heading, term, ui
+from tools.runtime.language import heading, term, ui
 from tools.runtime.owner import give_to_owner, make_folder
 from tools.startup import DEMO_FILE, read_command_settings, read_settings, run_program
 from tools.state.liveness import life_of
@@ -193,7 +193,7 @@ def _told(items: Sequence[QueueItem], results: Path) -> list[str]:
         f"    {results}",
         "  " + heading("next, for your own videos"),
         f"    {lasting}",
-        "    " + ui("end the demo, then type") + colon(),
+        "    " + heading("end the demo, then type"),
         "    bash start_monitoring.sh",
     ]
 
