@@ -51,7 +51,7 @@ def audit_lines(found: FolderAudit) -> list[str]:
     lines = [f"{'OK ' if found.is_right else '!  '} {found.folder}: {numbers}"]
     lines += [f"       {ui('missing')}{colon()}{path}" for path in found.missing]
     lines += [f"       {ui('differs from its record')}{colon()}{path}" for path in found.differs]
-    lines += [f"       {ui('damaged')}{colon()}{line}" for line in found.broken]
+    lines += [f"       {ui('damaged')}{colon()}{translated(line)}" for line in found.broken]
     gone = ui("output still has this, whose source is gone") + colon()
     return lines + [f"       {gone}{path}" for path in found.without_source]
 
