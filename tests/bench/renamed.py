@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bench.clips import different_copies, short_clip
-from tests.bench.plant import EXTENSIONS
 from tests.bench.table import Row, at_most, told
 from tests.hub_server import RunningHub, running_hub
 from tools.core.folder import RemoteFile, group_folders
@@ -86,7 +85,7 @@ def _season(server: RunningHub, clips: list[Path], folder: str, top: Path, rule:
         files = hub.list_folder("me/in", head.commit_id, folder) if head else []
     log_dir = top / "log"
     with WorkQueue(log_dir).transaction() as view:
-        view.put(new_item(group_folders(files, EXTENSIONS)[folder], time.time()))
+        view.put(new_item(group_folders(files, frozenset({"mkv"}))[folder], time.time()))
     options = ProcessorOptions(
         input_repo="me/in",
         output_repo="me/out",
@@ -94,7 +93,7 @@ def _season(server: RunningHub, clips: list[Path], folder: str, top: Path, rule:
         work_dir=top / "work",
         check_interval=1.0,
         stable_time=1.0,
-        extensions=EXTENSIONS,
+        extensions=frozenset({"mkv"}),
         slots=2,
         threads=1,
         reuse=rule,
