@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from tests.faults.world import EXTENSIONS, STABLE, Points, World
+from tests.faults.world import EXTENSIONS, Points, World
 from tools.core.errors import EncoderStalled, ProbeError, StateError
 from tools.core.folder import Folder, group_folders
 from tools.core.ordering import add_now, hold, redo_now, release, with_priority
@@ -230,15 +230,3 @@ def test_endless_small_folders_do_not_starve_a_big_one(aging_hours: float) -> No
     waited = _Line(aging_hours).hours_until_the_big_one(1000)
     assert waited is not None and waited <= 2 * aging_hours + 1  # two classes up, then it is the oldest
     assert _Line(0).hours_until_the_big_one(200) is None
-
-
-def test_file_replaced_by_one_of_its_name_and_size_is_found_once_the_folder_changes(tmp_path: Path) -> None:
-    """What the README advises."""
-    world = World(tmp_path / "site")
-    world.hub.put("me/in", {"A/1.mp4": b"before"})
-    assert world.live(Points())
-    world.hub.put("me/in", {"A/1.mp4": b"behind"}, "replaced")
-    assert world.live(Points()) and world.published()["A/1.mkv"] == b"av1:before"
-    world.hub.put("me/in", {"A/note.txt": b"new"}, "a note")
-    world.clock.pass_time(STABLE)
-    assert world.live(Points()) and world.published()["A/1.mkv"] == b"av1:behind"
