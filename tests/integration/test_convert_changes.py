@@ -8,6 +8,7 @@ import pytest
 from tests.conversion import convert
 from tests.media import facts_of, ffmpeg, make, picture
 from tools.core.errors import ProbeError
+from tools.media.converter import FfmpegConverter, MachineOptions, OutputOptions
 
 
 def joined(folder: Path, *parts: list[str]) -> Path:
@@ -48,9 +49,19 @@ def test_pictures_that_change_size_are_encoded_at_the_largest(container: str, tu
     stream = facts_of(tmp_path / "out.mkv")["streams"][0]
     assert (stream["width"], stream["height"]) == (320, 180) and report.frames == 48
     assert [line for line in report.warnings if "160x120" in line and "320x180" in line]
+    assert not [line for line in report.warnings if "mkvmerge could not" in line]
     small, large = (1.5, 0.5) if turned else (0.5, 1.5)
     assert bars(tmp_path / "out.mkv", large) == (320, 180)
     assert bars(tmp_path / "out.mkv", small) == (240, 180)
+
+
+@pytest.mark.skipif(not Path("/usr/bin/ffmpeg").exists(), reason="no ffmpeg of a distribution here")
+def test_changes_are_seen_with_an_ffmpeg_that_does_not_tell_of_them(tmp_path: Path) -> None:
+    parts = [[*WHITE, "color=white:s=160x120:r=24:d=1"], [*WHITE, "color=white:s=320x180:r=24:d=1"]]
+    old = FfmpegConverter(OutputOptions(preset=13), MachineOptions(ffmpeg="/usr/bin/ffmpeg"))
+    convert(remuxed(joined(tmp_path, *parts), "mkv"), tmp_path / "out.mkv", old)
+    stream = facts_of(tmp_path / "out.mkv")["streams"][0]
+    assert (stream["width"], stream["height"]) == (320, 180)
 
 
 def test_pixels_that_change_shape_alone_keep_each_its_own(tmp_path: Path) -> None:

@@ -180,6 +180,8 @@ class FfmpegConverter:
 
         def look(limit: ReadLimit) -> Plan:
             facts = probe(source, programs.ffprobe, stop, limit=limit)
+            if not programs.encoders[0].tells_changes:
+                look_at_changes(facts, source, programs.ffprobe, stop, limit)
             return self._planned(facts, programs)
 
         return patiently(look, source, self._pace, stop)

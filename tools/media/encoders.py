@@ -69,6 +69,11 @@ class Encoder:
         return self.type.is_hardware
 
     @property
+    def tells_changes(self) -> bool:
+        """Whether its ffmpeg says when pictures change while it encodes. Source: tried with 5.1 and 9.0."""
+        return self.crops
+
+    @property
     def has_dolby_vision(self) -> bool:
         """Whether it can write Dolby Vision: the wrappers of software encoders since ffmpeg 7.1, as ``crops`` is."""
         return self.crops and self.name in {"libsvtav1", "libaom-av1"}

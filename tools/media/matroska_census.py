@@ -11,7 +11,7 @@ from tools.media.facts import Facts
 from tools.media.matroska import Element
 from tools.media.muxing import is_stale
 from tools.media.plan import Plan, StreamPlan, linked_segments, said_language
-from tools.media.turned import turned
+from tools.media.turned import as_encoded
 
 _LINKS = ("Title", "SegmentUUID", "SegmentFilename", "PrevUUID", "PrevFilename", "NextUUID", "NextFilename", "DateUTC")
 # Flags with what holds without them. Source: RFC 9559 §5.1.4.1.
@@ -107,7 +107,7 @@ def _segment(facts: Facts) -> Rows:
 def _wanted(plan: Plan, want: StreamPlan, track: Element) -> Rows:
     if want.action != "encode":
         return _track(track)
-    video = turned(track.first("Video"), want.source.rotation)
+    video = as_encoded(track.first("Video"), want.source)
     parts = tuple(video if part.name == "Video" else part for part in track.parts)
     rows = _track(Element(track.name, "", parts))
     gone = {"CodecName", "CodecDelay", "SeekPreRoll"} | ({"DefaultDuration"} if want.source.kind != "video" else set())

@@ -16,7 +16,7 @@ from tools.media.facts import StreamKind
 from tools.media.matroska import Element
 from tools.media.mkvmerge import Muxer
 from tools.media.plan import Added, Plan, StreamPlan
-from tools.media.turned import turned
+from tools.media.turned import as_encoded
 
 STALE_TAGS = ("BPS", "DURATION", "NUMBER_OF_FRAMES", "NUMBER_OF_BYTES", "_STATISTICS_")
 _KINDS: tuple[StreamKind, ...] = ("video", "audio", "subtitle")
@@ -70,7 +70,7 @@ def edit_command(plan: Plan, muxer: Muxer, encoded: Path) -> list[str]:
         if language := plan.language(kept.source):
             command += ["--set", f"language={language}"]
         if kept.source.kind == "video":
-            video = turned(track.first("Video"), kept.source.rotation)
+            video = as_encoded(track.first("Video"), kept.source)
             command += _set(track, {"DefaultDuration": "default-duration"})
             command += _set(video, _VIDEO)
             command += _set(video.first("Projection"), _PROJECTION)

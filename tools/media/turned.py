@@ -1,6 +1,8 @@
 """What a Matroska track says of its pictures' shape, after the pictures were turned as it says. Pure."""
 
+from tools.media.facts import Stream
 from tools.media.matroska import Element
+from tools.media.shapes import canvas
 
 # Clockwise: what is at the left, top, right, bottom after a turn was there before it.
 _AFTER = {
@@ -29,3 +31,13 @@ def turned(video: Element, rotation: int) -> Element:
         elif part.name != "Projection" or part.number("ProjectionType"):
             parts.append(part)
     return Element(video.name, "", tuple(parts))
+
+
+def as_encoded(video: Element, source: Stream) -> Element:
+    """The Video element for pictures that were encoded: turned, and on one canvas if they change."""
+    target = canvas(source.shapes)
+    if target is None:
+        return turned(video, source.rotation)
+    kept = [part for part in video.parts if not part.name.startswith(("PixelCrop", "Display"))]
+    shown = Element("DisplayWidth", round(target.width * target.pixel)), Element("DisplayHeight", target.height)
+    return turned(Element(video.name, "", (*kept, *shown)), source.rotation)
