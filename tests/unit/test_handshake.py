@@ -46,8 +46,8 @@ def test_every_option_of_the_output_reaches_a_workers_converter() -> None:
 def test_every_setting_of_the_encode_is_an_option_of_the_output_or_of_the_machine() -> None:
     before = encode_options(Settings())
     for setting in fields(EncodeSettings):
-        if setting.name == "cage":
-            continue  # it holds for all children of a program: see tools.runtime.cage
+        if setting.name in {"cage", "nice", "ionice"}:
+            continue  # they hold for all children of a program: see tools.runtime
         after = encode_options(_settings(**{setting.name: _other(setting.default)}))
         assert after != before, f"{setting.name} is read by no converter"
         decides_output = setting.name in {option.name for option in fields(OutputOptions)}

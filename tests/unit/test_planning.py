@@ -217,7 +217,7 @@ def test_batches_are_in_natural_order_of_videos_alone_and_carry_their_names() ->
 
 
 def test_stages_have_the_names_that_progress_files_and_reports_of_workers_hold() -> None:
-    assert STAGES == ("waiting", "download", "encode", "verify", "upload")
+    assert STAGES == ("waiting", "download", "encode", "suspended", "verify", "upload")
 
 
 def test_name_of_a_file_that_is_not_ours_is_not_taken_however_many_there_are() -> None:

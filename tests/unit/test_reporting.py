@@ -123,7 +123,7 @@ LINES: list[tuple[Event, str, str]] = [
         "hub asked to wait with this, other work continues: kind=publish about=A/1 cause=429 until=2026-01-01T00:00:00",
     ),
     (Paused("down", needs_person=False), "WARNING", "PAUSED: down; work resumes by itself"),
-    (Paused("token", needs_person=True), "ERROR", "PAUSED: token; work resumes by itself"),
+    (Paused("token", needs_person=True), "ERROR", "PAUSED: token 令牌; work resumes by itself"),
     (Blocked("disk full", needs_person=False), "WARNING", "blocked, retrying: disk full"),
     (Blocked("queue", needs_person=True), "ERROR", "blocked, retrying: queue"),
     (Resumed(), "INFO", "resumed"),
