@@ -61,8 +61,9 @@ def test_all_is_made_again_with_what_was_ordered_under_the_names_that_it_has(sit
 
 
 def test_old_files_stay_until_the_new_ones_are_there_and_a_restart_makes_nothing_twice(
-    site: Site, monkeypatch: pytest.MonkeyPatch
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO")
     seen: list[list[bytes]] = []
     real = site.hub.commit
 
@@ -76,6 +77,7 @@ def test_old_files_stay_until_the_new_ones_are_there_and_a_restart_makes_nothing
     site.run(until=lambda engine: site.hub.commits_of("me/out") > commits)
     assert site.item("A").status is Status.PENDING and site.item("A").redo is not None
     site.run()
+    assert "videos=2 done_before=1" in caplog.text and "videos=1 done_before=2" in caplog.text
     assert [sum(b"crf" in result for result in before) for before in seen] == [0, 1]
     assert results(site) == [b"av1:crf=22 1", b"av1:2", b"av1:crf=22 3"]
     assert sorted(site.converter.encoded) == [b"1", b"3"]
