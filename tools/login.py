@@ -31,14 +31,15 @@ class Login:
     def __init__(self, settings: Settings, clock: "Clock") -> None:
         self._settings = settings
         self._clock = clock
-        self._in_use: str | None = settings.hub.token
+        self.in_use: str | None = settings.hub.token
+        """The token that was accepted last, or is tried first."""
         self._said = Once()
         self._reminded = -_REMIND  # monotonic s
 
     def begin(self) -> None:
         """Remember what is used from the start, for a program that does not begin with ``connect``."""
-        if self._in_use is None and not is_of_demo(self._settings) and (saved := login_of(self._settings)):
-            self._in_use = saved.token
+        if self.in_use is None and not is_of_demo(self._settings) and (saved := login_of(self._settings)):
+            self.in_use = saved.token
 
     def connect(self) -> "tuple[HubClient, str]":
         """The hub with the first token that it accepts, and the user whose token that is.
@@ -50,7 +51,7 @@ class Login:
         """
         refused: HubForbidden | None = None
         saved = None if is_of_demo(self._settings) else login_of(self._settings)
-        for token in dict.fromkeys([*tokens(self._settings, saved), self._in_use]):
+        for token in dict.fromkeys([*tokens(self._settings, saved), self.in_use]):
             if token is None and refused is not None:
                 continue
             hub = make_hub(with_token(self._settings, token), self._clock)
@@ -59,7 +60,7 @@ class Login:
             except HubForbidden as exc:
                 refused = refused or exc
                 continue
-            self._in_use = token
+            self.in_use = token
             self._warn(saved if saved is not None and saved.token == token else None)
             return hub, user
         assert refused is not None
@@ -68,11 +69,11 @@ class Login:
     def remind(self) -> None:
         """Call it now and then: what works for weeks is asked for nothing, and the login that it has may end."""
         now = self._clock.monotonic()
-        if self._in_use is None or now < self._reminded + _REMIND or is_of_demo(self._settings):
+        if self.in_use is None or now < self._reminded + _REMIND or is_of_demo(self._settings):
             return
         self._reminded = now
         saved = login_of(self._settings)
-        if saved is not None and saved.token == self._in_use:
+        if saved is not None and saved.token == self.in_use:
             self._warn(saved)
 
     def _warn(self, used: "SavedLogin | None") -> None:

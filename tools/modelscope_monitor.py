@@ -340,8 +340,11 @@ class ModelScopeMonitor:
             exc = HubNotFound(f"INPUT_REPO={repo} does not exist, or this token can't see it", status=exc.status)
         if not isinstance(exc, HubRejected) or (isinstance(exc, HubNotFound) and not self.settings.hub.token):
             return exc
+        before = self._login.in_use
         try:
             self._hub, _ = self._login.connect()
+            if self._login.in_use != before:  # which may see what the one before did not
+                return HubUnavailable("another token is in use from now on")
         except HubForbidden as refused:
             return refused
         except PipelineError:

@@ -71,7 +71,7 @@ def test_folders_share_commits_while_the_hub_limits_them(status: int, site: Site
 def test_not_now_for_the_same_commit_again_and_again_while_others_pass_blames_nobody(status: int, site: Site) -> None:
     hub, refused = site.hub, 0
     assert isinstance(hub, LimitedHub)
-    site.batch_size = 1
+    site.batch_size, site.slots = 1, 12  # so that others are ready while this one is refused
 
     def judge(number: int, paths: list[str]) -> HubError | None:
         nonlocal refused
@@ -104,6 +104,7 @@ def test_full_hub_pauses_by_name_and_keeps_what_was_encoded(site: Site) -> None:
     """Also if small commits were taken since this one began to fail."""
     hub = site.hub
     assert isinstance(hub, LimitedHub)
+    site.slots = 12  # so that other folders are ready, and are taken, while this one is refused
     is_full, refused = True, 0
     full = HubFull("the hub's storage is full: free space or ask for more", status=400)
 
