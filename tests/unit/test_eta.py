@@ -37,6 +37,14 @@ def test_equal_videos_take_what_they_took_in_their_order_and_beside_each_other()
     assert both is not None and 250 < both.likely - NOW < 300
 
 
+def test_folder_whose_videos_were_dear_stays_dear() -> None:
+    dear = [Sample("D", 1000, {"encode": 300.0})] * 6
+    costs = learn([*EQUAL, *dear], PLACES)
+    assert costs is not None
+    cheap, own = (costs.of(Rest(folder, 1, 1000))[0] for folder in ("A", "D"))
+    assert cheap == pytest.approx(100, rel=0.1) and own == pytest.approx(300, rel=0.1)
+
+
 def test_stage_that_holds_the_others_up_is_what_counts() -> None:
     slow = [Sample("A", 1000, {"encode": 10.0, "upload": 400.0})] * 8
     found = forecast(learn(slow, PLACES), NOW, [], [Rest("A", 40, 40_000)]).queue

@@ -17,7 +17,7 @@ from config import ROOT, Settings
 from tools.core.past import PollLine, VideoLine
 from tools.core.queue_item import QueueItem, Status, local_time
 from tools.dashboard import make_app
-from tools.state.history import Deferral, HistoryWriter
+from tools.state.history import Deferral, HistoryWriter, Line
 from tools.state.progress import JobProgress, ProgressFile, WorkerState
 from tools.state.work_queue import WorkQueue
 
@@ -40,7 +40,9 @@ def served(log_dir: Path) -> Iterator[str]:
         ended=now, folder=item.folder, video="1.mp4", outcome="stored", bytes_in=1000, bytes_out=400, frames=50,
         duration_s=2.0, seconds={"encode": 5.0}, quality={"vmaf": 95.0},
     )  # fmt: skip
-    for line in (stored, Deferral(now, "disk_full", {}), PollLine(time=now, answered=False)):
+    polls = [PollLine(time=now, answered=answered) for answered in (False, True, True)]
+    lines: list[Line] = [stored, Deferral(now, "disk_full", {}), *polls]
+    for line in lines:
         writer.add(line)
     writer.close(30)
     app = make_app(Settings.load({"LOG_DIR": str(log_dir)}))
@@ -72,6 +74,7 @@ def test_every_fact_has_its_metric_and_every_panel_its_facts(tmp_path: Path) -> 
         ("animation_stage_seconds_total", "encode"): 5,
         ("animation_failures_total", "deferred", "disk_full"): 1,
         ("animation_polls_total", "failed"): 1,
+        ("animation_polls_total", "answered"): 2,
         ("animation_paused",): 1,
         ("animation_workers", "ready"): 1,
         ("animation_slots",): 3,
