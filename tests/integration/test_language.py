@@ -34,7 +34,7 @@ def test_chinese_terminal_reads_chinese_and_state_files_stay_english(env: dict[s
     env |= {"LC_ALL": "zh_CN.UTF-8"}
     told = run_program("queue_processor.py", "--status", env=env).stdout
     for line in (
-        "已暂停：令牌被拒绝：请在 .env 中写入新令牌（MODELSCOPE_API_TOKEN）；下次尝试 2026-01-01T00:00:00；会自动继续",
+        "已暂停：令牌被拒绝，请在 .env 中写入新令牌（MODELSCOPE_API_TOKEN）；下次尝试 2026-01-01T00:00:00；会自动继续",
         "失败 番剧：1 个中已发布 0 个，1 个无法转换：",
         "    番剧/1.mp4: 不是视频文件：内容无法识别",
         "    请上传更好的文件；--retry 无效",
