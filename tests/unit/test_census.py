@@ -7,6 +7,8 @@ import pytest
 from tools.core.errors import VerifyError
 from tools.media.census import check_source, frames
 from tools.media.facts import Facts, Stream
+from tools.media.matroska import Element, Head
+from tools.media.matroska_census import head_differences
 from tools.media.plan import Plan, StreamPlan
 
 
@@ -68,3 +70,11 @@ def test_chapters_of_a_quicktime_file_may_outlast_its_pictures() -> None:
 def test_pictures_that_end_before_they_promise_are_cut(container: str, own: float | None) -> None:
     with pytest.raises(VerifyError, match=r"of 9\.0 s are there"):
         check_source(source_of(container, own), 98.0)
+
+
+@pytest.mark.parametrize(("encoder", "is_missed"), [("Lavf58.76.100", False), ("采集卡 3", True)])
+def test_only_its_own_name_may_be_left_out_by_ffmpeg_s_muxer(encoder: str, is_missed: bool) -> None:
+    simple = Element("SimpleTag", "", (Element("TagName", "ENCODER"), Element("TagString", encoder)))
+    tag = Element("Tag", "", (Element("Targets"), simple))
+    before, after = (Facts("", (), (), {}, 1, 1000, head=Head(Element("Info"), tags=tags)) for tags in ((tag,), ()))
+    assert bool(head_differences(Plan(before, "transcode", ()), after)) is is_missed

@@ -170,8 +170,15 @@ def _tags(plan: Plan, facts: Facts, canonical: Canonical) -> Iterator[object]:
         others = tuple(sorted((part.name, str(part.value)) for part in targets.parts if part.name in _OTHER_TARGETS))
         for simple in tag.all("SimpleTag"):
             of_encoder = bool(tracks & encoded) or plan.muxer is None  # ffmpeg's muxer names itself
-            if not is_stale(simple, is_encoded=of_encoder) or not tracks:
+            of_file = plan.muxer is None and _is_signature(simple)
+            if not (is_stale(simple, is_encoded=of_encoder) if tracks else of_file):
                 yield about, others, _simple(simple, canonical)
+
+
+def _is_signature(simple: Element) -> bool:
+    """Whether it is what ffmpeg's muxer says of itself, which tells nothing of the video. It puts its present name
+    there, or, asked for the same bytes each time, leaves it out."""
+    return simple.text("TagName").upper() == "ENCODER" and simple.text("TagString").startswith("Lavf")
 
 
 _OTHER_TARGETS = frozenset({"TagEditionUID", "TagChapterUID", "TagAttachmentUID"})
