@@ -295,8 +295,8 @@ def machine(tmp_path: Path) -> Iterator[Callable[[str, str, str], subprocess.Pop
 
     yield start
     for process in started:
-        process.kill()
-        process.wait()
+        with process:  # closes its pipes, too: left open, they would fail whichever test the collector runs in
+            process.kill()
 
 
 # A systemd that runs can't exist here: its command only says how it was called.

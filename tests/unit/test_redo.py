@@ -79,9 +79,9 @@ def test_old_files_stay_until_the_new_ones_are_there_and_a_restart_makes_nothing
             raise Stopped("in its first life")
 
     site.converter._during = keep_the_third
+    site.slots = 2  # whichever is downloaded first is encoded first: the third may not keep the first back
     order(site, replace(FINER, videos=("A/1.mp4", "A/3.mp4")))
-    commits = site.hub.commits_of("me/out")
-    site.run(until=lambda engine: site.hub.commits_of("me/out") > commits)
+    site.run(until=lambda engine: "published=1" in caplog.text)
     assert site.item("A").status is Status.PENDING and site.item("A").redo is not None
     site.converter._during = lambda stage, source, stop: None
     site.run()
@@ -97,12 +97,13 @@ def test_what_fails_keeps_its_old_file_and_retry_makes_it_alone_again(site: Site
     site.run()
     item = site.item("A")
     assert item.status is Status.FAILED and item.redo == replace(FINER, videos=("A/2.mp4",))
-    assert results(site)[1] == b"av1:2" and site.converter.encoded == [b"1", b"2", b"3"]
+    assert results(site)[1] == b"av1:2"
+    assert sorted(site.converter.encoded) == [b"1", b"2", b"3"], "in the order of their downloads"
     site.converter.refused.clear()
     with site.queue().transaction() as view:
         view.put(retry(item))
     site.run()
-    assert results(site)[1] == b"av1:crf=22 2" and site.converter.encoded == [b"1", b"2", b"3", b"2"]
+    assert results(site)[1] == b"av1:crf=22 2" and site.converter.encoded[3:] == [b"2"]
 
 
 def test_source_that_was_never_published_is_done_by_the_settings_in_force(site: Site) -> None:
