@@ -1,7 +1,10 @@
 """Children end: by themselves, by limits, and with us."""
 
 import contextlib
+import fcntl
+import io
 import os
+import resource
 import subprocess
 import sys
 import threading
@@ -24,7 +27,7 @@ from tools.runtime.child import (
     run,
     suspend_patient,
 )
-from tools.runtime.spawn import Access, set_patience
+from tools.runtime.spawn import Access, Spawned, set_patience
 
 pytestmark = pytest.mark.another_user
 
@@ -39,6 +42,25 @@ def test_status_lines_and_the_end_of_standard_error_come_back() -> None:
     ended = run([*PYTHON, code], access=ACCESS, limits=ChildLimits(timeout=20), on_line=seen.append)
     assert (ended.status, seen) == (3, ["a", "b"])
     assert ended.stderr == "x … repeated 500 times\nlast"
+
+
+def test_wait_takes_a_report_beyond_the_first_1024_files() -> None:
+    """Our own side alone: the watcher's report is played by a pipe."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= hard < 2048:
+        pytest.skip("this process may not open as many files")
+    reads, writes = os.pipe()
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        report = fcntl.fcntl(reads, fcntl.F_DUPFD, 1024)
+        child = Spawned(os.getpid(), io.BytesIO(), io.BytesIO(), report)
+        assert child.wait(0.001) is None
+        os.write(writes, b"status 7\n")
+        assert child.wait() == 7
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        os.close(reads)
+        os.close(writes)
 
 
 def test_every_line_of_standard_error_passes_whole_and_what_is_kept_has_the_first_and_the_last() -> None:

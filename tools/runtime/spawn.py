@@ -54,9 +54,11 @@ class Spawned:
     def wait(self, timeout: float | None = None) -> int | None:
         """Its exit status (negative: ended by that signal), or None if it still runs after ``timeout`` s."""
         deadline = None if timeout is None else time.monotonic() + timeout
+        news = select.poll()  # select() refuses the descriptors of a process that has 1024 files open
+        news.register(self._report, select.POLLIN)
         while self.returncode is None:
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            if not select.select([self._report], [], [], left)[0]:
+            left = None if deadline is None else 1000 * max(0.0, deadline - time.monotonic())
+            if not news.poll(left):
                 return None
             said = os.read(self._report, 100)
             self._said += said
