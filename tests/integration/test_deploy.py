@@ -41,6 +41,7 @@ def copy_project(target: Path) -> Path:
         shutil.copytree(config.ROOT / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in (
         "config.py",
+        "pyproject.toml",
         "start_monitoring.sh",
         "start_worker.sh",
         "requirements.txt",
