@@ -126,7 +126,7 @@ def test_edited_env_file_is_noticed_once_and_a_new_token_needs_no_restart(
     del env["MODELSCOPE_API_TOKEN"]
     dotenv.write_text("MODELSCOPE_API_TOKEN=wrong-token\nCRF=40\n")
     with running_program("queue_processor.py", env=env):
-        refused = "PAUSED: the hub refused the token: put a new one into .env (MODELSCOPE_API_TOKEN); work resumes by"
+        refused = "PAUSED: the hub refused the token: put a new one into .env (MODELSCOPE_API_TOKEN)"
         wait_for(lambda: refused in log_of(tmp_path), lambda: log_of(tmp_path))
         assert " CRF=40 " in log_of(tmp_path).partition("settings ")[2], "what counts is in the log"
         dotenv.write_text("MODELSCOPE_API_TOKEN=wrong-token\nCRF=45\nBATCH_SIZE=9999\n")

@@ -158,7 +158,7 @@ def test_what_another_user_left_in_the_work_folder_is_noticed_before_any_work(tm
 def test_start_where_the_log_folder_may_not_be_written_is_one_line(tmp_path: Path) -> None:
     project = copy_project(tmp_path / "project")
     (project / "log").chmod(0o555)
-    env = {**os.environ, "MODELSCOPE_API_TOKEN": "not-a-token"}
+    env = {**os.environ, "MODELSCOPE_API_TOKEN": "not-a-token", "UI_LANG": "en"}
     done = without_rights("bash", project / "start_monitoring.sh", "--foreground", env=env)
     assert done.returncode == 1 and done.stderr.count("\n") == 1
     assert f"can't write to {project}/log: it is read-only" in done.stderr

@@ -50,14 +50,14 @@ def hub(tmp_path: Path) -> Iterator[RunningHub]:
 
 def check(log_dir: Path, *more: str, **env: str) -> tuple[int, str]:
     arguments = ["--log-dir", str(log_dir), "--work-dir", str(log_dir), *ALL_WELL, *more]
-    done = script(config.ROOT, "check_animation_service.sh", *arguments, **env)
+    done = script(config.ROOT, "check_animation_service.sh", *arguments, **{"UI_LANG": "en", **env})
     assert done.stderr == "" and done.stdout.count("\n") == (0 if "--quiet" in more and not done.returncode else 1)
     return done.returncode, done.stdout
 
 
 @pytest.mark.another_user
 def test_check_of_programs_that_run_die_and_end(hub: RunningHub, tmp_path: Path) -> None:
-    env = environment(hub, tmp_path)
+    env = environment(hub, tmp_path, UI_LANG="en")
     log_dir = tmp_path / "log"
     assert check(log_dir)[0] == 2
     running = {name: start_program(f"{name}.py", env=env) for name in ("modelscope_monitor", "queue_processor")}
@@ -71,9 +71,12 @@ def test_check_of_programs_that_run_die_and_end(hub: RunningHub, tmp_path: Path)
         status, text = check(log_dir)
         assert status == 2 and "processor died" in text and "monitor" not in text.split("|")[0]
         for command in (("queue_processor.py", "--status"), ("modelscope_monitor.py", "--queue")):
-            first, second = run_program(*command, env=env).stdout.splitlines()[:2]
-            assert first.startswith("Monitor") and "running" in first and "not running" not in first
-            assert second.startswith("Processor") and "not running" in second and "died" in second
+            told = run_program(*command, env=env).stdout.splitlines()
+            first, second = (
+                next(line for line in told if line.startswith(f"{name}: ")) for name in ("Monitor", "Processor")
+            )
+            assert "running" in first and "not running" not in first
+            assert "not running" in second and "died" in second
         seen = json.loads(run_program("queue_processor.py", "--status", "--json", env=env).stdout)
         assert [seen[name]["running"] for name in ("monitor", "processor")] == [True, False] and seen["last_poll"]
         running["modelscope_monitor"].send_signal(signal.SIGSTOP)
