@@ -308,9 +308,16 @@ class World:
         also be asked to end after so many rounds (False)."""
         disk = Disk(self.top, points)
         hub = cast(HubClient, PassingHub(self.hub, points, self.lost_answers))
+        with contextlib.ExitStack() as ended:
+            return self._lived(disk, hub, rounds, power, must_settle, ended)
+
+    def _lived(
+        self, disk: Disk, hub: HubClient, rounds: int, power: bool, must_settle: bool, ended: contextlib.ExitStack
+    ) -> bool:
         try:
             with disk.watched():
                 monitor, engine = self.monitor(hub), self.engine(hub)
+                ended.callback(monitor.close)  # a death closes its files, and nothing else does here
                 for turn in range(rounds):
                     if turn % 10 == 0:
                         with contextlib.suppress(HubUnavailable):

@@ -155,6 +155,7 @@ class Engine:
             self._tell(reporting.ReturnFailed(str(exc)))
         self._reported = None
         self.report_progress()
+        self._reuse.results.close()
 
     def _recover(self) -> None:
         """Resume after an earlier run: its items are requeued, and what belongs to no item goes."""

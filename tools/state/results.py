@@ -179,6 +179,11 @@ class ResultsFile:
             base.close()
             raise
 
+    def close(self) -> None:
+        """Let go of the file; whatever is asked later opens it again."""
+        with self._lock:
+            self._close()
+
     def _close(self) -> None:
         if self._open is not None:
             self._open.close()
