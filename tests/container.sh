@@ -52,6 +52,7 @@ step "image: $(buildah inspect --type image --format '{{.OCIv1.Architecture}}' $
 
 # In it, as a user that has no name there, with the volumes of somebody who is not root.
 container=$(buildah --isolation chroot from $image)
+buildah config --volume /data- --volume /work- "$container" # or buildah may mount its own over ours
 install -d -o $owner -g $owner "$top/data" "$top/work"
 inside() {
   buildah run --isolation chroot --user $owner:$owner --volume "$top/data:/data" --volume "$top/work:/work" \
@@ -81,7 +82,8 @@ inside python3 tools/queue_processor.py --status | tee "$top/status"
 grep -q 'completed: 2' "$top/status"
 inside bash -c 'python3 tools/health.py; [ $? -lt 2 ]'
 here() { env LOG_DIR="$top/data/log" WORK_DIR="$top/work/animation" ANIMATION_DOTENV=/nowhere python3 "$@"; }
-here tools/queue_processor.py --status | grep 'completed: 2'
+here tools/queue_processor.py --status >"$top/status" 2>&1 || true
+grep 'completed: 2' "$top/status" || { cat "$top/status"; exit 1; }
 here tools/queue_processor.py --pause "from this machine"
 inside python3 tools/queue_processor.py --status | grep 'from this machine'
 inside python3 tools/queue_processor.py --resume
