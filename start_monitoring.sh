@@ -166,7 +166,9 @@ set_up() {
   need_media
   if [ "$worker" = yes ]; then need_packages requirements-cluster.txt; fi
   # A wrong setting is told later.
-  if "$venv/bin/python3" tools/ask.py --notify 2>/dev/null; then need_packages requirements-notify.txt; fi
+  if [ "$image" = yes ] || "$venv/bin/python3" tools/ask.py --notify 2>/dev/null; then
+    need_packages requirements-notify.txt
+  fi
   exec 9>&-
 }
 
@@ -426,13 +428,14 @@ if [ "${1:-}" = --window ]; then
   run_window "$@"
 fi
 
-demo=no setup_only=no foreground=no worker=no port=0
+demo=no setup_only=no foreground=no worker=no image=no port=0
 for argument in "$@"; do
   case $argument in
     --demo) demo=yes ;;
     --setup-only) setup_only=yes ;;
     --foreground) foreground=yes ;;
     --setup-worker) setup_only=yes foreground=yes worker=yes ;; # by start_worker.sh; a worker needs no tmux
+    --setup-image) setup_only=yes foreground=yes worker=yes image=yes ;; # by deploy/Containerfile: all that may be used
     -h | --help) usage && exit 0 ;;
     *) usage >&2 && exit 2 ;;
   esac
