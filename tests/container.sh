@@ -85,7 +85,8 @@ here() { env LOG_DIR="$top/data/log" WORK_DIR="$top/work/animation" ANIMATION_DO
 here tools/queue_processor.py --status >"$top/status" 2>&1 || true
 grep 'completed: 2' "$top/status" || { cat "$top/status"; exit 1; }
 here tools/queue_processor.py --pause "from this machine"
-inside python3 tools/queue_processor.py --status | grep 'from this machine'
+is_told() { inside python3 tools/queue_processor.py --status | grep 'from this machine'; }
+until_true 30 is_told
 inside python3 tools/queue_processor.py --resume
 step "everything belongs to who it was run as"
 [ -z "$(find "$top/data" "$top/work" ! -user $owner -print -quit)" ]
