@@ -120,7 +120,8 @@ until_true 10 none_left
 step "the programs' own tests"
 buildah copy -q "$container" tests /app/tests >/dev/null
 buildah copy -q "$container" requirements-dev.txt /app/ >/dev/null
-buildah run --isolation chroot --user 0 "$container" -- \
-  .venv/bin/python3 -m pip install -q --root-user-action=ignore -r requirements-dev.txt
+buildah run --isolation chroot --user 0 "$container" -- bash -c "apt-get update -qq &&
+  apt-get install -y -qq --no-install-recommends tmux procps >/dev/null 2>&1 &&
+  .venv/bin/python3 -m pip install -q --root-user-action=ignore -r requirements-dev.txt"
 [ $# -gt 0 ] || set -- tests/e2e
 inside .venv/bin/python3 -m pytest -q -p no:cacheprovider "$@"
