@@ -158,7 +158,7 @@ def test_check_from_another_pid_namespace_sees_by_the_locks_who_runs(environ: di
     told = run_script(environ, script=check, within=within).stdout
     for lock in locks:
         lock.release()
-    assert "monitor has shown no sign of life yet" in told and "died" not in told and "not running" not in told
+    assert told.startswith("OK"), told  # they have only just begun
     assert "monitor is not running; processor is not running" in run_script(environ, script=check, within=within).stdout
 
 

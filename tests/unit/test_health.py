@@ -19,7 +19,7 @@ from tools.report.health import (
 )
 from tools.state.liveness import Life
 
-ALIVE = Life(True)
+ALIVE, NOW = Life(True), 1_000_000.0
 
 
 @pytest.mark.parametrize(
@@ -35,10 +35,15 @@ ALIVE = Life(True)
         (Life(False, died=True), 0.0, "died"),
         (Life(False), 0.0, "is not running"),
         (Life(None), 101.0, "stalled"),
+        (Life(True, since=NOW - 5), None, None),
+        (Life(True, since=NOW - 5), 86400.0, None),
+        (Life(True, since=NOW - 101), None, "yet"),
+        (Life(True, since=NOW - 101), 102.0, "stalled"),
+        (Life(True, since=NOW + 500), 101.0, "stalled"),
     ],
 )
 def test_program_is_critical_when_gone_or_silent(life: Life, age: float | None, said: str | None) -> None:
-    found = judge_program("monitor", life, age, 100.0, "polled")
+    found = judge_program("monitor", life, age, 100.0, "polled", NOW)
     if said is None:
         assert found == []
     else:

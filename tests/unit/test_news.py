@@ -1,5 +1,6 @@
 """What people are told, in how many messages, and when."""
 
+import json
 import threading
 import time
 from collections.abc import Callable
@@ -141,9 +142,11 @@ def test_other_program_is_missed_when_it_died_or_says_nothing_and_not_when_it_wa
     progress.write_text(f'{{"updated": {time.time()}, "interval": 1}}')
     assert problem_of(tmp_path, "processor") is None
     progress.write_text(f'{{"updated": {time.time() - 600}, "interval": 1}}')
+    assert problem_of(tmp_path, "processor") is None, "the one before it wrote that"
+    plate = (tmp_path / ".processor.pid").read_text()
+    (tmp_path / ".processor.pid").write_text(json.dumps({**json.loads(plate), "since": time.time() - 700}))
     assert "processor stalled" in (problem_of(tmp_path, "processor") or "")
-    plate = (tmp_path / ".processor.pid").read_bytes()
     lock.release()
     assert problem_of(tmp_path, "processor") is None
-    (tmp_path / ".processor.pid").write_bytes(plate)
+    (tmp_path / ".processor.pid").write_text(plate)
     assert problem_of(tmp_path, "processor") == "processor died"

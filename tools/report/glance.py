@@ -31,7 +31,7 @@ def problems(
     done = {"monitor": "polled", "processor": "wrote"}
     found: list[Problem] = []
     for name, life in seen.lives.items():
-        found += health.judge_program(name, life, ages[name], limits[name], done[name])
+        found += health.judge_program(name, life, ages[name], limits[name], done[name], now)
     found += health.judge_pause(progress)
     found += health.judge_queue({"odd": 0, **counts}, 1)
     found += health.judge_disk(free, HealthLimits())

@@ -76,10 +76,16 @@ def number_of(content: Any, key: str) -> float | None:
     return float(value)
 
 
-def judge_program(name: str, life: Life, age: float | None, limit: float, done: str) -> list[Problem]:
-    """``age`` s since the program's last sign of life, None without one; ``done`` what that sign was."""
+def judge_program(name: str, life: Life, age: float | None, limit: float, done: str, now: float) -> list[Problem]:
+    """``age`` s since the program's last sign of life, None without one; ``done`` what that sign was.
+
+    One that has only just begun may be silent as long as one that worked: what is older is its predecessor's.
+    """
     if life.running is False:
         return [Problem(Level.CRITICAL, f"{name} died" if life.died else f"{name} is not running")]
+    up = now - life.since if life.running and life.since is not None else None
+    if up is not None and 0 <= up <= limit and (age is None or age > up):
+        return []
     if age is None:
         return [Problem(Level.CRITICAL, f"{name} has shown no sign of life yet")]
     if not -limit <= age <= limit:

@@ -20,10 +20,8 @@ def problem_of(log_dir: Path, program: str) -> str | None:
     else:
         state = _read(log_dir / "progress.json")
         seen, limit, done = health.number_of(state, "updated"), health.processor_silence(state), "wrote"
-    if seen is None and life.running:
-        return None  # it has only just begun
     age = None if seen is None else now - seen
-    problems = health.judge_program(program, life, age, limit, done)
+    problems = health.judge_program(program, life, age, limit, done, now)
     return problems[0].text if problems else None
 
 
