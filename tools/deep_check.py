@@ -74,7 +74,11 @@ class DeepCheck:
             wrong.append(f"{video.packets} pictures instead of {record.get('frames')}")
         if abs(facts.end - float(record.get("duration_s") or 0.0)) > _SLACK:
             wrong.append(f"{facts.end:.1f} s instead of {record.get('duration_s')} s")
-        kept = sum(1 for one in record.get("streams", ()) if one.get("codec") and one.get("type") in _TRACKS)
+        kept = sum(
+            1
+            for one in record.get("streams", ())
+            if isinstance(one, dict) and one.get("codec") and one.get("type") in _TRACKS
+        )
         there = sum(1 for stream in facts.streams if stream.kind in _TRACKS)
         if kept != there and record.get("streams"):
             wrong.append(f"{there} streams instead of {kept}")

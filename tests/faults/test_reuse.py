@@ -231,6 +231,26 @@ def test_planted_record_of_bytes_that_were_never_here_is_passed_over(top: Path) 
     assert world.published()["B/9.mkv"] == b"av1:nine"
 
 
+@pytest.mark.parametrize(
+    "planted",
+    [
+        b'"options": "\\ud800"',
+        b'"options": "\xff"',
+        b'"other": "{\\"source_path\\": [1]}"',
+        b'"source_repo": "\\ud800"',
+    ],
+)
+def test_odd_row_of_a_stranger_stops_no_folder(top: Path, planted: bytes) -> None:
+    world = settled(top)
+    line = json.dumps({**records(world, "A")["A/1.mp4"], "source_path": "A/9.mp4"}).encode()
+    odd = line.rstrip(b"}") + b", " + planted + b"}\n"
+    world.hub.put("me/out", {"A/metadata.jsonl": world.published()["A/metadata.jsonl"] + odd})
+    work_of(world, {"B/9.mp4": b"nine"})
+    assert world.items()["B"].status is Status.COMPLETED and world.published()["B/9.mkv"] == b"av1:nine"
+    work_of(world, {"A/10.mp4": b"ten"})
+    assert world.items()["A"].status is Status.COMPLETED and world.published()["A/10.mkv"] == b"av1:ten"
+
+
 @pytest.mark.parametrize("gone", ["the file", "the blob", "the blob, found out by the commit"])
 def test_result_that_is_gone_from_the_hub_is_made_again(top: Path, gone: str) -> None:
     world = settled(top)

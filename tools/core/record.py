@@ -217,10 +217,23 @@ def _record_of(line: str) -> Record | None:
         entry = json.loads(line, parse_constant=_refuse) if line.strip() else None
     except (ValueError, RecursionError):  # the latter for brackets by the thousand
         return None
-    if not isinstance(entry, dict) or not all(isinstance(entry.get(key), str) for key in _Named.__annotations__):
+    if not isinstance(entry, dict):
         return None
     entry = lifted(entry)
+    if not all(isinstance(entry.get(key), str) for key in _Named.__annotations__) or not _can_be_written(line, entry):
+        return None
     return cast(Record, entry) if all(_fits(entry.get(key), kinds) for key, kinds in _KINDS.items()) else None
+
+
+def _can_be_written(line: str, entry: dict[str, Any]) -> bool:
+    """Half of a surrogate pair can be spelled in JSON and written in no encoding: such a row stays as it is."""
+    if "\\u" not in line:
+        return True
+    try:
+        json.dumps(entry, ensure_ascii=False).encode("utf-8", "surrogateescape")
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def made_fields(fields: Mapping[str, Any]) -> dict[str, Any]:

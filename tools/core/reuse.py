@@ -41,6 +41,8 @@ def may_stand_for(record: Record, source: RemoteFile, wanted: Wanted, rule: Rule
         return False
     if (record.get("source_sha256"), record.get("source_size")) != (source.sha256, source.size):
         return False
+    if any(isinstance(one, dict) and one.get("index") == -1 for one in record.get("streams", ())):
+        return False  # it has subtitles of files beside the other source
     return rule is Rule.ANY_AV1 or is_as_wanted(record.get("options"), wanted)
 
 

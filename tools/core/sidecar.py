@@ -89,10 +89,13 @@ class Carried:
         """Path of each carried file → path of its source in that input repo ("" = in any)."""
         return {p: e["source_path"] for p, e in self._entries.items() if repo in {"", e.get("source_repo")}}
 
-    def is_ours(self, file: RemoteFile) -> bool:
-        """Whether it is the file that was carried over, and not one that somebody put in its place."""
+    def is_ours(self, file: RemoteFile, repo: str = "") -> bool:
+        """Whether it is the file that was carried over from that input repo ("" = any), and not one that somebody put
+        in its place."""
         entry = self._entries.get(file.path)
-        return entry is not None and entry["size"] == file.size and file.sha256 in {"", entry["sha256"]}
+        if entry is None or ("" not in {repo, entry.get("source_repo") or ""} and entry["source_repo"] != repo):
+            return False
+        return entry["size"] == file.size and file.sha256 in {"", entry["sha256"]}
 
     def has(self, sidecar: Sidecar) -> bool:
         """Whether it was carried over in the content that it has now."""
@@ -126,6 +129,10 @@ def _entry_of(line: bytes) -> dict[str, Any] | None:
         return None
     if not isinstance(entry, dict):
         return None
+    try:
+        json.dumps(entry, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):  # half of a surrogate pair: it stays as it is
+        return None
     texts = all(isinstance(entry.get(name), str) for name in ("file_name", "source_path", "sha256"))
     if not texts or type(entry.get("size")) is not int or "/" in entry["file_name"]:
         return None
@@ -139,8 +146,10 @@ def plan_sidecars(
     videos: Collection[str],
     rules: SidecarRules,
     extensions: frozenset[str],
+    repo: str = "",
 ) -> tuple[list[Sidecar], list[str]]:
-    """What is to be carried over now, and the paths of what can't be since their names are taken.
+    """What is to be carried over now from the input repo ``repo``, and the paths of what can't be since their names are
+    taken.
 
     ``files`` directly in a folder of the input repo, ``existing`` those of the output folder by path, ``videos`` paths
     that videos have there, or will have.
@@ -154,7 +163,7 @@ def plan_sidecars(
         sidecar, there = Sidecar(file), existing.get(file.path)
         if there is not None and _is_done(sidecar, there, carried):
             continue
-        if as_disks_see(file.path) in taken or (there is not None and not carried.is_ours(there)):
+        if as_disks_see(file.path) in taken or (there is not None and not carried.is_ours(there, repo)):
             refused.append(file.path)
         else:
             todo.append(sidecar)

@@ -13,5 +13,5 @@ def by_proxy(url: str) -> str:
     proxy = proxies.get(parts.scheme) or proxies.get("all")
     if not proxy or urllib.request.proxy_bypass_environment(host, proxies):  # type: ignore[attr-defined]
         return ""
-    at = urlsplit(proxy if "//" in proxy else f"//{proxy}").netloc.rpartition("@")[2]
+    at = proxy.rpartition("@")[2].rpartition("//")[2].partition("/")[0]  # a password may have any character
     return f"; the way there is the proxy {at}, set by {parts.scheme}_proxy or all_proxy"

@@ -13,6 +13,7 @@ from tools.core.errors import (
     HubRejected,
     HubUnavailable,
     PipelineError,
+    Stopped,
     Unexpected,
     WorkspaceError,
 )
@@ -114,7 +115,7 @@ class Commits:
         for number, (run, batch) in enumerate(found):
             batch.is_publishing = False
             if isinstance(answer, Failed):
-                batch.is_alone = _may_be_of_one(answer.error)
+                batch.is_alone = not _is_of_the_hub(answer.error)
                 batch.not_before = self._clock.monotonic() + self._rules.retry_interval
             with self._guard(run.item.folder):
                 if not isinstance(answer, Failed):
@@ -295,9 +296,10 @@ class Commits:
             self._claims.change(run.item.folder, run.with_totals)
 
 
-def _may_be_of_one(exc: PipelineError) -> bool:
-    """Whether a commit for several folders may have failed for one of them."""
-    return isinstance(exc, HubRejected | Unexpected) and not isinstance(exc, HubForbidden | HubNotFound)
+def _is_of_the_hub(exc: PipelineError) -> bool:
+    """Whether a commit for several folders failed for none of them: it asks to wait, is full, or refuses us."""
+    asks_to_wait = isinstance(exc, HubUnavailable) and exc.status in {429, 503}
+    return asks_to_wait or isinstance(exc, HubForbidden | HubNotFound | Stopped)
 
 
 def _message(folder: str, videos: int, sidecars: int) -> str:

@@ -151,7 +151,7 @@ class ItemRun:
         elif result.outcome is not Outcome.STOPPED:
             task.crashes = 0
         if result.outcome is Outcome.STORED:
-            task.output = result.output
+            task.output, task.is_converted = result.output, False
         elif result.outcome is Outcome.REFUSED:
             self._refuse(task, result.cause)
         elif result.outcome is Outcome.FAILED:
@@ -248,7 +248,7 @@ class ItemRun:
         for task in batch.tasks:
             if task.output is not None:
                 self.journal.note(Event.LOST, task.video.source)
-                task.output = None
+                task.output, task.is_converted = None, False
 
     @property
     def is_over(self) -> bool:

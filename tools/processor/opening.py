@@ -68,7 +68,9 @@ def open_item(item: QueueItem, hub: HubClient, journal: Journal, rules: RunRules
         *main.published.names().values(),
         *(target.path for batch in plan.batches for v in batch for target in v.targets),
     }
-    sidecars, taken = plan_sidecars(files, main.files, main.carried, names, rules.sidecars, rules.extensions)
+    sidecars, taken = plan_sidecars(
+        files, main.files, main.carried, names, rules.sidecars, rules.extensions, rules.input_repo
+    )
     if taken:
         kept_back(rules.output_repo, taken)
     _add_sidecars(run, sidecars)

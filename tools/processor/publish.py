@@ -109,11 +109,15 @@ def _commit(
 
 
 def _send_again(hub: HubClient, folder: OutputFolder, outputs: Outputs, file_of: FileOf) -> bool:
-    """A hub may drop blobs that no commit named for long; whether all of them could be sent once more."""
+    """A hub may drop blobs that no commit named for long; whether all of them could be sent once more, or are there.
+
+    What was reused has no file here: the hub is asked whether it has it.
+    """
     wanted = [(artifact, file_of(source, artifact.kind)) for source, artifact in folder.artifacts(outputs)]
     found = [(artifact, path) for artifact, path in wanted if path is not None and path.exists()]
-    if len(found) < len(wanted):
-        return False
+    others = [(artifact.sha256, artifact.size) for artifact, path in wanted if path is None or not path.exists()]
+    if others and (len(outputs) == 1 or hub.lacks(folder.repo, others)):
+        return False  # a hub may also say that it has what it then refuses; several are halved first
     for artifact, path in found:
         hub.store_blob(folder.repo, path, artifact.sha256, artifact.size, lambda moved: None)
     return True

@@ -62,7 +62,7 @@ class Reuse:
                     task.refused = Quarantined(source.path, cause, source.sha256)
             wanted = {task.video.source: task.video.targets for task in asked if not task.is_settled}
             found = self._found(wanted, hub, run.output_folders[-1].head)
-        except StateError as exc:
+        except (StateError, ValueError, TypeError) as exc:  # a stranger's row may hold anything
             self._say(str(exc))
             return
         for task in asked:
@@ -89,7 +89,7 @@ class Reuse:
             if listed is not None:
                 rows = _rows(folder.published.records.values())
                 self.results.put(folder.folder, listed.sha256, rows, step=folder.step)
-        except StateError as exc:
+        except (StateError, ValueError, TypeError) as exc:  # what is published stays so
             self._say(str(exc))
 
     def refused(self, videos: Iterable[Quarantined]) -> None:

@@ -204,8 +204,11 @@ def _matched(text: str, literals: list[str]) -> list[str] | None:
     return [*found, text[at:end]]
 
 
+_DEPTH = 8  # messages side by side; a stranger's path may have any number of colons
+
+
 @lru_cache(4096)
-def _in_chinese(text: str) -> str | None:
+def _in_chinese(text: str, depth: int = _DEPTH) -> str | None:
     """None for what the catalogue does not know."""
     if (chinese := _chinese().gettext(text)) != text:
         return chinese
@@ -215,7 +218,7 @@ def _in_chinese(text: str) -> str | None:
         first, _, rest = text.partition(between)
         if between == ": " and (found := _of_template(text, weak=True)) is not None:
             return found
-        parts = _in_chinese(first) if rest else None, _in_chinese(rest) if rest else None
+        parts = [_in_chinese(part, depth - 1) if rest and depth else None for part in (first, rest)]
         if any(parts):
             return f"{parts[0] or first}{'；' if between == '; ' else '：'}{parts[1] or rest}"
     return None

@@ -14,6 +14,7 @@ from tools.core.concurrency import NO_NEED, Need
 from tools.core.errors import MachineError, MediaError, NoEncoder
 from tools.core.planning import Stage, VideoJob
 from tools.core.record import Record
+from tools.core.reuse import is_as_wanted
 from tools.media.converter import Beside, Conversion, EncodeProgress
 from tools.runtime.files import read_plain, replace_durably, sha256_of
 from tools.stages.evidence import look_for_fault
@@ -80,6 +81,8 @@ def converted_before(job: VideoJob, tools: JobTools, context: JobContext) -> Vid
         output = VideoOutput.of_json(noted if "record" in noted else {"record": noted})
         if not {artifact.sha256 for artifact in output.artifacts} <= tools.results_of(job):
             return None
+        if job.is_again and not _is_as_ordered(output.record, job, tools):
+            return None  # a worker that was away still has what was made before
         for artifact in output.artifacts:
             file = tools.workspace.artifact_file(job.folder, job.source, artifact.kind)
             status = file.lstat()
@@ -91,6 +94,10 @@ def converted_before(job: VideoJob, tools: JobTools, context: JobContext) -> Vid
         return None
     placed = output.at(job.targets)  # the names planned before the crash may have been others
     return placed and placed.at_source(job.source, job.input_repo)
+
+
+def _is_as_ordered(record: Record, job: VideoJob, tools: JobTools) -> bool:
+    return is_as_wanted(record.get("options"), tools.converter.with_options(dict(job.options)).wanted())
 
 
 def make_record(job: VideoJob, conversion: Conversion, source_sha256: str, began: str) -> Record:

@@ -87,8 +87,9 @@ class ResultsFile:
             options: dict[str, int] = {}
             for row in rows:
                 if row.options not in options:
-                    base.execute("INSERT INTO options (text) VALUES (?) ON CONFLICT DO NOTHING", (row.options,))
-                    found = base.execute("SELECT id FROM options WHERE text = ?", (row.options,)).fetchone()
+                    text = row.options.encode("utf-8", "replace").decode()  # a stranger's row may have any character
+                    base.execute("INSERT INTO options (text) VALUES (?) ON CONFLICT DO NOTHING", (text,))
+                    found = base.execute("SELECT id FROM options WHERE text = ?", (text,)).fetchone()
                     options[row.options] = found[0]
                 source, result = bytes.fromhex(row.source_sha256), bytes.fromhex(row.sha256)
                 values = number, source, result, options[row.options], row.saved
@@ -149,6 +150,8 @@ class ResultsFile:
                 raise StateError(f"{self._path} is damaged ({exc}) and is rebuilt") from exc
             except OSError as exc:
                 raise StateError(f"can't use {self._path}: {exc.strerror}") from exc
+            except ValueError as exc:  # a text that can't be written
+                raise StateError(f"can't use {self._path}: {exc}") from exc
 
     def _opened(self) -> sqlite3.Connection:
         try:
