@@ -84,7 +84,7 @@ def judge_program(name: str, life: Life, age: float | None, limit: float, done: 
     if life.running is False:
         return [Problem(Level.CRITICAL, f"{name} died" if life.died else f"{name} is not running")]
     up = now - life.since if life.running and life.since is not None else None
-    if up is not None and 0 <= up <= limit and (age is None or age > up):
+    if up is not None and -1 <= up <= limit and (age is None or age > up):
         return []
     if age is None:
         return [Problem(Level.CRITICAL, f"{name} has shown no sign of life yet")]
