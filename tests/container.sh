@@ -52,10 +52,10 @@ step "image: $(buildah inspect --type image --format '{{.OCIv1.Architecture}}' $
 
 # In it, as a user that has no name there, with the volumes of somebody who is not root.
 container=$(buildah --isolation chroot from $image)
-buildah config --volume /data- --volume /work- "$container" # or buildah may mount its own over ours
+buildah config --volume /data- --volume /scratch- "$container" # or buildah may mount its own over ours
 install -d -o $owner -g $owner "$top/data" "$top/work"
 inside() {
-  buildah run --isolation chroot --user $owner:$owner --volume "$top/data:/data" --volume "$top/work:/work" \
+  buildah run --isolation chroot --user $owner:$owner --volume "$top/data:/data" --volume "$top/work:/scratch" \
     "$container" -- "$@"
 }
 
