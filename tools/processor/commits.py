@@ -298,7 +298,7 @@ class Commits:
 
 def _is_of_the_hub(exc: PipelineError) -> bool:
     """Whether a commit for several folders failed for none of them: it asks to wait, is full, or refuses us."""
-    asks_to_wait = isinstance(exc, HubUnavailable) and exc.status in {429, 503}
+    asks_to_wait = isinstance(exc, HubUnavailable) and exc.status in _LIMITED
     return asks_to_wait or isinstance(exc, HubForbidden | HubNotFound | Stopped)
 
 
