@@ -279,6 +279,16 @@ def test_failures_that_came_together_count_together(watched: Watched) -> None:
     assert watched.pause.reason == "3 failed" and watched.wait() == INTERVAL
 
 
+def test_failures_from_before_a_success_are_no_failures_in_a_row_though_the_hub_is_asked_after_it(
+    watched: Watched,
+) -> None:
+    for about in ("1", "2", "3", "4"):
+        watched.fail(about)
+    watched.pause.worked("transfer", "5")
+    watched.ask(None)
+    assert watched.told() == [] and watched.blamed == [] and not watched.pause.stops("transfer")
+
+
 def test_what_fails_during_a_pause_of_another_cause_counts_for_nothing(watched: Watched) -> None:
     watched.pause.machine("no encoder")
     for about in "1123":

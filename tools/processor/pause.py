@@ -63,7 +63,7 @@ class Pause:
         self.needs_person = False
         self._stops: frozenset[Kind] = _ALL
         self._said = Once()  # by kind
-        self._suspects: list[tuple[Suspect, bool]] = []  # with whether it is to blame if the hub answers
+        self._suspects: list[tuple[Suspect, bool, int]] = []  # whether it is to blame if the hub answers; worked by then
         self._worked: Counter[str] = Counter()  # things done, by kind
         self._failing_since: dict[tuple[str, str], int] = {}  # kind and about → things done of the kind by then
         self._in_a_row: dict[str, Counter[str]] = {}  # by kind: failures by about, since something worked
@@ -78,7 +78,8 @@ class Pause:
             self._suspects, self._stops = [], _ALL
         elif not self._suspects:
             return  # nobody is asking now: it is tried again after the pause, and judged then
-        self._suspects.append((suspect, suspect.is_certain or self._is_to_blame(suspect)))
+        is_to_blame = suspect.is_certain or self._is_to_blame(suspect)
+        self._suspects.append((suspect, is_to_blame, self._worked[suspect.kind]))
 
     def may_explain(self, kind: Kind, about: str, exc: PipelineError, blame: Callable[[], None]) -> bool:
         """Whether it may not be the fault of ``about`` that the hub did not do this; then that becomes a suspect."""
@@ -159,9 +160,11 @@ class Pause:
             self._observer.observe(Resumed())
         self.reason, self.needs_person = None, False
         rounds, stops = self._rounds, set[Kind]()
-        for suspect, is_to_blame in suspects:
+        for suspect, is_to_blame, worked_by_then in suspects:
             if is_to_blame:
                 suspect.blame()
+            elif self._worked[suspect.kind] > worked_by_then:
+                continue  # it worked for others since this one failed: no failure in a row
             elif self._is_enough(suspect) and suspect.kind not in stops:
                 self._rounds = rounds  # what fails together makes one pause: its wait doubles once
                 self._begin(suspect.kind, suspect.kind, suspect.cause, needs_person=suspect.needs_person)
