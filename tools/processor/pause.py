@@ -63,7 +63,8 @@ class Pause:
         self.needs_person = False
         self._stops: frozenset[Kind] = _ALL
         self._said = Once()  # by kind
-        self._suspects: list[tuple[Suspect, bool, int]] = []  # whether it is to blame if the hub answers; worked by then
+        # Whether it is to blame if the hub answers, and how much of its kind had worked by then.
+        self._suspects: list[tuple[Suspect, bool, int]] = []
         self._worked: Counter[str] = Counter()  # things done, by kind
         self._failing_since: dict[tuple[str, str], int] = {}  # kind and about → things done of the kind by then
         self._in_a_row: dict[str, Counter[str]] = {}  # by kind: failures by about, since something worked
