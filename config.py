@@ -418,6 +418,18 @@ class EncodeSettings:
         "a damaged video is converted only if this share of its frames decodes",
         _number_between(0, 100, "%"),
     )
+    quality_metric: str = _setting(
+        "QUALITY_METRIC",
+        "auto",
+        "how results are measured against their sources; auto = VMAF, else XPSNR, else SSIM; off = not compared at all",
+        _choice("auto", "vmaf", "xpsnr", "ssim", "off"),
+    )
+    quality_floor: float = _setting(
+        "QUALITY_FLOOR",
+        70,
+        "a result whose VMAF is lower than this is refused, or its XPSNR or SSIM than what fits; 0 = none is",
+        _number_between(0, 100),
+    )
     max_encode_rss_gb: float = _setting(
         "MAX_ENCODE_RSS",
         0,

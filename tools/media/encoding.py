@@ -38,6 +38,8 @@ class OutputOptions:
     min_decoded_percent: float = 99.0  # of a damaged video's frames that must decode
     guess_languages: int = 0  # 1: zh-Hans and zh-Hant by the names of tracks
     mux_subtitles: int = 0  # 1: subtitles beside a video go into its result
+    quality_metric: str = "auto"  # see ``tools.media.meters``; off: the pictures are not compared with the source's
+    quality_floor: float = 70.0  # VMAF that a result must have at least
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +149,7 @@ def encode_command(
     return [command[0], *front, *command[1:-1], *arguments, f"file:{target}"]
 
 
-def _filters(plan: Plan, stream: Stream) -> list[str]:
+def picture_filters(plan: Plan, stream: Stream) -> list[str]:
     """What the pictures of an encoded stream go through. As a simple filter: a complex graph would lose its tags."""
     filters = []
     if is_partly_interlaced(stream.shapes):
@@ -225,7 +227,7 @@ def _arguments(
                     source=kept.source,
                     threads=threads,
                     stream=number,
-                    filters=_filters(plan, kept.source),
+                    filters=picture_filters(plan, kept.source),
                     dolby_vision=plan.dolby_vision and kept.source is plan.main_video,
                 )
                 before = before or before_one
@@ -313,12 +315,14 @@ def settings_text(plan: Plan, encoder: Encoder, options: OutputOptions, threads:
     return " ".join(argument.removesuffix(":v:0") for argument in arguments)
 
 
+_OF_THE_CHECK = ("quality_metric", "quality_floor")  # options that say what may be published, and change no output
 _OF_ANY_FILE = ("guess_languages", "mux_subtitles")  # options that have a part in files whose video is copied, too
 
 
 def deciding(plan: Plan, encoder: Encoder, options: OutputOptions) -> dict[str, Option]:
     """The options that have a part in this output, see ``tools.core.options``; ``encoder`` is the one that made it."""
     found: dict[str, Option] = asdict(options) | {"encoder": encoder.name}
+    found = {name: value for name, value in found.items() if name not in _OF_THE_CHECK}
     if plan.action != "transcode":
         found = {name: found[name] for name in _OF_ANY_FILE}
     if plan.action != "copy" and suits_mkvmerge(plan.facts):

@@ -1,0 +1,82 @@
+"""Scores of pictures against their source, by the real ffmpeg."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.conversion import CONVERTER
+from tests.media import ffmpeg, make, picture
+from tools.media.memory import Memory
+from tools.media.meters import meter_for
+from tools.media.quality import (
+    Meter,
+    NotComparable,
+    Reference,
+    Running,
+    Sample,
+    Scores,
+    reference_of,
+    score,
+    score_in_one,
+)
+
+_RUNNING = Running(threading.Event(), 60.0, 0)
+_CODEC = ["-c:v", "libx264", "-preset", "ultrafast", "-g", "12"]
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A source whose clock begins late, one like it, one that is blurred in its second second, one of another size."""
+    folder = tmp_path_factory.mktemp("clips")
+    source = make([*picture(2.0), *_CODEC, "-crf", "1", "-output_ts_offset", "3"], folder / "source.mkv")
+    blur = "gblur=sigma=6:enable='gte(t,1)'"
+    return {
+        "source": source,
+        "like": make([*picture(2.0), *_CODEC, "-crf", "12"], folder / "like.mkv"),
+        "blurred": make([*picture(2.0), "-vf", blur, *_CODEC, "-crf", "12"], folder / "blurred.mkv"),
+        "smaller": make([*picture(2.0, "160x90"), *_CODEC], folder / "smaller.mkv"),
+    }
+
+
+@pytest.mark.parametrize(("metric", "good", "bad"), [("vmaf", 90, 50), ("xpsnr", 36, 25), ("ssim", 0.98, 0.9)])
+def test_samples_are_paired_by_their_times_and_blur_is_seen_where_it_is(
+    clips: dict[str, Path], metric: str, good: float, bad: float
+) -> None:
+    meter = meter_for(metric, [Path(ffmpeg())], Memory(None))
+    assert meter is not None and meter.metric == metric
+    plan = CONVERTER.plan(clips["source"])
+    encoder = CONVERTER._chosen().encoders[0]
+    reference = reference_of(plan, plan.main_video, clips["source"], encoder, CONVERTER.output)
+    early, late = Sample(3.25, 0.5), Sample(4.25, 0.5)
+    like = score(clips["like"], reference, [early, late], meter, _RUNNING, shift=-3.0)
+    assert like.worst > good and like.samples == 2 and like.seconds == pytest.approx(1.0, abs=0.1)
+    blurred = score(clips["blurred"], reference, [early, late], meter, _RUNNING, shift=-3.0)
+    assert blurred.worst < bad < good < 2 * blurred.mean - blurred.worst  # the mean of the other one
+    in_one = score_in_one(clips["blurred"], reference, [Sample(0.25, 0.5), Sample(1.25, 0.5)], meter, _RUNNING)
+    assert in_one.worst == pytest.approx(blurred.worst, rel=0.1) and in_one.samples == 2
+    assert score(clips["like"], reference, [], meter, _RUNNING).seconds == pytest.approx(2.0, abs=0.1)
+    with pytest.raises(NotComparable):
+        score(clips["smaller"], reference, [], meter, _RUNNING)
+
+
+def test_a_metric_that_no_ffmpeg_has_is_not_used_and_its_trial_is_remembered(tmp_path: Path) -> None:
+    asked = tmp_path / "asked"
+    program = tmp_path / "ffmpeg"
+    program.write_text(f'#!/bin/sh\necho x >>{asked}\ncase "$*" in *libvmaf*) exit 1 ;; esac\necho lavfi\n')
+    program.chmod(0o755)
+    memory = Memory(None)
+    for _ in range(2):
+        assert meter_for("auto", [program], memory) == Meter(program, "xpsnr")
+        assert meter_for("vmaf", [program], memory) is None
+        assert meter_for("off", [program], memory) is None
+
+
+def test_scores_are_told_in_the_record_with_their_metric() -> None:
+    scores = Scores("vmaf", "vmaf_v0.6.1", 95.456, 91.234, 88.0, 3, 4.5)
+    assert scores.as_record() == {
+        **{"metric": "vmaf", "model": "vmaf_v0.6.1", "mean": 95.46, "p5": 91.23, "min": 88.0},
+        **{"samples": 3, "seconds": 4.5},
+    }
+    assert str(scores) == "VMAF 95.5 (5th percentile 91.2)"
+    assert Reference(Path("x"), 0, (), "yuv420p", ()).can_seek
