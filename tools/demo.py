@@ -155,9 +155,9 @@ def _command(ffmpeg: str, layers: list[str], subtitles: Path, made: Path) -> lis
 
 def _summary(settings: config.Settings) -> int:
     """Wait until the demo's folders are settled; 1 if one failed, or if nobody works on them."""
+    alone, parent = 0.0, os.getppid()  # s; before anybody is told to go on
     print(ui("Waiting for the results (Ctrl-C ends only the wait)"), flush=True)
     wanted, log_dir = {name.split("/")[0] for name in _CLIPS}, settings.paths.log_dir
-    alone, parent = 0.0, os.getppid()  # s
     while True:
         items = [item for item in WorkQueue(log_dir).read().items() if item.folder in wanted]
         settled = [item for item in items if item.status in {Status.COMPLETED, Status.FAILED}]

@@ -30,9 +30,9 @@ def enter_venv(module: str) -> None:
         )
 
 
-def leave_old_python() -> None:
-    """For a program that needs no package: continue under the project's ``.venv`` only if this Python is too old."""
-    if sys.version_info < _OLDEST:
+def prefer_venv() -> None:
+    """For a program that does without packages: continue under the project's ``.venv`` where there is one."""
+    if sys.version_info < _OLDEST or _are_packages_missing():
         _replace_process()
     _refuse_old_python()
 

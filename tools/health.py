@@ -2,7 +2,7 @@
 
 Reads ``monitor_state.json``, ``progress.json``, ``processing_queue.json``, locks and pid files of a log folder, and
 the free space of its disk and of the work folder's; holds no lock and writes nothing. Runs under any Python from 3.10
-on, without the project's packages; ``deploy/check_animation_service.sh`` starts it.
+on, without the project's packages too (``.env`` is not read then); ``deploy/check_animation_service.sh`` starts it.
 """
 
 import os.path
@@ -11,24 +11,27 @@ import sys
 if not __package__:
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 
-from tools.entry import leave_old_python
+from tools.entry import prefer_venv
 
-leave_old_python()
+prefer_venv()
 
 import argparse
+import contextlib
 import json
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
 import config
+from config import ConfigError
 from tools.flags import Parser
 from tools.report import health
 from tools.report.heading import free_space
 from tools.report.health import HealthLimits, Level, Problem
 from tools.runtime.language import translated, ui
-from tools.startup import run_program
+from tools.startup import dotenv_path, read_dotenv, run_program
 from tools.state.liveness import life_of
 
 _UNKNOWN = 3  # as Nagios has it for a check that was called wrongly
@@ -66,13 +69,18 @@ def _parser() -> argparse.ArgumentParser:
         prog="check_animation_service.sh", description="Say in one line whether the services work: status 0, 1 or 2."
     )
     paths, limits, environ = config.PathSettings(), HealthLimits(), os.environ
+    folders: Mapping[str, str | None] = {}
+    with contextlib.suppress(ConfigError, ImportError):  # not for the user of a monitoring system, or without packages
+        folders = read_dotenv(dotenv_path())
 
     def add(name: str, kind: Any, default: Any, help: str) -> None:
         """A flag, its environment variable, its default."""
         variable = name.upper().replace("-", "_")
-        if not name.endswith("-dir"):  # those two are settings of the programs too
+        if name.endswith("-dir"):  # settings of the programs too
+            value = environ.get(variable) or folders.get(variable) or default
+        else:
             variable = "CHECK_" + variable
-        value = environ.get(variable) or default
+            value = environ.get(variable) or default
         text, shown = (None, "by its own interval") if value is None else (str(value), default or "as of the programs")
         parser.add_argument(f"--{name}", type=kind, default=text, help=f"{help} [{variable}, {shown}]")
 

@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -130,7 +131,7 @@ def test_check_reads_the_state_files_alone(calm: Path) -> None:
     """No hub, no other program, nothing written: watched by an audit hook of the interpreter."""
     (calm / "processing.log").write_text("x", encoding="utf-8")
     program = [str(config.ROOT / "tools" / "health.py"), "--log-dir", str(calm), "--work-dir", str(calm), *ALL_WELL]
-    done = subprocess.run(["python3", "-B", "-c", _WATCHED, *program], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-B", "-c", _WATCHED, *program], capture_output=True, text=True, check=True)
     lines = done.stdout.splitlines()
     assert any(line.startswith("OK - ") for line in lines), done.stdout
     assert {line for line in lines if line.startswith("DID ")} <= {"DID socket.gethostname"}
@@ -139,6 +140,16 @@ def test_check_reads_the_state_files_alone(calm: Path) -> None:
     wanted = {"monitor_state.json", "progress.json", "processing_queue.json", ".monitor.pid", ".processor.pid"}
     wanted |= {".monitor.lock", ".processor.lock"}
     assert {Path(name).name for _, name in opened if name.startswith(str(calm))} == wanted
+
+
+def test_check_looks_where_the_env_file_sends_the_programs(calm: Path, tmp_path: Path) -> None:
+    dotenv = tmp_path / "settings.env"
+    dotenv.write_text(f"LOG_DIR={calm}\r\nWORK_DIR={calm}\r\n", encoding="utf-8-sig")
+    done = script(config.ROOT, "check_animation_service.sh", *ALL_WELL, ANIMATION_DOTENV=str(dotenv), UI_LANG="en")
+    assert done.returncode == 0 and done.stdout.startswith("OK - "), done.stdout + done.stderr
+    nowhere = str(tmp_path / "none")
+    done = script(config.ROOT, "check_animation_service.sh", *ALL_WELL, ANIMATION_DOTENV=str(dotenv), LOG_DIR=nowhere)
+    assert done.returncode == 2, "the environment goes before"
 
 
 @pytest.mark.another_user

@@ -135,6 +135,11 @@ def test_stored_cause_is_shown_in_the_language_in_use() -> None:
         translated("01.mp4: the file is empty; 02.mp4: no progress for 300 s")
         == "01.mp4：文件是空的；02.mp4：300 秒没有进展"
     )
+    refused = "can't verify the token: the hub at http://h:9 can't be reached, or closed the connection"
+    assert (
+        translated(f"processor paused: {refused}; next try at 2026-01-01T00:00:00")
+        == "处理程序已暂停：无法验证令牌：无法连接 http://h:9（或连接被断开）；下次尝试 2026-01-01T00:00:00"
+    )
     assert translated("nobody knows this") == "nobody knows this"
     use(Language.BOTH)
     assert translated("the file is empty") == "the file is empty 文件是空的"
