@@ -197,6 +197,7 @@ class FakeConverter:
         self.hold = threading.Event()
         self.hold.set()
         self._mark, self._seconds, self._durable = mark, seconds, durable
+        self._streams: list[dict[str, object]] = []
         self._during = during or (lambda stage, source, stop: None)
 
     def prepare(self) -> str:
@@ -211,6 +212,7 @@ class FakeConverter:
     def with_beside(self, video: str, files: Sequence[Beside]) -> "FakeConverter":
         other = copy.copy(self)
         other._mark += b"".join(b"%b+" % file.name.encode() for file in files)
+        other._streams = [{"index": -1, "type": "subtitle", "codec": "ass"} for _ in files]
         return other
 
     def with_options(self, options: Options) -> "FakeConverter":
@@ -244,7 +246,9 @@ class FakeConverter:
             self._during("verify", source, stop)
         sha256 = hashlib.sha256(result).hexdigest()
         made = options_text({"encoder": "fake"} | self.options)
-        return Conversion("transcode", 1.0, 24, 320, 180, "fake", "", [], None, sha256, len(result), options=made)
+        return Conversion(
+            "transcode", 1.0, 24, 320, 180, "fake", "", self._streams, None, sha256, len(result), options=made
+        )
 
     def _wait_for_release(self, stop: threading.Event) -> None:
         if self._seconds and stop.wait(self._seconds):

@@ -243,13 +243,14 @@ def test_killed_processor_resumes_and_reattaches_to_running_jobs(site: Site) -> 
 
 def test_stopped_processor_ends_the_jobs_of_its_workers_and_leaves_the_item_pending(site: Site) -> None:
     site.queue(**videos("1", "2", "3"))
-    site.worker("w1", "--seconds", "60")
-    site.worker("w2", "--seconds", "60")
+    site.worker("w1", "--seconds", "600")
+    site.worker("w2", "--seconds", "600")
     site.processor(MAX_ATTEMPTS="1")
     site.wait(lambda: len(site.encoded("w1", "w2")) == 2, "both encode")
     assert site.end("processor") == 0
     assert site.item()["status"] == "pending" and not site.item()["quarantined"]
-    assert not [*children_working_in(site.top / "w1"), *children_working_in(site.top / "w2")], "an encode continues"
+    # Asked to end by then; on a busy machine the workers may be slower than a program that must end within 10 s.
+    site.wait(lambda: not [line for w in "12" for line in children_working_in(site.top / f"w{w}")], "the encodes end")
     assert not site.published() and "error" not in site.log("processor").lower()
 
 

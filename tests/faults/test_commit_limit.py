@@ -9,7 +9,7 @@ import pytest
 from tests.fakes import FakeClock, FakeConverter, MemoryHub, Told
 from tests.unit.test_engine import Site
 from tools.core.commit_pace import CommitPace
-from tools.core.errors import HubError, HubFull, HubRejected, HubUnavailable
+from tools.core.errors import HubError, HubFull, HubRejected, HubUnavailable, IntegrityError
 from tools.core.queue_item import Status
 from tools.hub.client import AddBlob, Operation
 from tools.processor.reporting import BatchOver, LogObserver
@@ -98,6 +98,23 @@ def test_shared_commit_that_is_refused_is_made_folder_by_folder(site: Site) -> N
     assert site.published("C").keys() == {"0.mkv", "metadata.jsonl"}
     for folder in set(ALL) - {"C"}:
         assert site.item(folder).status is Status.COMPLETED
+
+
+@pytest.mark.parametrize("error", [HubUnavailable("cut off", status=502), IntegrityError("not as it was sent")])
+def test_shared_commit_that_fails_otherwise_is_put_down_to_none_of_its_folders(site: Site, error: HubError) -> None:
+    hub = site.hub
+    assert isinstance(hub, LimitedHub)
+    site.max_attempts = 1
+
+    def judge(number: int, paths: list[str]) -> HubError | None:
+        if number < 4:
+            return HubUnavailable("not now", status=429)
+        return error if len({path[0] for path in paths}) > 1 else None
+
+    hub.judge = judge
+    site.run()
+    all_is_published_once(site)
+    assert hub.asked > len(hub.taken) + 3, "one was shared"
 
 
 def test_full_hub_pauses_by_name_and_keeps_what_was_encoded(site: Site) -> None:

@@ -6,7 +6,7 @@ import random
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 
 from tests.faults.world import Points, World
-from tools.core.errors import EncoderStalled, ProbeError
+from tools.core.errors import EncoderStalled, HubRejected, ProbeError
 from tools.core.folder import RemoteFile
 from tools.core.queue_item import Status, retry
 from tools.core.reuse import Rule
+from tools.hub.client import Operation
 from tools.state.results import RESULTS_FILE, forgive
 from tools.state.work_queue import WorkQueue
 
@@ -265,6 +266,31 @@ def test_result_that_is_gone_from_the_hub_is_made_again(top: Path, gone: str) ->
     assert world.published()["B/1.mkv"] == b"av1:one" and world.items()["B"].status is Status.COMPLETED
 
 
+@pytest.mark.parametrize("trouble", ["a blob was lost", "a path is refused"])
+def test_what_was_reused_is_made_by_nobody_because_the_hub_refuses_its_batch_for_another(
+    top: Path, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    world = settled(top)
+    real, asked = world.hub.commit, 0
+
+    def commit(repo: str, operations: Sequence[Operation], message: str) -> str:
+        nonlocal asked
+        asked += 1
+        paths = {one.path for one in operations}
+        if trouble == "a blob was lost" and asked == 1:
+            world.hub.lose_blobs()
+        if trouble == "a path is refused" and "B/new.mkv" in paths:
+            raise HubRejected("B/new.mkv is not welcome", status=400)
+        return real(repo, operations, message)
+
+    monkeypatch.setattr(world.hub, "commit", commit)
+    work = work_of(world, {"B/1.mp4": b"one", "B/2.mp4": b"two", "B/new.mp4": b"new"})
+    assert set(world.converter.encoded[3:]) == {b"new"} and work["download"] == work["encode"]
+    there = {path for path in world.published() if path.startswith("B/") and path.endswith(".mkv")}
+    assert there == {"B/1.mkv", "B/2.mkv"} | ({"B/new.mkv"} if "lost" in trouble else set())
+    assert set(world.hub.published.values()) == {1}
+
+
 def test_equal_files_are_encoded_once_within_a_folder_and_in_two_at_a_time(top: Path) -> None:
     world = World(top, batch_size=30)
     world.hub.put("me/in", {"A/1.mp4": b"one", "A/opening.mp4": b"same", "A/credits.mp4": b"same", "B/op.mp4": b"same"})
@@ -352,6 +378,7 @@ def test_crash_at_every_point_makes_nothing_twice_and_nothing_wrong(top: Path, p
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("power", [False, True], ids=["killed", "power_cut"])
 def test_crash_at_really_every_point(top: Path, power: bool) -> None:
     for number in range(1, renamed_after_a_crash(top, [], power=power) + 1):

@@ -473,6 +473,22 @@ def test_stop_requeues_the_item_and_the_next_start_resumes_it(site: Site) -> Non
     assert site.item("A").status is Status.COMPLETED and not site.item("A").quarantined
 
 
+def test_stop_gives_items_back_before_it_waits_for_jobs(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that must end before its jobs did (a worker, or a hub, that does not answer) leaves them pending."""
+    site.put({"A/1.mp4": b"1"}, "A")
+    site.converter.hold.clear()
+    seen: list[Status] = []
+    real = LocalExecutor.close
+
+    def close(executor: LocalExecutor, timeout: float) -> bool:
+        seen.append(site.item("A").status)
+        return real(executor, timeout)
+
+    monkeypatch.setattr(LocalExecutor, "close", close)
+    site.run(until=lambda engine: bool(site.converter.encoded))
+    assert seen == [Status.PENDING]
+
+
 def test_cancelled_item_ends_and_leaves_nothing_behind(site: Site) -> None:
     site.put({"A/1.mp4": b"1"}, "A")
     site.converter.hold.clear()

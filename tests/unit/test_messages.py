@@ -146,6 +146,14 @@ def test_stored_cause_is_shown_in_the_language_in_use() -> None:
     assert term("default") == "default"
 
 
+@pytest.mark.parametrize("between", [": ", "; "])
+def test_path_with_thousands_of_colons_is_shown_in_chinese_too(between: str) -> None:
+    use(Language.CHINESE)
+    path = between.join("a" * 3000)
+    assert translated(path) == path
+    assert translated(f"the file is empty; {path}") == f"文件是空的；{path}"
+
+
 def test_arguments_of_a_text() -> None:
     assert arguments_of("a is below b", "{} is below {}") == ["a", "b"]
     assert arguments_of("a is below", "{} is below {}") is None

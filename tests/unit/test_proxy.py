@@ -10,6 +10,9 @@ from tools.hub.proxy import by_proxy
     [
         ({}, "https://www.modelscope.cn", ""),
         ({"https_proxy": "http://me:secret@proxy.lan:3128"}, "https://www.modelscope.cn", "proxy.lan:3128"),
+        ({"https_proxy": "http://me:se/secret@proxy.lan:3128"}, "https://www.modelscope.cn", "proxy.lan:3128"),
+        ({"https_proxy": "http://me:se#secret?a//b@proxy.lan:3128/x"}, "https://www.modelscope.cn", "proxy.lan:3128,"),
+        ({"https_proxy": "me:secret@secret@proxy.lan:3128"}, "https://www.modelscope.cn", "proxy proxy.lan:3128"),
         ({"https_proxy": "proxy.lan:3128"}, "https://www.modelscope.cn", "proxy.lan:3128"),
         ({"all_proxy": "socks5://10.0.0.1:1080"}, "http://hub.lan:8765", "10.0.0.1:1080"),
         ({"https_proxy": "http://proxy.lan:3128"}, "http://127.0.0.1:8765", ""),

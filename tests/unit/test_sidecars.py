@@ -104,8 +104,8 @@ def names_of_last_commit(site: Site) -> int:
 
 def again(site: Site, files: dict[str, bytes]) -> None:
     """The folder changes, as the monitor sees it, and is done again."""
-    commit = site.hub.put("me/in", files)
-    folder = group_folders(site.hub.list_files("me/in", commit), EXTENSIONS)["A"]
+    commit = site.hub.put(site.input_repo, files)
+    folder = group_folders(site.hub.list_files(site.input_repo, commit), EXTENSIONS)["A"]
     with site.queue().transaction() as view:
         entry = entry_for(view.get("A"), folder, 1.0)
         assert entry is not None
@@ -152,6 +152,35 @@ def test_those_of_a_video_are_put_into_it_and_their_change_converts_nothing_but_
     assert (out["1.mkv"], out["2.mkv"], out["1.ass"]) == (b"av1:1.ass+f.ttf+1", b"av1:2", b"text")
     again(site, {"A/1.ass": b"corrected"})
     assert sorted(site.converter.encoded) == [b"1", b"2"] and site.published("A")["1.ass"] == b"corrected"
+
+
+def test_result_with_subtitles_of_its_folder_stands_for_no_copy_of_the_video_in_another(site: Site) -> None:
+    site.mux_subtitles = True
+    site.put(FILES, "A")
+    site.run()
+    site.put({"B/9.mp4": b"1"}, "B")
+    site.run()
+    assert site.published("B")["9.mkv"] == b"av1:1", "without A's text"
+    site.put({"C/8.mp4": b"1"}, "C")
+    site.run()
+    assert site.converter.encoded == [b"1", b"1"] and site.published("C")["8.mkv"] == b"av1:1", "that of B"
+
+
+def test_other_input_repo_takes_no_sidecar_s_place_even_if_it_has_one_of_that_name(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.put(FILES, "A")
+    site.run()
+    site.input_repo = "you/in"
+    site.put({"A/2.mp4": b"2", "A/1.ass": b"yours", "A/f.ttf": b"font"}, "A")
+    site.run()
+    out = site.published("A")
+    assert (out["1.ass"], out["2.mkv"]) == (b"text", b"av1:2") and "A/1.ass" in caplog.text
+    again(site, {"A/1.ass": b"corrected"})
+    assert site.published("A")["1.ass"] == b"text"
+    site.input_repo = "me/in"
+    again(site, {"A/1.ass": b"corrected"})
+    assert site.published("A")["1.ass"] == b"corrected", "its own may change it"
 
 
 def test_one_that_the_hub_refuses_keeps_back_no_video_and_no_other_one(

@@ -146,13 +146,15 @@ class Engine:
 
     def close(self, timeout: float) -> None:
         """End the jobs, within ``timeout`` s, and give every item back as pending."""
-        if not self._jobs.close(timeout):
-            self._tell(reporting.TransfersAbandoned())
-        try:
+        for folder in self._runs:
+            self._jobs.cancel(folder)
+        try:  # before the jobs are waited for: the program may have to end sooner than they do
             if folders := self._claims.give_all_back():
                 self._tell(reporting.ItemsReturned(folders))
         except PipelineError as exc:
             self._tell(reporting.ReturnFailed(str(exc)))
+        if not self._jobs.close(timeout):
+            self._tell(reporting.TransfersAbandoned())
         self._reported = None
         self.report_progress()
         self._reuse.results.close()

@@ -150,15 +150,16 @@ class ItemRun:
             task.crashes += 1
         elif result.outcome is not Outcome.STOPPED:
             task.crashes = 0
+        if result.outcome is not Outcome.STOPPED:  # which may be a job that only waited
+            task.is_converted = result.is_converted
         if result.outcome is Outcome.STORED:
-            task.output, task.is_converted = result.output, False
+            task.output = result.output
         elif result.outcome is Outcome.REFUSED:
             self._refuse(task, result.cause)
         elif result.outcome is Outcome.FAILED:
             self._failed(task, result.cause, now)
         elif result.outcome is Outcome.DEFERRED:
             task.not_before = now + self.rules.retry_interval
-            task.is_converted = result.is_converted
         elif task.crashes >= self.rules.max_attempts:
             self._refuse(task, died("its worker", task.crashes), is_spent=True)
         return True
