@@ -1,0 +1,132 @@
+"""What is told of a scene's picture, its name in an archive, and the archive's bytes. Pure.
+
+An archive is a tar in WebDataset form: ``<key>.json`` and ``<key>.webp`` one after the other. The same pictures give
+the same bytes: no times, no owners, one order. Names are plain USTAR, so that archives are joined by their members
+alone (``joined_size``).
+"""
+
+import hashlib
+import json
+import re
+import tarfile
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from tools.core.columns import Column
+
+BLOCK = 512  # bytes
+END = bytes(2 * BLOCK)
+"""What ends an archive."""
+_LONGEST_STEM = 60  # bytes of UTF-8; with the rest a name fits into the 100 of USTAR
+_SAME = 4  # bits of 64 by which the hashes of near-duplicates may differ
+
+FRAME_COLUMNS = (
+    Column("key", "text", "name of the picture and its JSON in the archive", "归档中图片及其 JSON 的名称"),
+    Column("source_path", "text", "the video, in the input dataset", "视频在输入数据集中的路径"),
+    Column("source_sha256", "text", "of the video, hex", "视频的 sha256"),
+    Column("sha256", "text", "of the picture, hex", "图片的 sha256"),
+    Column("scene", "int", "number of the scene in its video, from 1", "视频中的第几个场景，从 1 起"),
+    Column("time_s", "float", "time of the picture, seconds from the first one", "图片的时间（秒），从第一帧起"),
+    Column("frame", "int", "number of the picture in its video, from 0", "视频中的帧号，从 0 起"),
+    Column("scene_begin_s", "float", "first picture of the scene, seconds", "场景开始（秒）"),
+    Column("scene_end_s", "float", "end of the scene, seconds", "场景结束（秒）"),
+    Column("width", "int", "pixels", "宽度（像素）"),
+    Column("height", "int", "pixels", "高度（像素）"),
+    Column("hash", "text", "difference hash (dHash) of 64 bits, hex", "64 位差分哈希（dHash）"),
+    Column(
+        "duplicate_of",
+        "text",
+        "key of the first picture of the same video that looks nearly the same; empty: none",
+        "同一视频中几乎相同的第一张图片的 key；空：没有",
+    ),
+)
+"""The fields of a picture's JSON, in their order: each is there, of one type."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """The picture of a scene, as it was made."""
+
+    scene: int  # from 1
+    frame: int  # its number in the video, from 0
+    time: float  # s from the video's first picture
+    begin: float  # s, of the scene
+    end: float  # s
+    width: int  # pixels
+    height: int
+    hash: str  # 16 hex digits
+    sha256: str  # hex, of the WebP file
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The video that pictures come from."""
+
+    path: str  # in the input dataset, or a file's name
+    sha256: str  # hex
+
+
+def key_stem(path: str) -> str:
+    """What the keys of a video's pictures begin with: no dot, which ends a key for readers, and unlike that of any
+    other path."""
+    name = unicodedata.normalize("NFC", PurePosixPath(path).stem)
+    plain = re.sub(r"[^\w-]+", "_", name).strip("_")
+    while len(plain.encode("utf-8", "replace")) > _LONGEST_STEM:
+        plain = plain[:-1]
+    digest = hashlib.sha256(path.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{plain}-{digest}" if plain else digest
+
+
+def rows_of(origin: Origin, frames: Sequence[Frame]) -> list[dict[str, Any]]:
+    """What each picture's JSON says, the fields of ``FRAME_COLUMNS``."""
+    stem = key_stem(origin.path)
+    keys = [f"{stem}-{frame.scene:05d}" for frame in frames]
+    firsts = duplicates([frame.hash for frame in frames])
+    return [
+        {
+            "key": key,
+            "source_path": origin.path,
+            "source_sha256": origin.sha256,
+            "sha256": frame.sha256,
+            "scene": frame.scene,
+            "time_s": float(frame.time),
+            "frame": frame.frame,
+            "scene_begin_s": float(frame.begin),
+            "scene_end_s": float(frame.end),
+            "width": frame.width,
+            "height": frame.height,
+            "hash": frame.hash,
+            "duplicate_of": "" if first is None else keys[first],
+        }
+        for key, frame, first in zip(keys, frames, firsts, strict=True)
+    ]
+
+
+def duplicates(hashes: Sequence[str]) -> list[int | None]:
+    """Of each picture the first one before it that looks nearly the same, which is itself none's duplicate."""
+    firsts: list[tuple[int, int]] = []
+    found: list[int | None] = []
+    for number, text in enumerate(hashes):
+        value = int(text, 16)
+        same = next((place for place, other in firsts if (value ^ other).bit_count() <= _SAME), None)
+        found.append(same)
+        if same is None:
+            firsts.append((number, value))
+    return found
+
+
+def row_bytes(row: Mapping[str, Any]) -> bytes:
+    """One line of JSON, without its end."""
+    return json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace")
+
+
+def member(name: str, content: bytes) -> Iterable[bytes]:
+    """A file of an archive, as its blocks."""
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.mode = len(content), 0o644
+    yield entry.tobuf(tarfile.USTAR_FORMAT, "utf-8", "surrogateescape")
+    yield content
+    yield bytes(-len(content) % BLOCK)
