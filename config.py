@@ -446,6 +446,26 @@ class EncodeSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FrameSettings:
+    threshold: float = _setting(
+        "FRAME_THRESHOLD",
+        8,
+        "how much a picture differs from the one before it where a scene begins, % of the range of luma",
+        _number_between(0.1, 100, "%"),
+    )
+    shortest: float = _setting(
+        "FRAME_SHORTEST_SCENE", 0.5, "seconds that a scene lasts at least", _number_between(0, 3600, "s")
+    )
+    most: int = _setting(
+        "FRAME_MAX_SCENES", 5000, "scenes per video; of more the clearest cuts count", _integer(1, 5000)
+    )
+    max_size: int = _setting(
+        "FRAME_MAX_SIZE", 2048, "pixels of the long side of a scene's picture at most", _integer(16, 16383, "pixels")
+    )
+    quality: int = _setting("FRAME_QUALITY", 90, "quality of the WebP pictures", _integer(1, 100))
+
+
+@dataclass(frozen=True, kw_only=True)
 class NotifySettings:
     urls: tuple[str, ...] = _setting(
         "NOTIFY_URLS",
@@ -535,6 +555,7 @@ class Settings:
     monitor: MonitorSettings = field(default_factory=MonitorSettings)
     processor: ProcessorSettings = field(default_factory=ProcessorSettings)
     encode: EncodeSettings = field(default_factory=EncodeSettings)
+    frames: FrameSettings = field(default_factory=FrameSettings)
     notify: NotifySettings = field(default_factory=NotifySettings)
     cluster: ClusterSettings = field(default_factory=ClusterSettings)
     paths: PathSettings = field(default_factory=PathSettings)
@@ -572,6 +593,7 @@ _GROUPS: dict[str, type] = {
     "monitor": MonitorSettings,
     "processor": ProcessorSettings,
     "encode": EncodeSettings,
+    "frames": FrameSettings,
     "notify": NotifySettings,
     "cluster": ClusterSettings,
     "paths": PathSettings,

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tools.hub.client import HubClient
     from tools.media.converter import Converter
     from tools.media.encoding import MachineOptions, OutputOptions
+    from tools.media.frames import FrameOptions
     from tools.runtime.clock import Clock
     from tools.runtime.throttle import Throttle
     from tools.stages.work_hours import HoursOptions
@@ -208,6 +209,20 @@ def encode_options(settings: Settings) -> "tuple[OutputOptions, MachineOptions]"
         max_encode_rss=int(encode.max_encode_rss_gb * 1e9),
     )
     return output, machine
+
+
+def frame_options(settings: Settings) -> "FrameOptions":
+    """What decides the pictures of scenes."""
+    from tools.media.frames import FrameOptions
+
+    return FrameOptions(**{option.name: getattr(settings.frames, option.name) for option in fields(FrameOptions)})
+
+
+def need_frame_packages() -> None:
+    """Raises PipelineError, which says what to do, if Pillow is not installed."""
+    if not importlib.util.find_spec("PIL"):
+        command = f"{sys.executable} -m pip install -r requirements-frames.txt"
+        raise PipelineError(f"scene frames need Pillow, which is not installed: run `{command}` once")
 
 
 def sidecar_rules(settings: Settings) -> "SidecarRules":

@@ -371,7 +371,14 @@ def test_wrong_setting_is_one_line_and_status_2(hub: RunningHub, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    "name", ["requirements.txt", "requirements-cluster.txt", "requirements-notify.txt", "requirements-dev.txt"]
+    "name",
+    [
+        "requirements.txt",
+        "requirements-cluster.txt",
+        "requirements-notify.txt",
+        "requirements-dev.txt",
+        "requirements-frames.txt",
+    ],
 )
 def test_every_requirement_is_bounded_on_both_sides(name: str) -> None:
     lines = [line.split("  #")[0] for line in (config.ROOT / name).read_text(encoding="utf-8").splitlines()]

@@ -130,3 +130,34 @@ def member(name: str, content: bytes) -> Iterable[bytes]:
     yield entry.tobuf(tarfile.USTAR_FORMAT, "utf-8", "surrogateescape")
     yield content
     yield bytes(-len(content) % BLOCK)
+
+
+def with_rows(content: bytes, added: Iterable[tuple[str, Iterable[Mapping[str, Any]]]]) -> list[str]:
+    """The lines of a ``metadata.jsonl`` with these archives' rows, in the place of older ones of the same videos; lines
+    that are not ours are kept."""
+    new = [{"archive": archive, **row} for archive, rows in added for row in rows]
+    sources = {row["source_path"] for row in new}
+    lines = content.decode("utf-8", "surrogateescape").splitlines()
+    kept = [line for line in lines if line.strip() and source_of(line) not in sources]
+    return [*kept, *(row_bytes(row).decode("utf-8", "surrogateescape") for row in new)]
+
+
+def rows_text(lines: Sequence[str]) -> bytes:
+    """A ``metadata.jsonl`` of these lines."""
+    return "".join(line + "\n" for line in lines).encode("utf-8", "surrogateescape")
+
+
+def source_of(line: str) -> str | None:
+    """The path of the video that a line is about; None if it is none of ours."""
+    row = row_in(line)
+    return None if row is None else str(row["source_path"])
+
+
+def row_in(line: str) -> dict[str, Any] | None:
+    """The row of a line; None if it is none of ours."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    texts = ("archive", "key", "source_path", "source_sha256", "sha256")
+    return row if isinstance(row, dict) and all(isinstance(row.get(name), str) for name in texts) else None

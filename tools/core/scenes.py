@@ -6,6 +6,7 @@ theirs: so neither a pan, nor motion on twos and threes, nor a fade looks like o
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import median
 from typing import NamedTuple
 
@@ -14,8 +15,8 @@ _LEAST_NEAR = 3  # pictures
 _STANDS_OUT = 2.0  # times the second largest change near it; the largest may be the other side of a flash
 _FLASH = 0.25  # s that one takes at most
 _SAME_DETAIL, _SAME_BLUR = 0.03, 0.1  # by what share the picture after a flash may differ from the one before
-_BLANK = 0.2  # of ``detail``: black, white or a few flat colours, as a fade's end
-_FADED = 0.85  # of the detail of most of the scene
+_BLANK = 0.02  # of ``detail``, below which a picture is of one colour, as a fade's end
+_FADED = 0.85  # of the detail that a tenth of the scene has
 _BLURRED = 1.25  # times the blur of most of the scene
 _MOVED = 2.0  # times the change of most of the scene, and
 _STILL = 1.0  # of ``change``, below which nothing moves
@@ -56,8 +57,7 @@ def find_scenes(pictures: Sequence[Picture], rules: SceneRules) -> tuple[list[Sc
     if left_out:
         cuts = sorted(sorted(cuts, key=lambda cut: -pictures[cut].change)[: rules.most - 1])
     bounds = [0, *cuts, len(pictures)]
-    pairs = zip(bounds, bounds[1:], strict=False)
-    return [Scene(begin, end, _best(pictures, begin, end)) for begin, end in pairs], left_out
+    return [Scene(begin, end, _best(pictures, begin, end)) for begin, end in pairwise(bounds)], left_out
 
 
 def find_cuts(pictures: Sequence[Picture], rules: SceneRules) -> list[int]:
@@ -107,10 +107,10 @@ def _best(pictures: Sequence[Picture], begin: int, end: int) -> int:
     """The picture nearest to the middle in time that is no black, blank, faded or blurred one, nor one in which much
     moves; the least bad one if there is none, -1 if all are blank."""
     inside = range(begin, end)
-    shown = [n for n in inside if pictures[n].detail >= _BLANK]
+    shown = [n for n in inside if pictures[n].detail >= _BLANK and pictures[n].blur > 0]  # without edges: one colour
     if not shown:
         return -1
-    detail = median(pictures[n].detail for n in shown)
+    detail = sorted(pictures[n].detail for n in shown)[len(shown) * 9 // 10]
     blur = median(pictures[n].blur for n in shown)
     change = median(_motion(pictures, n, begin, end) for n in shown)
     middle = (pictures[begin].time + pictures[end - 1].time) / 2

@@ -127,7 +127,11 @@ def make_frames(
     sha256, size = _write(target, rows, [folder / _file(frame.frame) for frame in frames])
     unread = len(wanted) - len(frames)
     said = [message(f"{left_out} cuts are more than FRAME_MAX_SCENES, the clearest count")] if left_out else []
-    said += [message(f"frames: {unread} of {len(wanted)} scenes have no picture that can be read")] if unread else []
+    said += (
+        [message(f"frames: {unread} of {len(wanted)} scenes have no picture that opens and shows something")]
+        if unread
+        else []
+    )
     return FramesMade(len(scenes), rows, sha256, size, tuple(said))
 
 
@@ -163,7 +167,9 @@ def shown_as(stream: Stream, options: FrameOptions) -> list[str]:
     matrix = _MATRICES.get(str(facts.get("color_space")), "bt709" if wide >= 1280 or tall > 576 else "bt601")
     is_full = facts.get("color_range") == "pc" or str(facts.get("pix_fmt") or "").startswith("yuvj")
     width, height = "iw*max(1,sar)", "ih*max(1,1/sar)"
-    square = f"if(gt(sar,0),{{}},{{}})*min(1,{options.max_size}/max(if(gt(sar,0),{width},iw),if(gt(sar,0),{height},ih)))"
+    square = (
+        f"if(gt(sar,0),{{}},{{}})*min(1,{options.max_size}/max(if(gt(sar,0),{width},iw),if(gt(sar,0),{height},ih)))"
+    )
     size = f"w='max(1,round({square.format(width, 'iw')}))':h='max(1,round({square.format(height, 'ih')}))'"
     scale = f"scale={size}:flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
     if str(facts.get("color_transfer")) in _HDR:
@@ -296,6 +302,11 @@ def lacking(ffmpeg: Path) -> frozenset[str]:
         run_program(command, access=NOTHING, limits=limits, stop=None, on_line=lines.append)
     there = {parts[1] for line in lines if len(parts := line.split()) > 1}
     return frozenset({*NEEDED, *OF_HDR} - there)
+
+
+def choose_ffmpeg(ffmpegs: Sequence[Path]) -> Path:
+    """The one that lacks least, of equals the first."""
+    return min(ffmpegs, key=lambda ffmpeg: len(lacking(ffmpeg)))
 
 
 NEEDED = (*SCAN_FILTERS, "bwdif", "libwebp")

@@ -1,6 +1,6 @@
 """``python3 -I look_at_pictures.py FOLDER [SHEET LABELS]``: opens each WebP file of a folder as its readers will.
 
-Runs confined as ffmpeg does, since what is in a file may be anybody's. On standard output a line for each file, by name:
+Runs confined as ffmpeg does, since what is in a file may be anybody's. On standard output a line for each, by name:
 ``NAME WIDTH HEIGHT SPREAD HASH``. ``SPREAD``: standard deviation of luma, 0 for one colour; ``HASH``: dHash, 64 bits.
 With ``SHEET``: also a contact sheet, below each picture a line of the file ``LABELS``.
 """
@@ -24,7 +24,7 @@ def difference_hash(picture: Image.Image) -> str:
 
 def main() -> None:
     paths = sorted(Path(sys.argv[1]).glob("*.webp"))
-    thumbs = []
+    thumbs: list[Image.Image] = []
     for path in paths:
         with Image.open(path, formats=("WEBP",)) as picture:
             picture.load()
