@@ -31,20 +31,24 @@ _SMALL = ["-vf", "scale=160:-2", "-c:v", "libx264", "-preset", "veryfast", "-c:a
 
 
 def run() -> list[Row]:
-    """Rows of one picture, clips of 6 and 10 s, an episode; and of a second start."""
-    usual = FfmpegConverter(OutputOptions())
-    quick = FfmpegConverter(OutputOptions(preset=13))
+    """Rows of one picture, clips of 6 and 10 s, an episode; and of a second start. VIDEOS: some of them, by name."""
+    chosen = (os.environ.get("VIDEOS") or "picture 6 10 episode start").split()
+    rows = []
     with tempfile.TemporaryDirectory() as name:
         top = Path(name)
         one = make([*picture(0.04, "352x288", "25"), "-frames:v", "1", "-c:v", "libx264"], top / "one.mkv")
-        rows = _rows(usual, one, "one picture, 352x288", 5)
+        usual = FfmpegConverter(OutputOptions())
+        if "picture" in chosen:
+            rows += _rows(usual, one, "one picture, 352x288", 5)
         for seconds, repeats in ((6, 5), (10, 2)):
-            clip, what = _clip(top, seconds)
-            rows += _rows(usual, clip, what, repeats)
-        episode = make(_looped(top), top / "episode.mkv")
-        rows += _rows(quick, episode, "24 min, 160 pixels wide, a clip looped, preset 13", 1)
-        rows.append(_second_start(one, top))
-    return rows + _children()
+            if str(seconds) in chosen:
+                rows += _rows(usual, *_clip(top, seconds), repeats)
+        if "episode" in chosen:
+            episode, quick = make(_looped(top), top / "episode.mkv"), FfmpegConverter(OutputOptions(preset=13))
+            rows += _rows(quick, episode, "24 min, 160 pixels wide, a clip looped, preset 13", 1)
+        if "start" in chosen:
+            rows += [_second_start(one, top), *_children()]
+    return rows
 
 
 def _clip(top: Path, seconds: int) -> tuple[Path, str]:

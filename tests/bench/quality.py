@@ -1,16 +1,18 @@
 """What the default settings give, beside others: size, speed, VMAF and XPSNR against the source."""
 
+import itertools
+import os
 import re
 import subprocess
 import tempfile
 import time
 from pathlib import Path
 
-from tests.bench.clips import ffmpeg, real_clips
+from tests.bench.clips import ffmpeg, real_clips, real_folder
 from tests.bench.conversion import plain_command
 from tests.bench.table import Row
 from tests.conversion import convert
-from tools.media.converter import FfmpegConverter, OutputOptions
+from tools.media.converter import FfmpegConverter, MachineOptions, OutputOptions
 
 DEFAULT = OutputOptions()
 _BESIDE = (
@@ -21,30 +23,37 @@ _BOOST, _NO_BOOST_CRF = "enable-variance-boost=", 26.0  # a CRF that gives about
 
 
 def run() -> list[Row]:
-    """The real clips alone: quality of a test picture tells nothing."""
-    rows = []
+    """The real clips alone: quality of a test picture tells nothing. QUALITIES: numbers of rows, for a part of it."""
+    every = [*itertools.product(_clips(), _BESIDE), *((clip, None) for clip in real_clips())]
+    wanted = os.environ.get("QUALITIES")
     with tempfile.TemporaryDirectory() as name:
         result = Path(name) / "result.mkv"
-        for clip in real_clips():
-            for options in _BESIDE:
-                converter = FfmpegConverter(options)
-                converter.prepare()
-                began = time.perf_counter()
-                made = convert(clip, result, converter)
-                speed = f", {made.frames / (time.perf_counter() - began):.1f} frames/s"
-                depth = "" if options.pix_fmt == DEFAULT.pix_fmt else ", 8 bits"
-                what = (
-                    f"preset {options.preset}, CRF {options.crf:g}{depth}{' (default)' if options == DEFAULT else ''}"
-                )
-                rows.append(Row(what, clip.name, 1, _judged(result, clip) + speed))
-            _encode_without_boost(clip, result)
-            what = f"preset 6, CRF {_NO_BOOST_CRF:g}, no variance boost"
-            rows.append(Row(what, clip.name, 1, _judged(result, clip)))
-    return rows
+        return [_row(*every[number], result) for number in (map(int, wanted.split()) if wanted else range(len(every)))]
+
+
+def _clips() -> list[Path]:
+    fansub = real_folder() / "derived_hi10p_fansub.mkv"
+    return [*real_clips(), *([fansub] if fansub.exists() else [])]
+
+
+def _row(clip: Path, options: OutputOptions | None, result: Path) -> Row:
+    """``options`` None: without variance boost."""
+    if options is None:
+        _encode_without_boost(clip, result)
+        return Row(f"preset 6, CRF {_NO_BOOST_CRF:g}, no variance boost", clip.name, 1, _judged(result, clip))
+    converter = FfmpegConverter(options)
+    converter.prepare()
+    began = time.perf_counter()
+    made = convert(clip, result, converter)
+    speed = f", {made.frames / (time.perf_counter() - began):.1f} frames/s"
+    depth = "" if options.pix_fmt == DEFAULT.pix_fmt else ", 8 bits"
+    what = f"preset {options.preset}, CRF {options.crf:g}{depth}{' (default)' if options == DEFAULT else ''}"
+    return Row(what, clip.name, 1, _judged(result, clip) + speed)
 
 
 def _encode_without_boost(clip: Path, result: Path) -> None:
-    converter = FfmpegConverter(OutputOptions(crf=_NO_BOOST_CRF))
+    # In one file with the sound, as those beside it: mkvmerge would leave the pictures alone.
+    converter = FfmpegConverter(OutputOptions(crf=_NO_BOOST_CRF), MachineOptions(mkvmerge="off"))
     command = plain_command(converter, clip, result)
     assert any(_BOOST + "1" in argument for argument in command)
     command = [argument.replace(_BOOST + "1", _BOOST + "0") for argument in command]

@@ -14,6 +14,7 @@ from tests.media import ffprobe, make, make_clip, picture
 from tools.core.errors import DiskFull, ProbeError, TranscodeError
 from tools.media.choice import BUNDLED_SVT, is_bundled
 from tools.media.converter import FfmpegConverter, MachineOptions, OutputOptions
+from tools.media.encoders import MODERN, NEWEST, OLD
 from tools.media.ffmpeg import choose, try_encoders
 from tools.media.installed import version_of
 from tools.media.probe import probe
@@ -56,15 +57,20 @@ def saying(text: str, place: str) -> str:
 def test_version_and_parameters_of_the_encoder_are_seen(tmp_path: Path) -> None:
     ffmpeg = noisy(tmp_path, '*lavfi*) noise; "$real" "$@"; status=$?; noise; exit $status ;;')
     best = choose(OutputOptions(), str(ffmpeg)).encoders[0]
-    assert best.svt_version[:2] == BUNDLED_SVT and best.modern and best.crops
+    assert best.svt_version[:2] == BUNDLED_SVT and best.generation == NEWEST and best.crops
 
 
-@pytest.mark.parametrize("place", PLACES)
-def test_parameter_that_a_build_complains_about_is_not_used(place: str, tmp_path: Path) -> None:
-    said = saying("[libsvtav1 @ 0x1] Error parsing option enable-variance-boost: 1.", place)
-    ffmpeg = noisy(tmp_path, f"*variance-boost*) {said} ;;")
+@pytest.mark.parametrize(
+    ("parameter", "place", "generation"),
+    [*(("enable-variance-boost", place, OLD) for place in PLACES), ("tf-strength", PLACES[0], MODERN)],
+)
+def test_parameter_that_a_build_complains_about_is_not_used(
+    parameter: str, place: str, generation: int, tmp_path: Path
+) -> None:
+    said = saying(f"[libsvtav1 @ 0x1] Error parsing option {parameter}: 1.", place)
+    ffmpeg = noisy(tmp_path, f"*{parameter}*) {said} ;;")
     best = choose(OutputOptions(), str(ffmpeg)).encoders[0]
-    assert best.name == "libsvtav1" and not best.modern and best.svt_version[:2] == BUNDLED_SVT
+    assert best.name == "libsvtav1" and best.generation == generation and best.svt_version[:2] == BUNDLED_SVT
 
 
 def test_encoder_that_tells_no_version_gets_no_new_parameter_and_is_warned_of(

@@ -62,9 +62,14 @@ def test_last_videos_get_the_cores_that_nobody_else_wants(cores: int, wanted: in
 
 
 def test_memory_is_at_least_what_was_measured() -> None:
-    measured = [(1920, 1080, 0.56), (3840, 2160, 2.9), (7680, 4320, 6.9)]
-    for width, height, seen in measured:
-        assert seen <= memory_for(width, height) / GB <= 1.4 * seen
+    measured = [
+        *((1920, 1080, 10, 0.56), (3840, 2160, 10, 2.9), (7680, 4320, 10, 6.9)),
+        *((1920, 1080, 4, 0.97), (1920, 1080, 6, 0.83), (1920, 1080, 8, 0.58)),
+    ]
+    for width, height, preset, seen in measured:
+        assert seen <= memory_for(width, height, preset) / GB <= 1.4 * seen
+    for preset, seen in ((4, 0.49), (6, 0.46), (8, 0.45), (10, 0.29)):
+        assert seen <= memory_for(1280, 720, preset) / GB <= 0.56
 
 
 def test_connections_stay_within_their_bound_and_the_first_download_gets_most() -> None:

@@ -33,7 +33,7 @@ def stream(shape: str) -> Stream | None:
     return Stream(0, "video", "h264", SHAPES[shape], packets=240, hdr=HDR if shape == "hdr" else {})
 
 
-OLD = {"svt_version": (1, 4, 1), "modern": False}
+OLD = {"svt_version": (1, 4, 1), "generation": 0}
 CASES: list[tuple[str, dict[str, Any], dict[str, Any], str, int | None, int, tuple[str, ...]]] = [
     ("libsvtav1", {"svt_version": (4, 2, 0)}, {}, "trial", None, 0, ()),
     ("libsvtav1", {"svt_version": (4, 2, 0)}, {}, "episode", 4, 0, ()),
@@ -66,21 +66,21 @@ def shown(case: tuple[Any, ...]) -> str:
 COMMANDS = [
     (
         "| -c:v:0 libsvtav1 -g:v:0 240 -pix_fmt:v:0 yuv420p10le -preset:v:0 6 -crf:v:0 30 -svtav1-params:v:0 "
-        "enable-variance-boost=1"
+        "enable-variance-boost=1:tf-strength=1"
     ),
     (
         "| -c:v:0 libsvtav1 -g:v:0 240 -pix_fmt:v:0 yuv420p10le -preset:v:0 6 -crf:v:0 30 -svtav1-params:v:0 "
-        "enable-variance-boost=1:lp=3"
+        "enable-variance-boost=1:tf-strength=1:lp=3"
     ),
     (
         "| -c:v:0 libsvtav1 -g:v:0 240 -pix_fmt:v:0 yuv420p10le -preset:v:0 6 -crf:v:0 28 -svtav1-params:v:0 "
-        "enable-variance-boost=1:mastering-display=G(0.26500,0.69000)"
+        "enable-variance-boost=1:tf-strength=1:mastering-display=G(0.26500,0.69000)"
         "B(0.15000,0.06000)R(0.68000,0.32000)WP(0.31270,0.32900)L(1000.00000,0.00500):content-light=1000,400 "
         "-filter:v:0 bwdif"
     ),
     (
         "| -c:v:2 libsvtav1 -g:v:2 2400 -pix_fmt:v:2 yuv420p -preset:v:2 6 -crf:v:2 30 -svtav1-params:v:2 "
-        "enable-variance-boost=1:lp=1:fps-num=240:fps-denom=1 -color_range:v:2 tv -colorspace:v:2 bt709 "
+        "enable-variance-boost=1:tf-strength=1:lp=1:fps-num=240:fps-denom=1 -color_range:v:2 tv -colorspace:v:2 bt709 "
         "-filter:v:2 scale,setpts=PTS-STARTPTS"
     ),
     "| -c:v:0 libsvtav1 -g:v:0 240 -pix_fmt:v:0 yuv420p10le -preset:v:0 8 -crf:v:0 30",

@@ -67,7 +67,7 @@ def test_av1_in_a_clean_matroska_is_carried_over_and_anything_else_is_not() -> N
     ("cores", "modern", "level"), [(1, 1, 1), (2, 1, 2), (4, 1, 3), (8, 1, 4), (16, 1, 5), (64, 1, 6), (8, 0, 8)]
 )
 def test_encoder_is_given_its_share_of_the_cores(cores: int, modern: int, level: int) -> None:
-    encoder = Encoder(name="libsvtav1", ffmpeg=Path("ffmpeg"), modern=bool(modern))
+    encoder = Encoder(name="libsvtav1", ffmpeg=Path("ffmpeg"), generation=2 * modern)
     _, arguments = encoder_arguments(encoder, OutputOptions(), source=None, threads=cores, stream=0)
     assert f"lp={level}" in arguments[arguments.index("-svtav1-params:v:0") + 1].split(":")
 

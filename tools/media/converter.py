@@ -220,7 +220,7 @@ class FfmpegConverter:
         with own_folder(target) as folder:
             part = folder / "result.mkv"
             encoded = folder / ENCODED if plan.muxer else part
-            with held("encode", _need_of(plan, programs)) as cores:
+            with held("encode", _need_of(plan, programs, self.output.preset)) as cores:
                 began = time.monotonic()
                 threads = threads if cores is None else cores
                 plan, warnings = self._prepared(plan, programs, source, folder, stop)
@@ -460,11 +460,11 @@ def _encoder_for(dolby_vision: bool, programs: MediaPrograms) -> Encoder:
     return encoder or programs.encoders[0]
 
 
-def _need_of(plan: Plan, programs: MediaPrograms) -> Need:
+def _need_of(plan: Plan, programs: MediaPrograms, preset: int) -> Need:
     if plan.action != "transcode":
         return NO_NEED
     facts = plan.facts.of("video")[0].facts
-    memory = memory_for(int(facts.get("width") or 0), int(facts.get("height") or 0))
+    memory = memory_for(int(facts.get("width") or 0), int(facts.get("height") or 0), preset)
     return Need(memory, programs.encoders[0].is_hardware)
 
 

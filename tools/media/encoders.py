@@ -14,6 +14,9 @@ FASTEST_PRESET = 13  # of SVT-AV1, whose scale the setting has
 FASTEST_RATE = 240  # frames/s that SVT-AV1 accepts; a higher one is only understated to it, no picture is left out
 _OLD_SVT_SHIFT = 2  # SVT-AV1 1.x does at preset 8 about what 2.x and later do at 6
 _TILED_WIDTH = 256  # pixels; libaom's tiles are 64 wide at least
+NEWEST, MODERN, OLD = 2, 1, 0
+"""Generations of SVT-AV1 by the parameters that they take: ``tf-strength`` too, those of version 2 and later,
+neither."""
 _HDR10 = ("Mastering display metadata", "Content light level metadata")
 
 Arguments = dict[str, object]
@@ -42,12 +45,7 @@ class EncoderType:
     before: tuple[str, ...] = ()  # global arguments
     uploads: bool = False  # takes frames that a filter brought onto the card, instead of a pixel format
     trial_frames: int = 2  # enough for it to open and to give a packet
-    modern_first: bool = False  # the trial tries the parameters of newer versions first, then without them
-
-    @property
-    def generations(self) -> tuple[bool, ...]:
-        """The values of ``Encoder.modern`` to be tried, in this order."""
-        return (True, False) if self.modern_first else (True,)
+    generations: tuple[int, ...] = (NEWEST,)  # the values of ``Encoder.generation`` to be tried, in this order
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +55,7 @@ class Encoder:
     name: str
     ffmpeg: Path
     svt_version: tuple[int, ...] = ()  # of SVT-AV1 as it says itself, () if it did not say or is another encoder
-    modern: bool = True  # was seen to take the parameters of SVT-AV1 2 and later
+    generation: int = NEWEST  # of the parameters that it was seen to take
     crops: bool = False  # its ffmpeg cuts pictures as the container says unless told not to
 
     @property
@@ -67,6 +65,11 @@ class Encoder:
     @property
     def is_hardware(self) -> bool:
         return self.type.is_hardware
+
+    @property
+    def modern(self) -> bool:
+        """Whether it takes the parameters of SVT-AV1 2 and later."""
+        return self.generation >= MODERN
 
     @property
     def tells_changes(self) -> bool:
@@ -111,7 +114,9 @@ def _aom(encoder: Encoder, request: Request) -> Arguments:
 
 def _svt(encoder: Encoder, request: Request) -> Arguments:
     own: Arguments = {"preset": _svt_preset(encoder, request.preset), "crf": request.quality}
+    # Source: the tables of docs/performance.md; a stronger filter over time costs detail of drawn pictures.
     parameters = ["enable-variance-boost=1"] if encoder.modern else []
+    parameters += ["tf-strength=1"] if encoder.generation >= NEWEST else []
     parameters += [f"lp={_parallelism(encoder, request.threads)}"] if request.threads else []
     parameters += _svt_source_parameters(request.source) if request.source is not None else []
     return own | ({"svtav1-params": ":".join(parameters)} if parameters else {})
@@ -176,7 +181,7 @@ ENCODERS = (
         uploads=True,
         trial_frames=8,
     ),
-    EncoderType(name="libsvtav1", arguments=_svt, modern_first=True),
+    EncoderType(name="libsvtav1", arguments=_svt, generations=(NEWEST, MODERN, OLD)),
     EncoderType(name="libaom-av1", arguments=_aom),
 )
 """In the order of preference."""

@@ -144,11 +144,11 @@ class Trials:
     def _try(self, ffmpeg: Path, entry: EncoderType) -> Trial:
         """A few frames with the options of a real run; for SVT-AV1 first with the parameters that older builds lack."""
         reason = ""
-        for modern in entry.generations:
-            encoder = Encoder(name=entry.name, ffmpeg=ffmpeg, modern=modern)
+        for generation in entry.generations:
+            encoder = Encoder(name=entry.name, ffmpeg=ffmpeg, generation=generation)
             answer = self._answer(ffmpeg, _trial(encoder, self._options), ONE_DAY if entry.is_hardware else None)
             svt_version = tuple(int(part) for part in answer["svt_version"])
-            if not answer["reason"] and _is_certain(entry, modern, bool(answer["refused"]), svt_version):
+            if not answer["reason"] and _is_certain(entry, generation, bool(answer["refused"]), svt_version):
                 return Trial(ffmpeg, "", entry.name, True, "works", replace(encoder, svt_version=svt_version))
             reason = reason or str(answer["reason"])
         return Trial(ffmpeg, "", entry.name, False, reason or "refuses its options")
@@ -196,11 +196,11 @@ class _Answer:
 _SVT_BANNER = re.compile(r"SVT-AV1\S* Encoder Lib v(\d+(?:\.\d+)*)")  # forks put their name behind SVT-AV1
 
 
-def _is_certain(entry: EncoderType, modern: bool, refused: bool, svt_version: tuple[int, ...]) -> bool:
+def _is_certain(entry: EncoderType, generation: int, refused: bool, svt_version: tuple[int, ...]) -> bool:
     """Whether the options were taken. That nothing was said against them counts only if something was heard at all."""
     if refused:
         return False
-    return bool(svt_version) or not (modern and entry.modern_first)
+    return bool(svt_version) or generation == entry.generations[-1]
 
 
 def _trial(encoder: Encoder, options: OutputOptions) -> list[str]:
