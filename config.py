@@ -88,6 +88,18 @@ def _auto_or(number: Callable[[str], int]) -> Callable[[str], int | None]:
     return parse
 
 
+def _off_or(number: Callable[[str], float]) -> Callable[[str], float]:
+    """0 stands for off."""
+
+    def parse(text: str) -> float:
+        try:
+            return 0.0 if text in {"off", "0"} else number(text)
+        except ValueError as exc:
+            raise ValueError(f"off, or {exc}") from None
+
+    return parse
+
+
 def _choice(*names: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text not in names:
@@ -388,7 +400,34 @@ class EncodeSettings:
         _choice("auto", "av1_nvenc", "av1_qsv", "av1_vaapi", "libsvtav1", "libaom-av1"),
     )
     preset: int = _setting("PRESET", 6, "speed of SVT-AV1, 13 = fastest", _integer(0, 13))
-    crf: float = _setting("CRF", 30, "quality, smaller = better and bigger", _number_between(1, 63))
+    target_vmaf: float = _setting(
+        "TARGET_VMAF",
+        95.0,
+        "VMAF that each video is encoded to, its CRF searched; off = the fixed CRF; CRF alone turns it off, too",
+        _off_or(_number_between(50, 99.5)),
+        shown="95",
+    )
+    crf: float = _setting(
+        "CRF",
+        30,
+        "quality, smaller = better and bigger; with TARGET_VMAF where the search begins",
+        _number_between(1, 63),
+    )
+    crf_min: int = _setting("CRF_MIN", 18, "no search goes below this CRF", _integer(1, 63))
+    crf_max: int = _setting("CRF_MAX", 45, "no search goes above this CRF", _integer(1, 63))
+    max_size_percent: float = _setting(
+        "MAX_SIZE_PERCENT",
+        100.0,
+        "of the source's video that the encoded one may weigh; what is bigger is encoded smaller; off = any",
+        _off_or(_number_between(1, 1000, "%")),
+        shown="100",
+    )
+    when_bigger: str = _setting(
+        "WHEN_BIGGER",
+        "keep",
+        "what becomes of a video that is bigger even so: keep the AV1, remux = keep the original video, or refuse it",
+        _choice("keep", "remux", "refuse"),
+    )
     pix_fmt: str = _setting("PIX_FMT", "yuv420p10le", "pixel format of the output", _choice("yuv420p10le", "yuv420p"))
     ffmpeg: str = _setting("FFMPEG", "auto", "ffmpeg program; auto = the most capable one found", _text)
     mkvmerge: str = _setting(
@@ -580,6 +619,8 @@ class Settings:
             if text:
                 groups.setdefault(group, {})[name] = _parsed(spec, text, source)
                 texts[spec.env] = text
+        if "CRF" in texts and "TARGET_VMAF" not in texts:
+            groups["encode"]["target_vmaf"] = 0.0  # who names a CRF means that one
         made = {group: _GROUPS[group](**values) for group, values in groups.items()}
         settings = cls(**made, given=frozenset(texts))
         _need_consistency(settings, texts)
@@ -614,6 +655,10 @@ def _need_consistency(settings: Settings, texts: Mapping[str, str]) -> None:
     secured, hub = settings.cluster, settings.hub
     if secured.scheduler.startswith("tls:") and not (secured.tls_ca and secured.tls_cert):
         raise ConfigError(f"CLUSTER={secured.scheduler!r} needs certificates: give CLUSTER_TLS_CA, CLUSTER_TLS_CERT")
+    if settings.encode.crf_min > settings.encode.crf_max:
+        raise ConfigError(
+            f"CRF_MIN={settings.encode.crf_min} is above CRF_MAX={settings.encode.crf_max}: give the smaller one first"
+        )
     if hub.input_repo == hub.output_repo:
         raise ConfigError(f"OUTPUT_REPO={hub.output_repo!r} is also INPUT_REPO: give two different datasets")
     for name in ("INPUT_REPO", "OUTPUT_REPO"):

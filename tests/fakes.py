@@ -13,6 +13,7 @@ from tools.core.errors import HubNotFound, HubRejected, Stopped
 from tools.core.folder import RemoteFile
 from tools.core.options import Option, Options, Wanted, options_text
 from tools.hub.client import AddBlob, Head, Operation, Progress
+from tools.media.aim import Hints
 from tools.media.converter import Beside, Conversion, EncodeProgress, Held, unheld
 from tools.processor.reporting import Event
 from tools.runtime.clock import SystemClock
@@ -192,6 +193,7 @@ class FakeConverter:
     ) -> None:
         self.troubles: dict[bytes, list[Exception]] = {}
         self.refused: dict[bytes, BaseException] = {}
+        self.hints: list[Hints] = []  # of each conversion
         self.encoded: list[bytes] = []
         self.options: dict[str, Option] = {}
         self.hold = threading.Event()
@@ -220,6 +222,10 @@ class FakeConverter:
         other.options = {**self.options, **options}
         other._mark += "".join(f"{name}={value} " for name, value in options.items()).encode()
         return other
+
+    def with_hints(self, hints: Hints) -> "FakeConverter":
+        self.hints.append(hints)
+        return self
 
     def convert(
         self,

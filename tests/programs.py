@@ -35,6 +35,8 @@ def environment(hub: RunningHub | HubAddress, top: Path, **more: str) -> dict[st
         "MIN_FOLDER_STABLE_TIME": "0",
         "CHECK_INTERVAL": "0.2",
         "PRESET": "12",
+        "TARGET_VMAF": "off",
+        "MAX_SIZE_PERCENT": "off",
         "MIN_FREE_SPACE_GB": "0.1",
         "LOG_DIR": str(top / "log"),
         "WORK_DIR": str(top / "work"),

@@ -29,6 +29,7 @@ ROW: dict[str, type] = {
     "options": str,
     "streams": list,
     "quality": str,
+    "target": str,
     "attempt_time": str,
     "conversion_s": float,
     "warnings": str,

@@ -9,6 +9,7 @@ from typing import Any
 
 import config
 from tools import notifying
+from tools.core.aimed import saved_percent
 from tools.core.hours import Opening
 from tools.report.glance import eta_json, health_line, outlook_lines, problems
 from tools.report.heading import free_space, pulse, pulse_json, pulse_lines
@@ -131,6 +132,7 @@ def content(settings: config.Settings) -> dict[str, Any]:
     progress, items = ProgressFile(log_dir).read(), (view := WorkQueue(log_dir).read()).items()
     found = problems(seen, progress, view.counts(), free_space(log_dir, settings.paths.work_dir), now)
     overview = Overview.of(items, 0, 0)
+    gain = overview.gain
     live = {item.folder for item in overview.processing} | {one.folder for one in overview.pending}
     history = History(log_dir)
     ahead = outlook(
@@ -157,5 +159,5 @@ def content(settings: config.Settings) -> dict[str, Any]:
             "folders": {folder: eta_json(eta) for folder, eta in ahead.folders.items()},
             "if_resumed": ahead.is_held,
         },
-        "gain": overview.gain._asdict(),
+        "gain": gain._asdict() | {"saved_percent": saved_percent(gain.bytes_in, gain.bytes_out)},
     }

@@ -37,6 +37,8 @@ def environ(tmp_path: Path) -> dict[str, str]:
         "MODELSCOPE_ENDPOINT": "http://127.0.0.1:9",
         "MODELSCOPE_API_TOKEN": TOKEN,
         "INPUT_REPO": "me/the-right-one",
+        "TARGET_VMAF": "off",
+        "MAX_SIZE_PERCENT": "off",
     }
 
 

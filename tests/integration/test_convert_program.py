@@ -19,7 +19,15 @@ from tests.programs import ROOT, run_program
 
 @pytest.fixture
 def env(tmp_path: Path) -> dict[str, str]:
-    return {**os.environ, "ANIMATION_DOTENV": str(tmp_path / "none"), "PRESET": "8", "COLUMNS": "120", "TERM": "xterm"}
+    return {
+        **os.environ,
+        "ANIMATION_DOTENV": str(tmp_path / "none"),
+        "PRESET": "8",
+        "TARGET_VMAF": "off",
+        "MAX_SIZE_PERCENT": "off",
+        "COLUMNS": "120",
+        "TERM": "xterm",
+    }
 
 
 def test_bar_shows_percent_speed_and_time_left_and_the_report_fits_a_screen(

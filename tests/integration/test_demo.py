@@ -12,7 +12,14 @@ pytestmark = pytest.mark.another_user
 
 
 def test_demo_warns_of_nothing_and_ends_with_what_came_out(environ: dict[str, str], tmux: Tmux, tmp_path: Path) -> None:
-    env = environ | {"TMUX_SOCKET": tmux.socket, "TMUX_SESSION": "tested", "PRESET": "12", "LANG": "C.UTF-8"}
+    env = environ | {
+        "TMUX_SOCKET": tmux.socket,
+        "TMUX_SESSION": "tested",
+        "PRESET": "12",
+        "TARGET_VMAF": "off",
+        "MAX_SIZE_PERCENT": "off",
+        "LANG": "C.UTF-8",
+    }
     for name in ("MODELSCOPE_API_TOKEN", "MODELSCOPE_ENDPOINT", "INPUT_REPO"):
         del env[name]
     run = " ".join(["env", "-i", *(shlex.quote(f"{k}={v}") for k, v in env.items()), "bash", shlex.quote(str(SCRIPT))])

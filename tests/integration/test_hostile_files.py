@@ -158,7 +158,13 @@ NAMES = [
 
 @pytest.fixture
 def env(tmp_path: Path) -> dict[str, str]:
-    return {**os.environ, "ANIMATION_DOTENV": str(tmp_path / "none"), "PRESET": "12"}
+    return {
+        **os.environ,
+        "ANIMATION_DOTENV": str(tmp_path / "none"),
+        "PRESET": "12",
+        "TARGET_VMAF": "off",
+        "MAX_SIZE_PERCENT": "off",
+    }
 
 
 def test_names_of_every_shape_are_converted(env: dict[str, str], tmp_path: Path) -> None:

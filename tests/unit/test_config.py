@@ -166,3 +166,13 @@ def test_class_attributes_carry_the_defaults_and_an_edit_in_the_file_counts() ->
 
     assert Edited(Settings.load({})).monitor_interval == 42
     assert Edited(Settings.load({"MONITOR_INTERVAL": "5"})).monitor_interval == 5
+
+
+def test_crf_that_somebody_names_is_meant_and_target_is_searched_otherwise() -> None:
+    assert Settings.load({}).encode.target_vmaf == 95
+    assert Settings.load({"CRF": "25"}).encode.target_vmaf == 0
+    assert Settings.load({"CRF": "25"}, {"TARGET_VMAF": "93"}).encode.target_vmaf == 93
+    assert Settings.load({"TARGET_VMAF": "off", "MAX_SIZE_PERCENT": "off"}).encode.max_size_percent == 0
+    for name, value in (("TARGET_VMAF", "100"), ("MAX_SIZE_PERCENT", "no"), ("CRF_MAX", "10")):
+        with pytest.raises(ConfigError, match=name):
+            Settings.load({name: value})

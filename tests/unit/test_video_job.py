@@ -3,6 +3,7 @@
 import threading
 from collections import Counter
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ from tools.core.errors import DiskFull, EncoderStalled, PipelineError, ProbeErro
 from tools.core.folder import RemoteFile
 from tools.core.planning import VideoJob
 from tools.hub.client import Progress
+from tools.processor.build import journal_note
 from tools.runtime.logs import keep_secret
 from tools.stages.job_context import JobTools
 from tools.stages.video_job import Outcome, run_video_job
 from tools.stages.workspace import Workspace
+from tools.state.journal import Event
 from tools.state.progress import JobProgress
 
 
@@ -195,3 +198,29 @@ def test_room_is_held_for_source_and_results_and_the_source_goes_before_the_uplo
     monkeypatch.setattr(hub, "store_blob", storing)
     assert run_video_job(job, worker, Port()).outcome is Outcome.STORED
     assert asked[0] == 3 * len(b"video") + (16 << 20) and there == [False]
+
+
+def test_answer_to_a_search_is_kept_for_a_restart_and_for_the_next_video_of_its_folder(tmp_path: Path) -> None:
+    hub, converter = CountingHub(), FakeConverter()
+    commit = hub.put("me/in", {f"A/{name}.mp4": name.encode() for name in "123"})
+    hub.create_repo("me/out")
+    worker = worker_of(tmp_path / "work", hub, converter)
+    worker.journals = tmp_path / "log"
+    first = replace(job_of(hub, commit, "A/1.mp4"), crf=41)
+    note = journal_note(tmp_path / "log")
+
+    class Noting(Port):
+        def note(self, event: str, **facts: object) -> None:
+            note(first, Event(event), facts)
+
+    run_video_job(first, worker, Noting())
+    hints = converter.hints[-1]
+    assert (hints.start(), hints.known) == (41, None)  # the processor knew it of an earlier video
+    answer = {"by": "x", "crf": 33, "score": 95.1, "size": 7.0, "probes": 2, "reason": "reached"}
+    hints.found(answer)
+    run_video_job(job_of(hub, commit, "A/2.mp4"), worker, Port())
+    assert (converter.hints[-1].start(), converter.hints[-1].known) == (33, None)
+    after_restart = worker_of(tmp_path / "other", hub, converter)
+    after_restart.journals = tmp_path / "log"
+    run_video_job(first, after_restart, Port())
+    assert converter.hints[-1].known == answer

@@ -215,7 +215,7 @@ def test_overview_is_the_same_whether_entries_are_parsed_or_not(tmp_path: Path) 
     assert glance.counts == {"pending": 3, "processing": 1, "completed": 0, "failed": 1, "cancelled": 0}
     assert glance.processing == [items[3]]
     assert glance.pending[1] == (items[2].folder, 2, items[2].added_time, True, 4, 91)
-    assert [one.held for one in glance.pending] == [False, True, False] and glance.gain == (3, 9, 4)
+    assert [one.held for one in glance.pending] == [False, True, False] and glance.gain == (3, 9, 4, 0)
     (tmp_path / ".processing_queue.json.sum").unlink()  # now every entry is parsed
     assert WorkQueue(tmp_path).overview(3, 3) == glance == Overview.of(WorkQueue(tmp_path).read().items(), 3, 3)
 
@@ -247,7 +247,7 @@ def test_live_items_are_the_same_whether_entries_are_parsed_or_not(tmp_path: Pat
 
 def test_overview_reads_what_a_person_wrote_and_none_of_a_file_that_is_not_there(tmp_path: Path) -> None:
     counts = {"pending": 0, "processing": 0, "completed": 0, "failed": 0, "cancelled": 0}
-    assert WorkQueue(tmp_path).overview(3, 3) == (counts, [], [], [], [], (0, 0, 0))
+    assert WorkQueue(tmp_path).overview(3, 3) == (counts, [], [], [], [], (0, 0, 0, 0))
     with WorkQueue(tmp_path).transaction() as view:
         view.put(item("A"))
     path = tmp_path / "processing_queue.json"

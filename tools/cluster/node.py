@@ -216,11 +216,11 @@ class WorkerNode:
     def _noted(self, job: VideoJob, event: Event, facts: dict[str, Any]) -> None:
         """Reported at once: the processor must know which video was in the encoder when a worker dies. Which results
         are this worker's own is on its disk first."""
-        if event is Event.CONVERTED and self._tools.journals is not None:
+        if event in (Event.CONVERTED, Event.SEARCHED) and self._tools.journals is not None:
             Journal(self._tools.journals, job.folder).note(event, job.source, **facts)
         with self._lock:
             if running := self._running.get(video_key(job.folder, job.source)):  # else it has ended this moment
-                running.stage = _STAGES.get(event)
+                running.stage = _STAGES.get(event, running.stage if event is Event.SEARCHED else None)
         self._later(self.report)
 
     def _ended(self, result: JobResult) -> None:

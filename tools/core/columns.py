@@ -80,6 +80,7 @@ COLUMNS = (
         "每条源流一项，以及它的去向；index 为 -1：来自旁边的字幕文件",
     ),
     Column("quality", "text", "measured against the source, JSON; empty: not measured", "与源对比的质量；空：未测"),
+    Column("target", "text", "what its encode was aimed at, JSON; empty: nothing", "编码的目标与结果（JSON）；空：无"),
     Column("attempt_time", "time", "when the conversion began", "转换开始的时间"),
     Column("conversion_s", "float", "seconds that making and verifying it took", "制作并验证所用的秒数"),
     Column("warnings", "text", "one line for each thing dropped or damaged", "每行一条：丢弃或损坏之处"),

@@ -134,6 +134,10 @@ class EncoderStalled(TranscodeError):
     retryable = True
 
 
+class TooBig(MediaError):
+    """The result weighs more than MAX_SIZE_PERCENT lets it, whatever is done: WHEN_BIGGER says what becomes of it."""
+
+
 class NoEncoder(MediaError):
     """No AV1 encoder passed its trial, or ffmpeg/ffprobe is missing: this machine can't convert anything."""
 

@@ -47,6 +47,7 @@ class VideoJob:
     is_again: bool = False  # a person wants it made again: no earlier result serves
     options: tuple[tuple[str, Option], ...] = ()  # with these instead of the settings in force
     beside: tuple[RemoteFile, ...] = ()  # subtitles and fonts that go into its MKV
+    crf: int | None = None  # that the latest video of its folder came to: where a search for its own begins
 
 
 @dataclass(frozen=True, slots=True)

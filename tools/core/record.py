@@ -42,6 +42,7 @@ class Record(_Named, total=False):
     options: str  # what decided this file, not the machine: see ``tools.core.options``
     streams: list[dict[str, Any]]  # one entry per source stream: what became of it
     quality: Mapping[str, Any] | str | None  # measured against the source; None or "" if it was not measured
+    target: Mapping[str, Any] | str | None  # what its encode was aimed at, see ``tools.media.aim``; None or "": nothing
     attempt_time: str  # local ISO 8601 with offset, s: when the conversion began
     conversion_s: float  # s that making and verifying it took, without waits
     reused_from: str  # path of the result that this one is, made of a source with the same bytes; "" or absent: none
@@ -63,6 +64,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "options": (str,),
     "streams": (list,),
     "quality": (dict, str),
+    "target": (dict, str),
     "attempt_time": (str,),
     "conversion_s": (int, float),
     "reused_from": (str,),

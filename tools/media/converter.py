@@ -15,11 +15,12 @@ from typing import Any, Protocol
 
 from tools.core.blame import is_short_of_memory
 from tools.core.concurrency import NO_NEED, Need, memory_for
-from tools.core.errors import MachineError, NoEncoder, TranscodeError, VerifyError
+from tools.core.errors import MachineError, NoEncoder, TooBig, TranscodeError, VerifyError
 from tools.core.message import message
 from tools.core.options import Options, Wanted, options_text
 from tools.core.planning import Stage
 from tools.media import ffmpeg
+from tools.media.aim import Hints, Hit, Shot, aimed
 from tools.media.beside import Beside, Ready, prepared, put_in
 from tools.media.captions import carrying_as, with_captions
 from tools.media.carried import dolby_vision_of
@@ -33,12 +34,14 @@ from tools.media.fallback import has_pictures, may_be_the_encoder
 from tools.media.ffmpeg import MediaPrograms
 from tools.media.installed import whence
 from tools.media.memory import Memory
+from tools.media.meters import meter_for
 from tools.media.mkvmerge import Muxer, find_muxer
 from tools.media.mux import ENCODED, Muxing, mux, own_folder
 from tools.media.muxing import encoded_streams
 from tools.media.pace import Pace, ReadLimit, patiently, pause, usual_limit
 from tools.media.plan import Added, Plan, PlanAction, make_plan
 from tools.media.probe import look_at_changes, probe
+from tools.media.quality import Meter, Running
 from tools.media.transcode import EncodeProgress, OnProgress, PicturesChange, transcode
 from tools.media.verify import Checking, is_of_encode, look_into, verify
 from tools.runtime.child import ChildLimits, ChildOutgrew
@@ -91,6 +94,7 @@ class Conversion:
     warnings: tuple[str, ...] = field(default=())  # one line for each thing dropped or damaged
     options: str = ""  # what decided it, see ``tools.core.options``
     seconds: float = 0.0  # s that making and verifying it took, without waits for a place
+    target: Mapping[str, Any] = field(default_factory=dict)  # what its encode was aimed at, see ``tools.media.aim``
 
     def as_record(self) -> dict[str, Any]:
         """JSON-able."""
@@ -118,6 +122,10 @@ class Converter(Protocol):
 
     def with_beside(self, video: str, files: Sequence[Beside]) -> "Converter":
         """One that puts the subtitles and fonts that lie beside a source of this name into its result."""
+        ...
+
+    def with_hints(self, hints: Hints) -> "Converter":
+        """One that begins its search for a CRF with what is known elsewhere, and tells what it came to."""
         ...
 
     def convert(
@@ -149,6 +157,7 @@ class FfmpegConverter:
         self._muxers: tuple[Muxer | None, str] | None = None
         self._pace = Pace()
         self._beside: tuple[str, tuple[Beside, ...]] = "", ()  # name of the source, and what lies beside it
+        self._hints = Hints()
         self._lock = threading.Lock()
 
     def prepare(self) -> str:
@@ -165,6 +174,8 @@ class FfmpegConverter:
     def with_options(self, options: Options) -> "FfmpegConverter":
         with self._lock:
             other = copy.copy(self)
+        if "crf" in options and "target_vmaf" not in options:
+            options = {**options, "target_vmaf": 0.0}  # who names a CRF means that one
         other.output = replace(self.output, **options)  # type: ignore[arg-type]  # checked by the fields' names alone
         return other
 
@@ -172,6 +183,12 @@ class FfmpegConverter:
         with self._lock:
             other = copy.copy(self)
         other._beside = video, tuple(files)
+        return other
+
+    def with_hints(self, hints: Hints) -> "FfmpegConverter":
+        with self._lock:
+            other = copy.copy(self)
+        other._hints = hints
         return other
 
     def plan(self, source: Path, stop: threading.Event | None = None) -> Plan:
@@ -224,10 +241,17 @@ class FfmpegConverter:
                 began = time.monotonic()
                 threads = threads if cores is None else cores
                 plan, warnings = self._prepared(plan, programs, source, folder, stop)
-                while True:  # each of the two exceptions comes at most once
+                while True:  # each of the three exceptions comes at most once
                     try:
                         made = self._make(plan, programs, source, encoded, on_progress, stop, threads, warnings)
                         break
+                    except TooBig as exc:
+                        if self.output.when_bigger != "remux":
+                            raise
+                        kept = self._planned(plan.facts, programs, keep_video=True)
+                        plan, warnings = self._prepared(kept, programs, source, folder, stop)
+                        warnings.append(message(f"the original video is kept: {exc}"))
+                        encoded = folder / ENCODED if plan.muxer else part
                     except PicturesChange as exc:
                         again = self._look_again(plan, source, stop)
                         plan, warnings = self._prepared(again, programs, source, folder, stop)
@@ -239,9 +263,11 @@ class FfmpegConverter:
                         others = [line for line in warnings if line not in plan.warnings()]
                         plan = replace(plan, dolby_vision=False)
                         warnings = [*plan.warnings(), *others, message(f"Dolby Vision could not be kept: {exc}")]
-                encoder, used, broken = made
+                encoder, hit = made
+                used, broken = hit.made
+                warnings += hit.warnings
                 muxing = Muxing(encoder, self.output, stop, self.machine.stall_timeout, self._max_rss())
-                decided = deciding(plan, encoder, self.output)
+                decided = deciding(plan, encoder, self.output, hit.told)
                 plan = mux(plan, source, part, muxing, warnings)
                 seconds = time.monotonic() - began
             by = Made(source, part, encoded, broken, encoder, programs.ffprobe, stop)
@@ -257,11 +283,12 @@ class FfmpegConverter:
                     result, sha256, added = self._put_in(result, sha256, by, muxing, warnings)
                 seconds += time.monotonic() - began
             part.replace(target)
-        settings = settings_text(plan, encoder, self.output, used)
+        settings = settings_text(plan, encoder, hit.options, used)
         label = encoder.label if plan.action == "transcode" else ""
         report = _report(plan, result, label, settings, sha256, target.stat().st_size, [*warnings, *damage])
         report.streams.extend(map(_entry_of, added))
-        return replace(report, options=options_text(decided), seconds=round(seconds, 3))
+        told = hit.told if plan.action == "transcode" or not plan.is_video_kept else {"bigger": "remux"}
+        return replace(report, options=options_text(decided), seconds=round(seconds, 3), target=told)
 
     def _prepared(
         self, plan: Plan, programs: MediaPrograms, source: Path, folder: Path, stop: threading.Event
@@ -280,8 +307,9 @@ class FfmpegConverter:
         patiently(look, source, self._pace, stop)
         return carrying_as(self._planned(plan.facts, self._chosen()), plan)
 
-    def _planned(self, facts: Facts, programs: MediaPrograms) -> Plan:
-        plan = make_plan(facts, self._muxer(), guess_languages=bool(self.output.guess_languages))
+    def _planned(self, facts: Facts, programs: MediaPrograms, *, keep_video: bool = False) -> Plan:
+        guess = bool(self.output.guess_languages)
+        plan = make_plan(facts, self._muxer(), guess_languages=guess, keep_video=keep_video)
         is_kept = plan.action == "transcode" and bool(dolby_vision_of(plan.main_video))
         return replace(plan, dolby_vision=is_kept and _encoder_for(True, programs).has_dolby_vision)
 
@@ -362,6 +390,13 @@ class FfmpegConverter:
                     log.warning(warning)
             return self._programs
 
+    def _meter(self) -> Meter | None:
+        if not (self.output.target_vmaf or self.output.max_size_percent):
+            return None
+        programs = self._chosen()
+        with self._lock:
+            return meter_for("auto", [programs.encoders[0].ffmpeg], self._memory or Memory(None))
+
     def _forget(self, programs: MediaPrograms) -> None:
         """Choose anew next time, by trials, unless another thread has done so already."""
         with self._lock:
@@ -379,17 +414,28 @@ class FfmpegConverter:
         stop: threading.Event,
         threads: int | None,
         warnings: list[str],
-    ) -> tuple[Encoder, int | None, int]:
-        """Write ``part`` by the best encoder that manages this file; returns it, its threads, damaged pictures."""
+    ) -> tuple[Encoder, Hit[tuple[int | None, int]]]:
+        """Write ``part`` by the best encoder that manages this file; returns it and its encode: the threads, and how
+        many pictures are damaged."""
         if plan.action == "copy":
             copy_file(source, part, stop)
-            return programs.encoders[0], threads, 0
-        if plan.muxer and not encoded_streams(plan):
-            return programs.encoders[0], threads, 0  # all of it comes straight from the source
+            return programs.encoders[0], Hit((threads, 0), self.output)
+        if plan.muxer and not encoded_streams(plan):  # all of it comes straight from the source
+            return programs.encoders[0], Hit((threads, 0), self.output)
         encoder = _encoder_for(plan.dolby_vision, programs)
+
+        def encode(options: OutputOptions) -> tuple[int | None, int]:
+            return self._encode(plan, encoder, options, source, part, on_progress, stop, threads)
+
+        if plan.action != "transcode":
+            return encoder, Hit(encode(self.output), self.output)
+        running = Running(stop, self.machine.stall_timeout, self._max_rss())
         while True:
+            shot = Shot(
+                plan, encoder, self.output, source, part, self._meter(), programs.ffprobe, running, threads, self._hints
+            )
             try:
-                return encoder, *self._encode(plan, encoder, source, part, on_progress, stop, threads)
+                return encoder, aimed(shot, encode)
             except (TranscodeError, MachineError) as exc:
                 limits = ChildLimits(timeout=usual_limit(source.stat().st_size), rss=self._max_rss())
                 may = may_be_the_encoder(encoder, exc, partial(has_pictures, plan, encoder, source, limits, stop))
@@ -403,6 +449,7 @@ class FfmpegConverter:
         self,
         plan: Plan,
         encoder: Encoder,
+        options: OutputOptions,
         source: Path,
         part: Path,
         on_progress: OnProgress,
@@ -414,7 +461,7 @@ class FfmpegConverter:
         limit = self._max_rss()
         with covers_of(plan, encoder, source, part, stop) as covers:
             for attempt in (threads, *(fewer for fewer in _FEWER if threads is None or fewer < threads)):
-                command = encode_command(plan, encoder, self.output, source, part, covers, attempt)
+                command = encode_command(plan, encoder, options, source, part, covers, attempt)
                 try:
                     broken = transcode(
                         command,

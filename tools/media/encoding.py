@@ -1,8 +1,9 @@
 """Plan + options → argv: the one command that makes the output. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import ffmpeg
 
@@ -16,8 +17,8 @@ from tools.media.plan import COVER_TYPES, Plan, StreamPlan, colour_range, is_rgb
 from tools.media.probe import SAFE_INPUT
 from tools.media.shapes import is_partly_interlaced, shape_filters
 
-_KEYFRAME_SECONDS = 10  # ab-av1 and the community's taste; seeking in an episode stays quick
-_TIME_BASE = "1:90000"  # s; finer than any container's times and than Matroska's milliseconds
+KEYFRAME_SECONDS = 10  # ab-av1 and the community's taste; seeking in an episode stays quick
+TIME_BASE = "1:90000"  # s; finer than any container's times and than Matroska's milliseconds
 _MOST_CHANNELS = 8  # of Opus as its layouts go
 OPUS_LAYOUTS = "mono|stereo|3.0|quad|5.0|5.1|6.1|7.1"
 """Layouts that Opus has; others are brought to the nearest. Source: RFC 7845 §5.1.1.2."""
@@ -33,7 +34,12 @@ class OutputOptions:
 
     encoder: str = "auto"  # one of ``tools.media.encoders.ENCODERS``, or auto: the best that passes its trial
     preset: int = 6  # speed on SVT-AV1's scale, 13 = fastest
-    crf: float = 30.0  # quality, smaller = better and bigger
+    crf: float = 30.0  # quality, smaller = better and bigger; with a target where its search begins
+    target_vmaf: float = 0.0  # VMAF that the CRF is searched for; 0 = the fixed CRF
+    crf_min: int = 18  # no search goes below
+    crf_max: int = 45  # nor above
+    max_size_percent: float = 0.0  # of the source's video that the encoded one may weigh; 0 = any
+    when_bigger: str = "keep"  # what becomes of what is bigger even so: keep, remux, refuse
     pix_fmt: str = "yuv420p10le"
     min_decoded_percent: float = 99.0  # of a damaged video's frames that must decode
     guess_languages: int = 0  # 1: zh-Hans and zh-Hant by the names of tracks
@@ -66,7 +72,7 @@ def encoder_arguments(
     """(global arguments, output arguments) of one video stream; ``source`` None for a trial."""
     entry = encoder.type
     rate = source.rate if source is not None else 0.0
-    keyframe = max(1, round(_KEYFRAME_SECONDS * min(rate or 24.0, FASTEST_RATE)))
+    keyframe = max(1, round(KEYFRAME_SECONDS * min(rate or 24.0, FASTEST_RATE)))
     pix_fmt = entry.pix_fmt(options.pix_fmt)
     own: Arguments = {"c": encoder.name, "g": keyframe}
     own |= {} if entry.uploads else {"pix_fmt": pix_fmt}
@@ -232,7 +238,7 @@ def _arguments(
                 )
                 before = before or before_one
                 # Without a time base of its own the encoder rounds each time to the frame rate that ffmpeg guesses.
-                after += [*own, f"-fps_mode:{spec}", "passthrough", f"-enc_time_base:{spec}", _TIME_BASE]
+                after += [*own, f"-fps_mode:{spec}", "passthrough", f"-enc_time_base:{spec}", TIME_BASE]
             else:
                 after += [f"-c:{spec}", *_codec_arguments(kept, spec)]
             if not plan.muxer:
@@ -316,15 +322,22 @@ def settings_text(plan: Plan, encoder: Encoder, options: OutputOptions, threads:
 
 
 _OF_THE_CHECK = ("quality_metric", "quality_floor")  # options that say what may be published, and change no output
+_OF_SEARCH = ("crf_min", "crf_max")  # have a part only if there was a search
+_OF_SIZE = ("max_size_percent", "when_bigger")  # and these if a result was too big: whether it was its sizes tell
+_OF_KEPT = ("target_vmaf", *_OF_SIZE)  # and of these if the original video was kept for its size
 _OF_ANY_FILE = ("guess_languages", "mux_subtitles")  # options that have a part in files whose video is copied, too
 
 
-def deciding(plan: Plan, encoder: Encoder, options: OutputOptions) -> dict[str, Option]:
-    """The options that have a part in this output, see ``tools.core.options``; ``encoder`` is the one that made it."""
+def deciding(plan: Plan, encoder: Encoder, options: OutputOptions, told: Mapping[str, Any]) -> dict[str, Option]:
+    """The options that have a part in this output, see ``tools.core.options``; ``encoder`` is the one that made it.
+    ``told``: what its encode was aimed at (``tools.media.aim``)."""
     found: dict[str, Option] = asdict(options) | {"encoder": encoder.name}
-    found = {name: value for name, value in found.items() if name not in _OF_THE_CHECK}
     if plan.action != "transcode":
-        found = {name: found[name] for name in _OF_ANY_FILE}
+        found = {name: found[name] for name in (*_OF_ANY_FILE, *(_OF_KEPT if plan.is_video_kept else ()))}
+    else:
+        without: tuple[str, ...] = ("crf",) if "crf" in told and "not_found" not in told else _OF_SEARCH
+        without += _OF_THE_CHECK if told.get("fitted") else (*_OF_THE_CHECK, *_OF_SIZE)
+        found = {name: value for name, value in found.items() if name not in without}
     if plan.action != "copy" and suits_mkvmerge(plan.facts):
         found["muxer"] = _MKVMERGE if plan.muxer else _FFMPEG
     return found
@@ -333,7 +346,9 @@ def deciding(plan: Plan, encoder: Encoder, options: OutputOptions) -> dict[str, 
 def wanted(options: OutputOptions, mkvmerge: bool | None) -> Wanted:
     """The options in force. ``mkvmerge``: whether it is there, None if it is to be done without."""
     muxer = _FFMPEG if mkvmerge is None else _MKVMERGE if mkvmerge else ANY
-    return Wanted(asdict(options) | {"muxer": muxer}, asdict(OutputOptions()))
+    found = asdict(options)
+    unsaid = {name: found[name] for name in ("crf", *_OF_SEARCH, *_OF_SIZE)}
+    return Wanted(found | {"muxer": muxer}, asdict(OutputOptions()) | unsaid)
 
 
 _MKVMERGE, _FFMPEG = "mkvmerge", "ffmpeg"

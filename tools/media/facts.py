@@ -37,6 +37,7 @@ class Stream:
     key_begin: float | None = None  # s, time of the first keyframe
     lead: int = 0  # pictures before the first keyframe
     times: "array[float]" = field(default_factory=lambda: array("d"))  # s, of each picture or subtitle
+    sizes: "array[int]" = field(default_factory=lambda: array("q"))  # bytes of those pictures, none of subtitles
     ends: "array[float]" = field(default_factory=lambda: array("d"))  # s, of each subtitle
     gaps: list[tuple[float, float]] = field(default_factory=list)  # (from, to) in s, without sound in an audio stream
     head: Element | None = None  # of a track that is made here, out of what pictures carry

@@ -7,7 +7,7 @@ kept at all is dropped with its reason, which ends in the metadata record.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -110,6 +110,7 @@ class Plan:
     captions: Path | None = None  # the file of the track that was made of them
     dolby_vision: bool = False  # whether that of the main video is kept, as it is with an encoder that can
     has_read_captions: bool = False  # whether there are any is known
+    is_video_kept: bool = False  # its original video stays, since as AV1 it would be too big
 
     def kept(self, *kinds: StreamKind) -> list[StreamPlan]:
         return [plan for plan in self.streams if plan.is_kept and plan.source.kind in kinds]
@@ -244,14 +245,16 @@ def _captions_of(video: Stream, plan: Plan) -> Captions:
     return "read" if plan.has_read_captions else "to be read"
 
 
-def make_plan(facts: Facts, muxer: Muxer | None = None, *, guess_languages: bool = False) -> Plan:
+def make_plan(
+    facts: Facts, muxer: Muxer | None = None, *, guess_languages: bool = False, keep_video: bool = False
+) -> Plan:
     """What becomes of each stream. Raises ProbeError if a stream that matters can't be handled.
 
     ``muxer``: what to make the output of a Matroska source with, and to name guessed languages with in that of
-    others. ``guess_languages``: by the names of tracks.
+    others. ``guess_languages``: by the names of tracks. ``keep_video``: as it is, see ``can_keep_video``.
     """
     tools, muxer = muxer, muxer if suits_mkvmerge(facts) else None
-    plans = [_video(stream, facts) for stream in facts.of("video")]
+    plans = [_kept(_video(stream, facts)) if keep_video else _video(stream, facts) for stream in facts.of("video")]
     plans += [_kept_whole(_audio(stream), muxer) for stream in facts.of("audio")]
     plans += [_kept_whole(_subtitle(stream), muxer) for stream in facts.of("subtitle")]
     plans += [StreamPlan(s, "copy", s.codec, _KEPT_ATTACHED) for s in facts.of("attachment")]
@@ -264,10 +267,25 @@ def make_plan(facts: Facts, muxer: Muxer | None = None, *, guess_languages: bool
     action: PlanAction = "copy" if clean else "remux" if all_av1 else "transcode"
     kept = [plan.source for plan in plans if plan.is_kept and action != "copy" and guess_languages]
     guessed = {stream.index: tag for stream in kept if (tag := guessed_language(stream, facts))}
-    return Plan(facts, action, tuple(plans), None if action == "copy" else muxer, guessed, tools if guessed else None)
+    plan = Plan(facts, action, tuple(plans), None if action == "copy" else muxer, guessed, tools if guessed else None)
+    return replace(plan, is_video_kept=any(one.why == _BIGGER for one in plans))
 
 
 _PLACES: Mapping[StreamKind, int] = {"video": 0, "audio": 1, "subtitle": 2, "attachment": 3, "cover": 4, "data": 5}
+
+
+_BIGGER = "is kept as it is: as AV1 it would be too big"
+_KEEPABLE = frozenset({"h264", "hevc", "vp8", "vp9", "mpeg1video", "mpeg2video", "mpeg4", "theora", "vc1", "prores"})
+"""What Matroska holds and players know there."""
+
+
+def can_keep_video(facts: Facts) -> bool:
+    """Whether all its videos can stay as they are."""
+    return all(one.codec in {*_KEEPABLE, "av1"} and not one.has_even_times for one in facts.of("video"))
+
+
+def _kept(plan: StreamPlan) -> StreamPlan:
+    return StreamPlan(plan.source, "copy", plan.source.codec, _BIGGER) if plan.action == "encode" else plan
 
 
 def suits_mkvmerge(facts: Facts) -> bool:

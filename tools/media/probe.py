@@ -267,6 +267,8 @@ class _Answer:
             pts = dts
         if pts is not None:
             self._place(stream, pts, pts + (_seconds(lasts) or 0.0), "K" in flags)
+            if stream.kind == "video":
+                stream.sizes.append(size)
 
     @staticmethod
     def _place(stream: Stream, pts: float, end: float, is_key: bool) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from functools import partial
 
+from tools.core.aimed import is_bigger, saved_percent
 from tools.core.commit_pace import CommitPace
 from tools.core.errors import (
     BlobsLost,
@@ -324,6 +325,8 @@ def _event(run: ItemRun, batch: Batch, now: float, commit: str | None, cause: st
         sidecars=len(batch.sidecars) or None,
         bytes_in=batch.bytes_in(),
         bytes_out=batch.bytes_out(),
+        saved_percent=saved_percent(batch.bytes_in(), batch.bytes_out()),
+        bigger=sum(map(is_bigger, batch.records())) or None,
         elapsed_s=0.0 if batch.began is None else now - batch.began,
         attempt=run.item.attempts,
         commit=commit,

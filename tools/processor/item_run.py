@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
+from tools.core.aimed import crf_of, is_bigger
 from tools.core.artifact import ArtifactKind
 from tools.core.companions import companions
 from tools.core.errors import Trouble
@@ -65,6 +66,7 @@ class ItemRun:
     no_room: dict[str, str] = field(default_factory=dict)  # source path of what waits for disk space → its cause
     _tasks: dict[str, Task] = field(default_factory=dict)  # by source path; filled at first use
     _over: int = 0  # so many batches, from the first on, are over
+    _crf: int | None = None  # of the latest search
     _isolated: str | None = None  # attempt id of the video at its last try after deaths
 
     def _unfinished(self) -> Iterator[Batch]:
@@ -121,7 +123,15 @@ class ItemRun:
             is_again=self.is_again(task.video.source),
             options=self.item.redo.options if self.item.redo and self.is_again(task.video.source) else (),
             beside=self._beside(task.video.source),
+            crf=self._latest_crf(),
         )
+
+    def _latest_crf(self) -> int | None:
+        """What the search for the CRF of a video of this folder came to last."""
+        if self._crf is None:
+            found = (crf for _, record in reversed(self.plan.done) if (crf := crf_of(record)) is not None)
+            self._crf = next(found, None)
+        return self._crf
 
     def _beside(self, source: RemoteFile) -> tuple[RemoteFile, ...]:
         """The subtitles and fonts that go into its MKV."""
@@ -154,6 +164,7 @@ class ItemRun:
             task.is_converted = result.is_converted
         if result.outcome is Outcome.STORED:
             task.output = result.output
+            self._crf = (crf_of(result.output.record) if result.output else None) or self._crf
         elif result.outcome is Outcome.REFUSED:
             self._refuse(task, result.cause)
         elif result.outcome is Outcome.FAILED:
@@ -282,4 +293,5 @@ class ItemRun:
             bytes_out=sum(int(record.get("size") or 0) for record in records),
             videos_reused=sum(bool(record.get("reused_from")) for record in records),
             seconds_saved=round(sum(map(seconds_saved, records))),
+            videos_bigger=sum(map(is_bigger, records)),
         )

@@ -120,6 +120,11 @@ class VideoStored:
 
     video: str  # path of the result
     attempt: int  # from 1
+    saved_percent: int | None = None  # of the bytes; negative if the result is bigger
+    crf: int | None = None  # that the search came to; None without one
+    predicted: float | None = None  # score at it
+    measured: float | None = None  # score of the result, None if it was not measured
+    bigger: str | None = None  # what became of one that weighs more than it may: keep, remux
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +211,8 @@ class BatchOver:
     sidecars: int | None = None  # files that went with it; None if it had none
     reused: int | None = None  # of the published videos: those whose bytes had a result already; None if there was none
     saved_s: int | None = None  # s that making those results had taken
+    saved_percent: int | None = None  # of the bytes; negative if the results are bigger
+    bigger: int | None = None  # of the published videos: those that weigh more than they may; None if none does
 
 
 @dataclass(frozen=True, slots=True)

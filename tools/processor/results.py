@@ -5,7 +5,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
+from tools.core.aimed import aim_of, crf_of, saved_percent
 from tools.core.artifact import ArtifactKind
 from tools.core.blame import OF_THE_HUB
 from tools.core.errors import PipelineError, Trouble
@@ -54,7 +56,7 @@ class Results:
             self._waits.worked("download", source.path)
             self._waits.worked("upload", source.path)
             self._smallest_stored = min(self._smallest_stored, source.size)
-            self._tell(reporting.VideoStored(result.job.targets[0].path, result.job.attempt))
+            self._tell(_stored(result))
         elif result.outcome is Outcome.DEFERRED:
             self._deferred(run, result, lacked_space)
         elif result.outcome is not Outcome.STOPPED:
@@ -127,3 +129,18 @@ class Results:
             keeps = result_file is None or result_file.exists()
             run.blame(source, result.cause, self._clock.monotonic(), result_kept=keeps)
             self._tell_failure(run, replace(result, outcome=Outcome.FAILED, spent={}))  # its time was told
+
+
+def _stored(result: JobResult) -> reporting.VideoStored:
+    """What was aimed at, and what it came to."""
+    record: Mapping[str, Any] = {} if result.output is None else result.output.record
+    aim, quality = aim_of(record), record.get("quality")
+    return reporting.VideoStored(
+        result.job.targets[0].path,
+        result.job.attempt,
+        saved_percent=saved_percent(result.job.source.size, int(record.get("size") or 0)) if record else None,
+        crf=crf_of(record),
+        predicted=aim.get("predicted"),
+        measured=quality.get("mean") if isinstance(quality, Mapping) and aim else None,
+        bigger=aim.get("bigger"),
+    )

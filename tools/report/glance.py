@@ -70,6 +70,8 @@ def gain_lines(gain: Gain, lines: Sequence[VideoLine]) -> list[str]:
         found = [ui("Saved: {} ({}%) of {} in {} videos", *sizes)]
     else:
         found = [ui("Grown: by {} ({}%) from {} in {} videos", *sizes)]
+    if gain.bigger:
+        found.append(ui("Bigger than MAX_SIZE_PERCENT, whatever was tried: {} videos", gain.bigger))
     for name in sorted({name for line in lines for name in line.quality}):
         values = [line.quality[name] for line in lines if name in line.quality]
         found.append(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from tools.core.aimed import saved_percent
 from tools.core.eta import Rest
 from tools.core.message import message
 from tools.core.queue_item import CANCELLED, QueueItem, Status, counted_as, local_time, rank, to_json
@@ -42,7 +43,7 @@ def status_json(counts: Mapping[str, int], items: Sequence[QueueItem], progress:
         "confined": progress["confined"],
         "slots": progress["slots"],
         "hub": progress["hub"],
-        "items": [to_json(item) for item in items],
+        "items": [to_json(item) | {"saved_percent": _saved(item)} for item in items],
     }
 
 
@@ -85,7 +86,7 @@ def status_text(
         rows = [titles, *map(partial(_worker_row, now), progress["workers"])]
         lines += ["", paint("bold", heading("Workers")), *_table(rows)]
     if overview.latest:
-        rows = [_titles("status", "p", "videos", "added", "ended, ETA", "folder")]
+        rows = [_titles("status", "p", "videos", "saved", "added", "ended, ETA", "folder")]
         rows += [_item_row(item, outlook, now) for item in overview.latest]
         lines += ["", paint("bold", heading("Latest")), *_table(rows, cut_name)]
     if running:
@@ -198,6 +199,10 @@ def _worker_row(now: float, worker: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
+def _saved(item: QueueItem) -> int | None:
+    return saved_percent(item.bytes_in, item.bytes_out)
+
+
 def _item_row(item: QueueItem, outlook: Outlook, now: float) -> tuple[str, ...]:
     eta = outlook.folders.get(item.folder)
     videos = f"{item.videos_done}/{item.videos_total}"
@@ -206,6 +211,7 @@ def _item_row(item: QueueItem, outlook: Outlook, now: float) -> tuple[str, ...]:
         term("{} (redo)", status) if item.redo else term(status),
         str(item.priority),
         videos,
+        "-" if (saved := _saved(item)) is None else f"{saved}%",
         short_time(item.added_time, now),
         f"≈ {clock(eta.likely, now)}" if eta else short_time(item.end_time, now),
         item.folder,

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import stat
 import threading
 from collections.abc import Iterator, Sequence
@@ -15,12 +16,16 @@ from tools.core.errors import MachineError, MediaError, NoEncoder
 from tools.core.planning import Stage, VideoJob
 from tools.core.record import Record
 from tools.core.reuse import is_as_wanted
+from tools.media.aim import Hints, Told
 from tools.media.converter import Beside, Conversion, EncodeProgress
 from tools.runtime.files import read_plain, replace_durably, sha256_of
+from tools.runtime.logs import fields
 from tools.stages.evidence import look_for_fault
 from tools.stages.job_context import JobContext, JobTools
 from tools.state.journal import Event
 from tools.state.progress import JobProgress
+
+log = logging.getLogger("animation.job")
 
 
 def convert(
@@ -38,6 +43,7 @@ def convert(
     """
     converter = tools.converter.with_options(dict(job.options)) if job.options else tools.converter
     converter = converter.with_beside(job.source.name, beside) if beside else converter
+    converter = converter.with_hints(_hints(job, tools, context))
     began = datetime.now().astimezone().isoformat(timespec="seconds")
     try:
         conversion = converter.convert(
@@ -58,6 +64,22 @@ def convert(
     note = json.dumps(output.as_json(), ensure_ascii=False).encode()
     replace_durably(tools.workspace.note_file(job.folder, job.source), note)
     return output
+
+
+def _hints(job: VideoJob, tools: JobTools, context: JobContext) -> Hints:
+    """Of the search for its CRF: a folder's videos are alike, so each begins where the one before it ended."""
+
+    def start() -> int | None:
+        latest = tools.answers.latest(job.folder)
+        return job.crf if latest is None else latest
+
+    def found(answer: Told) -> None:
+        context.note(Event.SEARCHED, answer=answer)
+        tools.answers.note(job.folder, int(answer["crf"]))
+        about = {name: answer[name] for name in ("crf", "probes", "reason")}
+        log.info("CRF found: %s", fields(video=job.source.path, **about, predicted=f"{answer['score']:.1f}"))
+
+    return Hints(start, tools.answer_of(job), found)
 
 
 def _artifact(
@@ -120,6 +142,7 @@ def make_record(job: VideoJob, conversion: Conversion, source_sha256: str, began
         "options": conversion.options,
         "streams": conversion.streams,
         "quality": conversion.quality,
+        "target": conversion.target or None,
         "attempt_time": began,
         "conversion_s": conversion.seconds,
     }

@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,9 +16,10 @@ from tools.core.planning import Stage, VideoJob
 from tools.hub.client import HubClient
 from tools.media.converter import Converter
 from tools.stages.workspace import Workspace
-from tools.state.journal import Event, Journal
+from tools.state.journal import Event, Journal, VideoHistory
 from tools.state.progress import JobProgress
 
+_MOST_FOLDERS = 1000  # whose answers are remembered
 _POLL = 0.2  # s between checks of ``stop`` while waiting for a slot, and between reports of a transfer
 
 
@@ -39,6 +40,7 @@ class JobTools:
     budget: int = 0  # bytes that all encodes may take together; 0 = no limit
     known: "Known | None" = None  # looks up what is known of a content; None = nothing is
     journals: Path | None = None  # the folder of the journals that say which results are ours; None = none is
+    answers: "Answers" = field(default_factory=lambda: Answers())  # to the searches for a CRF that ended here
     download: "Slots" = field(init=False)
     encode: "Slots" = field(init=False)
     verify: "Slots" = field(init=False)
@@ -60,7 +62,33 @@ class JobTools:
 
     def results_of(self, job: VideoJob) -> frozenset[str]:
         """The sha256 of the files that the job's source was converted to here before."""
-        return frozenset() if self.journals is None else Journal(self.journals, job.folder).results_of(job.source)
+        return self._history(job).results
+
+    def answer_of(self, job: VideoJob) -> Mapping[str, Any] | None:
+        """What the search for its CRF came to here before."""
+        return self._history(job).answer
+
+    def _history(self, job: VideoJob) -> VideoHistory:
+        return VideoHistory() if self.journals is None else Journal(self.journals, job.folder).of(job.source)
+
+
+class Answers:
+    """The CRF that the latest video of each folder came to, of the latest folders. Safe for threads."""
+
+    def __init__(self) -> None:
+        self._by_folder: dict[str, int] = {}
+        self._lock = threading.Lock()
+
+    def note(self, folder: str, crf: int) -> None:
+        with self._lock:
+            self._by_folder.pop(folder, None)
+            self._by_folder[folder] = crf
+            while len(self._by_folder) > _MOST_FOLDERS:
+                del self._by_folder[next(iter(self._by_folder))]
+
+    def latest(self, folder: str) -> int | None:
+        with self._lock:
+            return self._by_folder.get(folder)
 
 
 Known = Callable[[VideoJob, str, HubClient], VideoOutput | None]

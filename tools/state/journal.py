@@ -36,6 +36,7 @@ _DIGITS = 16  # of a digest in a file name
 
 class Event(str, Enum):
     ENCODING = "encoding"  # it is in the encoder: if nothing follows, the program died meanwhile
+    SEARCHED = "searched"  # a CRF was found for it, with the "answer"; it is still in the encoder
     CONVERTED = "converted"  # its verified result is on the local disk; with the sha256 of its files as "results"
     STORED = "stored"  # its blobs are on the hub
     FAILED = "failed"  # an attempt failed, another one may work; with the "cause"
@@ -56,7 +57,8 @@ class VideoHistory:
     crashes: int = 0  # in a row, while it was being encoded
     last_cause: str = ""  # of its latest failure
     is_committed: bool = False  # its batch was published since the journal was begun
-    results: frozenset[str] = frozenset()  # sha256 of the files that it was converted to here, ever
+    answer: Mapping[str, Any] | None = None  # of the search for its CRF, see ``tools.media.aim``
+    results: frozenset[str] = frozenset()  # sha256 of the files that it was converted to here, each verified, ever
 
 
 class Journal:
@@ -113,9 +115,9 @@ class Journal:
             return iter(())
         return _entries(content)
 
-    def results_of(self, source: RemoteFile) -> frozenset[str]:
-        """The sha256 of the files that a source was converted to, each verified: no other file is a result of ours."""
-        return self.history().get((source.path, source.sha256), VideoHistory()).results
+    def of(self, source: RemoteFile) -> VideoHistory:
+        """Everything noted so far of one source."""
+        return self.history().get((source.path, source.sha256), VideoHistory())
 
     def keep_results(self) -> None:
         """The item is settled, but results wait for ``--retry``: which they are stays, all else goes. On a full disk
@@ -183,7 +185,7 @@ def _apply(video: VideoHistory, entry: Mapping[str, Any]) -> None:
     event = entry["event"]
     if event in _IN_ENCODER:
         video.crashes += 1  # stands until the encode is heard of again
-    else:
+    elif event != Event.SEARCHED:
         video.crashes = 0
     if event in _MEANINGS:
         _MEANINGS[event](video, entry)
@@ -196,6 +198,11 @@ def _stored(video: VideoHistory, entry: Mapping[str, Any]) -> None:
 def _converted(video: VideoHistory, entry: Mapping[str, Any]) -> None:
     # An older version noted the video's alone.
     video.results |= {str(sha256) for sha256 in entry.get("results", [entry.get("result_sha256", "")])}
+
+
+def _searched(video: VideoHistory, entry: Mapping[str, Any]) -> None:
+    answer = entry.get("answer")
+    video.answer = answer if isinstance(answer, dict) else None
 
 
 def _committed(video: VideoHistory, entry: Mapping[str, Any]) -> None:
@@ -217,6 +224,7 @@ def _lost(video: VideoHistory, entry: Mapping[str, Any]) -> None:
 
 _IN_ENCODER = frozenset((Event.ENCODING, Event.CRASHED))
 _MEANINGS = {
+    Event.SEARCHED: _searched,
     Event.CONVERTED: _converted,
     Event.STORED: _stored,
     Event.COMMITTED: _committed,

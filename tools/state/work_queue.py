@@ -177,6 +177,7 @@ class Gain(NamedTuple):
     videos: int
     bytes_in: int  # of the sources
     bytes_out: int  # of their MKVs
+    bigger: int = 0  # videos that weigh more than they may, whatever was done
 
 
 class Overview(NamedTuple):
@@ -203,6 +204,7 @@ class Overview(NamedTuple):
             sum(item.videos_done for item in everything),
             sum(item.bytes_in for item in everything),
             sum(item.bytes_out for item in everything),
+            sum(item.videos_bigger for item in everything),
         )
         return cls(counts, [it for _, _, it in latest], [it for _, _, it in failed], processing, pending, gain)
 
@@ -228,7 +230,9 @@ class Overview(NamedTuple):
             for state, done in zip(states, numbers, strict=True)
             if state[2] == b"pending"
         ]
-        gain = Gain(*(sum(column) for column in list(zip(*numbers, strict=True))[1:]))
+        bigger = sum(map(int, _BIGGER.findall(content)))
+        _, *sums = (sum(column) for column in zip(*numbers, strict=True))
+        gain = Gain(*sums)._replace(bigger=bigger)
         latest, worst, running = ([_item_at(content, at) for _, at, _ in some] for some in chosen)
         return cls(counts, latest, worst, running, pending, gain)
 
@@ -349,6 +353,7 @@ def _key_of(folder: str) -> bytes:
 
 _ERROR, _CANCELLED = b'\n    "error": ', b'\n    "error": "cancelled"'
 _NAME, _NAME_END = len(b'    "folder": "'), b'",\n'  # no JSON string holds a line break
+_BIGGER = re.compile(rb'\n    "videos_bigger": (\d+)')
 _DONE = re.compile(
     rb'\n    "videos_total": (\d+),\n    "videos_done": (\d+),\n    "bytes_in": (\d+),\n    "bytes_out": (\d+)'
 )

@@ -1,0 +1,272 @@
+"""The CRF of a video by result, as ab-av1 finds it: samples are encoded by the arguments of the whole and compared with
+the source, and the answer is interpolated (``tools.core.crf_search``). A short video is its own sample: it is encoded
+whole, and once more only if that missed.
+
+A result that weighs more than it may is encoded again, by what was measured. A search that comes to nothing is no
+failure: the fixed CRF is used, and the record says why. Source: ab-av1, src/command/crf_search.rs.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from tools.core.crf_search import Answer, Goal, Probe, next_step, scaled, score_at
+from tools.core.errors import MediaError, NoEncoder, TooBig
+from tools.core.message import message
+from tools.core.options import options_text
+from tools.media.encoders import Encoder
+from tools.media.encoding import OutputOptions
+from tools.media.plan import Plan, can_keep_video
+from tools.media.quality import Meter, Running, Sample, reference_of, score
+from tools.media.sampler import Sampler, video_bytes
+from tools.media.samples import can_be_sampled, is_short, parts_of
+from tools.runtime.child import ChildOutgrew
+from tools.runtime.once import Once
+
+log = logging.getLogger("animation.media")
+_WORTH_IT = 85.0  # VMAF below which a smaller file is not worth it, whatever the gate lets pass
+_TOLERANCE, _TOLERANCE_WHOLE = 0.5, 1.0  # VMAF; a second encode of a whole video must be worth it
+_MOST_AGAIN = 2  # whole encodes more, of a video that is too big
+_said = Once()
+Made = TypeVar("Made")
+Told = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Hints:
+    """What is known elsewhere, and who is told. ``start``: the CRF of the latest video of the folder, None without one.
+    ``known``: what ``found`` was told of this source before, if it was."""
+
+    start: Callable[[], int | None] = field(default=lambda: None)
+    known: Told | None = None
+    found: Callable[[Told], None] = field(default=lambda told: None)
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """One video and one encoder, and what they are measured with."""
+
+    plan: Plan
+    encoder: Encoder
+    options: OutputOptions
+    source: Path
+    encoded: Path  # where ``encode`` puts the whole; samples lie beside it
+    meter: Meter | None
+    ffprobe: Path
+    running: Running
+    threads: int | None
+    hints: Hints
+
+
+@dataclass(frozen=True, slots=True)
+class Hit(Generic[Made]):
+    """The encode that counts. ``told``: for the record, {} if nothing was aimed at; ``warnings``: a line for each."""
+
+    made: Made
+    options: OutputOptions  # with the CRF that it was made with
+    told: Told = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
+def aimed(shot: Shot, encode: Callable[[OutputOptions], Made]) -> Hit[Made]:
+    """Have the video encoded as the options want it. Raises what ``encode`` does, and TooBig."""
+    if not shot.options.target_vmaf and not shot.options.max_size_percent:
+        return Hit(encode(shot.options), shot.options)
+    return _Aim(shot, encode).run()
+
+
+class _Aim(Generic[Made]):
+    def __init__(self, shot: Shot, encode: Callable[[OutputOptions], Made]) -> None:
+        self._shot, self._encode = shot, encode
+        self._stream = shot.plan.main_video
+        options = shot.options
+        self._largest = self._stream.bytes * options.max_size_percent / 100 if options.max_size_percent else None
+        self._made: tuple[int, Made] | None = None  # the latest whole encode, and its CRF
+        self._probes: list[Probe] = []
+        self._warnings: list[str] = []
+        self._meter = shot.meter if shot.meter is not None and shot.meter.metric == "vmaf" else None
+
+    def run(self) -> Hit[Made]:
+        shot = self._shot
+        answer, cause = self._answer() if shot.options.target_vmaf else (None, "")
+        if cause:
+            _say(cause)
+        crf = round(shot.options.crf) if answer is None else answer.crf
+        if answer is not None and not answer.fits:
+            self._give_up(answer.size)
+        if self._made is None or self._made[0] != crf:
+            self._whole(shot.options if answer is None else replace(shot.options, crf=float(crf)))
+        size = self._fitted(crf, answer)
+        assert self._made is not None
+        crf, made = self._made
+        told: dict[str, Any] = {}
+        if shot.options.target_vmaf:
+            told |= {"vmaf": shot.options.target_vmaf, "crf": crf}
+            told |= {"not_found": cause} if answer is None else _expected(answer, crf, self._probes)
+        told |= {"video_size": size, "source_video_size": self._stream.bytes} if size else {}
+        told |= {"fitted": True} if self._warnings else {}
+        told |= {"bigger": "keep"} if self._is_big(size) else {}
+        options = replace(shot.options, crf=shot.options.crf if round(shot.options.crf) == crf else float(crf))
+        return Hit(made, options, told, tuple(self._warnings))
+
+    def _answer(self) -> tuple[Answer | None, str]:
+        """The CRF that is aimed at, or why there is none."""
+        shot, known = self._shot, self._shot.hints.known
+        if self._meter is None:
+            return None, "this machine has no ffmpeg with VMAF, so TARGET_VMAF does nothing: the fixed CRF is used"
+        if known is not None and (answer := _remembered(known, self._key())) is not None:
+            return answer, ""
+        is_whole = is_short(self._stream)
+        if not is_whole and not can_be_sampled(shot.plan, self._stream):
+            return None, "a video's pictures or its clock change on the way: the fixed CRF is used for it"
+        start = shot.hints.start()
+        goal = self._goal(shot.options.target_vmaf, _TOLERANCE_WHOLE if is_whole else _TOLERANCE)
+        measure = self._measured_whole if is_whole else self._sampler().probe
+        answer, cause = self._search(goal, round(shot.options.crf) if start is None else start, measure)
+        if answer is not None:
+            shot.hints.found({"by": self._key(), **asdict(answer)})
+        return answer, cause
+
+    def _search(self, goal: Goal, start: int, measure: Callable[[int], Probe]) -> tuple[Answer | None, str]:
+        while True:
+            step = next_step(goal, self._probes, start)
+            if step is None:
+                told = ", ".join(f"{probe.score:.1f} at CRF {probe.crf}" for probe in self._probes)
+                return None, f"no CRF was found for TARGET_VMAF ({told}): the fixed CRF is used"
+            if isinstance(step, Answer):
+                return step, ""
+            try:
+                self._probes.append(measure(step))
+            except NoEncoder:
+                raise
+            except (MediaError, ChildOutgrew) as exc:  # the whole encode shows whether the video is to blame
+                return None, f"no CRF was found for TARGET_VMAF: {exc}"
+
+    def _goal(self, target: float | None, tolerance: float = _TOLERANCE) -> Goal:
+        options = self._shot.options
+        return Goal(
+            target=target,
+            low=options.crf_min,
+            high=options.crf_max,
+            tolerance=tolerance,
+            largest=self._largest,
+            floor=max(_WORTH_IT, options.quality_floor) if self._meter is not None else 0.0,
+        )
+
+    def _key(self) -> str:
+        """What an answer holds for."""
+        return f"{self._shot.encoder.label} {options_text(asdict(self._shot.options))}"
+
+    def _sampler(self) -> Sampler:
+        shot, meter = self._shot, self._meter
+        assert meter is not None
+        reference = reference_of(shot.plan, self._stream, shot.source, shot.encoder, shot.options)
+        return Sampler(
+            plan=shot.plan,
+            stream=self._stream,
+            encoder=shot.encoder,
+            options=shot.options,
+            reference=reference,
+            folder=shot.encoded.parent,
+            meter=meter,
+            ffprobe=shot.ffprobe,
+            running=shot.running,
+            threads=shot.threads,
+        )
+
+    # --- whole encodes -----------------------------------------------------------------------------------------------
+
+    def _whole(self, options: OutputOptions) -> None:
+        self._made = round(options.crf), self._encode(options)
+
+    def _measured_whole(self, crf: int) -> Probe:
+        """Of a short video: encoded whole, and compared with the source."""
+        self._whole(replace(self._shot.options, crf=float(crf)))
+        return Probe(crf, self._score(), self._size())
+
+    def _size(self) -> int:
+        return max(1, video_bytes(self._shot.encoded, self._shot.ffprobe, self._shot.running.stop))
+
+    def _score(self) -> float:
+        """Of the whole that was encoded last."""
+        shot, meter = self._shot, self._meter
+        if meter is None:
+            return 0.0
+        reference = reference_of(shot.plan, self._stream, shot.source, shot.encoder, shot.options)
+        samples: list[Sample] = []
+        if not is_short(self._stream) and can_be_sampled(shot.plan, self._stream) and reference.can_seek:
+            samples = [part.sample for part in parts_of(self._stream)]
+        return score(shot.encoded, reference, samples, meter, shot.running, shift=self._shift()).mean
+
+    def _shift(self) -> float:
+        """s that ffmpeg moves times by if it makes the output whole: its first packet is at 0 then."""
+        return 0.0 if self._shot.plan.muxer else -self._shot.plan.facts.start
+
+    def _fitted(self, crf: int, answer: Answer | None) -> int:
+        """Encode again what weighs too much, at a CRF that is expected to fit; bytes of the pictures that count, 0 if
+        nobody asked."""
+        if self._largest is None:
+            return self._size() if self._shot.options.target_vmaf else 0
+        size = self._size()
+        for _ in range(_MOST_AGAIN):
+            if size <= self._largest or (answer is not None and not answer.fits):
+                break
+            step = self._smaller(crf, size)
+            if step is None or step <= crf:
+                break
+            self._whole(replace(self._shot.options, crf=float(step)))
+            crf, before, size = step, size, self._size()
+            percent = 100 * before / max(1, self._stream.bytes)
+            self._warnings.append(message(f"encoded again at CRF {crf}: the video was {percent:.0f} % of its source's"))
+        if size > self._largest:
+            self._give_up(size)
+        return size
+
+    def _smaller(self, crf: int, size: int) -> int | None:
+        """The CRF at which a video that weighs ``size`` at ``crf`` should fit; None if none does."""
+        if not self._probes:
+            self._probes.append(Probe(crf, self._score(), size))
+        measured = Probe(crf, score_at(self._probes, crf), size)
+        self._probes = scaled(self._probes, measured)
+        step = next_step(replace(self._goal(None), target=None), self._probes, crf)
+        return step.crf if isinstance(step, Answer) else step
+
+    def _is_big(self, size: int) -> bool:
+        return self._largest is not None and size > self._largest
+
+    def _give_up(self, size: float) -> None:
+        """It can't be as small as it may be: keep it, or raise."""
+        percent = 100 * size / max(1, self._stream.bytes)
+        if self._shot.options.when_bigger == "refuse" or self._can_remux():
+            raise TooBig(message(f"as AV1 the video would be {percent:.0f} % of its source's, see MAX_SIZE_PERCENT"))
+        line = message(f"the video is {percent:.0f} % of its source's: it can't be smaller and look alike")
+        self._warnings = [*(one for one in self._warnings if not one.startswith("the video is ")), line]
+
+    def _can_remux(self) -> bool:
+        return self._shot.options.when_bigger == "remux" and can_keep_video(self._shot.plan.facts)
+
+
+def _expected(answer: Answer, crf: int, probes: list[Probe]) -> dict[str, Any]:
+    """``predicted`` is the score, and ``predicted_size`` the bytes, at the CRF that the search came to."""
+    at = answer.score if crf == answer.crf or not probes else score_at(probes, crf)
+    told = {"predicted": round(at, 2), "predicted_size": round(answer.size), "probes": answer.probes}
+    return told | {"reason": answer.reason if crf == answer.crf else "size"}
+
+
+def _remembered(known: Told, key: str) -> Answer | None:
+    """An answer that was noted, if it is one to the same question. Whoever can write there could write anything."""
+    try:
+        if known.get("by") != key or known["reason"] not in {"reached", "bound", "size", "floor"}:
+            return None
+        crf, probes = int(known["crf"]), int(known["probes"])
+        return Answer(crf, float(known["score"]), float(known["size"]), probes, known["reason"])
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _say(cause: str) -> None:
+    """Once each: the next thousand videos would say the same."""
+    if _said.is_news(cause.partition("(")[0]):
+        log.warning("%s", cause)
