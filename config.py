@@ -354,6 +354,18 @@ class ProcessorSettings:
         "or none (off)",
         _choice("same-settings", "any-av1", "off"),
     )
+    mirror: int = _setting(
+        "MIRROR",
+        0,
+        "1 = take out of the output dataset what was taken out of the input dataset; 0 = leave it there",
+        _integer(0, 1),
+    )
+    mirror_max_percent: float = _setting(
+        "MIRROR_MAX_PERCENT",
+        10,
+        "percent of the published videos, or files, that MIRROR may take out within a day without --mirror --yes",
+        _number_between(0, 100, "%"),
+    )
     stall_timeout: float = _setting(
         "STALL_TIMEOUT",
         300,

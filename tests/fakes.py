@@ -12,7 +12,7 @@ from pathlib import Path
 from tools.core.errors import HubNotFound, HubRejected, Stopped
 from tools.core.folder import RemoteFile
 from tools.core.options import Option, Options, Wanted, options_text
-from tools.hub.client import AddBlob, Head, Operation, Progress
+from tools.hub.client import AddBlob, Head, Operation, Progress, Remove
 from tools.media.aim import Hints
 from tools.media.converter import Beside, Conversion, EncodeProgress, Held, unheld
 from tools.processor.reporting import Event
@@ -150,6 +150,9 @@ class MemoryHub:
     def commit(self, repo: str, operations: Sequence[Operation], message: str) -> str:
         files: dict[str, bytes | None] = {}
         for operation in operations:
+            if isinstance(operation, Remove):
+                files[operation.path] = None
+                continue
             if isinstance(operation, AddBlob) and operation.sha256 not in self._blobs:
                 raise HubRejected(f"no blob {operation.sha256}", status=400)
             content = self._blobs[operation.sha256] if isinstance(operation, AddBlob) else operation.content

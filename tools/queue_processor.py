@@ -213,6 +213,7 @@ class QueueProcessor:
             max_attempts=settings.processor.max_attempts,
             aging_hours=settings.processor.aging_hours,
             reuse=Rule(settings.processor.reuse),
+            mirror_percent=settings.processor.mirror_max_percent if settings.processor.mirror else None,
             version=version(),
             min_free_space=int(settings.processor.min_free_space_gb * 1e9),
             hours=hours_of(settings) if not settings.cluster.scheduler else HoursOptions(),

@@ -19,7 +19,7 @@ from tools.core.artifact import Artifact, VideoOutput
 from tools.core.folder import RemoteFile
 from tools.core.planning import Stage, VideoJob
 from tools.core.record import Record
-from tools.hub.client import AddBlob, Head, Operation, Progress
+from tools.hub.client import AddBlob, AddBytes, Head, Operation, Progress
 from tools.stages.video_job import JobResult, Outcome
 from tools.stages.workspace import video_key
 
@@ -82,10 +82,12 @@ class NumberHub:
             files = self._files.setdefault((repo, operation.path.rpartition("/")[0]), {})
             if isinstance(operation, AddBlob):
                 file = RemoteFile(operation.path, operation.size, operation.sha256, 1.7e9)
-            else:
+            elif isinstance(operation, AddBytes):
                 sha256 = hashlib.sha256(operation.content).hexdigest()
                 file = RemoteFile(operation.path, len(operation.content), sha256, 1.7e9)
                 self._contents[operation.path] = operation.content
+            else:
+                continue
             files[operation.path] = file
         self._commits[repo] += 1
         return f"{self._commits[repo]:040x}"

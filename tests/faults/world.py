@@ -25,6 +25,7 @@ from tools.core.folder import RemoteFile
 from tools.core.planning import VideoJob
 from tools.core.queue_item import QueueItem
 from tools.core.reuse import Rule
+from tools.core.sidecar import SidecarRules
 from tools.hub.client import AddBlob, HubClient, Operation
 from tools.modelscope_monitor import ModelScopeMonitor
 from tools.processor.build import ProcessorOptions, build, local_executor
@@ -237,6 +238,8 @@ class World:
     other_repos: dict[ArtifactKind, str] = field(default_factory=dict)
     reuse: Rule = Rule.SAME_SETTINGS
     version: str = "1"
+    mirror_percent: float | None = None
+    sidecars: SidecarRules = field(default_factory=SidecarRules)
     clock: FakeClock = field(default_factory=FakeClock)
     converter: FakeConverter = field(default_factory=lambda: FakeConverter(durable=True))
     lost_answers: list[str] = field(default_factory=list)
@@ -276,6 +279,8 @@ class World:
             aging_hours=self.aging_hours,
             reuse=self.reuse,
             version=self.version,
+            mirror_percent=self.mirror_percent,
+            sidecars=self.sidecars,
         )
         made = build(
             options,
@@ -345,7 +350,7 @@ class World:
 
     def leftovers(self) -> list[str]:
         """What should not be there once all is settled."""
-        state = ("processing_queue.json", "monitor_state.json", "orders.json")
+        state = ("processing_queue.json", "monitor_state.json", "orders.json", "mirror.json")
         known = {f"{dot}{name}{tail}" for name in state for dot, tail in _BESIDE} | {RESULTS_FILE}
         found = [path for path in self.log_dir.rglob("*") if path.is_file() and path.name not in known]
         found = [path for path in found if not path.name.startswith(HISTORY_FILE)]  # also a damaged one, put aside

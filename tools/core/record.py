@@ -156,6 +156,18 @@ class Published:
         found = (record for (path, _), (record, _) in self._others.items() if path == source.path and source.sha256)
         return next((record for record in found if record.get("source_sha256") == source.sha256), None)
 
+    def names_in_other_lines(self) -> set[str]:
+        """The names of files, in the folder, that lines tell of which are no record of a source here."""
+        found = (_record_of(line) for line in self.foreign)
+        return {PurePosixPath(record["file_name"]).name for record in found if record is not None}
+
+    def without(self, sources: Iterable[str]) -> "Published":
+        """Without the records of these sources."""
+        gone = set(sources)
+        left = {source: record for source, record in self._records.items() if source not in gone}
+        lines = {source: line for source, line in self._lines.items() if source not in gone}
+        return Published(left, self.foreign, lines, self._others)
+
     def with_records(self, records: Iterable[Record]) -> "Published":
         """These records added, each in the place of an older one of its source, or of one whose file it replaces."""
         new = {str(record["source_path"]): record for record in records}

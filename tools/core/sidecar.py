@@ -116,6 +116,11 @@ class Carried:
         }
         return Carried(self._entries | new, self._foreign)
 
+    def without(self, paths: Iterable[str]) -> "Carried":
+        """Without what is said of the files at these paths."""
+        gone = set(paths)
+        return Carried({path: one for path, one in self._entries.items() if path not in gone}, self._foreign)
+
     def encode(self) -> bytes:
         """The file: foreign lines first, then ours by name."""
         ours = [json.dumps(self._entries[path], ensure_ascii=False).encode() for path in sorted(self._entries)]

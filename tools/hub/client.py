@@ -42,7 +42,14 @@ class AddBytes:
     content: bytes
 
 
-Operation = AddBlob | AddBytes
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """Commit operation: the repo has no file at ``path`` any more. Its content stays in earlier commits."""
+
+    path: str
+
+
+Operation = AddBlob | AddBytes | Remove
 
 
 class HubClient(Protocol):

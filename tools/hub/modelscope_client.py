@@ -27,7 +27,7 @@ from tools.core.errors import (
 )
 from tools.core.folder import RemoteFile, is_safe_path
 from tools.hub.answers import commit_id_of
-from tools.hub.client import AddBlob, Head, Operation, Progress
+from tools.hub.client import AddBlob, Head, Operation, Progress, Remove
 from tools.hub.lfs import upload_url
 from tools.hub.listing import Listing
 from tools.hub.modelscope_sdk import LOW_SPEED_WINDOW, configure, refuse_page, saved_login, translating
@@ -230,7 +230,7 @@ class ModelScopeHub:
 
     def _as_blob(self, repo: str, operation: Operation) -> Operation:
         """A long text is stored before the commit like any other file, so that the commit's body stays small."""
-        if isinstance(operation, AddBlob) or len(operation.content) <= _LONGEST_INLINE:
+        if isinstance(operation, AddBlob | Remove) or len(operation.content) <= _LONGEST_INLINE:
             return operation
         sha256, size = hashlib.sha256(operation.content).hexdigest(), len(operation.content)
         self._store(repo, io.BytesIO(operation.content), sha256, size, lambda moved: None)
@@ -257,6 +257,9 @@ class ModelScopeHub:
 
 
 def _action(operation: Operation) -> dict[str, Any]:
+    if isinstance(operation, Remove):
+        nothing = {"type": "normal", "size": 0, "sha256": "", "content": "", "encoding": ""}
+        return {"action": "delete", "path": operation.path, **nothing}  # Source: modelscope_hub, delete_files
     if isinstance(operation, AddBlob):
         facts = {"type": "lfs", "size": operation.size, "sha256": operation.sha256, "content": "", "encoding": ""}
     else:

@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 
 from tools.core.errors import HubError, HubUnavailable, IntegrityError, Stopped
 from tools.core.folder import RemoteFile
-from tools.hub.client import AddBlob, Head, HubClient, Operation, Progress
+from tools.hub.client import AddBlob, AddBytes, Head, HubClient, Operation, Progress, Remove
 from tools.runtime.clock import Clock
 
 log = logging.getLogger("animation.hub")
@@ -194,12 +194,13 @@ class RetryingHub:
         head = self._hub.head(repo)
         if head is None:
             return None
-        wanted = {operation.path: _identity(operation) for operation in operations}
+        gone = {operation.path for operation in operations if isinstance(operation, Remove)}
+        wanted = {one.path: _identity(one) for one in operations if not isinstance(one, Remove)}
         shown: dict[str, tuple[int, str]] = {}
-        for folder in {path.rpartition("/")[0] for path in wanted}:
+        for folder in {path.rpartition("/")[0] for path in (*wanted, *gone)}:
             shown |= {f.path: (f.size, f.sha256) for f in self._hub.list_folder(repo, head.commit_id, folder)}
         same = all(path in shown and _same(shown[path], identity) for path, identity in wanted.items())
-        return head.commit_id if same else None
+        return head.commit_id if same and not gone & shown.keys() else None
 
 
 def _first_fetched(files: Iterator[RemoteFile]) -> Iterator[RemoteFile]:
@@ -216,7 +217,7 @@ def _rest(first: RemoteFile, files: Iterator[RemoteFile]) -> Iterator[RemoteFile
     yield from files
 
 
-def _identity(operation: Operation) -> tuple[int, str]:
+def _identity(operation: AddBlob | AddBytes) -> tuple[int, str]:
     if isinstance(operation, AddBlob):
         return operation.size, operation.sha256
     return len(operation.content), hashlib.sha256(operation.content).hexdigest()

@@ -21,6 +21,8 @@ from tools.processor.engine import Engine
 from tools.processor.executor import Deliver, Executor, LocalExecutor, Note
 from tools.processor.hub_thread import HubThreads, Inbox
 from tools.processor.item_run import RunRules
+from tools.processor.mirror import Mirror
+from tools.processor.mirror_look import MirrorRules
 from tools.processor.parts import EngineParts
 from tools.processor.pause import Pause
 from tools.processor.reporting import LogObserver, Observer, Observers
@@ -67,6 +69,7 @@ class ProcessorOptions:
     budget: int = 0  # bytes that all encodes may take together; 0 = no limit
     hours: HoursOptions = field(default_factory=HoursOptions)  # of this machine
     reuse: Rule = Rule.SAME_SETTINGS  # which published results stand for sources of the same bytes
+    mirror_percent: float | None = None  # of what is ours that may be taken out at once; None = nothing ever is
     version: str = ""  # of this program: another one tries again what can't be converted
 
     def rules(self) -> RunRules:
@@ -147,12 +150,26 @@ def build(
         pause=Pause(options.check_interval, clock, observer),
         waits=Waits(clock, observer),
         hours=WorkHours(options.hours, tools),
+        mirror=_mirror(options, reuse, clock),
         connect=partial(connect or _take_as_it_is, tools),
         journal_of=partial(Journal, options.log_dir),
         clock=clock,
         observer=observer,
     )
     return Processor(Engine(parts), executor, tools, observer)
+
+
+def _mirror(options: ProcessorOptions, reuse: Reuse, clock: Clock) -> Mirror | None:
+    if options.mirror_percent is None:
+        return None
+    rules = MirrorRules(
+        input_repo=options.input_repo,
+        output_repo=options.output_repo,
+        extensions=options.extensions,
+        percent=options.mirror_percent,
+        quiet=options.stable_time,
+    )
+    return Mirror(rules, options.log_dir, reuse.results, clock)
 
 
 def _claims(options: ProcessorOptions, clock: Clock, observer: Observer) -> Claims:

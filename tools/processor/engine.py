@@ -23,6 +23,7 @@ from tools.processor import reporting
 from tools.processor.commits import Commits
 from tools.processor.hub_thread import Answer, Failed
 from tools.processor.item_run import ItemRun
+from tools.processor.mirroring import Mirroring
 from tools.processor.opening import FolderChanged, open_item
 from tools.processor.ordered import Ordered
 from tools.processor.parts import EngineParts
@@ -63,6 +64,7 @@ class Engine:
         self._twins = Twins(parts.reuse.rule is not Rule.OFF)
         self._results = Results(parts, self._runs, self._guarded, self._twins)
         self._is_opening = False
+        self._mirror = Mirroring(parts)
         self._next_check = 0.0  # monotonic s, of the queue
         self._recovered = False
         self._reported: tuple[float, str | None] | None = None  # monotonic s and pause of the last progress
@@ -91,7 +93,8 @@ class Engine:
 
     def is_idle(self) -> bool:
         """Whether nothing is under way and nothing waits in the queue."""
-        return not (self._runs or self._is_opening or self._pause.reason) and self._claims.is_all_settled()
+        is_at_work = self._runs or self._is_opening or self._pause.reason or self._mirror.is_busy
+        return not is_at_work and self._claims.is_all_settled() and not self._mirror.is_due
 
     def is_working(self) -> bool:
         return bool(self._runs)
@@ -202,7 +205,7 @@ class Engine:
         for run in (run for run in self._runs.values() if not run.is_cancelled):
             with self._guarded(run.item.folder):
                 ready = ready or run.has_ready(now, isolated=self._is_isolated(run), held=held)
-        if self._is_opening or ready or now < self._next_check or self._jobs.free() <= 0:
+        if self._is_opening or ready or self._mirror.is_busy or now < self._next_check or self._jobs.free() <= 0:
             return
         if self._pause.stops("open") or held & {"open", "download"}:
             return
@@ -210,6 +213,8 @@ class Engine:
         self.any_failed |= self._claims.any_failed
         if item is None:
             self._next_check = now + self._check_interval
+            if not self._runs and "publish" not in held:
+                self._mirror.begin()
             return
         with self._guarded(item.folder):
             journal = self._journal_of(item.folder)

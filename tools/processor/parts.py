@@ -9,6 +9,7 @@ from tools.processor.claims import Claims
 from tools.processor.executor import Executor
 from tools.processor.hub_thread import HubThreads, Inbox
 from tools.processor.item_run import RunRules
+from tools.processor.mirror import Mirror
 from tools.processor.pause import Pause
 from tools.processor.reporting import Observer
 from tools.processor.reuse import Reuse
@@ -38,6 +39,7 @@ class EngineParts:
     pause: Pause
     waits: Waits
     hours: WorkHours  # of this machine
+    mirror: Mirror | None  # what left the input repo is taken out of the output
     connect: Callable[[], HubClient]  # the hub to use from then on, or raises what is wrong; asked after each trouble
     journal_of: Callable[[str], Journal]  # by folder
     clock: Clock

@@ -234,6 +234,31 @@ class HubWait:
 
 
 @dataclass(frozen=True, slots=True)
+class TakenOut:
+    """By ``MIRROR=1``: files whose sources left the input are not in the output any more."""
+
+    folder: str
+    files: int
+    names: str
+    bytes: int
+    commit: str
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorHeld:
+    """Too much left the input at once: nothing is taken out before a person says so."""
+
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorWaits:
+    """What left the input is not taken out now."""
+
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
 class Blocked:
     """The processing loop can't do its turn (a full disk, a queue that can't be read): retried after a while."""
 
@@ -282,6 +307,9 @@ Event = (
     | CommitRejected
     | BatchOver
     | HubWait
+    | TakenOut
+    | MirrorHeld
+    | MirrorWaits
     | Paused
     | Blocked
     | Resumed
@@ -338,6 +366,8 @@ _LINES: dict[type[Event], tuple[int, str]] = {
     CommitFailed: (logging.WARNING, "commit failed, will retry:"),
     CommitRejected: (logging.WARNING, "hub rejected a commit; retrying it in halves:"),
     HubWait: (logging.WARNING, "hub asked to wait with this, other work continues:"),
+    TakenOut: (logging.INFO, "taken out of the output, the source left the input:"),
+    MirrorWaits: (logging.WARNING, "nothing is taken out of the output now, looking again later:"),
     Resumed: (logging.INFO, "resumed"),
 }
 """Level and text of the events whose line ends in their own fields."""
@@ -365,6 +395,8 @@ class LogObserver:
                 log.log(_level(needs_person), "PAUSED: %s; work resumes by itself", _for(cause, needs_person))
             case Blocked(cause, needs_person):
                 log.log(_level(needs_person), "blocked, retrying: %s", _for(cause, needs_person))
+            case MirrorHeld(cause):
+                log.error("MIRROR takes nothing out: %s", language.both(cause))
             case Progress() | AttemptOver():
                 pass
             case _:

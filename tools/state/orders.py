@@ -3,9 +3,11 @@
 ::
 
     {"pause": {"how": "folder" | "video" | "now", "reason": text, "since": epoch s} or null,
-     "forgotten": {FOLDER: fingerprint}}
+     "forgotten": {FOLDER: fingerprint}, "mirror": digest}
 
 ``forgotten``: folders that were taken out of the queue for good; one that changes is queued again.
+``mirror``: the files that may be taken out of the output whatever their share, see ``digest_of`` of
+``tools.core.mirror``; "" = none.
 """
 
 import contextlib
@@ -41,8 +43,11 @@ class PauseOrder(NamedTuple):  # no dataclass: --status imports this, and must n
 class Orders:
     """All that is ordered."""
 
-    def __init__(self, pause: PauseOrder | None = None, forgotten: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, pause: PauseOrder | None = None, forgotten: dict[str, str] | None = None, mirror: str = ""
+    ) -> None:
         self.pause = pause
+        self.mirror = mirror
         self.forgotten = forgotten or {}  # by folder: its fingerprint
 
 
@@ -72,7 +77,7 @@ class OrdersFile:
             orders = self._file.read_or_restore(_from_json) or Orders()
             yield orders
             pause = None if orders.pause is None else orders.pause._asdict() | {"how": orders.pause.how.value}
-            content = {"pause": pause, "forgotten": orders.forgotten}
+            content = {"pause": pause, "forgotten": orders.forgotten, "mirror": orders.mirror}
             self._file.write(json.dumps(content, ensure_ascii=False, indent=1).encode() + b"\n")
 
 
@@ -80,6 +85,7 @@ def _from_json(content: Any) -> Orders:
     try:
         pause = content.get("pause")
         order = pause and PauseOrder(PauseHow(pause["how"]), str(pause["reason"]), float(pause["since"]))
-        return Orders(order or None, {str(name): str(value) for name, value in content.get("forgotten", {}).items()})
+        forgotten = {str(name): str(value) for name, value in content.get("forgotten", {}).items()}
+        return Orders(order or None, forgotten, str(content.get("mirror") or ""))
     except (KeyError, TypeError, ValueError, AttributeError) as exc:
         raise CorruptState(f"no orders: unexpected {type(exc).__name__}") from exc

@@ -147,11 +147,12 @@ def _aside(log_dir: Path, origin: Origin) -> Path:
 
 def _moved() -> tuple[str, ...]:
     """Names of all state files."""
+    from tools.state.mirror_file import MIRROR_FILE
     from tools.state.monitor_state import STATE_FILE  # here: --status need not wait for what it does not use
     from tools.state.orders import ORDERS_FILE
     from tools.state.results import RESULTS_FILES
 
-    files = (QUEUE_FILE, STATE_FILE, PROGRESS_FILE, ORDERS_FILE)
+    files = (QUEUE_FILE, STATE_FILE, PROGRESS_FILE, ORDERS_FILE, MIRROR_FILE)
     return ("journal", *HISTORY_FILES, *RESULTS_FILES, *(form.format(name) for name in files for form in _GENERATIONS))
 
 
