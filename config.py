@@ -359,6 +359,7 @@ class ProcessorSettings:
         0,
         "1 = take out of the output dataset what was taken out of the input dataset; 0 = leave it there",
         _integer(0, 1),
+        flag=None,
     )
     mirror_max_percent: float = _setting(
         "MIRROR_MAX_PERCENT",

@@ -87,6 +87,9 @@ NOT_MESSAGES = {
     "Add {} of {}",
     "Add a dataset card",
     "Restore lines of {} that were added meanwhile",
+    "Remove {} files of the root that left {}",
+    "Remove {} files of {} that left {}",
+    "Restore what was added meanwhile",
     "{} {} {} ffmpeg {} (bundled): {} ({})",  # rows of a table
     "{} {} {} ffmpeg {} (bundled): {}",
     "{} {} {} ffmpeg {}: {} ({})",

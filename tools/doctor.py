@@ -40,6 +40,7 @@ from tools.startup import (
     run_program,
 )
 from tools.state.liveness import life_of
+from tools.state.mirror_file import MirrorFile
 
 _LIMIT = 20.0  # s for one request to the hub; the SDK repeats what fails
 _ANSWER = 8.0  # s for the hub to say anything at all
@@ -79,6 +80,8 @@ def _findings(settings: config.Settings) -> Iterator[Finding]:
     for name in ("monitor", "processor"):
         yield checks.check_program(name, life_of(settings.paths.log_dir, name), time.time())
     yield checks.check_space(settings.paths.work_dir, settings.processor.min_free_space_gb)
+    if settings.processor.mirror:
+        yield checks.check_mirror(MirrorFile(settings.paths.log_dir).read())
     yield from _media(settings)
     yield from _hub(settings)
     if settings.cluster.scheduler:

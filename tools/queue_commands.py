@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import config
-from tools import queue_redo
+from tools import queue_mirror, queue_redo
 from tools.core.errors import StateError
 from tools.core.message import message
 from tools.runtime.language import ui
@@ -55,6 +55,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     section.add_argument("--now", action="store_true", help="with --pause: end what runs, it is done again later")
     section.add_argument("--resume", action="store_true", help="the end of --pause")
     queue_redo.add_flags(parser)
+    queue_mirror.add_flags(parser)
     section.add_argument("--dry-run", action="store_true", help="say what a command would do, change nothing")
 
 
@@ -67,9 +68,11 @@ def is_given(parsed: argparse.Namespace) -> bool:
 
 
 def _given(parsed: argparse.Namespace) -> list[str]:
-    return [name for name in ("pause", "add", *_VERBS) if getattr(parsed, name) is not None] + [
-        "resume"
-    ] * parsed.resume
+    return (
+        [name for name in ("pause", "add", *_VERBS) if getattr(parsed, name) is not None]
+        + ["resume"] * parsed.resume
+        + ["mirror"] * parsed.mirror
+    )
 
 
 def need_sense(parsed: argparse.Namespace) -> None:
@@ -77,9 +80,11 @@ def need_sense(parsed: argparse.Namespace) -> None:
     start the program, or do something else than was meant."""
     if parsed.now and parsed.after_video:
         raise config.ConfigError("--now and --after-video: give one of them")
-    for flag, command in (("now", "pause"), ("after_video", "pause"), ("if_settings_differ", "redo"), ("yes", "redo")):
+    for flag, command in (("now", "pause"), ("after_video", "pause"), ("if_settings_differ", "redo")):
         if getattr(parsed, flag) and getattr(parsed, command) is None:
             raise config.ConfigError(f"--{flag.replace('_', '-')} goes with --{command}")
+    if parsed.yes and not (parsed.mirror or parsed.redo is not None):
+        raise config.ConfigError("--yes goes with --redo or --mirror")
     if parsed.dry_run and not is_given(parsed):
         raise config.ConfigError("--dry-run goes with a command, such as --cancel")
 
@@ -108,6 +113,8 @@ def run(parsed: argparse.Namespace, settings: config.Settings) -> int:
         return _pause(parsed, settings)
     if parsed.redo is not None:
         return queue_redo.run(parsed, settings)
+    if parsed.mirror:
+        return queue_mirror.run(parsed, settings)
     if parsed.add is not None:
         return _add(parsed, settings)
     if parsed.priority is not None and (len(parsed.priority) < 2 or parsed.priority[0] not in list("0123456789")):

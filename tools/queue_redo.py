@@ -33,7 +33,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="with --redo: only what was made with other settings, of all folders if none is named; lists it first",
     )
-    section.add_argument("--yes", action="store_true", help="with --redo --if-settings-differ: queue what is listed")
+    section.add_argument(
+        "--yes",
+        action="store_true",
+        help="with --redo --if-settings-differ: queue what is listed; with --mirror: let it go",
+    )
 
 
 def run(parsed: argparse.Namespace, settings: config.Settings) -> int:

@@ -13,12 +13,13 @@ from tools.core.aimed import saved_percent
 from tools.core.hours import Opening
 from tools.report.glance import eta_json, health_line, outlook_lines, problems
 from tools.report.heading import free_space, pulse, pulse_json, pulse_lines
-from tools.report.known import known_json, known_lines
+from tools.report.known import known_json, known_lines, mirror_json, mirror_lines
 from tools.report.outlook import Outlook, outlook
 from tools.report.paint import Paint
 from tools.report.status import ALL, SHOWN, status_json, status_text
 from tools.runtime.language import ui
 from tools.state.history_reader import History
+from tools.state.mirror_file import MirrorFile
 from tools.state.monitor_state import MonitorStateFile
 from tools.state.progress import ProgressFile
 from tools.state.results import read_known
@@ -70,6 +71,8 @@ def _text(parsed: argparse.Namespace, settings: config.Settings, paint: Paint) -
         paint=paint,
     )
     history.close()
+    is_mirrored = bool(settings.processor.mirror)
+    known = known._replace(gone={}, folders={}) if is_mirrored else known  # they do not stay
     told = known_lines(known, there, *([ALL] if parsed.all else []))
     lines = [
         health_line(found, paint),
@@ -79,6 +82,7 @@ def _text(parsed: argparse.Namespace, settings: config.Settings, paint: Paint) -
         shown,
         *([""] * bool(told)),
         *told,
+        *(mirror_lines(MirrorFile(log_dir).read()) if is_mirrored else []),
     ]
     return "\n".join(lines)
 
@@ -150,6 +154,7 @@ def content(settings: config.Settings) -> dict[str, Any]:
         **status_json(view.counts(), items, progress),
         **pulse_json(seen),
         **known_json(known, there),
+        **(mirror_json(MirrorFile(log_dir).read()) if settings.processor.mirror else {}),
         "health": {
             "level": found[0].level.name if found else "OK",
             "problems": [{"level": problem.level.name, "text": problem.text} for problem in found],

@@ -10,7 +10,7 @@ from tests.fakes import MemoryHub
 from tests.hub_server import running_hub
 from tools.core.errors import HubNotFound, HubRejected
 from tools.core.folder import RemoteFile
-from tools.hub.client import AddBlob, AddBytes, HubClient
+from tools.hub.client import AddBlob, AddBytes, HubClient, Remove
 from tools.hub.modelscope_client import ModelScopeHub
 from tools.hub.retrying import RetryingHub
 from tools.runtime.clock import SystemClock
@@ -141,6 +141,16 @@ def test_small_files_travel_with_the_commit_and_are_read_back(hub: HubClient, tm
     commit = hub.commit(REPO, [AddBytes("a/metadata.jsonl", '{"名": 1}\n'.encode())], "text")
     assert hub.read_file(REPO, commit, "a/metadata.jsonl") == '{"名": 1}\n'.encode()
     assert hub.read_file(REPO, commit, "a/none") is None
+
+
+def test_removed_file_is_gone_beside_what_the_same_commit_adds_and_stays_in_the_one_before(
+    hub: HubClient, tmp_path: Path
+) -> None:
+    hub.create_repo(REPO)
+    before = put(hub, tmp_path, {"番剧/1.mkv": b"one", "番剧/2.mkv": b"two"})
+    after = hub.commit(REPO, [Remove("番剧/1.mkv"), AddBytes("番剧/metadata.jsonl", b"{}\n")], "remove")
+    assert [file.name for file in hub.list_folder(REPO, after, "番剧")] == ["2.mkv", "metadata.jsonl"]
+    assert hub.read_file(REPO, before, "番剧/1.mkv") == b"one"
 
 
 def test_what_the_hub_holds_in_any_repo_need_not_be_sent(hub: HubClient, tmp_path: Path) -> None:

@@ -386,3 +386,20 @@ def test_result_whose_source_was_deleted_is_said_once_and_checked(hub: RunningHu
     assert done.returncode == 1 and "番剧: in=2 out=1 quarantined=0" in done.stdout
     assert "missing 缺少: 番剧/3.mp4" in done.stdout and "其源文件已不在: 番剧/2.mkv" in done.stdout
     assert order(env, "--check", "nobody")[0] == 1
+    (inbox / "番剧" / "3.mp4").unlink()
+    before = log_of(tmp_path).count("files=1 ")
+    wait_for(lambda: log_of(tmp_path).count("files=1 ") > before or not once(env), lambda: log_of(tmp_path))
+    assert run_program("queue_processor.py", "--drain", env=env).returncode == 0
+    assert order(env, "--mirror", "--yes")[0] == 2, "the setting is off"
+    env |= {"MIRROR": "1", "MIN_FOLDER_STABLE_TIME": "0"}
+    assert run_program("queue_processor.py", "--drain", env=env).returncode == 0
+    output = inbox.parent / "out" / "番剧"
+    assert (output / "2.mkv").exists() and "1 of 2 videos and 1 of 2 files left the input" in log_of(tmp_path)
+    assert "MIRROR_MAX_PERCENT=10" in run_program("queue_processor.py", "--status", env=env).stdout
+    shown = run_program("queue_processor.py", "--mirror", env=env)
+    assert shown.returncode == 0 and "番剧\n  2.mkv\n" in shown.stdout and (output / "2.mkv").exists()
+    assert "confirmed" in run_program("queue_processor.py", "--mirror", "--yes", env=env).stdout
+    assert run_program("queue_processor.py", "--drain", env=env).returncode == 0
+    assert not (output / "2.mkv").exists() and (output / "1.mkv").exists()
+    assert "2.mkv" not in (output / "metadata.jsonl").read_text(encoding="utf-8")
+    assert run_program("queue_processor.py", "--check", env=env).returncode == 0

@@ -1,6 +1,5 @@
 """``MIRROR=1`` in the engine: one look at a time, in the thread that publishes, while nothing else is in work."""
 
-from tools.core.message import message
 from tools.core.retry import asked_to_wait
 from tools.processor.hub_thread import Answer, Failed
 from tools.processor.mirror import Swept
@@ -46,7 +45,7 @@ class Mirroring:
             self._tell(TakenOut(one.folder, len(one.names), names, one.size, one.commit))
         if (held := swept.held) is not None:
             if self._said.is_news(held.digest, "held"):
-                self._tell(MirrorHeld(held_text(*held[:5])))
+                self._tell(MirrorHeld(held.text()))
         elif swept.waits:
             self._waits(swept.waits)
         else:
@@ -55,11 +54,3 @@ class Mirroring:
     def _waits(self, cause: str) -> None:
         if self._said.is_news(cause, "waits"):
             self._tell(MirrorWaits(cause))
-
-
-def held_text(videos: int, files: int, of_videos: int, of_files: int, percent: float) -> str:
-    """For people: too much left the input at once, and what to do."""
-    return message(
-        f"{videos} of {of_videos} videos and {files} of {of_files} files left the input, more than "
-        f"MIRROR_MAX_PERCENT={percent:g} allows at once: look with --mirror, then confirm with --mirror --yes"
-    )

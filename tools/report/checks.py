@@ -31,6 +31,7 @@ from tools.runtime.cage import CannotConfine, confine_children, confined_text
 from tools.runtime.language import term, translated
 from tools.runtime.private import distrust
 from tools.state.liveness import Life
+from tools.state.mirror_file import MirrorState
 
 WIDTH = 100
 """Columns of what the doctor shows."""
@@ -193,6 +194,14 @@ def check_dotenv(path: Path, given: Mapping[str, str | None], known: Collection[
             Finding(".env", True, f"others can read {path}, which may hold a token", f"`chmod 600 {quote(str(path))}`")
         )
     return found or [Finding(".env", True, f"{len(given)} settings in {path}")]
+
+
+def check_mirror(state: MirrorState) -> Finding:
+    """Whether ``MIRROR=1`` waits for a person."""
+    if state.held is not None:
+        what, _, advice = state.held.text().rpartition(": ")
+        return Finding("MIRROR", False, what, advice)
+    return Finding("MIRROR", True, f"what leaves the input is taken out of the output; {len(state.gone)} files wait")
 
 
 def check_space(folder: Path, floor_gb: float) -> Finding:

@@ -4,7 +4,8 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from tools.report.status import human_time
-from tools.runtime.language import ui
+from tools.runtime.language import translated, ui
+from tools.state.mirror_file import MirrorState
 from tools.state.results import Known
 
 _SHOWN = 10  # lines
@@ -31,6 +32,25 @@ def known_lines(known: Known, there: Collection[str] | None, shown: int = _SHOWN
         if len(gone) > shown:
             lines.append("    " + ui("… and {} more, see --check", len(gone) - shown))
     return lines
+
+
+def mirror_json(state: MirrorState) -> dict[str, Any]:
+    """``{"mirror": {"waiting": files, "taken_today": files, "held": text or null, "waits": text or null}}``."""
+    taken = sum(files for _, _, files in state.taken)
+    held, waits = state.held and state.held.text(), state.waits or None
+    return {"mirror": {"waiting": len(state.gone), "taken_today": taken, "held": held, "waits": waits}}
+
+
+def mirror_lines(state: MirrorState) -> list[str]:
+    """What ``MIRROR=1`` waits for, or for whom; none if there is nothing to say."""
+    number = len(state.gone)
+    if state.held is not None:
+        return [ui("MIRROR takes nothing out: {}", translated(state.held.text()))]
+    if number and state.waits:
+        return [ui("MIRROR: {} files left the input; nothing is taken out now: {}", number, translated(state.waits))]
+    if number:
+        return [ui("MIRROR: {} files left the input and are taken out of the output soon, see --mirror", number)]
+    return []
 
 
 def _time(seconds: float) -> str:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tools.core.errors import CorruptState, StateError
+from tools.core.message import message
 from tools.state.json_file import JsonFile
 
 MIRROR_FILE = "mirror.json"
@@ -43,6 +44,13 @@ class Held(NamedTuple):
     of_files: int
     percent: float  # the limit
     digest: str  # of the files
+
+    def text(self) -> str:
+        """For people: what it is, and what to do."""
+        return message(
+            f"{self.videos} of {self.of_videos} videos and {self.files} of {self.of_files} files left the input, more "
+            f"than MIRROR_MAX_PERCENT={self.percent:g} allows at once: look with --mirror, then --mirror --yes"
+        )
 
 
 @dataclass(slots=True)
