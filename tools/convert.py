@@ -125,7 +125,7 @@ def _beside(source: Path) -> list[Beside]:
     """The subtitles and fonts in its folder that go into its result."""
     extensions = frozenset(config.MonitorSettings().video_extensions)
     files = [RemoteFile(path.name, path.stat().st_size, "") for path in source.parent.iterdir() if path.is_file()]
-    found = companions(RemoteFile(source.name, 1, ""), files, extensions)
+    found, _ = companions(RemoteFile(source.name, 1, ""), files, extensions)
     return [Beside(source.parent / file.name, file.name) for file in found]
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import config
 from tools.runtime.language import ui
+from tools.startup import is_demo
 
 if TYPE_CHECKING:  # --status must not wait for what it does not use
     from tools.report.notifier import Notifier
@@ -25,7 +26,7 @@ _LIMITS = (
 def notifier_of(settings: config.Settings, other: str) -> "Notifier | None":
     """Tells people what happens, also to the ``other`` program; None if nobody wants to be told."""
     wanted = settings.notify
-    if not wanted.urls:
+    if not wanted.urls or is_demo(settings.paths.log_dir):  # nobody waits for news of a demo
         return None
     from tools.core.news import NewsDesk
     from tools.report.addresses import Addresses
@@ -45,7 +46,7 @@ def wishes(settings: config.Settings) -> list[str]:
     usual = config.shown(config.Settings(), "processor", "encode")
     if changed := [f"{name}={value}" for name, value in limits.items() if value != usual[name]]:
         lines.append(ui("Hours and limits: {}", " ".join(changed)))
-    if settings.notify.urls:
+    if settings.notify.urls and not is_demo(settings.paths.log_dir):
         events = " ".join(sorted(settings.notify.events))
         lines.append(ui("Notifications: {} addresses are told of: {}", len(settings.notify.urls), events))
     return lines

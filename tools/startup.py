@@ -139,6 +139,13 @@ def dotenv_path(environ: Mapping[str, str] = os.environ) -> Path:
 DEMO_FILE = "demo.env"
 """The settings of a demo, in its LOG_DIR; the token, which is in no state file, is in its HUB_DIR."""
 DEMO_DIR = "log/demo"
+
+
+def is_demo(log_dir: Path) -> bool:
+    """Whether the programs of a LOG_DIR are a demo's."""
+    return (log_dir / DEMO_FILE).exists()
+
+
 _NAMES_A_HUB = frozenset(("MODELSCOPE_ENDPOINT", "INPUT_REPO", "OUTPUT_REPO"))
 
 

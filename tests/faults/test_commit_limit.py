@@ -12,7 +12,12 @@ from tools.core.commit_pace import CommitPace
 from tools.core.errors import HubError, HubFull, HubRejected, HubUnavailable, IntegrityError
 from tools.core.queue_item import Status
 from tools.hub.client import AddBlob, Operation
-from tools.processor.reporting import BatchOver, LogObserver
+from tools.processor.batch import Batch
+from tools.processor.commits import Commits
+from tools.processor.hub_thread import Failed
+from tools.processor.item_run import ItemRun
+from tools.processor.pause import Pause
+from tools.processor.reporting import BatchOver, CommitFailed, LogObserver, Paused
 
 ALL = "ABCDEF"
 
@@ -81,6 +86,51 @@ def test_not_now_for_the_same_commit_again_and_again_while_others_pass_blames_no
     hub.judge = judge
     site.run()
     all_is_published_once(site)
+
+
+@pytest.mark.parametrize("error", [HubUnavailable("not now", status=429), HubUnavailable("not now", status=503)])
+def test_not_now_counts_no_attempt_of_a_batch_however_often_it_is_said(error: HubUnavailable, site: Site) -> None:
+    """Also where the blame falls on this very batch."""
+    run, batch, commits, told = publishing(site)
+    for _ in range(5):
+        commits._not_published(run, batch, error)
+    assert (batch.failures, batch.is_over) == (0, False) and all(task.output for task in batch.tasks)
+    assert told.events == [CommitFailed("A", 1, "not now")] * 5
+
+
+def test_full_hub_pauses_at_its_first_word_and_blames_no_batch(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, batch, commits, told = publishing(site)
+    asked: list[str] = []
+    monkeypatch.setattr(Pause, "may_explain", lambda pause, *about: asked.append("explain"))
+    for _ in range(5):
+        commits._published(run, batch, Failed(HubFull("the hub's storage is full: free space or ask for more")))
+    assert not asked and (batch.failures, batch.refusals, batch.is_over, len(run.batches)) == (0, 0, False, 1)
+    assert [event.cause for event in told.events if isinstance(event, Paused)] == [
+        "the hub's storage is full: free space or ask for more"
+    ]
+
+
+def publishing(site: Site) -> tuple[ItemRun, Batch, Commits, Told]:
+    """Folder A with its one batch stored, and nothing of it published."""
+    told, hub = Told(), site.hub
+    assert isinstance(hub, LimitedHub)
+    hub.judge = lambda number, paths: HubUnavailable("down", status=500)
+    site.observers = [told]
+    engine = site.engine()
+    deadline = time.monotonic() + 20
+    while not any(b.outputs() for run in engine._runs.values() if run.item.folder == "A" for b in run.batches):
+        assert time.monotonic() < deadline
+        engine.turn(0.01)
+    run = engine._runs["A"]
+    while not all(task.output for task in run.batches[0].tasks):
+        assert time.monotonic() < deadline
+        engine.turn(0.01)
+    told.events.clear()
+    batch = run.batches[0]
+    batch.failures = 0
+    engine.close(5)
+    told.events.clear()
+    return run, batch, engine._commits, told
 
 
 def test_shared_commit_that_is_refused_is_made_folder_by_folder(site: Site) -> None:

@@ -21,7 +21,7 @@ def beside(top: Path) -> list[Beside]:
         "ep 1.sc&jp.ass": (HEAD + EVENTS + LINES).encode("gb18030"),
         "ep 1.cht.forced.srt": SRT.encode("big5"),
         "ep 1.broken.ass": b"\x00\x01nothing that anybody can read",
-        "font 字.ttf": b"\x00\x01\x00\x00 a font" * 50,
+        "@font 字.ttf": b"\x00\x01\x00\x00 a font" * 50,
     }
     files = []
     for name, content in contents.items():
@@ -50,7 +50,7 @@ def test_what_lies_beside_a_video_is_put_in_and_the_rest_stays_bit_for_bit(
     assert [one["disposition"]["forced"] for one in added] == [0, 1]
     assert [one["disposition"]["default"] for one in added] == [0, 0]
     (font,) = [stream for stream in facts["streams"] if stream["codec_type"] == "attachment"]
-    assert font["tags"]["filename"] == "font 字.ttf"
+    assert font["tags"]["filename"] == "@font 字.ttf"
     text = make(["-i", str(tmp_path / "full.mkv"), "-map", "0:s:1", "-f", "srt"], tmp_path / "out.srt").read_text(
         "utf-8"
     )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tools.core.companions import companions, tail
+from tools.core.companions import companions, tail, too_many_fonts
 from tools.core.folder import RemoteFile
 from tools.media.languages import named_flags, named_language
 from tools.media.subtitle_text import decoded
@@ -12,7 +12,7 @@ EXTENSIONS = frozenset({"mkv", "mp4"})
 
 def found(video: str, *names: str) -> list[str]:
     files = [RemoteFile(f"A/{name}", 5, "") for name in (video, *names)]
-    return [file.name for file in companions(files[0], files, EXTENSIONS)]
+    return [file.name for file in companions(files[0], files, EXTENSIONS)[0]]
 
 
 def test_subtitle_belongs_to_the_longest_name_and_fonts_to_those_that_name_fonts() -> None:
@@ -37,6 +37,16 @@ def test_subtitle_belongs_to_the_longest_name_and_fonts_to_those_that_name_fonts
 )
 def test_language_by_the_name(names: tuple[str, ...], language: str) -> None:
     assert {name: named_language(name) for name in names} == dict.fromkeys(names, language)
+
+
+def test_fonts_have_a_limit_together_and_the_rest_is_counted() -> None:
+    texts = [RemoteFile("A/1.mkv", 1, "s"), RemoteFile("A/1.ass", 1, "s")]
+    many = [RemoteFile(f"A/{number:03}.ttf", 1, "s") for number in range(503)]
+    found, left_out = companions(texts[0], [*texts, *many], EXTENSIONS)
+    assert (len(found), left_out) == (501, 3)
+    large = [RemoteFile(f"A/{number}.ttf", 90_000_000, "s") for number in range(7)]
+    found, left_out = companions(texts[0], [*texts, *large], EXTENSIONS)
+    assert (len(found), left_out) == (6, 2) and "2 fonts" in too_many_fonts(left_out)
 
 
 def test_flags_by_the_name() -> None:

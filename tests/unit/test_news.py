@@ -11,10 +11,13 @@ import pytest
 import config
 from tools.core.news import Kind, News, NewsDesk
 from tools.core.queue_item import Status
+from tools.notifying import notifier_of, wishes
 from tools.processor.reporting import Blocked, ItemSettled, Paused, QueueEmpty, Resumed
+from tools.report.addresses import _secrets_in
 from tools.report.notices import notice
 from tools.report.notifier import Notifier, news_of
 from tools.report.other_program import problem_of
+from tools.startup import DEMO_FILE
 from tools.state.singleton import Singleton
 
 ALL = frozenset(kind.value for kind in Kind)
@@ -131,6 +134,45 @@ def test_what_waits_is_sent_when_the_program_ends() -> None:
     notifier.observe(Paused("the hub refused the token", True))
     notifier.close()
     assert told.messages == [("box: paused", "paused: the hub refused the token")]
+
+
+def test_what_is_held_back_by_the_interval_is_sent_when_the_program_ends() -> None:
+    told = Told()
+    notifier = Notifier(NewsDesk(ALL, 0.0, INTERVAL), told.send, ["1 (json)"], "box")
+    notifier.observe(QueueEmpty())
+    until(lambda: told.messages)
+    notifier.observe(ItemSettled("A", Status.COMPLETED, 3, 0))
+    notifier.close()
+    assert [title for title, _ in told.messages] == ["box: the queue is empty", "box: 1 completed"]
+
+
+def test_name_of_a_folder_calls_nobody_and_makes_no_link() -> None:
+    title, body = notice([News(Kind.FAILED, "failed: @everyone <!here> [win](http://x) <#C1>: @here")], "box")
+    assert title == "box: 1 failed"
+    assert body == "failed: @\u200beveryone <\u200b!here> [win]\u200b(http://x) <\u200b#C1>: @\u200bhere"
+
+
+def test_demo_tells_nobody(tmp_path: Path) -> None:
+    settings = config.Settings.load({"NOTIFY_URLS": "json://localhost:9/x", "LOG_DIR": str(tmp_path)})
+    made = notifier_of(settings, "monitor")
+    assert made is not None
+    made.close()
+    (tmp_path / DEMO_FILE).touch()
+    assert notifier_of(settings, "monitor") is None and not any("localhost" in one for one in wishes(settings))
+
+
+@pytest.mark.parametrize(
+    ("url", "secret", "shown"),
+    [
+        ("tgram://123456:AAE.abcdefgh.x/42", "AAE.abcdefgh.x", "42"),
+        ("mailtos://me:pass.word.one@smtp.example.com/a", "pass.word.one", "smtp.example.com"),
+        ("json://hook.example.org:8080/part.one.two?key=val.ue.long", "val.ue.long", "hook.example.org"),
+        ("discord://id.of.hook.42/tok%2Een.long", "tok.en.long", "log"),
+    ],
+)
+def test_secrets_with_dots_are_masked_and_hosts_are_not(url: str, secret: str, shown: str) -> None:
+    found = _secrets_in(url)
+    assert secret in found and shown not in found, found
 
 
 def test_other_program_is_missed_when_it_died_or_says_nothing_and_not_when_it_was_ended(tmp_path: Path) -> None:

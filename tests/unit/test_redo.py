@@ -19,6 +19,7 @@ from tools.core.queue_item import Status, cancel, from_json, retry, to_json
 from tools.core.record import Published
 from tools.core.redo import Redo, compare, redo_of_json, redo_with
 from tools.hub.client import Operation
+from tools.processor.item_run import ItemRun
 from tools.state.journal import Journal
 
 FILES = {f"A/{number}.mp4": b"%d" % number for number in (1, 2, 3)}
@@ -104,6 +105,35 @@ def test_what_fails_keeps_its_old_file_and_retry_makes_it_alone_again(site: Site
         view.put(retry(item))
     site.run()
     assert results(site)[1] == b"av1:crf=22 2" and site.converter.encoded[3:] == [b"2"]
+
+
+def test_redo_that_an_unexpected_error_ended_makes_nothing_twice_by_retry(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(run: ItemRun) -> None:
+        raise ZeroDivisionError
+
+    order(site, FINER)
+    with monkeypatch.context() as patch:
+        patch.setattr(ItemRun, "quarantined", broken)
+        site.run()
+    item = site.item("A")
+    assert item.status is Status.FAILED and item.redo == FINER and len(site.converter.encoded) == 3
+    with site.queue().transaction() as view:
+        Journal(site.top / "log", "A").keep_results()  # as --retry does
+        view.put(retry(item))
+    site.run()
+    assert site.item("A").status is Status.COMPLETED and len(site.converter.encoded) == 3
+
+
+def test_what_a_redo_can_not_make_is_not_known_as_bad_to_others(site: Site) -> None:
+    site.converter.refused[b"2"] = ProbeError("broken today")
+    order(site, FINER)
+    site.run()
+    site.converter.refused.clear()
+    site.put({"B/2.mp4": b"2"}, "B")
+    site.run()
+    assert site.item("B").status is Status.COMPLETED
 
 
 def test_source_that_was_never_published_is_done_by_the_settings_in_force(site: Site) -> None:

@@ -20,7 +20,7 @@ from tools.runtime.logs import keep_secret
 from tools.stages.job_context import JobTools
 from tools.stages.video_job import Outcome, run_video_job
 from tools.stages.workspace import Workspace
-from tools.state.journal import Event
+from tools.state.journal import Event, Journal
 from tools.state.progress import JobProgress
 
 
@@ -83,6 +83,28 @@ def test_download_of_an_attempt_that_failed_serves_again_unless_its_bytes_change
     assert hub.downloads["A/1.mp4"] == (2 if damaged else 1)
     assert port.noted == ["encoding", "converted", "stored"]
     assert port.stages == [*(["download"] if damaged else []), "encode", "verify", "upload"]
+
+
+def test_result_of_another_order_with_equal_options_does_not_serve(tmp_path: Path) -> None:
+    """What a worker that was away still has, as its journal says."""
+    hub, converter = CountingHub(), FakeConverter()
+    job = replace(
+        job_of(hub, hub.put("me/in", {"A/1.mp4": b"video"}), "A/1.mp4"), is_again=True, order="one", fonts_left_out=3
+    )
+    hub.create_repo("me/out")
+    worker = worker_of(tmp_path / "work", hub, converter)
+    worker.journals = tmp_path / "log"
+
+    class Noting(Port):
+        def note(self, event: str, **facts: object) -> None:
+            Journal(tmp_path / "log", "A").note(Event(event), job.source, **facts)
+
+    first = run_video_job(job, worker, Noting()).output
+    assert first is not None and "3 fonts" in first.record["warnings"]
+    assert run_video_job(replace(job, attempt=2), worker, Noting()).output == first
+    assert converter.encoded == [b"video"], "an attempt of this order serves again"
+    assert run_video_job(replace(job, order="two"), worker, Noting()).outcome is Outcome.STORED
+    assert converter.encoded == [b"video"] * 2
 
 
 RUN: dict[str, Any] = {"argv": ["ffmpeg", "-i", "file:/w/a b.mkv"], "status": 1, "stderr": "hush-hush\nthe end"}

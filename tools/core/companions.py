@@ -1,6 +1,7 @@
 """Which subtitles and fonts of a folder go into a video's MKV, if that is wanted. Pure."""
 
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 
 from tools.core.folder import RemoteFile, is_junk, is_safe_path, is_video, mark_of_partial
 
@@ -9,10 +10,14 @@ _PICTURES = frozenset({"sup", "idx"})
 _STYLED = frozenset({"ass", "ssa"})  # which name fonts
 _FONTS = frozenset({"ttf", "otf", "ttc"})
 _LARGEST = 100_000_000  # bytes of one file
+_MOST_FONTS, _ALL_FONTS = 500, 512_000_000  # in one MKV: files; bytes of all, which muxers hold in memory
 
 
-def companions(video: RemoteFile, files: Sequence[RemoteFile], extensions: frozenset[str]) -> tuple[RemoteFile, ...]:
-    """The subtitles that are named after a video, and the fonts of its folder if one of those names fonts; by name.
+def companions(
+    video: RemoteFile, files: Sequence[RemoteFile], extensions: frozenset[str]
+) -> tuple[tuple[RemoteFile, ...], int]:
+    """The subtitles that are named after a video, and the fonts of its folder if one of those names fonts; by name. And
+    how many of the fonts are left out, from the first on that is too much for one MKV.
 
     ``files``: those directly in its folder; ``extensions`` of videos. A subtitle belongs to the videos with the longest
     name that it begins with: ``ep 1.5.chs.ass`` to ``ep 1.5.mkv`` and not to ``ep 1.mkv``.
@@ -34,7 +39,15 @@ def companions(video: RemoteFile, files: Sequence[RemoteFile], extensions: froze
     paired = {_stem(file.name) for file in pictures}
     found = [f for f in subtitles if extension(f.name) != "idx" or _stem(f.name) in paired]
     fonts = [f for f in whole if extension(f.name) in _FONTS] if any(map(is_styled, _names(found))) else []
-    return (*found, *pictures, *fonts)
+    sums = accumulate(file.size for file in fonts)
+    kept = sum(1 for number, size in enumerate(sums, 1) if number <= _MOST_FONTS and size <= _ALL_FONTS)
+    return (*found, *pictures, *fonts[:kept]), len(fonts) - kept
+
+
+def too_many_fonts(left_out: int) -> str:
+    """What is said of a result that does not have them."""
+    most = f"{_MOST_FONTS} files or {_ALL_FONTS // 1_000_000} MB"
+    return f"{left_out} fonts of the folder are not in it: more than {most} together"
 
 
 def extension(name: str) -> str:

@@ -45,9 +45,11 @@ class VideoJob:
     source: RemoteFile
     targets: tuple[Target, ...]  # what it is to become, its MKV first
     is_again: bool = False  # a person wants it made again: no earlier result serves
+    order: str = ""  # by this order, which what an attempt leaves behind must name
     options: tuple[tuple[str, Option], ...] = ()  # with these instead of the settings in force
     beside: tuple[RemoteFile, ...] = ()  # subtitles and fonts that go into its MKV
     crf: int | None = None  # that the latest video of its folder came to: where a search for its own begins
+    fonts_left_out: int = 0  # of its folder, since there are too many
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,12 @@ from tools.core.record import Published
 
 @dataclass(frozen=True, slots=True)
 class Redo:
-    """``options``: names (see ``tools.core.options``) and values, sorted. ``videos``: paths of sources; () = all."""
+    """``options``: names (see ``tools.core.options``) and values, sorted. ``videos``: paths of sources; () = all.
+    ``order``: new for each, so that what an earlier one made, with whatever options, is not taken for its result."""
 
     options: tuple[tuple[str, Option], ...] = ()
     videos: tuple[str, ...] = ()
+    order: str = ""
 
     def wants(self, source: str) -> bool:
         """Whether this source is to be made again."""
@@ -27,10 +29,11 @@ class Redo:
     def left(self, videos: Collection[str]) -> "Redo | None":
         """The same for these alone, of those that it wants; None if it wants none of them."""
         wanted = tuple(sorted(video for video in videos if self.wants(video)))
-        return Redo(self.options, wanted) if wanted else None
+        return Redo(self.options, wanted, self.order) if wanted else None
 
     def as_json(self) -> dict[str, Any]:
-        return {"options": dict(self.options)} | ({"videos": list(self.videos)} if self.videos else {})
+        more = {"videos": list(self.videos), "order": self.order}
+        return {"options": dict(self.options)} | {name: value for name, value in more.items() if value}
 
     def text(self) -> str:
         """For people: ``crf=22 preset=4``, "" with the settings in force."""
@@ -48,11 +51,11 @@ def redo_of_json(value: object) -> Redo | None:
         raise TypeError("redo needs options as an object, videos as a list")
     if not all(isinstance(one, str | int | float) and not isinstance(one, bool) for one in options.values()):
         raise ValueError("options of redo must be texts or numbers")
-    return redo_with(options, [str(video) for video in videos])
+    return redo_with(options, [str(video) for video in videos], str(value.get("order") or ""))
 
 
-def redo_with(options: Options, videos: Sequence[str] = ()) -> Redo:
-    return Redo(tuple(sorted(options.items())), tuple(sorted(videos)))
+def redo_with(options: Options, videos: Sequence[str] = (), order: str = "") -> Redo:
+    return Redo(tuple(sorted(options.items())), tuple(sorted(videos)), order)
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,7 +79,7 @@ def prepared(video: str, files: Sequence[Beside], folder: Path, checking: Checki
                 Added(place, index, codec, packets, language if alone else "", what, named_flags(what), one.name)
             )
     fonts = [
-        Font(one.path, one.name, _TYPES[extension(one.name)], one.path.stat().st_size)
+        Font(one.path.absolute(), one.name, _TYPES[extension(one.name)], one.path.stat().st_size)
         for one in files
         if is_font(one.name)
     ]

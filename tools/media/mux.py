@@ -105,7 +105,7 @@ def _name_languages(plan: Plan, part: Path, muxing: Muxing) -> None:
     """Tell a file that ffmpeg made the languages for which its muxer has no field."""
     if plan.editor is not None and plan.languages:
         run_muxer(
-            language_command(plan, plan.editor, part),
+            language_command(plan, plan.editor, part.absolute()),
             Access(writes=(part.parent,)),
             stall_timeout=muxing.stall_timeout,
             max_rss=muxing.max_rss,

@@ -5,6 +5,7 @@ programs carry over one head, and no option of mkvmerge's decides anything.
 """
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -136,7 +137,14 @@ def mux_job(plan: Plan, muxer: Muxer, encoded: Path | None, source: Path, target
     for font in plan.fonts:
         command += ["--attachment-name", font.name, "--attachment-mime-type", font.mimetype]
         command += ["--attach-file", str(font.path)]
-    return MuxJob((*command, "--track-order", ",".join(order)), files)
+    command += ["--track-order", ",".join(order)]
+    if any(
+        argument.startswith("@") for argument in command
+    ):  # which mkvmerge takes for a file of options: a font's name
+        options = target.with_name("options.json")
+        files[options] = json.dumps(command[1:]).encode()
+        command = [command[0], f"@{options}"]
+    return MuxJob((*command,), files)
 
 
 def _about_added(one: Added) -> Iterator[str]:

@@ -353,7 +353,8 @@ class Engine:
     def _settle(self, run: ItemRun) -> None:
         folder, quarantined = run.item.folder, run.quarantined()
         now = self._clock.time()
-        self._reuse.refused(one for batch in run.batches for one in batch.refused())
+        tasks = (task for batch in run.batches for task in batch.tasks if run.may_share(task))
+        self._reuse.refused(task.refused for task in tasks if task.refused is not None)
         item = self._claims.release(folder, lambda it: settle(run.with_totals(it), now, quarantined))
         self._forget(folder, results=not any(one.result_kept for one in quarantined))
         self._next_check = 0.0

@@ -112,17 +112,21 @@ class ItemRun:
         task.running = uuid.uuid4().hex[:12]
         if self._is_last_try(task):
             self._isolated = task.running
+        source, redo = task.video.source, self.item.redo
+        beside, left_out = self._beside(source)
         return VideoJob(
             attempt_id=task.running,
             attempt=task.failures + 1,
             folder=self.item.folder,
             input_repo=self.rules.input_repo,
             revision=self.revision,
-            source=task.video.source,
+            source=source,
             targets=task.video.targets,
-            is_again=self.is_again(task.video.source),
-            options=self.item.redo.options if self.item.redo and self.is_again(task.video.source) else (),
-            beside=self._beside(task.video.source),
+            is_again=self.is_again(source),
+            order=redo.order if redo and self.is_again(source) else "",
+            options=redo.options if redo and self.is_again(source) else (),
+            beside=beside,
+            fonts_left_out=left_out,
             crf=self._latest_crf(),
         )
 
@@ -133,9 +137,9 @@ class ItemRun:
             self._crf = next(found, None)
         return self._crf
 
-    def _beside(self, source: RemoteFile) -> tuple[RemoteFile, ...]:
-        """The subtitles and fonts that go into its MKV."""
-        return companions(source, self.files, self.rules.extensions) if self.rules.mux_subtitles else ()
+    def _beside(self, source: RemoteFile) -> tuple[tuple[RemoteFile, ...], int]:
+        """The subtitles and fonts that go into its MKV, and how many fonts are too many for it."""
+        return companions(source, self.files, self.rules.extensions) if self.rules.mux_subtitles else ((), 0)
 
     def is_again(self, source: RemoteFile) -> bool:
         """Whether a person wants it made again: no earlier result serves."""
@@ -144,7 +148,7 @@ class ItemRun:
     def may_share(self, task: Task) -> bool:
         """Whether a result of the same bytes will do for it: the bytes are known, and nobody wants it made again."""
         source = task.video.source
-        return bool(source.sha256) and not self.is_again(source) and not self._beside(source)
+        return bool(source.sha256) and not self.is_again(source) and not self._beside(source)[0]
 
     def accept(self, result: JobResult, now: float) -> bool:
         """Take a result in; False for a late one of an older attempt, which changes nothing."""

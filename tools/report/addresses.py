@@ -7,6 +7,7 @@ number and its kind.
 import logging
 import re
 from collections.abc import Sequence
+from urllib.parse import unquote
 
 from tools.core.errors import PipelineError
 from tools.runtime import logs
@@ -46,5 +47,9 @@ class Addresses:
 
 def _secrets_in(url: str) -> list[str]:
     """Parts of an address that must not be shown, whoever logs them; names of hosts are none."""
-    parts = re.split(r"[/:@?&=,]+", url.partition("://")[2])
-    return [part for part in parts if len(part) >= _SHORTEST_SECRET and not re.fullmatch(r"[\w-]+(\.[\w-]+)+", part)]
+    rest = url.partition("://")[2]
+    host = re.split(r"[/?#]", rest, maxsplit=1)[0].rpartition("@")[2].partition(":")[0]
+    is_name = re.fullmatch(r"[\w-]+(\.[\w-]+)*\.[A-Za-z]{2,}|\d+(\.\d+){3}", host)
+    parts = re.split(r"[/:@?&=,#;]+", rest.replace(host, "", 1) if is_name else rest)
+    found = {part for one in parts for part in (one, unquote(one)) if len(part) >= _SHORTEST_SECRET}
+    return sorted(found, key=len, reverse=True)

@@ -1,5 +1,6 @@
 """News → the title and the body of a message."""
 
+import re
 from collections.abc import Sequence
 
 from tools.core.news import Kind, News
@@ -18,7 +19,15 @@ def notice(news: Sequence[News], host: str) -> tuple[str, str]:
         lines += distinct[:_SHOWN]
         if len(distinct) > _SHOWN:
             lines.append(ui("… and {} more, see --status", len(distinct) - _SHOWN))
-    return f"{host}: {', '.join(counts)}", "\n".join(lines)
+    return f"{host}: {', '.join(counts)}", plain("\n".join(lines))
+
+
+_NOTHING = "\u200b"  # a blank without width
+
+
+def plain(text: str) -> str:
+    """Names of folders and words of the hub are strangers' texts: no chat calls somebody, or makes a link, of one."""
+    return re.sub(r"(@|<(?=[!#@])|\](?=\())", rf"\1{_NOTHING}", text)
 
 
 def _count(kind: Kind, number: int) -> str:

@@ -52,7 +52,7 @@ class Notifier:
             self._add(news)
 
     def close(self) -> None:
-        """Send what is due, or would be if it need not be gathered; give up after a moment."""
+        """Send all that is left, whatever it waits for; give up after a moment."""
         with self._changed:
             self._is_ending = True
             self._changed.notify()
@@ -69,7 +69,7 @@ class Notifier:
                 self._look()
                 with self._changed:
                     now, due = time.monotonic(), self._desk.due()
-                    is_due = due is not None and due <= now + (GATHER if self._is_ending else 0.0)
+                    is_due = due is not None and (due <= now or self._is_ending)
                     if not is_due and not self._is_ending:
                         self._changed.wait(min(_WATCH, max(0.0, due - now)) if due is not None else _WATCH)
                         continue

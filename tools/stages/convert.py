@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from tools.core.artifact import Artifact, ArtifactKind, Target, VideoOutput
+from tools.core.companions import too_many_fonts
 from tools.core.concurrency import NO_NEED, Need
 from tools.core.errors import MachineError, MediaError, NoEncoder
 from tools.core.planning import Stage, VideoJob
@@ -61,7 +62,7 @@ def convert(
     artifacts = [_artifact(job, tools, target, conversion, context.stop) for target in job.targets]
     output = VideoOutput(make_record(job, conversion, source_sha256, began), tuple(artifacts))
     source.unlink(missing_ok=True)  # before the note, so that a disk which just filled has room for it
-    note = json.dumps(output.as_json(), ensure_ascii=False).encode()
+    note = json.dumps(output.as_json() | {"order": job.order}, ensure_ascii=False).encode()
     replace_durably(tools.workspace.note_file(job.folder, job.source), note)
     return output
 
@@ -103,8 +104,8 @@ def converted_before(job: VideoJob, tools: JobTools, context: JobContext) -> Vid
         output = VideoOutput.of_json(noted if "record" in noted else {"record": noted})
         if not {artifact.sha256 for artifact in output.artifacts} <= tools.results_of(job):
             return None
-        if job.is_again and not _is_as_ordered(output.record, job, tools):
-            return None  # a worker that was away still has what was made before
+        if job.is_again and (noted.get("order", "") != job.order or not _is_as_ordered(output.record, job, tools)):
+            return None  # a worker that was away still has what was made before, perhaps with the same options
         for artifact in output.artifacts:
             file = tools.workspace.artifact_file(job.folder, job.source, artifact.kind)
             status = file.lstat()
@@ -146,8 +147,9 @@ def make_record(job: VideoJob, conversion: Conversion, source_sha256: str, began
         "attempt_time": began,
         "conversion_s": conversion.seconds,
     }
-    if conversion.warnings:
-        record["warnings"] = "\n".join(" ".join(line.splitlines()) for line in conversion.warnings)
+    warnings = [*conversion.warnings, *([too_many_fonts(job.fonts_left_out)] if job.fonts_left_out else [])]
+    if warnings:
+        record["warnings"] = "\n".join(" ".join(line.splitlines()) for line in warnings)
     return record
 
 

@@ -120,9 +120,10 @@ class Journal:
         return self.history().get((source.path, source.sha256), VideoHistory())
 
     def keep_results(self) -> None:
-        """The item is settled, but results wait for ``--retry``: which they are stays, all else goes. On a full disk
-        all goes, and they will be made again."""
-        kept = [entry for entry in self._read() if isinstance(entry, dict) and entry.get("event") == Event.CONVERTED]
+        """The item is settled, but results wait for ``--retry``: which they are stays, and what of a redo is published
+        already; all else goes. On a full disk all goes, and they will be made again."""
+        found = (entry for entry in self._read() if isinstance(entry, dict))
+        kept = [entry for entry in found if entry.get("event") in (Event.CONVERTED.value, Event.COMMITTED.value)]
         if not kept:
             self.remove()
             return
