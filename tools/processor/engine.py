@@ -94,7 +94,8 @@ class Engine:
     def is_idle(self) -> bool:
         """Whether nothing is under way and nothing waits in the queue."""
         is_at_work = self._runs or self._is_opening or self._pause.reason or self._mirror.is_busy
-        return not is_at_work and self._claims.is_all_settled() and not self._mirror.is_due
+        may_look = self._ordered.may_claim and self._jobs.free() > 0
+        return not is_at_work and self._claims.is_all_settled() and not (may_look and self._mirror.is_due)
 
     def is_working(self) -> bool:
         return bool(self._runs)
