@@ -2,6 +2,7 @@
 
 import random
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -105,3 +106,15 @@ def test_second_goes_at_once_if_the_first_has_nothing_to_send_any_more(tmp_path:
     run.accept(result_of(job, Outcome.FAILED, is_converted=False), 100.0)
     ((_, other),) = ready(runs, 100.0)
     assert other.source.path == "A/2.mp4", "while the first waits for its next attempt"
+
+
+def test_next_video_begins_its_search_where_the_latest_of_its_folder_ended(tmp_path: Path) -> None:
+    run = runs_in(tmp_path)[0]
+    (first, second) = list(run.jobs_ready(0.0, isolated=True))
+    assert (first.crf, second.crf) == (None, None)
+    output = output_of(first)
+    found = replace(output, record={**output.record, "target": {"crf": 33, "reason": "reached"}})
+    run.accept(JobResult(first, Outcome.STORED, found), 0.0)
+    run.accept(JobResult(second, Outcome.DEFERRED, cause="later"), 0.0)
+    (again,) = run.jobs_ready(1e6, isolated=True)
+    assert again.source.path == second.source.path and again.crf == 33

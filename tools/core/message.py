@@ -55,6 +55,7 @@ WORDS = (
     message("files"),
     message("size"),
     message("added"),
+    message("saved"),
     message("ended"),
     message("slots"),
     message("state"),
