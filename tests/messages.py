@@ -90,6 +90,7 @@ NOT_MESSAGES = {
     "Remove {} files of the root that left {}",
     "Remove {} files of {} that left {}",
     "Restore what was added meanwhile",
+    "Restore the dataset card that was edited meanwhile",
     "{} {} {} ffmpeg {} (bundled): {} ({})",  # rows of a table
     "{} {} {} ffmpeg {} (bundled): {}",
     "{} {} {} ffmpeg {}: {} ({})",

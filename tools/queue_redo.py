@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # --status must not wait for what it does not use
     from tools.core.redo import Difference, Redo
     from tools.hub.client import HubClient
 
-_OPTIONS = {"CRF": "crf", "PRESET": "preset"}
+_OPTIONS = {"CRF": "crf", "PRESET": "preset", "TARGET_VMAF": "target_vmaf"}
 """Settings that ``--redo`` takes as flags, and the options that they become: they hold for this order alone."""
 
 
@@ -26,8 +26,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--redo",
         nargs="*",
         metavar="FOLDER",
-        help="convert again what is published of folders, with --crf and --preset if given here, else with those "
-        "in force; the old files stay until the new ones replace them",
+        help="convert again what is published of folders, with --crf, --target-vmaf and --preset if given here, else "
+        "with those in force; the old files stay until the new ones replace them",
     )
     section.add_argument(
         "--if-settings-differ",

@@ -313,7 +313,7 @@ def test_what_is_published_is_made_again_with_other_settings_beside_its_sidecars
 
     (first,) = drain()
     assert "0 folders would be queued" in ask("--redo", "--if-settings-differ")
-    assert "1 folders would" in ask("--redo", "番剧*", "--crf", "55", "--dry-run")
+    assert "1 folders would" in ask("--redo", "番剧*", "--target-vmaf", "90", "--dry-run")
     assert "--redo takes CRF" in ask("--redo", "番剧甲", "--encoder", "libaom-av1", status=2)
     assert "nothing" in ask("--redo", "乙*", status=1) and items(tmp_path) == {"番剧甲": "completed"}
     assert "1 folders queued" in ask("--redo", "番剧甲", "--crf", "55")

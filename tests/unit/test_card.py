@@ -86,14 +86,33 @@ def site(tmp_path: Path) -> Site:
 def test_card_goes_with_the_first_commit_and_never_over_a_persons(site: Site) -> None:
     site.run()
     assert shown(site) == card("me/out", "me/in", "http://h") and site.hub.commits_of("me/out") == 1
-    assert [OutputCard("me/out", repo, "http://h").operations(site.hub, site.hub.head("me/out")) for repo in "ab"] == [
-        [],
-        [],
-    ], "two inputs of one output do not write over each other's"
+    assert [OutputCard("me/out", repo, "http://h").operations(site.hub) for repo in "ab"] == [[], []], (
+        "two inputs of one output do not write over each other's"
+    )
     site.hub.commit("me/out", [AddBytes(CARD, b"# My own words\n")], "by a person")
     site.put({}, "B")
     site.run()
     assert shown(site) == b"# My own words\n" and "1.mkv" in site.published("B")
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+def test_card_that_a_person_writes_between_our_reading_and_our_commit_is_put_back(
+    site: Site, monkeypatch: pytest.MonkeyPatch, is_new: bool
+) -> None:
+    take, theirs = site.hub.commit, b"# My own words\n"
+    if not is_new:
+        site.hub.put("me/out", {"notes.txt": b"n"}, "a repo with commits")
+
+    def commit(repo: str, operations: Sequence[Operation], message: str) -> str:
+        if any(one.path == CARD for one in operations):
+            monkeypatch.setattr(site.hub, "commit", take)
+            site.hub.put("me/out", {CARD: theirs}, "by a person")
+        return take(repo, operations, message)
+
+    monkeypatch.setattr(site.hub, "commit", commit)
+    site.put({}, "B", "C")
+    site.run()
+    assert shown(site) == theirs and all("1.mkv" in site.published(folder) for folder in "ABC")
 
 
 def test_card_that_the_hub_refuses_is_told_once_and_no_video_waits_for_it(

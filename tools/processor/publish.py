@@ -90,10 +90,10 @@ def _commit(
     message: str,
     card: OutputCard,
 ) -> None:
-    more = card.operations(hub, folder.head)
+    more = card.operations(hub)
     try:
         folder.commit(hub, outputs, message, sidecars, more)
-        card.written()
+        card.written(hub)
     except (HubForbidden, HubNotFound):
         raise
     except HubRejected as exc:
