@@ -25,10 +25,12 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 
 import config
 from tools.core.errors import PipelineError
 from tools.core.message import message
+from tools.core.past import VideoLine
 from tools.core.queue_item import QueueItem, Status
 from tools.core.restarts import cause_of
 from tools.demo_clips import ENCODING, SECONDS, Scene, inputs, motion
@@ -41,6 +43,7 @@ from tools.runtime.files import replace_durably
 from tools.runtime.language import heading, term, ui
 from tools.runtime.owner import give_to_owner, make_folder
 from tools.startup import DEMO_FILE, read_command_settings, read_settings, run_program
+from tools.state.history_reader import History
 from tools.state.liveness import life_of
 from tools.state.work_queue import WorkQueue
 
@@ -170,16 +173,25 @@ def _summary(settings: config.Settings) -> int:
         if alone > _START_WITHIN:
             raise PipelineError("the demo does not run: bash start_monitoring.sh --demo starts it")
         time.sleep(_ASKED_EVERY)
-    print("\n".join(_told(settled, settings.paths.hub_dir / "datasets" / settings.hub.output_repo)))
+    measured = _measured(History(log_dir).videos(limit=len(_CLIPS)))
+    print("\n".join(_told(settled, measured, settings.paths.hub_dir / "datasets" / settings.hub.output_repo)))
     return int(any(item.status is Status.FAILED for item in settled))
 
 
-def _told(items: Sequence[QueueItem], results: Path) -> list[str]:
+def _measured(videos: Sequence[VideoLine]) -> list[str]:
+    """How much the results are like their sources, where that was measured."""
+    for name, shown in (("vmaf", "VMAF {:.1f}"), ("xpsnr", "XPSNR {:.1f} dB"), ("ssim", "SSIM {:.4f}")):
+        if values := [video.quality[name] for video in videos if name in video.quality]:
+            return [ui("Quality beside the sources: {}", shown.format(fmean(values)))]
+    return []
+
+
+def _told(items: Sequence[QueueItem], measured: Sequence[str], results: Path) -> list[str]:
     """What became of the clips, for somebody who sees this for the first time; fits 80 columns."""
     size_in, size_out = sum(item.bytes_in for item in items), sum(item.bytes_out for item in items)
     videos = sum(item.videos_done for item in items)
     shrunk = _shrunk(size_in, size_out)
-    lines = ["", ui("{} videos converted to AV1: {}.", videos, shrunk, between="\n")]
+    lines = ["", ui("{} videos converted to AV1: {}.", videos, shrunk, between="\n"), *measured]
     for item in items:
         if item.status is Status.FAILED:
             lines.append("  " + ui("failed {}: {}", item.folder, item.error, between="\n  "))
