@@ -47,7 +47,8 @@ _WORD = re.compile(r"[A-Za-z][a-z]")  # one in capitals is a name, or a level of
 
 # Texts of several words that no person reads, or that are not in English for them.
 NOT_MESSAGES = {
-    "Closed captions (CC1)",  # the name of a track
+    "Closed captions ({})",  # the name of a track
+    "Bar data",
     "to be read",
     "Film grain parameters",  # ffprobe says so, and this
     "Active format description",

@@ -14,6 +14,7 @@ from tools.core.hours import Opening
 from tools.report.glance import eta_json, health_line, outlook_lines, problems
 from tools.report.heading import free_space, pulse, pulse_json, pulse_lines
 from tools.report.known import known_json, known_lines, mirror_json, mirror_lines
+from tools.report.losses import losses, losses_json
 from tools.report.outlook import Outlook, outlook
 from tools.report.paint import Paint
 from tools.report.status import ALL, SHOWN, status_json, status_text
@@ -165,4 +166,5 @@ def content(settings: config.Settings) -> dict[str, Any]:
             "if_resumed": ahead.is_held,
         },
         "gain": gain._asdict() | {"saved_percent": saved_percent(gain.bytes_in, gain.bytes_out)},
+        "warnings": losses_json(losses(ahead.videos)),
     }

@@ -2,26 +2,32 @@
 
 import re
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.conversion import CONVERTER, convert
 from tests.media import facts_of, ffmpeg, make, picture, tone
+from tools.media.caption_services import languages_in
 
 # Codes of channel 1. Source: ANSI/CTA-608-E, annex for pop-on captions.
 LOAD, ROW_15, SHOW, ERASE, NOTHING = b"\x14\x20", b"\x14\x70", b"\x14\x2f", b"\x14\x2c", b"\0\0"
+FIELD_2 = {code: b"\x15" + code[1:] for code in (LOAD, ROW_15, SHOW, ERASE)}
 SHOWN, ERASED = 18, 40  # pictures
 
 
-def captioned(folder: Path, container: str, pairs: dict[int, bytes]) -> Path:
-    """Two seconds of H.264, 24/s, whose pictures carry these pairs of bytes (A/53), with a beep."""
+def captioned(folder: Path, container: str, *fields: dict[int, bytes], since: int = 0) -> Path:
+    """Two seconds of H.264, 24/s, whose pictures carry these pairs of bytes (A/53), by field, with a beep."""
     bare = folder / "bare.h264"
     codec = ["-c:v", "libx264", "-preset", "ultrafast", "-x264-params", "aud=1", "-pix_fmt", "yuv420p"]
     make([*picture(2, "160x120", "24"), *codec], bare)
     units = bare.read_bytes().split(b"\0\0\0\1\x09")
     made = b"".join(
-        b"\0\0\0\1\x09" + unit[:1] + message(pairs.get(number, NOTHING)) + unit[1:]
+        b"\0\0\0\1\x09"
+        + unit[:1]
+        + (message([pairs.get(number, NOTHING) for pairs in fields]) if number >= since else b"")
+        + unit[1:]
         for number, unit in enumerate(units[1:])
     )
     (folder / "in.h264").write_bytes(made)
@@ -29,10 +35,11 @@ def captioned(folder: Path, container: str, pairs: dict[int, bytes]) -> Path:
     return make([*inputs, "-c:v", "copy", "-c:a", "aac"], folder / f"in.{container}")
 
 
-def message(pair: bytes) -> bytes:
+def message(pairs: Sequence[bytes]) -> bytes:
     """A picture's user data. Source: ATSC A/53 part 4, 6.2.3; ITU-T H.264, D.1.6."""
-    odd = bytes(byte | (0x80 if byte.bit_count() % 2 == 0 else 0) for byte in pair)
-    data = b"\xb5\x00\x31GA94\x03\x41\xff\xfc" + odd + b"\xff"
+    odd = [bytes(byte | (0x80 if byte.bit_count() % 2 == 0 else 0) for byte in pair) for pair in pairs]
+    codes = b"".join(bytes([0xFC + field]) + pair for field, pair in enumerate(odd))
+    data = b"\xb5\x00\x31GA94\x03" + bytes([0x40 + len(pairs)]) + b"\xff" + codes + b"\xff"
     return b"\0\0\0\1\x06\x04" + bytes([len(data)]) + data + b"\x80"
 
 
@@ -60,6 +67,53 @@ def test_captions_become_a_track_of_text(container: str, tmp_path: Path) -> None
     assert found is not None
     times = [float(time.replace(",", ".")) for time in found.groups()]
     assert times == pytest.approx([SHOWN / 24, ERASED / 24], abs=0.1)
+
+
+def test_both_fields_become_tracks_also_if_they_begin_late(tmp_path: Path) -> None:
+    first, second = ({at + 4: pair for at, pair in said(text).items()} for text in ("LOOK OVER THERE", "MIRA ALLI"))
+    source = captioned(tmp_path, "mkv", first, {at: FIELD_2.get(pair, pair) for at, pair in second.items()}, since=4)
+    assert not [line for line in CONVERTER.plan(source).warnings() if "captions" in line]  # no sign of any
+    report = convert(source, tmp_path / "out.mkv")
+    assert not [line for line in report.warnings if "captions" in line], report.warnings
+    tracks = [one["title"] for one in report.streams if one["type"] == "subtitle"]
+    assert tracks == ["Closed captions (CC1)", "Closed captions (CC3)"]
+    command = [ffmpeg(), "-v", "error", "-i", str(tmp_path / "out.mkv"), "-map", "0:s:1", "-f", "srt", "-"]
+    assert "MIRA ALLI" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def test_language_of_captions_is_that_of_the_descriptor(tmp_path: Path) -> None:
+    source = captioned(tmp_path, "ts", said("LOOK OVER THERE"))
+    packets = bytearray(source.read_bytes())
+    for at in range(0, len(packets), 188):
+        if packets[at + 5 : at + 6] == b"\x02" and packets[at + 1] & 0x40:  # the table of the streams
+            packets[at : at + 188] = with_descriptor(bytes(packets[at : at + 188]))
+    source.write_bytes(packets)
+    assert languages_in(source) == {"CC1": "es"}
+    convert(source, tmp_path / "out.mkv")
+    assert facts_of(tmp_path / "out.mkv")["streams"][2]["tags"]["language"] == "spa"
+
+
+def with_descriptor(packet: bytes) -> bytes:
+    """The packet with a caption_service_descriptor for the first stream: Spanish in field 1 of line 21."""
+    table = bytearray(packet[5 : 8 + int.from_bytes(packet[6:8], "big") % 4096 - 4])
+    told = b"\x86\x07\xc1spa\x7e\x3f\xff"
+    at = 12 + int.from_bytes(table[10:12], "big") % 4096
+    length = int.from_bytes(table[at + 3 : at + 5], "big") + len(told)
+    table[at + 3 : at + 5] = length.to_bytes(2, "big")
+    table[at + 5 : at + 5] = told
+    table[1:3] = (int.from_bytes(table[1:3], "big") + len(told)).to_bytes(2, "big")
+    whole = packet[:5] + bytes(table) + crc(bytes(table))
+    return whole + b"\xff" * (188 - len(whole))
+
+
+def crc(data: bytes) -> bytes:
+    """Source: ISO/IEC 13818-1, annex A."""
+    value = 0xFFFFFFFF
+    for byte in data:
+        value ^= byte << 24
+        for _ in range(8):
+            value = value << 1 & 0xFFFFFFFF ^ (0x04C11DB7 if value >> 31 else 0)
+    return value.to_bytes(4, "big")
 
 
 @pytest.mark.parametrize("content", ["nothing", "garbage"])

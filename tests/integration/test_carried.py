@@ -1,16 +1,20 @@
 """What travels inside the pictures of real files (small ones of a public suite, if they are there): kept, or said."""
 
+import re
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.conversion import convert, stand_in
-from tests.media import facts_of
+from tests.media import facts_of, ffmpeg, make, picture, tone
 from tests.programs import ROOT
 from tools.media.converter import FfmpegConverter, MachineOptions, OutputOptions
 
 CASES = ROOT.parent / "shared" / "cases"
 DOLBY_VISION, HDR10_PLUS = CASES / "dolby_vision_8_1_hevc.mkv", CASES / "hdr10plus_hevc.mkv"
+# Its T.35 message as far as the number of windows. Source: SMPTE ST 2094-40, annex B of ANSI/CTA-861-H.
+ONE_WINDOW, THREE_WINDOWS = (bytes.fromhex(f"b5003c00010401{number}") for number in ("40", "c0"))
 pytestmark = pytest.mark.skipif(not DOLBY_VISION.exists(), reason="the small real files are not beside the checkout")
 
 
@@ -38,5 +42,57 @@ def test_film_is_converted_without_dolby_vision_where_the_encoder_fails_at_it(tm
     assert record_of(tmp_path / "out.mkv") == [] and report.frames == 259
 
 
-def test_lost_values_of_hdr10_plus_are_said(tmp_path: Path) -> None:
-    assert [line for line in convert(HDR10_PLUS, tmp_path / "out.mkv").warnings if "HDR10+" in line]
+def values_of(path: Path) -> list[str]:
+    """What each picture has of HDR10+."""
+    command = [ffmpeg(), "-v", "info", "-i", str(path), "-map", "0:V", "-vf", "showinfo=checksum=0", "-f", "null", "-"]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    return re.findall(r"side data - .*\(HDR10\+\): (.*)", told)
+
+
+@pytest.mark.parametrize("container", ["mkv", "mp4"])  # mkvmerge's way, and ffmpeg's
+def test_values_of_hdr10_plus_are_kept_in_every_picture(container: str, tmp_path: Path) -> None:
+    inputs = ["-i", str(HDR10_PLUS), *tone(1), "-map", "0:v", "-map", "1:a", "-c:v", "copy", "-c:a", "aac"]
+    source = make([*inputs, "-t", "1"], tmp_path / f"in.{container}")
+    report = convert(source, tmp_path / "out.mkv")
+    assert [line for line in report.warnings if "HDR10+" in line] == ["stream 0: HDR10+ is kept"]
+    before, after = values_of(source), values_of(tmp_path / "out.mkv")
+    assert before == after and len(after) == report.frames > 20 and len(set(after)) > 1
+
+
+@pytest.mark.usefixtures("uncaged")
+def test_film_is_converted_without_hdr10_plus_where_it_can_not_be_written(tmp_path: Path) -> None:
+    source = make(["-i", str(HDR10_PLUS), "-c", "copy", "-t", "0.5"], tmp_path / "in.mkv")
+    rule = 'case "$*" in *libaom*) echo "Unknown encoder libaom-av1" >&2; exit 1 ;; esac'
+    machine = MachineOptions(ffmpeg=str(stand_in(tmp_path, rule)))
+    report = convert(source, tmp_path / "out.mkv", FfmpegConverter(OutputOptions(preset=12), machine))
+    assert [line for line in report.warnings if "HDR10+ could not be kept" in line]
+    assert [line for line in report.warnings if "those of scenes are not" in line] and not values_of(
+        tmp_path / "out.mkv"
+    )
+
+
+def test_hdr10_plus_that_contradicts_its_own_number_of_windows_is_said(tmp_path: Path) -> None:
+    source = make(["-i", str(HDR10_PLUS), "-c", "copy", "-t", "0.5"], tmp_path / "in.mkv")
+    first, *others = source.read_bytes().split(ONE_WINDOW)
+    source.write_bytes(ONE_WINDOW.join([first, *others[:4]]) + THREE_WINDOWS + ONE_WINDOW.join(others[4:]))
+    report = convert(source, tmp_path / "out.mkv")
+    assert [line for line in report.warnings if "SEI messages of its pictures can't be read" in line]
+    assert values_of(tmp_path / "out.mkv")
+
+
+def test_frame_packing_and_values_of_hdr10_that_change_are_named(tmp_path: Path) -> None:
+    hdr = "colorprim=bt2020:transfer=smpte2084:colormatrix=bt2020nc:max-cll={},100:bframes=0:log-level=none"
+    codec = ["-pix_fmt", "yuv420p10le", "-c:v", "libx265", "-preset", "ultrafast", "-x265-params"]
+    for number, most in enumerate((1000, 400)):
+        make([*picture(0.5, "160x120"), *codec, hdr.format(most)], tmp_path / f"{number}.hevc")
+    (tmp_path / "in.hevc").write_bytes(b"".join((tmp_path / f"{n}.hevc").read_bytes() for n in range(2)))
+    source = make(["-framerate", "24", "-i", str(tmp_path / "in.hevc"), "-c", "copy"], tmp_path / "in.mkv")
+    warnings = convert(source, tmp_path / "out.mkv").warnings
+    assert "stream 0: its HDR10 values change at 0.5 s, the result has the first ones" in warnings, warnings
+    codec = ["-pix_fmt", "yuv420p", "-c:v", "libx264", "-preset", "ultrafast", "-x264-params", "frame-packing=3"]
+    packed = make([*picture(0.5, "160x120"), *codec], tmp_path / "packed.mp4")
+    warnings = convert(packed, tmp_path / "packed.mkv").warnings
+    is_kept = any(
+        "3D" in str(entry) for entry in facts_of(tmp_path / "packed.mkv")["streams"][0].get("side_data_list", [])
+    )
+    assert is_kept != any("frame packing" in line for line in warnings), warnings

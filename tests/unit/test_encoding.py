@@ -83,6 +83,7 @@ def test_encoder_is_given_its_share_of_the_cores(cores: int, modern: int, level:
         ("GOP timecode", "time codes"),
         ("Film grain parameters", "film grain"),
         ("Active format description", "active format description"),
+        ("Bar data", "bar data"),
     ],
 )
 def test_what_travels_inside_the_pictures_is_said(carried: str, said: str) -> None:

@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 
+from tools.core.past import VideoLine
 from tools.core.queue_item import CANCELLED, Quarantined, QueueItem, Status, to_json
 from tools.report.health import count_items
+from tools.report.losses import losses
+from tools.report.outlook import Outlook
 from tools.report.status import SHOWN, status_json, status_text
 from tools.state.work_queue import Overview, WorkQueue
 
@@ -76,3 +79,20 @@ def test_everybody_counts_the_same_and_what_was_cancelled_has_not_failed(tmp_pat
     assert WorkQueue(tmp_path).overview(9, 9).counts == expected
     judged = count_items([to_json(one) for one in items])
     assert {name: judged[name] for name in expected} == expected
+
+
+def test_what_the_latest_videos_lost_is_told_once() -> None:
+    lost = "stream 0: time codes inside the pictures are not kept"
+    videos = [
+        VideoLine(ended=9.0 - n, folder="F", video=f"{n}.mp4", outcome=outcome, warnings=f"{lost}\nonly {n}")
+        for n, outcome in enumerate(("failed", "stored", "stored"))
+    ]
+    found = losses(videos)
+    assert [(loss.text, loss.videos, loss.video) for loss in found] == [
+        (lost, 2, "1.mp4"),
+        ("only 1", 1, "1.mp4"),
+        ("only 2", 1, "2.mp4"),
+    ]
+    overview = Overview.of((item("F", Status.COMPLETED),), SHOWN, SHOWN)
+    lines = status_text(overview, NOTHING, 0.0, True, 2, outlook=Outlook(None, videos=videos)).splitlines()
+    assert f"  2 videos, the latest F/1.mp4: {lost}" in lines and "  … and 1 more, see --status --all" in lines

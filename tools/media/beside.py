@@ -123,7 +123,8 @@ def put_in(
 ) -> tuple[Facts | None, list[str]]:
     """Make ``target`` of the verified ``part``; its facts, and what is to be said. None: ``part`` is the result.
 
-    Raises MachineError, DiskFull, NoEncoder, Stopped, ReadTooSlow, EncoderStalled.
+    Raises MachineError, DiskFull, NoEncoder, Stopped, ReadTooSlow, EncoderStalled; what else is wrong, too, if there
+    are captions of the source's own among the tracks.
     """
     said = list(ready.said)
     if not ready.tracks:
@@ -134,7 +135,8 @@ def put_in(
             said += put_together(attempt, part, target, muxing)
             return verify_added(attempt, part, target, checking), said
         except (TranscodeError, VerifyError, ProbeError) as exc:
-            if exc.retryable:
+            is_own = any(track.source_codec for track in ready.tracks)  # and so must be in the result
+            if exc.retryable or (is_own and not attempt.muxer):
                 raise
             if attempt.muxer:
                 said.append(f"mkvmerge could not put subtitles in, ffmpeg tried: {exc}")

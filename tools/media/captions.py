@@ -1,81 +1,145 @@
-"""Captions that stand inside the pictures (CEA-608) → a track of text beside them, with its times, places and colours.
+"""Captions that stand inside the pictures (CEA-608) → tracks of text beside them, with their times, places and colours.
 
-ffmpeg reads them while it decodes the pictures, in a pass of its own: only of a film whose first pictures have some.
+ffmpeg reads them while it decodes the pictures, in a pass of its own: only of a film of which some pictures have any,
+which the encode has seen. The tracks are put into the verified result as subtitles from beside the source are.
 """
 
 import re
 import threading
-from dataclasses import replace
 from pathlib import Path
 
 from tools.core.message import message
-from tools.media.carried import may_have_captions
+from tools.media.caption_services import languages_in
+from tools.media.carried import CAPTIONS, may_have_captions
 from tools.media.complaints import Complaints
-from tools.media.facts import Stream
-from tools.media.matroska import Element, Value
 from tools.media.pace import usual_limit
-from tools.media.plan import Plan, StreamPlan
+from tools.media.plan import Added, Plan
 from tools.media.probe import SAFE_INPUT
-from tools.media.program import machine_fault, run_program
+from tools.media.program import Command, machine_fault, run_program
 from tools.runtime.child import ChildLimits, ChildOutgrew, ChildTimeout
 from tools.runtime.spawn import Access
 
-_TITLE = "Closed captions (CC1)"
-_EVENT = re.compile(r"Dialogue: [^,]*,(\d+):(\d\d):(\d\d\.\d\d),[^,]*,(?:[^,]*,){6}(.*)")
+SOURCE_CODEC = "eia_608"
+_CODES = "captions.data"
+_FIELDS = (("first", "CC1"), ("second", "CC3"))  # of ffmpeg's decoder, and the channel that it reads of each
+_EVENT = re.compile(r"(Dialogue: [^,]*),(\d+:\d\d:\d\d\.\d\d),(\d+:\d\d:\d\d\.\d\d),((?:[^,]*,){6}(.*))")
 _STYLE = re.compile(r"\{[^}]*\}")
 _DECODES = 20  # times as long as reading
-
-
-def with_captions(
-    plan: Plan, ffmpeg: Path, source: Path, folder: Path, stop: threading.Event
-) -> tuple[Plan, list[str]]:
-    """The plan with a track of the captions of its main video, if there are any, and what is to be said of it.
-
-    Writes ``folder``/captions.ass. Raises Stopped, NoEncoder, DiskFull, MachineError: what is in the captions does not
-    keep a film from being converted.
-    """
-    video = plan.main_video
-    is_encoded = any(kept.source is video and kept.action == "encode" for kept in plan.streams)
-    if plan.has_read_captions or not is_encoded or not may_have_captions(video):
-        return plan, []
-    read = replace(plan, has_read_captions=True)
-    if video.has_even_times or plan.facts.is_jumpy(video):
-        why = message(
-            f"stream {video.index}: captions inside the pictures are not kept: its clock is set again on the way"
-        )
-        return read, [why]
-    target = folder / "captions.ass"
-    link = folder / "captioned"  # a name that needs nothing to be put in front of any of its characters
-    link.unlink(missing_ok=True)
-    link.symlink_to(source.resolve())
-    complaints = Complaints()
-    access = Access(reads=(source,), writes=(folder,), largest_file=_MOST, is_patient=True)
-    limits = ChildLimits(timeout=_DECODES * usual_limit(plan.facts.size), rss=_MAX_RSS)
-    command = caption_command(ffmpeg, link, target)
-    try:
-        ended = run_program(command, access=access, limits=limits, stop=stop, on_complaint=complaints.line)
-    except (ChildOutgrew, ChildTimeout) as exc:
-        return read, [message(f"stream {video.index}: captions inside the pictures are not kept: reading them {exc}")]
-    if fault := machine_fault("ffmpeg", ended, complaints, access):
-        raise fault
-    texts = texts_in(target.read_text(encoding="utf-8", errors="replace")) if target.exists() else []
-    if ended.status != 0:
-        return read, [
-            message(f"stream {video.index}: captions inside the pictures are not kept: ffmpeg can't read them")
-        ]
-    return (with_track(plan, target, texts) if texts else read), []
-
-
 _MOST = 64 << 20  # bytes of text
 _MAX_RSS = 3 << 30  # bytes
 
 
-def caption_command(ffmpeg: Path, link: Path, target: Path) -> list[str | Path]:
-    """Reads the captions of the best video of a file, on the file's own clock."""
+def may_be_captioned(plan: Plan) -> bool:
+    """Whether the pictures of the main video might have captions, and lose them by being encoded."""
+    video = plan.main_video
+    is_encoded = any(kept.source is video and kept.action == "encode" for kept in plan.streams)
+    if not is_encoded:
+        return False
+    if video.inside is not None and video.inside.pictures:
+        return bool(video.inside.count(*CAPTIONS))
+    return may_have_captions(video)
+
+
+def captions_of(
+    plan: Plan, ffmpeg: Path, source: Path, folder: Path, stop: threading.Event
+) -> tuple[tuple[Added, ...], list[str]]:
+    """A track for each channel that has text, on the clock of the result, and what is to be said.
+
+    Writes into ``folder``. Raises Stopped, NoEncoder, DiskFull, MachineError: what is in the captions does not keep a
+    film from being converted.
+    """
+    video = plan.main_video
+    if not may_be_captioned(plan):
+        return (), []
+    if video.has_even_times or plan.facts.is_jumpy(video):
+        why = f"stream {video.index}: captions inside the pictures are not kept: its clock is set again on the way"
+        return (), [message(why)]
+    link = folder / "captioned"  # a name that needs nothing to be put in front of any of its characters
+    link.unlink(missing_ok=True)
+    link.symlink_to(source.resolve())
+    limits = ChildLimits(timeout=_DECODES * usual_limit(plan.facts.size), rss=_MAX_RSS)
+    access = Access(reads=(source,), writes=(folder,), largest_file=_MOST, is_patient=True)
+    said = f"stream {video.index}: captions inside the pictures are not kept: ffmpeg can't read them"
+    try:
+        if not _ran(caption_command(ffmpeg, link, folder), access, limits, stop):
+            return (), [message(said)]
+    except (ChildOutgrew, ChildTimeout) as exc:
+        return (), [message(f"stream {video.index}: captions inside the pictures are not kept: reading them {exc}")]
+    shift = 0.0 if plan.muxer else -plan.facts.start
+    languages = languages_in(source) if plan.facts.container == "mpegts" else {}
+    found = (_track(script_in(folder, name), name, languages.get(name, ""), shift) for _, name in _FIELDS)
+    tracks = tuple(track for track in found if track is not None)
+    if not tracks and has_services((folder / _CODES).read_bytes()):
+        said = f"stream {video.index}: captions inside the pictures are not kept: they are CEA-708 alone"
+        return (), [message(said)]
+    return tracks, []
+
+
+def _ran(command: Command, access: Access, limits: ChildLimits, stop: threading.Event) -> bool:
+    """Whether it ended well; raises what ``captions_of`` does, ChildOutgrew and ChildTimeout."""
+    said = Complaints()
+    ended = run_program(command, access=access, limits=limits, stop=stop, on_complaint=said.line)
+    if fault := machine_fault("ffmpeg", ended, said, access):
+        raise fault
+    return ended.status == 0
+
+
+def _track(script: Path, channel: str, language: str, shift: float) -> Added | None:
+    """A track of a script, whose texts are moved by so many s; None if there is none, or it shows nothing."""
+    if not script.exists():
+        return None
+    lines = script.read_text(encoding="utf-8", errors="replace").splitlines()
+    head, texts = lines_of(lines, shift)
+    if not texts:
+        return None
+    script.write_text("\n".join([*head, *(text for _, text in texts), ""]), encoding="utf-8", newline="")
+    title = f"Closed captions ({channel})"
+    return Added(script, 0, "ass", len(texts), language, title, frozenset(), title, SOURCE_CODEC, texts[0][0])
+
+
+def lines_of(script: list[str], shift: float) -> tuple[list[str], list[tuple[float, str]]]:
+    """The lines of an ASS script before its texts, and (when it begins, s; the line) of each text that shows
+    something, in order, ``shift`` s later."""
+    head = [line for line in script if not line.startswith("Dialogue:")]
+    found = (match for line in script if (match := _EVENT.match(line)))
+    shown = [match for match in found if _STYLE.sub("", match[5]).replace("\\N", "").strip()]
+    moved = [(max(0.0, _seconds(one[2]) + shift), max(0.0, _seconds(one[3]) + shift), one) for one in shown]
+    texts = [(begin, f"{one[1]},{_stamp(begin)},{_stamp(end)},{one[4]}") for begin, end, one in moved]
+    return head, sorted(texts, key=lambda text: text[0])
+
+
+def _seconds(stamp: str) -> float:
+    hours, minutes, seconds = stamp.split(":")
+    return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
+
+
+def _stamp(time: float) -> str:
+    whole = round(100 * time)
+    return f"{whole // 360000}:{whole // 6000 % 60:02d}:{whole // 100 % 60:02d}.{whole % 100:02d}"
+
+
+def script_in(folder: Path, channel: str) -> Path:
+    return folder / f"captions.{channel}.ass"
+
+
+def has_services(codes: bytes) -> bool:
+    """Whether there is more of CEA-708 than padding in the codes. Source: ANSI/CTA-708-E §4.4, cc_data."""
+    return any(codes[at] & 0x06 == 0x06 and codes[at + 1 : at + 3].strip(b"\0") for at in range(0, len(codes) - 2, 3))
+
+
+def caption_command(ffmpeg: Path, link: Path, folder: Path) -> Command:
+    """Reads the captions of the best video of a file, on the file's own clock: one script per field, and the codes."""
     guard = _escaped(f"{SAFE_INPUT[0][1:]}={_inner(SAFE_INPUT[1])}:{SAFE_INPUT[2][1:]}={_inner(SAFE_INPUT[3])}")
-    graph = f"movie=filename={_escaped(str(link))}:format_opts={guard}[out0+subcc]"
+    places = range(len(_FIELDS))
+    graph = f"movie=filename={_escaped(str(link))}:format_opts={guard},split={len(_FIELDS)}"
+    graph += "".join(f"[out{place}+subcc]" for place in places)
     head: list[str | Path] = [ffmpeg, "-hide_banner", "-nostdin", "-y", "-v", "error", "-copyts", "-f", "lavfi"]
-    return [*head, "-i", graph, "-map", "0:s", "-c:s", "ass", "-f", "ass", f"file:{target}"]
+    for place, (field, _) in enumerate(_FIELDS):
+        head += [f"-data_field:s:{place}", field]
+    head += ["-i", graph]
+    for place, (_, channel) in enumerate(_FIELDS):
+        head += ["-map", f"0:s:{place}", "-c:s", "ass", "-f", "ass", f"file:{script_in(folder, channel)}"]
+    return [*head, "-map", "0:s:0", "-c:s", "copy", "-f", "data", f"file:{folder / _CODES}"]
 
 
 def _inner(value: str) -> str:
@@ -86,51 +150,3 @@ def _escaped(value: str) -> str:
     """For a value of a filter's option, and then for a graph. Source: ffmpeg-filters(1), «Notes on filtergraph
     escaping»."""
     return re.sub(r"([\\'\[\],;])", r"\\\1", _inner(value))
-
-
-def texts_in(script: str) -> list[float]:
-    """When each text of an ASS script begins, s, in order; what shows nothing is none."""
-    found = (_EVENT.match(line) for line in script.splitlines())
-    shown = [match for match in found if match and _STYLE.sub("", match[4]).replace("\\N", "").strip()]
-    return sorted(3600 * int(match[1]) + 60 * int(match[2]) + float(match[3]) for match in shown)
-
-
-def with_track(plan: Plan, script: Path, begins: list[float]) -> Plan:
-    """The plan with these captions as its last subtitles: neither default nor forced, of no known language."""
-    number = int.from_bytes(_TITLE.encode()[:7], "big") + plan.facts.size
-    elements: dict[str, Value] = {
-        "TrackType": 17,
-        "TrackUID": number,
-        "Name": _TITLE,
-        "FlagDefault": 0,
-        "Language": "und",
-    }
-    head = Element("TrackEntry", "", tuple(Element(name, value) for name, value in elements.items()))
-    index = max(stream.index for stream in plan.facts.streams) + 1
-    facts = {"tags": {"title": _TITLE}, "disposition": {}}
-    count = len(begins)
-    track = Stream(index, "subtitle", "eia_608", facts, packets=count, cues=count, begin=begins[0], head=head)
-    made = StreamPlan(track, "encode", "ass", "captions inside the pictures become a track of their own")
-    return _behind(plan, made, script)
-
-
-def _behind(plan: Plan, made: StreamPlan, script: Path) -> Plan:
-    before = [kept for kept in plan.streams if kept.is_kept and kept.source.kind in {"video", "audio", "subtitle"}]
-    after = [kept for kept in plan.streams if kept not in before]
-    return replace(plan, streams=(*before, made, *after), captions=script, has_read_captions=True)
-
-
-def carrying_as(plan: Plan, other: Plan) -> Plan:
-    """The plan with what another one of the same file keeps of what its pictures carry."""
-    plan = replace(plan, dolby_vision=other.dolby_vision)
-    made = next((kept for kept in other.streams if kept.source.head is not None), None)
-    if made is None or other.captions is None:
-        return replace(plan, has_read_captions=other.has_read_captions)
-    return _behind(plan, made, other.captions)
-
-
-def caption_input(plan: Plan) -> list[str]:
-    """Options of the file of the captions as an input. ffmpeg lets the source begin at 0, unless clocks are copied; a
-    file of texts says no beginning, so that nothing is taken off its times."""
-    late = [] if plan.muxer else ["-itsoffset", f"{-plan.facts.start:.3f}"]
-    return ["-protocol_whitelist", "file", "-f", "ass", *late]

@@ -116,11 +116,6 @@ def census(plan: Plan, made: Facts) -> list[str]:
             differences += _stream_differences(plan, want, have)
             if kind == "video" and want.action == "encode":
                 differences += _picture_differences(want.source, have)
-    for want, have in zip(plan.kept("subtitle"), made.of("subtitle"), strict=False):
-        if want.source.head is not None and want.source.begin is not None and have.begin is not None:
-            moved = have.begin - want.source.begin - _shift(plan, plan.main_video, made)
-            if abs(moved) > _HOLE:
-                differences.append(f"the captions moved by {moved:.2f} s")
     if plan.facts.tag("title") != made.tag("title"):
         differences.append("the title is lost")
     return differences + _added(plan, made) + _attachments(plan, made) + _chapters(plan.facts, made) + _size(plan, made)
@@ -135,6 +130,8 @@ def _added(plan: Plan, made: Facts) -> list[str]:
         # Subtitles of pictures come in packets that each muxer cuts in its own way.
         if have.packets != want.packets if want.codec in _ADDED_TEXTS else not have.packets:
             differences.append(f"{want.name} has {have.packets} of {want.packets} texts")
+        if want.begin is not None and abs((have.begin or 0.0) - want.begin) > _HOLE:
+            differences.append(f"{want.name} begins at {have.begin} s instead of {want.begin}")
         if have.tag("title") != want.title:
             differences.append(f"{want.name} lost its title")
         if not want.flags <= have.flags:
@@ -176,7 +173,7 @@ def _content_differences(plan: Plan, want: StreamPlan, have: Stream, name: str) 
         moved = abs(have.packets - source.packets) > 1
         if moved and plan.facts.container not in NO_PACKETS_OF_ITS_OWN:
             return [f"{name} has {have.packets} of {source.packets} packets"]
-    elif source.codec == "mov_text" or source.head is not None:
+    elif source.codec == "mov_text":
         if have.packets < source.cues:
             return [f"{name} has {have.packets} of {source.cues} texts"]
     elif source.kind == "audio" and None not in (source.end, have.end):

@@ -22,8 +22,8 @@ from tools.core.planning import Stage
 from tools.media import ffmpeg
 from tools.media.aim import Hints, Hit, Shot, aimed
 from tools.media.beside import Beside, Ready, prepared, put_in
-from tools.media.captions import carrying_as, with_captions
-from tools.media.carried import dolby_vision_of
+from tools.media.captions import captions_of
+from tools.media.carried import HDR10_PLUS, dolby_vision_of, has, may_have_hdr10_plus
 from tools.media.census import check_source
 from tools.media.choice import warning_about
 from tools.media.covers import access_to, covers_of
@@ -32,17 +32,19 @@ from tools.media.encoding import MachineOptions, OutputOptions, deciding, encode
 from tools.media.facts import Facts
 from tools.media.fallback import has_pictures, may_be_the_encoder
 from tools.media.ffmpeg import MediaPrograms
+from tools.media.hdr10_plus import WRITER
+from tools.media.inside import Inside
 from tools.media.installed import whence
 from tools.media.memory import Memory
 from tools.media.meters import meter_for
 from tools.media.mkvmerge import Muxer, find_muxer
-from tools.media.mux import ENCODED, Muxing, mux, own_folder
+from tools.media.mux import ENCODED, Muxing, mux, own_folder, with_hdr10_plus
 from tools.media.muxing import encoded_streams
 from tools.media.pace import Pace, ReadLimit, patiently, pause, usual_limit
-from tools.media.plan import Added, Plan, PlanAction, make_plan
+from tools.media.plan import Added, Plan, PlanAction, carrying_as, make_plan
 from tools.media.probe import look_at_changes, probe
 from tools.media.quality import Meter, Running
-from tools.media.transcode import EncodeProgress, OnProgress, PicturesChange, transcode
+from tools.media.transcode import EncodeProgress, OnProgress, PicturesChange, failed_run, transcode
 from tools.media.verify import Checking, is_of_encode, look_into, verify
 from tools.runtime.child import ChildLimits, ChildOutgrew
 from tools.runtime.files import copy_file, sha256_of, sync_file
@@ -240,8 +242,8 @@ class FfmpegConverter:
             with held("encode", _need_of(plan, programs, self.output.preset)) as cores:
                 began = time.monotonic()
                 threads = threads if cores is None else cores
-                plan, warnings = self._prepared(plan, programs, source, folder, stop)
-                while True:  # each of the three exceptions comes at most once
+                warnings = self._said_of(plan)
+                while True:  # each of the exceptions comes a few times at most
                     try:
                         made = self._make(plan, programs, source, encoded, on_progress, stop, threads, warnings)
                         break
@@ -249,24 +251,24 @@ class FfmpegConverter:
                         if self.output.when_bigger != "remux":
                             raise
                         kept = self._planned(plan.facts, programs, keep_video=True)
-                        plan, warnings = self._prepared(kept, programs, source, folder, stop)
+                        plan, warnings = kept, self._said_of(kept)
                         warnings.append(message(f"the original video is kept: {exc}"))
                         encoded = folder / ENCODED if plan.muxer else part
                     except PicturesChange as exc:
-                        again = self._look_again(plan, source, stop)
-                        plan, warnings = self._prepared(again, programs, source, folder, stop)
+                        plan = self._look_again(plan, source, stop)
+                        warnings = self._said_of(plan)
                         if not any(len(video.shapes) > 1 for video in plan.facts.of("video")):
                             warnings.append(f"its pictures change on the way, the latest are {exc.said}")
                     except (TranscodeError, MachineError) as exc:
-                        if not plan.dolby_vision:
-                            raise
-                        others = [line for line in warnings if line not in plan.warnings()]
-                        plan = replace(plan, dolby_vision=False)
-                        warnings = [*plan.warnings(), *others, message(f"Dolby Vision could not be kept: {exc}")]
+                        plan, warnings = _with_less(plan, warnings, exc)
                 encoder, hit = made
                 used, broken = hit.made
                 warnings += hit.warnings
                 muxing = Muxing(encoder, self.output, stop, self.machine.stall_timeout, self._max_rss())
+                plan, said = with_hdr10_plus(plan, encoded, muxing, programs.ffprobe, self._pace)
+                captions, also = captions_of(plan, programs.encoders[0].ffmpeg, source, folder, stop)
+                warnings = _said_again(plan, replace(plan, has_read_captions=True), [*warnings, *said, *also])
+                plan = replace(plan, has_read_captions=True)
                 decided = deciding(plan, encoder, self.output, hit.told)
                 plan = mux(plan, source, part, muxing, warnings)
                 seconds = time.monotonic() - began
@@ -279,8 +281,8 @@ class FfmpegConverter:
                     plan = mux(plan, source, part, muxing, warnings, refused=exc)
                     result, damage, sha256 = self._verified(plan, by)
                 added: tuple[Added, ...] = ()
-                if self._beside[1]:
-                    result, sha256, added = self._put_in(result, sha256, by, muxing, warnings)
+                if self._beside[1] or captions:
+                    result, sha256, added = self._put_in(result, sha256, by, muxing, warnings, captions)
                 seconds += time.monotonic() - began
             part.replace(target)
         settings = settings_text(plan, encoder, hit.options, used)
@@ -290,13 +292,9 @@ class FfmpegConverter:
         told = hit.told if plan.action == "transcode" or not plan.is_video_kept else {"bigger": "remux"}
         return replace(report, options=options_text(decided), seconds=round(seconds, 3), target=told)
 
-    def _prepared(
-        self, plan: Plan, programs: MediaPrograms, source: Path, folder: Path, stop: threading.Event
-    ) -> tuple[Plan, list[str]]:
-        """The plan with what is read of the source beside its streams, and what is to be said. Raises VerifyError."""
-        missing = check_source(plan, self.output.min_decoded_percent)
-        plan, said = with_captions(plan, programs.encoders[0].ffmpeg, source, folder, stop)
-        return plan, [*plan.warnings(), *missing, *said]
+    def _said_of(self, plan: Plan) -> list[str]:
+        """What is to be said before anything is made. Raises VerifyError."""
+        return [*plan.warnings(), *check_source(plan, self.output.min_decoded_percent)]
 
     def _look_again(self, plan: Plan, source: Path, stop: threading.Event) -> Plan:
         """The plan for pictures that change, which the encode found out. Raises as ``plan`` does."""
@@ -310,8 +308,12 @@ class FfmpegConverter:
     def _planned(self, facts: Facts, programs: MediaPrograms, *, keep_video: bool = False) -> Plan:
         guess = bool(self.output.guess_languages)
         plan = make_plan(facts, self._muxer(), guess_languages=guess, keep_video=keep_video)
-        is_kept = plan.action == "transcode" and bool(dolby_vision_of(plan.main_video))
-        return replace(plan, dolby_vision=is_kept and _encoder_for(True, programs).has_dolby_vision)
+        video = plan.main_video
+        if not any(kept.source is video and kept.action == "encode" for kept in plan.streams):
+            return plan
+        dolby_vision = bool(dolby_vision_of(video)) and _encoder_for(True, programs).has_dolby_vision
+        hdr10_plus = may_have_hdr10_plus(video) and _encoder_for(dolby_vision, programs).tells_changes
+        return replace(plan, dolby_vision=dolby_vision, hdr10_plus=hdr10_plus)
 
     def _muxer(self) -> Muxer | None:
         with self._lock:
@@ -340,7 +342,13 @@ class FfmpegConverter:
             return made, damage, sha256.result()
 
     def _put_in(
-        self, result: Facts, sha256: str, of: "Made", muxing: Muxing, warnings: list[str]
+        self,
+        result: Facts,
+        sha256: str,
+        of: "Made",
+        muxing: Muxing,
+        warnings: list[str],
+        captions: tuple[Added, ...],
     ) -> tuple[Facts, str, tuple[Added, ...]]:
         """Put what lies beside the source into the verified result; facts and sha256 of what there is then."""
         full = of.part.with_name("full.mkv")
@@ -348,6 +356,7 @@ class FfmpegConverter:
         def put(limit: ReadLimit) -> tuple[Facts | None, list[str], Ready]:
             checking = self._checking(of.encoder, of.ffprobe, of.stop, limit)
             ready = prepared(*self._beside, of.part.parent, checking)
+            ready = replace(ready, tracks=(*captions, *ready.tracks))
             return *put_in(ready, result, of.part, full, self._muxer(), muxing, checking), ready
 
         facts, said, ready = patiently(put, of.part, self._pace, of.stop)
@@ -462,6 +471,7 @@ class FfmpegConverter:
         with covers_of(plan, encoder, source, part, stop) as covers:
             for attempt in (threads, *(fewer for fewer in _FEWER if threads is None or fewer < threads)):
                 command = encode_command(plan, encoder, options, source, part, covers, attempt)
+                plan.main_video.inside = Inside() if encoder.tells_changes else None
                 try:
                     broken = transcode(
                         command,
@@ -472,6 +482,7 @@ class FfmpegConverter:
                         stop=stop,
                         on_progress=on_progress,
                         expects_changes=any(video.shapes or video.is_looked_at for video in plan.facts.of("video")),
+                        inside=plan.main_video.inside,
                     )
                     return attempt, broken
                 except ChildOutgrew as exc:
@@ -507,6 +518,26 @@ def _encoder_for(dolby_vision: bool, programs: MediaPrograms) -> Encoder:
     return encoder or programs.encoders[0]
 
 
+def _with_less(plan: Plan, warnings: list[str], exc: TranscodeError | MachineError) -> tuple[Plan, list[str]]:
+    """The plan without what its pictures carry, at which the encoder may have failed, and what is to be said then.
+
+    Raises the exception itself if that is nothing."""
+    less = None
+    if plan.hdr10_plus and WRITER in failed_run(exc).get("stderr", ""):
+        less, what = replace(plan, hdr10_plus=False), "HDR10+" if has(plan.main_video, HDR10_PLUS) else ""
+    elif plan.dolby_vision:
+        less, what = replace(plan, dolby_vision=False), "Dolby Vision"
+    if less is None:
+        raise exc
+    return less, _said_again(plan, less, [*warnings, *([message(f"{what} could not be kept: {exc}")] if what else [])])
+
+
+def _said_again(plan: Plan, now: Plan, warnings: list[str]) -> list[str]:
+    """The warnings of a plan that is another one now, or about which more is known."""
+    before = set(plan.warnings())
+    return [*now.warnings(), *(line for line in warnings if line not in before)]
+
+
 def _need_of(plan: Plan, programs: MediaPrograms, preset: int) -> Need:
     if plan.action != "transcode":
         return NO_NEED
@@ -521,7 +552,7 @@ def _entry_of(added: Added) -> dict[str, Any]:
         "index": -1,
         "type": "subtitle",
         "codec": added.codec,
-        "source_codec": added.codec,
+        "source_codec": added.source_codec or added.codec,
         "action": "copy",
         "language": added.language or None,
         "title": added.name,

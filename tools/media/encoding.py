@@ -8,9 +8,10 @@ from typing import Any
 import ffmpeg
 
 from tools.core.options import ANY, Option, Wanted
-from tools.media.captions import caption_input
 from tools.media.encoders import FASTEST_RATE, Arguments, Encoder, Request
 from tools.media.facts import Stream, StreamKind
+from tools.media.hdr10_plus import CORNER, VALUES, WRITER
+from tools.media.inside import SHOW
 from tools.media.languages import OLD_CODES
 from tools.media.muxing import ROOM, STALE_TAGS, encoded_streams
 from tools.media.plan import COVER_TYPES, Plan, StreamPlan, colour_range, is_rgb, kept_flags, suits_mkvmerge
@@ -115,19 +116,12 @@ def encode_command(
     given = ffmpeg.input("SOURCE", **guard)
     own = encoded_streams(plan)
     kept_here = own if plan.muxer else plan.kept("video", "audio", "subtitle", "attachment")
-    if encoded is None and plan.captions is None:
+    if encoded is None:
         nodes = [given[str(kept.source.index)] for kept in kept_here]
         command: list[str] = ffmpeg.output(*nodes, "TARGET", format="matroska").compile(cmd=str(encoder.ffmpeg))
     else:  # the builder numbers the files as it likes; tags and chapters are those of the first
-        maps = [
-            (f"1:{own.index(kept)}" if encoded else "1:0")
-            if kept in own and (encoded or kept.source.head is not None)
-            else f"0:{kept.source.index}"
-            for kept in kept_here
-        ]
-        guards = [part for name, value in guard.items() for part in (f"-{name}", value)]
-        second = [*SAFE_INPUT, "-i", "ENCODED"] if encoded else [*caption_input(plan), "-i", "CAPTIONS"]
-        inputs = [*(SAFE_INPUT if encoded else guards), "-i", "SOURCE", *second]
+        maps = [f"1:{own.index(kept)}" if kept in own else f"0:{kept.source.index}" for kept in kept_here]
+        inputs = [*SAFE_INPUT, "-i", "SOURCE", *SAFE_INPUT, "-i", "ENCODED"]
         chosen = [part for one in maps for part in ("-map", one)]
         command = [str(encoder.ffmpeg), *inputs, *chosen, "-f", "matroska", "TARGET"]
     before, arguments = _arguments(plan, encoder, options, covers, threads, encoded)
@@ -149,10 +143,22 @@ def encode_command(
     ]
     if any(stream.has_even_times for stream in plan.facts.of("video")):
         front += ["-copyts", "-start_at_zero"]  # ffmpeg would shift everything at each time that runs backwards
-    for name, path in (("SOURCE", source), ("ENCODED", encoded), ("CAPTIONS", plan.captions)):
+    for name, path in (("SOURCE", source), ("ENCODED", encoded)):
         if name in command:
             command[command.index(name)] = f"file:{path}"
-    return [command[0], *front, *command[1:-1], *arguments, f"file:{target}"]
+    is_needed = plan.hdr10_plus and encoded is None and encoder.name != WRITER
+    values = _values_of(plan, target) if is_needed else []
+    return [command[0], *front, *command[1:-1], *arguments, f"file:{target}", *values]
+
+
+def _values_of(plan: Plan, target: Path) -> list[str]:
+    """A second output, for the values of HDR10+: see ``tools.media.hdr10_plus``."""
+    video = plan.main_video
+    filters = ",".join([*picture_filters(plan, video), CORNER, "format=yuv420p10le"])
+    coded = ["-c:v", WRITER, "-usage", "realtime", "-cpu-used", "8", "-lag-in-frames", "0", "-threads", "1"]
+    about = ["-map_metadata", "-1", "-map_chapters", "-1", "-fps_mode", "passthrough", "-enc_time_base", _TIME_BASE]
+    where = ["-f", "ivf", f"file:{target.with_name(VALUES)}"]
+    return ["-map", f"0:{video.index}", "-filter:v", filters, *coded, "-b:v", "0", "-crf", "63", *about, *where]
 
 
 def picture_filters(plan: Plan, stream: Stream) -> list[str]:
@@ -222,19 +228,22 @@ def _arguments(
         for number, kept in enumerate(_made_here(plan, kind)):
             spec = f"{letter}:{number}"
             if encoded is not None:  # said for one stream, it must be said for all
-                place = f"0:s:{kept.source.index}" if kept.source.head is None else f"1:s:{_place(plan, kept)}"
-                after += [f"-map_metadata:s:{spec}", place]
+                after += [f"-map_metadata:s:{spec}", f"0:s:{kept.source.index}"]
             if kept.action == "encode" and encoded is not None:
                 after += [f"-c:{spec}", "copy"]
             elif kept.action == "encode" and kind == "video":
+                is_main = kept.source is plan.main_video
                 before_one, own = encoder_arguments(
                     encoder,
                     options,
                     source=kept.source,
                     threads=threads,
                     stream=number,
-                    filters=picture_filters(plan, kept.source),
-                    dolby_vision=plan.dolby_vision and kept.source is plan.main_video,
+                    filters=[
+                        *(SHOW if is_main and encoder.tells_changes else ()),
+                        *picture_filters(plan, kept.source),
+                    ],
+                    dolby_vision=plan.dolby_vision and is_main,
                 )
                 before = before or before_one
                 # Without a time base of its own the encoder rounds each time to the frame rate that ffmpeg guesses.
@@ -243,17 +252,11 @@ def _arguments(
                 after += [f"-c:{spec}", *_codec_arguments(kept, spec)]
             if not plan.muxer:
                 after += _tag_arguments(kept, spec)
-                if kept.source.head is not None:
-                    after += [f"-metadata:s:{spec}", f"title={kept.source.tag('title')}"]
                 if plan.editor and kept.source.index in plan.languages:
                     after += [f"-metadata:s:{spec}", f"title={kept.source.tag('title')}{ROOM}"]
     if not plan.muxer:
         after += _cover_arguments(plan, covers)
     return before, after
-
-
-def _place(plan: Plan, kept: StreamPlan) -> int:
-    return encoded_streams(plan).index(kept)
 
 
 def _made_here(plan: Plan, kind: StreamKind) -> list[StreamPlan]:

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from tools.media.ffprobe_json import number
+from tools.media.inside import Inside
 from tools.media.matroska import Element, Head
 from tools.media.shapes import Shape
 
@@ -40,9 +41,9 @@ class Stream:
     sizes: "array[int]" = field(default_factory=lambda: array("q"))  # bytes of those pictures, none of subtitles
     ends: "array[float]" = field(default_factory=lambda: array("d"))  # s, of each subtitle
     gaps: list[tuple[float, float]] = field(default_factory=list)  # (from, to) in s, without sound in an audio stream
-    head: Element | None = None  # of a track that is made here, out of what pictures carry
     carries: frozenset[str] = frozenset()  # types of side data in the first pictures, if these were looked at
     hdr: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by type, of the first picture if it has HDR
+    inside: Inside | None = None  # what all its pictures carry, once they were decoded
 
     @property
     def tags(self) -> Mapping[str, str]:
@@ -115,8 +116,6 @@ class Facts:
 
     def track(self, stream: Stream) -> Element:
         """What a Matroska file's head says of a stream, an empty element if that can't be told."""
-        if stream.head is not None:
-            return stream.head
         place = self.track_number(stream)
         return Element("TrackEntry") if place is None or self.head is None else self.head.tracks[place]
 

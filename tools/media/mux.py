@@ -14,13 +14,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tools.core.errors import TranscodeError, VerifyError
-from tools.media.captions import carrying_as
+from tools.core.message import message
 from tools.media.covers import access_to, covers_of
 from tools.media.encoders import Encoder
 from tools.media.encoding import OutputOptions, encode_command
+from tools.media.hdr10_plus import VALUES, NotTheSame, put_back
 from tools.media.mkvmerge import Muxer, run_muxer
 from tools.media.muxing import date_command, edit_command, encoded_streams, language_command, mux_job
-from tools.media.plan import Plan, make_plan
+from tools.media.pace import Pace, patiently
+from tools.media.plan import Plan, carrying_as, make_plan
+from tools.media.probe import probe
 from tools.media.transcode import transcode
 from tools.runtime.spawn import Access
 
@@ -66,6 +69,26 @@ def mux(
         return other
     warnings += [f"mkvmerge warned: {line}" for line in said[:3]]
     return plan
+
+
+def with_hdr10_plus(plan: Plan, encoded: Path, muxing: Muxing, ffprobe: Path, pace: Pace) -> tuple[Plan, list[str]]:
+    """Put the values of HDR10+ into ``encoded`` if the encode wrote them beside it; the plan, and what is to be said.
+
+    Raises what ``transcode`` and ``probe`` do.
+    """
+    values = encoded.with_name(VALUES)
+    if not plan.hdr10_plus or not values.exists():
+        return plan, []
+    try:
+        count = put_back(encoded, values)
+    except NotTheSame as exc:
+        return replace(plan, hdr10_plus=False), [message(f"HDR10+ could not be kept: {exc}")]
+    if count and plan.muxer is None:  # it is the output itself, and needs an index
+        whole = encoded.with_name("whole.mkv")
+        facts = patiently(lambda limit: probe(encoded, ffprobe, muxing.stop, limit=limit), encoded, pace, muxing.stop)
+        _by_ffmpeg(replace(make_plan(facts), action="remux"), encoded, whole, muxing)
+        whole.replace(encoded)
+    return plan, []
 
 
 def put_together(plan: Plan, source: Path, part: Path, muxing: Muxing) -> list[str]:

@@ -83,6 +83,8 @@ class Added:
     title: str
     flags: frozenset[str]
     name: str  # of the file where it came from
+    source_codec: str = ""  # if it is another one
+    begin: float | None = None  # s, of the first text, if it is certain
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +109,8 @@ class Plan:
     editor: Muxer | None = None  # tells the output those, if ffmpeg made it
     added: tuple[Added, ...] = ()  # behind the subtitles of the source
     fonts: tuple[Font, ...] = ()  # behind its attachments
-    captions: Path | None = None  # the file of the track that was made of them
     dolby_vision: bool = False  # whether that of the main video is kept, as it is with an encoder that can
+    hdr10_plus: bool = False  # whether that of the main video is kept, if there is any
     has_read_captions: bool = False  # whether there are any is known
     is_video_kept: bool = False  # its original video stays, since as AV1 it would be too big
 
@@ -235,7 +237,10 @@ def _picture_warnings(video: Stream, plan: Plan) -> list[str]:
     if any(mark in pix_fmt for mark in ("p12", "p14", "p16", "gray12", "gray14", "gray16", "48", "64")):
         lines.append(f"{pix_fmt} is kept at 10 bits per sample")
     return lines + lost_with_the_pictures(
-        video, _captions_of(video, plan), dolby_vision=plan.dolby_vision and video is plan.main_video
+        video,
+        _captions_of(video, plan),
+        dolby_vision=plan.dolby_vision and video is plan.main_video,
+        hdr10_plus=plan.hdr10_plus and video is plan.main_video,
     )
 
 
@@ -269,6 +274,16 @@ def make_plan(
     guessed = {stream.index: tag for stream in kept if (tag := guessed_language(stream, facts))}
     plan = Plan(facts, action, tuple(plans), None if action == "copy" else muxer, guessed, tools if guessed else None)
     return replace(plan, is_video_kept=any(one.why == _BIGGER for one in plans))
+
+
+def carrying_as(plan: Plan, other: Plan) -> Plan:
+    """The plan with what another one of the same file keeps of what its pictures carry."""
+    return replace(
+        plan,
+        dolby_vision=other.dolby_vision,
+        hdr10_plus=other.hdr10_plus,
+        has_read_captions=other.has_read_captions,
+    )
 
 
 _PLACES: Mapping[StreamKind, int] = {"video": 0, "audio": 1, "subtitle": 2, "attachment": 3, "cover": 4, "data": 5}

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.core.errors import ProbeError, ReadTooSlow
-from tools.media.carried import CARRIERS
+from tools.media.carried import BAR_DATA, CARRIERS
 from tools.media.complaints import Complaints, bare
 from tools.media.container import share_there, sniff
 from tools.media.facts import Facts, Stream, StreamKind
@@ -66,6 +66,8 @@ def probe(path: Path, ffprobe: Path, stop: threading.Event | None = None, *, lim
     for stream in streams:
         if stream.kind == "video" and stream.packets:
             _look_at_picture(stream, asking)
+            if stream.codec in CARRIERS and _has_bar_data(path):
+                stream.carries |= {BAR_DATA}
             if container == "mpegts":
                 _even_out(stream)
             if container in _JOINED and stream.codec not in _ALL_DECODED:
@@ -171,6 +173,16 @@ def _look_at_picture(stream: Stream, asking: _Asking) -> None:
         stream.facts = {**{name: picture[name] for name in _COLOURS if name in picture}, **stream.facts}
     if has_hdr:
         stream.hdr = {str(entry.get("side_data_type")): entry for entry in picture.get("side_data_list") or ()}
+
+
+def _has_bar_data(path: Path) -> bool:
+    """Whether the first pictures of a file have some, which ffmpeg does not read. Source: ATSC A/53 part 4, 6.2.2."""
+    with path.open("rb") as stream:
+        return _BARS.search(stream.read(_BEGINNING)) is not None
+
+
+_BARS = re.compile(rb"(?:\xb5\x00\x31|\x00\x00\x01\xb2)GA94\x06")
+_BEGINNING = 8 << 20  # bytes
 
 
 def _even_out(stream: Stream) -> None:

@@ -13,6 +13,7 @@ from typing import TypeVar
 from tools.core.errors import DiskFull, EncoderStalled, MachineError, PipelineError, Stopped, TranscodeError
 from tools.media.complaints import Complaints, bare
 from tools.media.ffprobe_json import number
+from tools.media.inside import Inside
 from tools.media.program import machine_fault, run_program
 from tools.runtime.child import ChildLimits, ChildStalled, Ended
 from tools.runtime.logs import fields, masked
@@ -55,12 +56,13 @@ def transcode(
     stop: threading.Event,
     on_progress: OnProgress,
     expects_changes: bool = True,
+    inside: Inside | None = None,
 ) -> int:
     """Run to the end; returns how many pictures the source's decoder complained about. ``duration`` s of the source.
 
-    ``expects_changes``: that pictures change is no news; else PicturesChange is raised. Raises TranscodeError,
-    EncoderStalled, ChildOutgrew, DiskFull, MachineError, NoEncoder, Stopped. Status 0 proves nothing yet: see
-    ``verify``.
+    ``expects_changes``: that pictures change is no news; else PicturesChange is raised. ``inside`` is told what they
+    carry. Raises TranscodeError, EncoderStalled, ChildOutgrew, DiskFull, MachineError, NoEncoder, Stopped. Status 0
+    proves nothing yet: see ``verify``.
     """
     reader = ProgressReader(duration, on_progress)
     damage, complaints = _Damage(), Complaints()
@@ -68,6 +70,8 @@ def transcode(
 
     def complain(line: str) -> bool:
         level, text = level_of(line)
+        if inside is not None:
+            inside.line(text)
         if level == "info":
             if not expects_changes and (change := _CHANGE.search(text)):
                 ending.said = change[1]

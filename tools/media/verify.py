@@ -6,7 +6,7 @@ ffmpeg's exit status 0 proves nothing: half a file, damaged pictures and undecod
 import hashlib
 import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Protocol
 
 from tools.core.errors import EncoderStalled, MachineError, ReadTooSlow, VerifyError
 from tools.core.message import message
+from tools.media.carried import HDR10_PLUS, RPU, STEREO, has
 from tools.media.census import census, frames, tolerated
 from tools.media.complaints import Complaints, bare
 from tools.media.encoders import Encoder
@@ -58,12 +59,12 @@ def verify(plan: Plan, source: Path, output: Path, broken: int, checking: Checki
     codec = "copy" if plan.facts.container in _BYTE_FOR_BYTE else "rawvideo"
     before = _Checksums([source.index for source, _ in pairs], codec)
     after = _Checksums([place for _, place in pairs], codec)
-    rpus = _Rpus(plan.dolby_vision)
+    inside = _Inside({"DOVI_METADATA": plan.dolby_vision, "DYNAMIC_HDR_PLUS": plan.hdr10_plus})
     original, heard = map(Heard, encoded_sounds(plan))
     with ThreadPoolExecutor(2) as beside:
         probed = beside.submit(probe, output, checking.ffprobe, checking.stop, limit=checking.limit)
         taken = beside.submit(_look_at_source, source, before, original, checking)
-        complaints = _decode(output, ["0:V", "0:a?"], checking, (after, heard, rpus))
+        complaints = _decode(output, ["0:V", "0:a?"], checking, (after, heard, inside))
         taken.result()
         made = probed.result()
     differences = census(plan, made)
@@ -90,8 +91,7 @@ def verify(plan: Plan, source: Path, output: Path, broken: int, checking: Checki
     if complaints.count and is_in_order:
         excused = _source_is_to_blame(plan, source, complaints.count, checking)
         (warnings if excused else of_encode).append(f"it does not decode in full: {bare(complaints.cause())[:200]}")
-    if plan.dolby_vision and rpus.count < (pictures := made.of("video")[0].packets):
-        warnings.append(message(f"Dolby Vision is in {rpus.count} of {pictures} pictures of the result"))
+    warnings += _lost_inside(plan, made, inside)
     pictures = max(1, plan.main_video.packets)
     if broken > tolerated(pictures, checking.min_percent):
         of_encode.append(f"damaged source: {broken} of {pictures} pictures do not decode")
@@ -211,23 +211,48 @@ class _Checksums:
         return [self._found.get(str(place), "") for place in range(len(self._indexes))]
 
 
-class _Rpus:
-    """Counts the pictures of the first video that have Dolby Vision's metadata, if they shall have."""
+class _Inside:
+    """Counts the pictures of the first video that carry what they shall have, by type of side data."""
 
-    def __init__(self, wanted: bool) -> None:
-        self.count = 0
-        self._wanted = wanted
+    def __init__(self, wanted: Mapping[str, bool]) -> None:
+        self._types = [name for name, is_wanted in wanted.items() if is_wanted]
+        self._counts = [0] * len(self._types)
 
     def arguments(self) -> list[str]:
-        chosen = ["-map", "0:V:0", "-vf", "sidedata=mode=select:type=DOVI_METADATA"]
-        return [*chosen, "-c:v", "wrapped_avframe", "-f", "framecrc", "-"] if self._wanted else []
+        chosen = [
+            part
+            for place, name in enumerate(self._types)
+            for part in ("-map", "0:V:0", f"-filter:v:{place}", f"sidedata=mode=select:type={name}")
+        ]
+        return [*chosen, "-c:v", "wrapped_avframe", "-f", "framecrc", "-"] if chosen else []
 
     def line(self, line: str) -> None:
-        """Source: ffmpeg's framecrcenc.c, ``0, dts, pts, …``."""
-        self.count += bool(_PICTURE.match(line))
+        """Source: ffmpeg's framecrcenc.c, ``stream, dts, pts, …``."""
+        if (match := _PICTURE.match(line)) and int(match[1]) < len(self._counts):
+            self._counts[int(match[1])] += 1
+
+    def count(self, name: str) -> int:
+        return self._counts[self._types.index(name)]
 
 
-_PICTURE = re.compile(r"0, +-?\d+, +-?\d+,")
+_PICTURE = re.compile(r"(\d+), +-?\d+, +-?\d+,")
+
+
+def _lost_inside(plan: Plan, made: Facts, inside: _Inside) -> list[str]:
+    """What fewer pictures of the result carry than of the source, and what is lost of a whole video."""
+    source, have = plan.main_video, made.of("video")[0]
+    lines = []
+    for names, kind, what, wanted in (
+        (RPU, "DOVI_METADATA", "Dolby Vision", plan.dolby_vision),
+        (HDR10_PLUS, "DYNAMIC_HDR_PLUS", "HDR10+", plan.hdr10_plus),
+    ):
+        carried = source.inside.count(*names) if source.inside else have.packets
+        if wanted and (count := inside.count(kind)) < carried:
+            lines.append(message(f"{what} is in {count} of {have.packets} pictures of the result, not in {carried}"))
+    packed = any(name in STEREO for name in have.hdr) or any(map(have.side_data, STEREO))
+    if plan.action == "transcode" and has(source, STEREO) and not packed:
+        lines.append(message(f"stream {source.index}: the frame packing (3D) of the pictures is not kept"))
+    return lines
 
 
 class _Asked(Protocol):

@@ -14,6 +14,7 @@ from tools.report.cells import cells, cut, cut_name
 from tools.report.glance import clock, gain_lines, human_size, outlook_lines, short_time
 from tools.report.health import shown_age
 from tools.report.job_line import job_line, job_of, speed_of
+from tools.report.losses import loss_lines, losses
 from tools.report.outlook import UNKNOWN, Outlook
 from tools.report.paint import PLAIN, Paint
 from tools.runtime.language import colon, heading, term, translated, ui
@@ -89,6 +90,8 @@ def status_text(
         rows = [_titles("status", "p", "videos", "saved", "added", "ended, ETA", "folder")]
         rows += [_item_row(item, outlook, now) for item in overview.latest]
         lines += ["", paint("bold", heading("Latest")), *_table(rows, cut_name)]
+    if overview.latest:
+        lines += loss_lines(losses(outlook.videos), causes)
     if running:
         lines += ["", ui("ffmpeg is confined in: {}", ", ".join(progress["confined"]) or "-")]
     return "\n".join(lines)
