@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.conversion import CONVERTER, convert
-from tests.media import facts_of, ffmpeg, make, picture, tone
+from tests.media import facts_of, ffmpeg
+from tests.sei import T35, film, sei
 from tools.media.caption_services import languages_in
 
 # Codes of channel 1. Source: ANSI/CTA-608-E, annex for pop-on captions.
@@ -18,21 +19,12 @@ SHOWN, ERASED = 18, 40  # pictures
 
 
 def captioned(folder: Path, container: str, *fields: dict[int, bytes], since: int = 0) -> Path:
-    """Two seconds of H.264, 24/s, whose pictures carry these pairs of bytes (A/53), by field, with a beep."""
-    bare = folder / "bare.h264"
-    codec = ["-c:v", "libx264", "-preset", "ultrafast", "-x264-params", "aud=1", "-pix_fmt", "yuv420p"]
-    make([*picture(2, "160x120", "24"), *codec], bare)
-    units = bare.read_bytes().split(b"\0\0\0\1\x09")
-    made = b"".join(
-        b"\0\0\0\1\x09"
-        + unit[:1]
-        + (message([pairs.get(number, NOTHING) for pairs in fields]) if number >= since else b"")
-        + unit[1:]
-        for number, unit in enumerate(units[1:])
-    )
-    (folder / "in.h264").write_bytes(made)
-    inputs = ["-framerate", "24", "-i", str(folder / "in.h264"), *tone(2), "-map", "0", "-map", "1"]
-    return make([*inputs, "-c:v", "copy", "-c:a", "aac"], folder / f"in.{container}")
+    """A film whose pictures carry these pairs of bytes (A/53), by field."""
+
+    def of(number: int) -> bytes:
+        return message([pairs.get(number, NOTHING) for pairs in fields]) if number >= since else b""
+
+    return film(folder, container, of)
 
 
 def message(pairs: Sequence[bytes]) -> bytes:
@@ -40,7 +32,7 @@ def message(pairs: Sequence[bytes]) -> bytes:
     odd = [bytes(byte | (0x80 if byte.bit_count() % 2 == 0 else 0) for byte in pair) for pair in pairs]
     codes = b"".join(bytes([0xFC + field]) + pair for field, pair in enumerate(odd))
     data = b"\xb5\x00\x31GA94\x03" + bytes([0x40 + len(pairs)]) + b"\xff" + codes + b"\xff"
-    return b"\0\0\0\1\x06\x04" + bytes([len(data)]) + data + b"\x80"
+    return sei(T35, data)
 
 
 def said(text: str) -> dict[int, bytes]:

@@ -1,4 +1,5 @@
-"""What travels inside the pictures of real files (small ones of a public suite, if they are there): kept, or said."""
+"""What travels inside the pictures is kept, or said: of real files (small ones of a public suite, if they are there) and
+of others."""
 
 import re
 import subprocess
@@ -9,13 +10,15 @@ import pytest
 from tests.conversion import convert, stand_in
 from tests.media import facts_of, ffmpeg, make, picture, tone
 from tests.programs import ROOT
+from tests.sei import FILM_GRAIN, T35, film, sei
 from tools.media.converter import FfmpegConverter, MachineOptions, OutputOptions
 
 CASES = ROOT.parent / "shared" / "cases"
 DOLBY_VISION, HDR10_PLUS = CASES / "dolby_vision_8_1_hevc.mkv", CASES / "hdr10plus_hevc.mkv"
 # Its T.35 message as far as the number of windows. Source: SMPTE ST 2094-40, annex B of ANSI/CTA-861-H.
+GRAIN = bytes.fromhex("00a00001ff03c280")  # of luma, each picture
 ONE_WINDOW, THREE_WINDOWS = (bytes.fromhex(f"b5003c00010401{number}") for number in ("40", "c0"))
-pytestmark = pytest.mark.skipif(not DOLBY_VISION.exists(), reason="the small real files are not beside the checkout")
+needs_files = pytest.mark.skipif(not DOLBY_VISION.exists(), reason="the small real files are not beside the checkout")
 
 
 def record_of(path: Path) -> list[tuple[int, int]]:
@@ -25,6 +28,7 @@ def record_of(path: Path) -> list[tuple[int, int]]:
     return [(entry["dv_profile"], entry["dv_bl_signal_compatibility_id"]) for entry in told]
 
 
+@needs_files
 def test_dolby_vision_is_kept_in_every_picture(tmp_path: Path) -> None:
     report = convert(DOLBY_VISION, tmp_path / "out.mkv")
     assert [line for line in report.warnings if "Dolby Vision" in line] == [
@@ -33,6 +37,7 @@ def test_dolby_vision_is_kept_in_every_picture(tmp_path: Path) -> None:
     assert record_of(tmp_path / "out.mkv") == [(10, 1)]
 
 
+@needs_files
 @pytest.mark.usefixtures("uncaged")
 def test_film_is_converted_without_dolby_vision_where_the_encoder_fails_at_it(tmp_path: Path) -> None:
     machine = MachineOptions(ffmpeg=str(stand_in(tmp_path, 'case "$*" in *dolbyvision*) echo no >&2; exit 1 ;; esac')))
@@ -49,6 +54,7 @@ def values_of(path: Path) -> list[str]:
     return re.findall(r"side data - .*\(HDR10\+\): (.*)", told)
 
 
+@needs_files
 @pytest.mark.parametrize("container", ["mkv", "mp4"])  # mkvmerge's way, and ffmpeg's
 def test_values_of_hdr10_plus_are_kept_in_every_picture(container: str, tmp_path: Path) -> None:
     inputs = ["-i", str(HDR10_PLUS), *tone(1), "-map", "0:v", "-map", "1:a", "-c:v", "copy", "-c:a", "aac"]
@@ -59,6 +65,7 @@ def test_values_of_hdr10_plus_are_kept_in_every_picture(container: str, tmp_path
     assert before == after and len(after) == report.frames > 20 and len(set(after)) > 1
 
 
+@needs_files
 @pytest.mark.usefixtures("uncaged")
 def test_film_is_converted_without_hdr10_plus_where_it_can_not_be_written(tmp_path: Path) -> None:
     source = make(["-i", str(HDR10_PLUS), "-c", "copy", "-t", "0.5"], tmp_path / "in.mkv")
@@ -71,6 +78,7 @@ def test_film_is_converted_without_hdr10_plus_where_it_can_not_be_written(tmp_pa
     )
 
 
+@needs_files
 def test_hdr10_plus_that_contradicts_its_own_number_of_windows_is_said(tmp_path: Path) -> None:
     source = make(["-i", str(HDR10_PLUS), "-c", "copy", "-t", "0.5"], tmp_path / "in.mkv")
     first, *others = source.read_bytes().split(ONE_WINDOW)
@@ -78,6 +86,18 @@ def test_hdr10_plus_that_contradicts_its_own_number_of_windows_is_said(tmp_path:
     report = convert(source, tmp_path / "out.mkv")
     assert [line for line in report.warnings if "SEI messages of its pictures can't be read" in line]
     assert values_of(tmp_path / "out.mkv")
+
+
+def test_what_pictures_carry_is_named_also_if_it_begins_late(tmp_path: Path) -> None:
+    bars = sei(T35, b"\xb5\x00\x31GA94\x06\xcf\x40\x11\x80\x11\xff")  # Source: ATSC A/53 part 4, 6.2.2
+    shape = sei(T35, b"\xb5\x00\x31DTG1\x41\xfa")  # 16:9. Source: ETSI TS 101 154, B.3
+    source = film(tmp_path, "mkv", lambda number: sei(FILM_GRAIN, GRAIN) + (bars + shape if number > 24 else b""))
+    report = convert(source, tmp_path / "out.mkv")
+    assert [line for line in report.warnings if "larger" not in line] == [
+        "stream 0: film grain that players add becomes a part of the result's pictures",
+        "stream 0: the active format description of the pictures is not kept",
+        "stream 0: the bar data of the pictures is not kept",
+    ]
 
 
 def test_frame_packing_and_values_of_hdr10_that_change_are_named(tmp_path: Path) -> None:

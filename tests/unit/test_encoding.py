@@ -1,15 +1,17 @@
 """What is decided before ffmpeg runs, for sources that nothing here can make."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from tools.core.errors import ProbeError
 from tools.media.carried import dolby_vision_of
+from tools.media.converter import _encoder_for
 from tools.media.encoders import Encoder
 from tools.media.encoding import OutputOptions, encoder_arguments
 from tools.media.facts import Facts, Stream
+from tools.media.ffmpeg import MediaPrograms
 from tools.media.plan import make_plan
 
 
@@ -42,6 +44,12 @@ def test_sound_that_the_muxer_refuses_is_not_copied() -> None:
     assert [(one.action, one.codec) for one in make_plan(facts(video(), *sounds)).kept("audio")] == [
         ("encode", "opus")
     ] * 3
+
+
+def test_adpcm_that_matroska_does_not_hold_becomes_flac() -> None:
+    sounds = [Stream(n, "audio", codec, {}, packets=9) for n, codec in enumerate(["adpcm_ima_qt", "roq_dpcm"], 1)]
+    plan = make_plan(facts(video(), *sounds))
+    assert [(one.action, one.codec) for one in plan.kept("audio")] == [("encode", "flac")] * 2 and not plan.warnings()
 
 
 def test_sound_that_would_be_copied_without_a_sample_rate_is_refused_before_anything_is_encoded() -> None:
@@ -112,3 +120,23 @@ def test_dolby_vision_is_kept_where_pictures_have_its_metadata(
 )
 def test_only_software_encoders_of_a_new_ffmpeg_keep_dolby_vision(name: str, crops: bool, can: bool) -> None:
     assert Encoder(name=name, ffmpeg=Path("ffmpeg"), crops=crops).has_dolby_vision == can
+
+
+def test_encoder_that_keeps_dolby_vision_is_preferred_where_one_works() -> None:
+    card, software = (Encoder(name=name, ffmpeg=Path("ffmpeg"), crops=True) for name in ("av1_nvenc", "libsvtav1"))
+
+    class Programs:
+        """Those that work."""
+
+        def __init__(self, *encoders: Encoder) -> None:
+            self.encoders = encoders
+
+        def after(self, encoder: Encoder) -> Encoder | None:
+            return next(iter(self.encoders[self.encoders.index(encoder) + 1 :]), None)
+
+    for wanted, programs, chosen in (
+        (True, Programs(card, software), software),
+        (False, Programs(card, software), card),
+        (True, Programs(card), card),
+    ):
+        assert _encoder_for(wanted, cast(MediaPrograms, programs)) is chosen

@@ -88,7 +88,7 @@ def lost_with_the_pictures(
     if has(video, _TIME_CODES):
         lines.append(message(f"stream {place}: time codes inside the pictures are not kept"))
     if has(video, _GRAIN):
-        lines.append(message(f"stream {place}: film grain that players add by parameters of the pictures is not kept"))
+        lines.append(message(f"stream {place}: film grain that players add becomes a part of the result's pictures"))
     if has(video, _FORMAT):
         lines.append(message(f"stream {place}: the active format description of the pictures is not kept"))
     if BAR_DATA in video.carries:

@@ -135,7 +135,18 @@ class _Asking:
     def first_pictures(self, index: int) -> Sequence[Mapping[str, Any]]:
         """Colours and side data of the first pictures of a stream; none if they do not decode."""
         reader = _Answer()
-        chosen = ["-threads", "1", "-select_streams", str(index), "-read_intervals", f"%+#{_FIRST}", "-show_frames"]
+        # Else a decoder adds the grain itself, and says nothing of it.
+        exported = ["-export_side_data", "film_grain"]
+        chosen = [
+            "-threads",
+            "1",
+            *exported,
+            "-select_streams",
+            str(index),
+            "-read_intervals",
+            f"%+#{_FIRST}",
+            "-show_frames",
+        ]
         self.run([*chosen, "-show_entries", f"frame=side_data_list,{','.join(_COLOURS)}", "-of", "json"], reader)
         frames: Sequence[Mapping[str, Any]] = reader.content().get("frames") or ()
         return frames
