@@ -1,5 +1,4 @@
-"""What travels inside the pictures is kept, or said: of real files (small ones of a public suite, if they are there) and
-of others."""
+"""What travels inside the pictures is kept, or said: of real files (small ones of a public suite, if they are there), of\nothers too."""
 
 import re
 import subprocess
