@@ -1,4 +1,4 @@
-"""What travels inside the pictures is kept, or said: of real files (small ones of a public suite, if they are there), of\nothers too."""
+"""What travels inside the pictures of real files (of a public suite, if they are there) and others: kept, or said."""
 
 import re
 import subprocess
