@@ -156,7 +156,7 @@ def _values_of(plan: Plan, target: Path) -> list[str]:
     video = plan.main_video
     filters = ",".join([*picture_filters(plan, video), CORNER, "format=yuv420p10le"])
     coded = ["-c:v", WRITER, "-usage", "realtime", "-cpu-used", "8", "-lag-in-frames", "0", "-threads", "1"]
-    about = ["-map_metadata", "-1", "-map_chapters", "-1", "-fps_mode", "passthrough", "-enc_time_base", _TIME_BASE]
+    about = ["-map_metadata", "-1", "-map_chapters", "-1", "-fps_mode", "passthrough", "-enc_time_base", TIME_BASE]
     where = ["-f", "ivf", f"file:{target.with_name(VALUES)}"]
     return ["-map", f"0:{video.index}", "-filter:v", filters, *coded, "-b:v", "0", "-crf", "63", *about, *where]
 
