@@ -46,6 +46,12 @@ def test_sound_that_the_muxer_refuses_is_not_copied() -> None:
     ] * 3
 
 
+def test_adpcm_that_matroska_does_not_hold_becomes_flac() -> None:
+    sounds = [Stream(n, "audio", codec, {}, packets=9) for n, codec in enumerate(["adpcm_ima_qt", "roq_dpcm"], 1)]
+    plan = make_plan(facts(video(), *sounds))
+    assert [(one.action, one.codec) for one in plan.kept("audio")] == [("encode", "flac")] * 2 and not plan.warnings()
+
+
 def test_sound_that_would_be_copied_without_a_sample_rate_is_refused_before_anything_is_encoded() -> None:
     def sound(codec: str, packets: int) -> Stream:
         return Stream(3, "audio", codec, {"sample_rate": "0", "channels": 0}, packets=packets)

@@ -42,6 +42,7 @@ _LOSSLESS_FLOAT = {
 }
 _LOSSLESS = frozenset({"s302m", "ape", "shorten", "mp4als", "tak", "dst", "ralf", "atrac3al", "dvaudio"})
 _FLAC_CHANNELS, _FLAC_BITS = 8, 24
+_IS_ADPCM = re.compile(r"adpcm_|\w+_dpcm$")  # what it decodes to has 16 bits, and little to say: FLAC loses nothing
 _SUBTITLE_COPY = frozenset(
     {"subrip", "srt", "ass", "ssa", "webvtt", "hdmv_pgs_subtitle", "dvd_subtitle", "dvb_subtitle"}
 )
@@ -358,7 +359,7 @@ def _audio(stream: Stream) -> StreamPlan:
         return StreamPlan(stream, "copy", codec, "Matroska holds it")
     if codec in _LOSSLESS_FLOAT:
         return StreamPlan(stream, "encode", _LOSSLESS_FLOAT[codec], f"Matroska does not hold {codec}; no loss")
-    if codec in _LOSSLESS or codec.startswith("pcm_"):
+    if codec in _LOSSLESS or codec.startswith("pcm_") or _IS_ADPCM.match(codec):
         return StreamPlan(stream, "encode", _lossless_codec(stream), f"Matroska does not hold {codec}; no loss")
     return StreamPlan(stream, "encode", "opus", f"Matroska does not hold {codec}")
 
