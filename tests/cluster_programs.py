@@ -1,9 +1,10 @@
 """Processor and worker of a cluster as programs of their own, with an encoder that sleeps in a child process.
 
-    python -m tests.cluster_programs processor [--silence S] [--forever]
+    python -m tests.cluster_programs processor [--silence S] [--forever] [--untold]
     python -m tests.cluster_programs worker --name N --seconds S [--slots N] [--fault broken|full]
 
 Everything else is real: hub, Dask, queue, journal, workspace. A source that holds ``poison`` kills its worker.
+``--untold``: as if the hub told no sha256 of its sources.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from pathlib import Path
 from config import with_token
 from tests.fakes import FakeConverter
 from tools.core.errors import DiskFull, TranscodeError
+from tools.core.folder import RemoteFile
 from tools.hub.client import HubClient
 from tools.hub.modelscope_client import ModelScopeHub
 from tools.hub.retrying import RetryingHub
@@ -80,6 +82,16 @@ def hub_of(endpoint: str, token: str | None, folder: Path, clock: SystemClock) -
     return RetryingHub(ModelScopeHub(endpoint, token, cache_dir=folder, stall_timeout=5), clock, attempts=2, base=0.1)
 
 
+def tell_no_sha256() -> None:
+    listed = ModelScopeHub.list_folder
+
+    def untold(hub: ModelScopeHub, repo: str, commit: str, folder: str) -> list[RemoteFile]:
+        files = listed(hub, repo, commit, folder)
+        return [file._replace(sha256="") for file in files] if repo == "me/in" else files
+
+    setattr(ModelScopeHub, "list_folder", untold)  # noqa: B010 - mypy knows no other way
+
+
 def worker_main(argv: list[str]) -> int:
     from tools.cluster import dask_transport
     from tools.cluster.node import WorkerNode
@@ -121,7 +133,10 @@ def processor_main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--silence", type=float, default=20.0)
     parser.add_argument("--forever", action="store_true")
+    parser.add_argument("--untold", action="store_true")
     parsed = parser.parse_args(argv)
+    if parsed.untold:
+        tell_no_sha256()
     ClusterExecutor.timeouts = Timeouts(silence=parsed.silence)
     settings = read_settings(argparse.Namespace())
     clock = SystemClock()

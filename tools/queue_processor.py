@@ -230,6 +230,7 @@ class QueueProcessor:
 
 def _cluster_executor(settings: config.Settings, tools: "JobTools", deliver: "Deliver", note: "Note") -> "Executor":
     from tools.cluster import dask_transport
+    from tools.cluster.delivery import look_up
     from tools.cluster.executor import ClusterExecutor
     from tools.cluster.pickles import load_no_classes
     from tools.startup import certificates, handshake_of
@@ -239,7 +240,8 @@ def _cluster_executor(settings: config.Settings, tools: "JobTools", deliver: "De
     scheduler = settings.cluster.scheduler
     connect_cluster = partial(dask_transport.connect, scheduler, dask_transport.security(certificates(settings)))
     handshake = partial(handshake_of, settings, tools.converter)
-    return ClusterExecutor(scheduler, connect_cluster, handshake, deliver, note, tools.workspace)
+    known = partial(look_up, tools)
+    return ClusterExecutor(scheduler, connect_cluster, handshake, deliver, note, tools.workspace, known)
 
 
 def _connect(

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,23 +52,23 @@ class Site:
     def address(self) -> str:
         return f"tcp://127.0.0.1:{self.port}"
 
-    def queue(self, **videos: bytes) -> None:
-        """Put videos of folder A on the hub, and queue it as the monitor would."""
-        folder = self.hub.root / "datasets" / "me" / "in" / "A"
-        folder.mkdir(parents=True, exist_ok=True)
+    def queue(self, videos: Mapping[str, bytes], folder: str = "A") -> None:
+        """Put videos of a folder on the hub, and queue it as the monitor would."""
+        path = self.hub.root / "datasets" / "me" / "in" / folder
+        path.mkdir(parents=True, exist_ok=True)
         for name, content in videos.items():
-            (folder / f"{name}.mp4").write_bytes(content)
-        self.wait(lambda: len(self._listing()) == len(videos), "the hub takes the videos")
+            (path / f"{name}.mp4").write_bytes(content)
+        self.wait(lambda: len(self._listing(folder)) == len(videos), "the hub takes the videos")
         with WorkQueue(self.top / "log/processor").transaction() as view:
-            view.put(new_item(group_folders(self._listing(), frozenset({"mp4"}))["A"], time.time()))
+            view.put(new_item(group_folders(self._listing(folder), frozenset({"mp4"}))[folder], time.time()))
 
-    def _listing(self) -> list[RemoteFile]:
+    def _listing(self, folder: str) -> list[RemoteFile]:
         client = ModelScopeHub(self.hub.endpoint, self.hub.token, cache_dir=self.top / "cache")
         try:
             head = client.head("me/in")
         except HubUnavailable:  # the files came between its two questions
             return []
-        return [] if head is None else list(client.list_files("me/in", head.commit_id))
+        return [] if head is None else [f for f in client.list_files("me/in", head.commit_id) if f.folder == folder]
 
     def scheduler(self) -> None:
         env = self.environment("scheduler")
@@ -145,11 +145,11 @@ class Site:
         changes = [path for commit in repo.commits for path in commit.changes if path.endswith(".mkv")]
         return Counter(Path(path).stem for path in changes)
 
-    def item(self) -> dict[str, Any]:
+    def item(self, folder: str = "A") -> dict[str, Any]:
         items: list[dict[str, Any]] = json.loads(
             (self.top / "log/processor/processing_queue.json").read_text(encoding="utf-8")
         )
-        return items[0]
+        return next(item for item in items if item["folder"] == folder)
 
 
 @pytest.fixture
@@ -174,7 +174,7 @@ def videos(*names: str) -> dict[str, bytes]:
 
 
 def test_video_of_a_killed_worker_is_reassigned_and_a_late_worker_gets_its_share(site: Site) -> None:
-    site.queue(**videos("1", "2", "3", "4", "5", "6"))
+    site.queue(videos("1", "2", "3", "4", "5", "6"))
     site.worker("w1", "--seconds", "30")
     site.processor()
     site.wait(lambda: site.workers().get("w1", {}).get("encoding"), "w1 encodes")
@@ -195,7 +195,7 @@ def test_video_of_a_killed_worker_is_reassigned_and_a_late_worker_gets_its_share
 
 
 def test_video_that_kills_workers_is_quarantined_and_the_others_are_published(site: Site) -> None:
-    site.queue(**videos("1", "2"), bad=b"poison")
+    site.queue({**videos("1", "2"), "bad": b"poison"})
     site.worker("w1", "--seconds", "0.2")
     process = site.processor()
     deaths = 0
@@ -213,7 +213,7 @@ def test_video_that_kills_workers_is_quarantined_and_the_others_are_published(si
 
 
 def test_scheduler_killed_and_restarted_loses_and_doubles_nothing(site: Site) -> None:
-    site.queue(**videos("1", "2", "3", "4"))
+    site.queue(videos("1", "2", "3", "4"))
     site.worker("w1", "--seconds", "4")
     site.worker("w2", "--seconds", "4")
     site.processor()
@@ -228,7 +228,7 @@ def test_scheduler_killed_and_restarted_loses_and_doubles_nothing(site: Site) ->
 
 
 def test_killed_processor_resumes_and_reattaches_to_running_jobs(site: Site) -> None:
-    site.queue(**videos("1", "2", "3", "4"))
+    site.queue(videos("1", "2", "3", "4"))
     site.worker("w1", "--seconds", "3")
     site.worker("w2", "--seconds", "3")
     site.processor()
@@ -242,7 +242,7 @@ def test_killed_processor_resumes_and_reattaches_to_running_jobs(site: Site) -> 
 
 
 def test_stopped_processor_ends_the_jobs_of_its_workers_and_leaves_the_item_pending(site: Site) -> None:
-    site.queue(**videos("1", "2", "3"))
+    site.queue(videos("1", "2", "3"))
     site.worker("w1", "--seconds", "600")
     site.worker("w2", "--seconds", "600")
     site.processor(MAX_ATTEMPTS="1")
@@ -254,9 +254,41 @@ def test_stopped_processor_ends_the_jobs_of_its_workers_and_leaves_the_item_pend
     assert not site.published() and "error" not in site.log("processor").lower()
 
 
+def test_equal_videos_are_encoded_once_on_all_workers_and_under_new_names_by_none(site: Site) -> None:
+    site.queue({"1": b"video-same", "2": b"video-same", "3": b"video-three"})
+    site.queue({"4": b"video-same", "5": b"video-five"}, "B")
+    site.worker("w1", "--seconds", "0.3")
+    site.worker("w2", "--seconds", "0.3")
+    site.processor()
+    assert site.drained() == 0
+    once = Counter(["video-same", "video-three", "video-five"])
+    assert site.encoded("w1", "w2") == once and site.published() == Counter("12345")
+    assert site.item("A")["videos_reused"] + site.item("B")["videos_reused"] == 2
+    site.queue({"6": b"video-same", "7": b"video-three"}, "C")
+    site.processor()
+    assert site.drained() == 0
+    assert site.encoded("w1", "w2") == once and site.published() == Counter("1234567")
+    assert site.item("C")["videos_reused"] == 2
+    assert all("C/" not in site.log(worker) for worker in ("w1", "w2")), "no worker ever heard of it"
+
+
+def test_bytes_that_only_a_worker_knows_are_looked_up_by_the_processor(site: Site) -> None:
+    """The hub tells no sha256 of a source: it is known to the worker that downloaded it, and the index is here."""
+    site.queue(videos("1"))
+    site.worker("w1", "--seconds", "0.3")
+    site.processor()
+    assert site.drained() == 0
+    site.queue({"2": b"video-1", "3": b"video-new"}, "B")
+    site.processor("--untold")
+    assert site.drained() == 0
+    assert site.encoded("w1") == Counter(["video-1", "video-new"]) and site.published() == Counter("123")
+    assert site.item("B")["videos_reused"] == 1 and "error" not in site.log("processor").lower()
+    site.wait(lambda: not list((site.top / "w1/work").glob("videos/*/*")), "the worker keeps nothing")
+
+
 @pytest.mark.parametrize("fault", ["broken", "full"])
 def test_bad_worker_is_suspended_and_uses_up_no_attempt(site: Site, fault: str) -> None:
-    site.queue(**videos("1", "2", "3", "4", "5", "6"))
+    site.queue(videos("1", "2", "3", "4", "5", "6"))
     site.worker("bad", "--fault", fault)
     site.worker("good", "--seconds", "1")
     site.processor(MAX_ATTEMPTS="1")
@@ -303,7 +335,7 @@ class Cut:
 
 
 def test_videos_of_a_worker_that_is_cut_off_from_the_hub_are_reassigned(site: Site) -> None:
-    site.queue(**videos("1", "2", "3", "4", "5", "6"))
+    site.queue(videos("1", "2", "3", "4", "5", "6"))
     route = Cut(site.hub.endpoint)
     site.worker("far", "--seconds", "1", MODELSCOPE_ENDPOINT=route.endpoint)
     site.worker("near", "--seconds", "1")
@@ -319,7 +351,7 @@ def test_result_that_the_hub_refused_stays_with_its_worker_and_is_sent_from_ther
     refused = hashlib.sha256(b"av1:video-2").hexdigest()
     fault = Fault(f"/{refused}/", "status:422", times=999)
     site.hub.faults.append(fault)
-    site.queue(**videos("1", "2", "3", "4", "5"))
+    site.queue(videos("1", "2", "3", "4", "5"))
     site.worker("w1", "--seconds", "0.2")
     site.processor(MAX_ATTEMPTS="2")
     assert site.drained() == 1
@@ -338,7 +370,7 @@ def test_result_that_the_hub_refused_stays_with_its_worker_and_is_sent_from_ther
 
 
 def test_stopped_worker_gives_its_videos_back_and_ends(site: Site) -> None:
-    site.queue(**videos("1", "2", "3"))
+    site.queue(videos("1", "2", "3"))
     site.worker("w1", "--seconds", "20")
     site.processor(MAX_ATTEMPTS="1")
     site.wait(lambda: site.encoded("w1"), "w1 encodes")
@@ -351,7 +383,7 @@ def test_stopped_worker_gives_its_videos_back_and_ends(site: Site) -> None:
 
 
 def test_worker_that_sleeps_and_wakes_up_has_nothing_published_twice(site: Site) -> None:
-    site.queue(**videos("1", "2", "3", "4"))
+    site.queue(videos("1", "2", "3", "4"))
     site.worker("w1", "--seconds", "60")
     site.processor("--silence", "4")
     site.wait(lambda: site.encoded("w1"), "w1 encodes")

@@ -96,7 +96,7 @@ def test_second_signal_ends_at_once_and_the_next_start_goes_on(
     encoding.send_signal(signal.SIGINT)
     assert encoding.wait(60) == -signal.SIGINT
     until(lambda: not children_working_in(tmp_path / "work"), 60, "nothing of it lives")
-    assert [item["status"] for item in items(tmp_path)] == ["processing"]
+    assert items(tmp_path)[0]["status"] in {"pending", "processing"}, "it may have been given back by then"
     assert run_program("queue_processor.py", "--drain", env=environment(hub, tmp_path)).returncode == 0
     assert len(hub.store.repo("me/out").commits) == 1 and not list((tmp_path / "work").rglob("*"))
 

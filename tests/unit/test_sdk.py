@@ -29,6 +29,13 @@ def test_every_private_part_that_is_used_is_listed() -> None:
     assert len(used) > 8 and used <= listed
 
 
+def test_download_of_days_is_ended_by_its_stall_limit_alone() -> None:
+    from modelscope_hub import _download
+
+    sdk.configure(60.0)
+    assert _download.DOWNLOAD_TOTAL_TIMEOUT > 200e9 / 500e3, "s, of 200 GB at 500 kB/s"
+
+
 def test_doctor_says_which_part_is_gone_and_which_version_was_tested(monkeypatch: pytest.MonkeyPatch) -> None:
     from modelscope_hub import _download
 

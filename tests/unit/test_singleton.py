@@ -26,6 +26,7 @@ def test_second_holder_is_told_who_holds_the_lock(tmp_path: Path) -> None:
         Singleton(tmp_path, "monitor").acquire()
     Singleton(tmp_path, "processor").acquire()
     first.release()
+    assert not (tmp_path / ".monitor.pid").exists(), "who ended in order is named no more"
     Singleton(tmp_path, "monitor").acquire()
 
 

@@ -1,11 +1,14 @@
-"""Results of a cluster's jobs on their way to the engine, through the journal; what is logged of their workers."""
+"""Results of a cluster's jobs on their way to the engine, through the journal; what is known of contents that workers
+found; what is logged of their workers."""
 
 import logging
 import threading
 
 from tools.cluster.roster import Member, State
-from tools.core.errors import PipelineError, Trouble, trouble_of
+from tools.core.errors import PipelineError, ProbeError, Trouble, trouble_of
+from tools.core.planning import VideoJob
 from tools.processor.executor import Deliver, Note
+from tools.stages.job_context import JobTools
 from tools.stages.video_job import JobResult, Outcome
 from tools.state.journal import Event
 
@@ -50,6 +53,17 @@ class Delivery:
         self._deliver(result)
         with self._lock:
             self._under_way -= 1
+
+
+def look_up(tools: JobTools, job: VideoJob, sha256: str) -> JobResult | None:
+    """The result that ends a job whose source a worker found to be of this content; None: it is to be made."""
+    if tools.known is None:
+        return None
+    try:
+        output = tools.known(job, sha256, tools.hub)
+    except ProbeError as exc:
+        return JobResult(job, Outcome.REFUSED, cause=str(exc), trouble=trouble_of(exc))
+    return None if output is None else JobResult(job, Outcome.STORED, output)
 
 
 def log_change(member: Member, state: State) -> None:

@@ -44,7 +44,7 @@ from tools.core.message import message
 from tools.core.planning import VideoJob
 from tools.processor.executor import Deliver, Note
 from tools.runtime.once import Once
-from tools.stages.video_job import JobResult, Outcome, unexpected
+from tools.stages.video_job import JobResult, Outcome, may_be_known, unexpected
 from tools.stages.workspace import Workspace, video_key
 from tools.state.progress import JobProgress, WorkerState
 
@@ -53,6 +53,9 @@ _WITHDRAW_AGAIN = 1.0  # s before a worker is asked again to end a job
 _HANDSHAKE_AGAIN = 60.0  # s before the next handshake with a worker that was refused
 _UNREPORTED = 30.0  # s after which a job that its worker does not report comes back to the queue
 _QUIET = 3.0  # s without a new job after which waiting jobs move to idle workers
+
+Known = Callable[[VideoJob, str], JobResult | None]
+"""The result for a video whose source has this sha256, if one is known; in any thread."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +74,8 @@ class _RunningJob:
     fetching: "asyncio.Task[None]"  # waits for its result
     reported_at: float  # monotonic s of the worker's latest report that names it
     withdraw_at: float | None = None  # monotonic s at which the worker is asked (again) to end it; None = it may run
+    look_up: "asyncio.Task[None] | None" = None  # of its source's content, which the worker told
+    known: JobResult | None = None  # what that found; its result, however it ends
 
 
 class ClusterExecutor:
@@ -86,8 +91,10 @@ class ClusterExecutor:
         deliver: Deliver,
         note: Note,
         workspace: Workspace,
+        known: Known = lambda job, sha256: None,
     ) -> None:
         self._address = scheduler
+        self._known = known
         self._deliver = deliver
         self._workspace = workspace
         self._lock = threading.RLock()
@@ -240,8 +247,27 @@ class ClusterExecutor:
                 return
             for attempt_id in member.jobs.keys() & member.running.keys():
                 self._running[attempt_id].reported_at = member.seen
+                self._answer(self._running[attempt_id], member.jobs[attempt_id].sha256)
             if time.monotonic() >= self._places_from:
                 self._tidy(member)
+
+    def _answer(self, running: _RunningJob, sha256: str) -> None:
+        """A worker has a content that the hub did not tell, and says so until it is answered."""
+        if not (sha256 and may_be_known(running.job)):
+            return
+        if running.look_up is None:
+            running.look_up = self._link.start_task(self._look_up(running, sha256))
+        elif running.look_up.done() and running.known is None:
+            self._link.ask(running.member.address, node.proceed, [running.job.attempt_id])
+
+    async def _look_up(self, running: _RunningJob, sha256: str) -> None:
+        known = await asyncio.to_thread(self._known, running.job, sha256)
+        with self._lock:
+            if known is None:
+                self._link.ask(running.member.address, node.proceed, [running.job.attempt_id])
+            else:
+                running.known, running.withdraw_at = known, 0.0
+        self._link.wake()
 
     def _tidy(self, member: Member) -> None:
         """End there what nobody wants, delete there what nobody needs."""
@@ -349,6 +375,7 @@ class ClusterExecutor:
     def _end(self, attempt_id: str, result: JobResult) -> None:
         """The one result of a job: what comes after it is late."""
         running = self._running.pop(attempt_id)
+        result = running.known or result
         running.member.running.pop(attempt_id, None)
         if running.member.state(time.monotonic()) is not State.SILENT:  # of a silent one, a late result is logged
             self._link.cancel_soon(running.fetching)  # and with it the last hold on the job: the scheduler forgets it

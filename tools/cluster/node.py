@@ -11,7 +11,7 @@ import logging
 import threading
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +38,7 @@ TOPIC = "animation"
 """The Dask topic of what workers report."""
 PLUGIN = "animation node"
 _EVERY = 1.0  # s between two reports
+_ANSWERED_WITHIN = 60.0  # s for the processor to look a content up; then its video is made
 # Where a video is after a note.
 _STAGES: dict[Event, Stage] = {Event.ENCODING: "encode", Event.CONVERTED: "upload"}
 
@@ -55,6 +56,8 @@ class _RunningJob:
     current: VideoJob  # the attempt that waits for its result now
     result: "asyncio.Future[JobResult]"  # of the current attempt
     stage: Stage | None = None  # by its latest note
+    sha256: str = ""  # of its source, while the processor looks it up
+    answered: threading.Event = field(default_factory=threading.Event)  # no need to wait for that any more
 
 
 class WorkerNode:
@@ -74,6 +77,7 @@ class WorkerNode:
         self.slots = tools.slots
         self.incarnation = uuid.uuid4().hex[:12]
         self._tools = tools
+        tools.known = self._known
         self._hours = WorkHours(hours or HoursOptions(), tools)
         self._endpoint = endpoint
         self._make_tools = make_tools
@@ -188,10 +192,18 @@ class WorkerNode:
 
     def withdraw(self, attempts: Sequence[str]) -> None:
         """Ask jobs to end; their results come as STOPPED."""
+        for job in self._those(attempts):
+            self._jobs.withdraw(job.first.attempt_id)
+            job.answered.set()
+
+    def proceed(self, attempts: Sequence[str]) -> None:
+        """The processor knows no result of the contents of these."""
+        for job in self._those(attempts):
+            job.answered.set()
+
+    def _those(self, attempts: Sequence[str]) -> list[_RunningJob]:
         with self._lock:
-            running = [job.first for job in self._running.values() if job.current.attempt_id in set(attempts)]
-        for first in running:
-            self._jobs.withdraw(first.attempt_id)
+            return [job for job in self._running.values() if job.current.attempt_id in set(attempts)]
 
     def forget(self, keys: Sequence[str]) -> None:
         """Delete what is not needed any more and does not run; if nothing is left, leave nothing behind."""
@@ -208,10 +220,22 @@ class WorkerNode:
         """End all jobs: the worker is being stopped."""
         self._leaving = True
         self._later(self.report)
+        with self._lock:
+            for job in self._running.values():
+                job.answered.set()
         if not self._jobs.close(timeout):
             log.info("some transfers did not stop in time and are abandoned")
 
     # --- called by the jobs' threads ---------------------------------------------------------------------------------
+
+    def _known(self, job: VideoJob, sha256: str, hub: HubClient) -> None:
+        """Wait until the processor has looked a content up. It ends the job itself if it knows a result."""
+        with self._lock:
+            running = self._running[video_key(job.folder, job.source)]
+            running.sha256 = sha256
+        self._later(self.report)
+        running.answered.wait(_ANSWERED_WITHIN)
+        running.sha256 = ""
 
     def _noted(self, job: VideoJob, event: Event, facts: dict[str, Any]) -> None:
         """Reported at once: the processor must know which video was in the encoder when a worker dies. Which results
@@ -253,6 +277,8 @@ def _reported(key: str, running: _RunningJob, progress: JobProgress | None) -> R
     job = ReportedJob(
         attempt_id=running.current.attempt_id, key=key, video=running.current.source.path, stage=running.stage
     )
+    if running.sha256:
+        return replace(job, stage="waiting", sha256=running.sha256)
     is_verifying = progress is not None and (running.stage, progress.stage) == ("encode", "verify")  # which has no note
     if progress is None or not (running.stage in {None, progress.stage} or is_verifying):
         return job
@@ -282,6 +308,10 @@ async def accept_handshake(handshake: dict[str, Any], dask_worker: "DaskWorker")
 
 async def withdraw(attempts: Sequence[str], dask_worker: "DaskWorker") -> None:
     await asyncio.to_thread(_node_of(dask_worker).withdraw, attempts)
+
+
+async def proceed(attempts: Sequence[str], dask_worker: "DaskWorker") -> None:
+    _node_of(dask_worker).proceed(attempts)
 
 
 async def forget(keys: Sequence[str], dask_worker: "DaskWorker") -> None:

@@ -4,6 +4,7 @@ Who a worker is (``address`` … ``number``) must keep its form between versions
 when it is rejected. The rest need not: the handshake lets none work that runs other code than the processor.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar, cast
@@ -11,6 +12,7 @@ from typing import Any, TypeVar, cast
 from tools.core.planning import STAGES, Stage
 
 _T = TypeVar("_T")
+_DIGEST = re.compile("([0-9a-f]{64})?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +27,7 @@ class ReportedJob:
     fps: float | None = None  # frames/s of an encode
     speed: float | None = None  # × real time of an encode, bytes/s of a transfer
     eta_s: float | None = None
+    sha256: str = ""  # hex, of its source, which the hub did not tell: it waits to hear whether a result is known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +100,14 @@ def _job(job: Mapping[str, object]) -> ReportedJob:
         fps=_finite(job["fps"]),
         speed=_finite(job["speed"]),
         eta_s=_finite(job["eta_s"]),
+        sha256=_digest(job["sha256"]),
     )
+
+
+def _digest(value: object) -> str:
+    if not _DIGEST.fullmatch(text := _as(str, value)):
+        raise ValueError(f"{text!r} is no sha256")
+    return text
 
 
 def _stage(value: object) -> Stage | None:

@@ -124,7 +124,7 @@ def _make(job: VideoJob, tools: JobTools, context: JobContext) -> VideoOutput:
         with tools.download.held(job, context):
             source, sha256 = download(job, tools, context)
             beside = download_beside(job, tools)
-        look_up = None if job.source.sha256 or job.is_again or job.beside else tools.known
+        look_up = tools.known if may_be_known(job) else None
         if look_up is not None and (known := look_up(job, sha256, tools.hub)) is not None:
             return known
         output = convert(job, tools, context, source, sha256, beside)
@@ -133,6 +133,11 @@ def _make(job: VideoJob, tools: JobTools, context: JobContext) -> VideoOutput:
         for warning in record.get("warnings", "").splitlines():
             log.warning("%s: %s", job.source.path, warning)
         return output
+
+
+def may_be_known(job: VideoJob) -> bool:
+    """Whether a result of the same bytes will do, and they are known only once they are here."""
+    return not (job.source.sha256 or job.is_again or job.beside)
 
 
 def unexpected(job: VideoJob, exc: BaseException) -> JobResult:

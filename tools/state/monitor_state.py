@@ -34,7 +34,7 @@ from tools.state.json_file import JsonFile
 log = logging.getLogger("animation.state")
 _Marks = tuple[str | None, str | None, str | None]  # what is remembered beside a snapshot: see ``_marks``
 STATE_FILE = "monitor_state.json"
-_NAME = re.compile(rb'^    ("(?:[^"\\\\]|\\\\.)*"): \{', re.MULTILINE)  # of a folder, as ``_encoded`` writes it
+_NAME = re.compile(rb'^    ("(?:[^"\\]|\\.)*"): \{', re.MULTILINE)  # of a folder, as ``_encoded`` writes it
 _TAIL = 2000  # bytes at the end, with what is told of the whole
 
 
