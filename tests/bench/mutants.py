@@ -40,7 +40,7 @@ _TESTS = {  # of each module, quick ones first
     "core/hours": "unit/test_hours.py unit/test_work_hours.py",
     "core/news": "unit/test_news.py",
     "core/redo": "unit/test_redo.py",
-    "core/reuse": "faults/test_reuse.py unit/test_sidecars.py",
+    "core/reuse": "faults/test_artifacts.py faults/test_reuse.py unit/test_sidecars.py",
     "core/sidecar": "unit/test_sidecars.py",
     "core/skipped": "unit/test_skipped.py",
     "core/titles": "unit/test_titles.py",

@@ -8,14 +8,17 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.fakes import FakeConverter
 from tests.faults.world import CountingHub, Points, World
 from tools.core import artifact
-from tools.core.artifact import ArtifactKind
+from tools.core.artifact import ArtifactKind, Target
+from tools.core.folder import RemoteFile
 from tools.core.queue_item import Status
+from tools.core.reuse import reused
 from tools.hub.client import Progress
 from tools.media.converter import Conversion, EncodeProgress, Held, unheld
 
@@ -131,3 +134,17 @@ def test_blobs_that_the_hub_lost_of_the_second_output_are_sent_again(
     encoded = list(world.converter.encoded)
     assert world.live(Points()) and world.converter.encoded == encoded
     check(world, "lost")
+
+
+def test_further_files_are_those_of_the_result_or_it_does_not_serve(frames: ArtifactKind) -> None:
+    source = RemoteFile("B/1.mp4", 3, "5" * 64)
+    record: Any = {"source_sha256": "5" * 64, "source_size": 3, "sha256": "a" * 64, "size": 7}
+    targets = [Target(ArtifactKind.VIDEO, "me/out", "B/1.mkv"), Target(frames, "me/other", "B/1.frames.zip")]
+    for beside in ({}, {frames: RemoteFile("x", 5, "")}):
+        assert reused(record, "A/1.mkv", source, "me/in", targets, beside) is None
+    found = reused(record, "A/1.mkv", source, "me/in", targets, {frames: RemoteFile("x", 5, "b" * 64)})
+    assert found is not None and found.record["reused_from"] == "A/1.mkv" and found.record["source_path"] == "B/1.mp4"
+    assert [(one.repo, one.path, one.sha256, one.size) for one in found.artifacts] == [
+        ("me/out", "B/1.mkv", "a" * 64, 7),
+        ("me/other", "B/1.frames.zip", "b" * 64, 5),
+    ]

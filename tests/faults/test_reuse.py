@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.faults.world import Points, World
-from tools.core.errors import EncoderStalled, HubRejected, ProbeError
+from tools.core.errors import EncoderStalled, HubRejected, HubUnavailable, ProbeError
 from tools.core.folder import RemoteFile
 from tools.core.queue_item import Status, retry
 from tools.core.reuse import Rule
@@ -250,6 +250,33 @@ def test_odd_row_of_a_stranger_stops_no_folder(top: Path, planted: bytes) -> Non
     assert world.items()["B"].status is Status.COMPLETED and world.published()["B/9.mkv"] == b"av1:nine"
     work_of(world, {"A/10.mp4": b"ten"})
     assert world.items()["A"].status is Status.COMPLETED and world.published()["A/10.mkv"] == b"av1:ten"
+
+
+@pytest.mark.parametrize(("failures", "encodes"), [(2, 0), (1000, 3)])
+def test_index_that_can_not_be_read_now_is_waited_for_a_few_times_and_then_done_without(
+    top: Path, monkeypatch: pytest.MonkeyPatch, failures: int, encodes: int
+) -> None:
+    world, failed = settled(top), 0
+    (world.log_dir / RESULTS_FILE).unlink()
+    real = world.hub.list_files
+
+    def list_files(repo: str, commit: str) -> Iterator[RemoteFile]:
+        nonlocal failed
+        if repo == "me/out" and failed < failures:
+            failed += 1
+            raise HubUnavailable("busy", status=502)
+        return real(repo, commit)
+
+    def list_folder(repo: str, commit: str, folder: str) -> list[RemoteFile]:
+        return [file for file in real(repo, commit) if file.folder == folder]
+
+    monkeypatch.setattr(world.hub, "list_files", list_files)
+    monkeypatch.setattr(world.hub, "list_folder", list_folder)
+    world.clock.pass_time(10_000)
+    world.hub.put("me/in", moved(lambda path: path.replace("A/", "B/")))
+    assert world.live(Points()) and len(world.converter.encoded) == 3 + encodes
+    item = world.items()["B"]
+    assert failed == min(failures, 3) and item.status is Status.COMPLETED and not item.quarantined
 
 
 @pytest.mark.parametrize("gone", ["the file", "the blob", "the blob, found out by the commit"])

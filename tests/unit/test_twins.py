@@ -94,6 +94,18 @@ def test_one_of_them_can_always_go_and_never_two(tmp_path: Path, seed: int) -> N
                     run.put_back(batch)
 
 
+def test_second_waits_for_none_whose_folder_is_over(tmp_path: Path) -> None:
+    twins, (first, second) = Twins(is_on=True), runs_in(tmp_path)
+    for run in (first, second):
+        list(twins.add(run))
+    ((_, job),) = ready([first, second], 0.0)
+    first.accept(result_of(job, Outcome.DEFERRED, is_converted=True), 0.0)
+    assert not ready([second], 1e6), "it will have the result of the first"
+    twins.remove(first)
+    assert len(ready([second], 1e6)) == 1
+    assert not list(twins.share(job.source.sha256))
+
+
 def test_second_goes_at_once_if_the_first_has_nothing_to_send_any_more(tmp_path: Path) -> None:
     twins, runs = Twins(is_on=True), runs_in(tmp_path)
     for run in runs:
