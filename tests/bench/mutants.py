@@ -228,7 +228,7 @@ def _run_tests(project: Path, tests: Sequence[str], output: Path) -> None:
         opened = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(opened, 1)
         os.dup2(opened, 2)
-        folder = output.parent / "pytest"
+        folder = output.parent / "pytest-mutant"  # a name by which tests know what they may open to others
         shutil.rmtree(folder, ignore_errors=True)
         status = int(pytest.main(["-q", "-x", "-p", "no:cacheprovider", f"--basetemp={folder}", *tests]))
     finally:
@@ -246,6 +246,7 @@ def main() -> int:
     seed, count, names = sys.argv[1], int(sys.argv[2]), sys.argv[3:] or list(_TESTS)
     made = killed = 0
     with tempfile.TemporaryDirectory(prefix="mutants-") as top:
+        Path(top).chmod(0o755)  # some tests act as another user
         project = _copy_of_project(Path(top))
         for name in names:
             path = project / "tools" / f"{name}.py"

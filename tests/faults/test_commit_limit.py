@@ -10,6 +10,7 @@ from tests.fakes import FakeClock, FakeConverter, MemoryHub, Told
 from tests.unit.test_engine import Site
 from tools.core.commit_pace import CommitPace
 from tools.core.errors import HubError, HubFull, HubRejected, HubUnavailable, IntegrityError
+from tools.core.folder import RemoteFile
 from tools.core.queue_item import Status
 from tools.hub.client import AddBlob, Operation
 from tools.processor.batch import Batch
@@ -148,6 +149,30 @@ def test_shared_commit_that_is_refused_is_made_folder_by_folder(site: Site) -> N
     assert site.published("C").keys() == {"0.mkv", "metadata.jsonl"}
     for folder in set(ALL) - {"C"}:
         assert site.item(folder).status is Status.COMPLETED
+
+
+def test_shared_commit_that_can_not_be_read_back_now_is_looked_for_and_not_made_again(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    hub, cut_off = site.hub, 0
+    assert isinstance(hub, LimitedHub)
+    site.max_attempts = 1
+    hub.judge = lambda number, paths: HubUnavailable("not now", status=429) if number < 4 else None
+    real = hub.list_folder
+
+    def list_folder(repo: str, commit: str, folder: str) -> list[RemoteFile]:
+        nonlocal cut_off
+        is_shared = hub.taken and len({path[0] for path in hub.taken[-1]}) > 1 and folder in str(hub.taken[-1])
+        if repo == "me/out" and is_shared and cut_off < 2:
+            cut_off += 1
+            raise HubUnavailable("cut off", status=502)
+        return real(repo, commit, folder)
+
+    monkeypatch.setattr(hub, "list_folder", list_folder)
+    site.run()
+    all_is_published_once(site)
+    paths = [path for taken in hub.taken for path in taken]
+    assert cut_off == 2 and len(paths) == len(set(paths)) == 12 and "批次处理失败" not in caplog.text
 
 
 @pytest.mark.parametrize("error", [HubUnavailable("cut off", status=502), IntegrityError("not as it was sent")])

@@ -252,6 +252,22 @@ def test_odd_row_of_a_stranger_stops_no_folder(top: Path, planted: bytes) -> Non
     assert world.items()["A"].status is Status.COMPLETED and world.published()["A/10.mkv"] == b"av1:ten"
 
 
+def test_metadata_that_came_otherwise_than_listed_are_read_again_the_next_time(
+    top: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, cut = settled(top), True
+    (world.log_dir / RESULTS_FILE).unlink()
+    real = world.hub.read_file
+
+    def read_file(repo: str, commit: str, path: str) -> bytes | None:
+        return b"" if cut and path == "A/metadata.jsonl" else real(repo, commit, path)
+
+    monkeypatch.setattr(world.hub, "read_file", read_file)
+    assert work_of(world, {"B/1.mp4": b"one"})["encode"] == 1
+    cut = False
+    assert work_of(world, {"C/2.mp4": b"two", "C/new.mp4": b"new"})["encode"] == 1
+
+
 @pytest.mark.parametrize(("failures", "encodes"), [(2, 0), (1000, 3)])
 def test_index_that_can_not_be_read_now_is_waited_for_a_few_times_and_then_done_without(
     top: Path, monkeypatch: pytest.MonkeyPatch, failures: int, encodes: int

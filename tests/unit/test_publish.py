@@ -102,6 +102,23 @@ def test_next_batch_is_built_on_our_own_commit_whatever_older_head_is_shown(hub:
     assert content.startswith(b"of somebody else\n"), "what came after ours counts"
 
 
+def test_commit_whose_id_is_not_known_counts_if_the_head_shows_what_it_brought(
+    hub: LaggingHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hub that rewrites what it takes, or a replica that knows the head alone."""
+    folder, batch = OutputFolder("me/out", "A"), outputs(hub, "1", tmp_path)
+    folder.refresh(hub)
+    real = hub.commit
+
+    def commit(repo: str, operations: Sequence[Operation], message: str) -> str:
+        real(repo, operations, message)
+        return "f" * 40
+
+    monkeypatch.setattr(hub, "commit", commit)
+    assert send(hub, folder, batch) == hub.recent("me/out")[0]
+    assert not folder.awaits(batch) and hub.commits_of("me/out") == 2
+
+
 @pytest.mark.parametrize("stumbles", [False, True])
 def test_what_another_writer_added_between_our_reading_and_our_commit_is_put_back(
     hub: LaggingHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stumbles: bool

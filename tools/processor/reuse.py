@@ -154,17 +154,19 @@ class Reuse:
         there = {file.folder or ROOT: file for file in listed if is_safe_path(file.path)}
         known = self.results.folders()
         news = [(name, f) for name, f in there.items() if not f.sha256 or known.get(name) != f.sha256]
+        other = []  # that came otherwise than they are listed, or not at all
 
         def read(one: tuple[str, RemoteFile]) -> None:
             name, file = one
             content = hub.read_file(self._repo, commit, file.path)
             if content is None or file.sha256 not in {"", hashlib.sha256(content).hexdigest()}:
+                other.append(name)
                 return self.results.put(name, "", ())
             records = Published.parse(content, self.input_repo).records.values()
             return self.results.put(name, file.sha256, _rows(records))
 
         _each(read, news)
-        self.results.keep(there, commit)
+        self.results.keep(there, "" if other else commit)
 
 
 def _each(call: Callable[[tuple[str, RemoteFile]], None], news: Sequence[tuple[str, RemoteFile]]) -> None:
