@@ -15,6 +15,7 @@ import json
 import logging
 import shutil
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -203,6 +204,7 @@ def _report(source: Path, target: Path, report: Conversion) -> str:
         f"  {report.action} {report.encoder} {report.settings}".rstrip(),
         "  " + term("{}x{}, {} frames, {}, verified", report.width, report.height, report.frames, time),
         f"  {human_size(before)} → {human_size(report.size)} ({100 * report.size / max(1, before):.0f} %)",
+        *_quality(report.quality),
         *(
             f"  {'#' + str(s['index']) if s['index'] >= 0 else '+'} {s['type']:<10} {s['source_codec']} → "
             f"{s['codec'] or '–'} {s['language'] or ''}".rstrip()
@@ -211,6 +213,15 @@ def _report(source: Path, target: Path, report: Conversion) -> str:
         *(f"  ! {translated(warning)}" for warning in report.warnings),
     ]
     return "\n".join(lines)
+
+
+def _quality(quality: Mapping[str, Any] | None) -> list[str]:
+    """How good the pictures are, if that was measured."""
+    if not quality:
+        return []
+    name = str(quality["metric"]).upper()
+    values = [quality[key] for key in ("mean", "p5", "min", "seconds")]
+    return ["  " + term("{} {}, 5th percentile {}, minimum {}, measured over {} s", name, *values)]
 
 
 if __name__ == "__main__":

@@ -233,7 +233,7 @@ def test_census_finds_whatever_is_missing(change: str, cause: str, tmp_path: Pat
       "$real" "$@" || exit; out="${{@: -1}}"; mv "${{out#file:}}" {tmp_path}/whole.mkv
       exec "$real" -v error -nostdin -i {tmp_path}/whole.mkv {spoil} -f matroska "$out" ;; esac"""
     spoilt = MachineOptions(ffmpeg=str(stand_in(tmp_path, rule)), mkvmerge="off")
-    converter = FfmpegConverter(OutputOptions(preset=12), spoilt)
+    converter = FfmpegConverter(OutputOptions(preset=12, quality_metric="off"), spoilt)
     assert cause in refusal(source, tmp_path / "out.mkv", converter)
     assert convert(source, tmp_path / "out.mkv").frames == 24
 
@@ -246,7 +246,8 @@ def test_result_that_does_not_decode_is_refused(tmp_path: Path) -> None:
       middle=$(($(stat -c %s "$out") / 2))
       printf 'never a picture' | dd of="$out" bs=1 seek=$middle conv=notrunc status=none; exit ;; esac"""
     converter = FfmpegConverter(
-        OutputOptions(preset=12), MachineOptions(ffmpeg=str(stand_in(tmp_path, rule)), mkvmerge="off")
+        OutputOptions(preset=12, quality_metric="off"),
+        MachineOptions(ffmpeg=str(stand_in(tmp_path, rule)), mkvmerge="off"),
     )
     assert "does not decode" in refusal(source, tmp_path / "out.mkv", converter)
 

@@ -102,12 +102,14 @@ def test_attempt_becomes_the_line_that_tells_it() -> None:
     ]
     streams.append({"type": "data", "codec": None})
     record = {"size": 300, "frames": 50, "duration_s": 2.0, "width": 4, "height": 2, "streams": streams}
-    record |= {"settings": "-preset 6 -crf 30 -svtav1-params lp=1", "quality": {"vmaf": 94.0, "model": "x"}}
+    measured = {"metric": "vmaf", "model": "x", "mean": 94.0, "p5": 91.0, "min": 88.0, "samples": 3, "seconds": 4.0}
+    record |= {"settings": "-preset 6 -crf 30 -svtav1-params lp=1", "quality": measured}
     output = VideoOutput(record, ())  # type: ignore[arg-type]
     stored = JobResult(job, Outcome.STORED, output, spent={"encode": 5.0}, worker="w")
     line = line_of(AttemptOver(NOON, stored, final=True))
     assert isinstance(line, VideoLine)
-    assert (line.source_codec, line.kept, line.dropped, line.crf, line.quality) == ("vp9", 2, 1, 30.0, {"vmaf": 94.0})
+    quality = {"vmaf": 94.0, "vmaf_p5": 91.0, "vmaf_min": 88.0}
+    assert (line.source_codec, line.kept, line.dropped, line.crf, line.quality) == ("vp9", 2, 1, 30.0, quality)
     assert (line.folder, line.video, line.attempt, line.worker, line.work, line.fps) == ("A", "1.mp4", 2, "w", 16.0, 10)
     slept = line_of(AttemptOver(NOON, stored, final=True), suspended=3.0)
     assert slept.seconds == {"encode": 2.0, "waiting": 3.0}

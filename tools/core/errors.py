@@ -17,6 +17,8 @@ what happened and what to do.
     │  ├─ TranscodeError         ffmpeg failed on a file
     │  │  └─ EncoderStalled *    no progress for the stall limit
     │  ├─ VerifyError            the output differs from what was planned
+    │  │  └─ PicturesDiffer      its pictures are not the source's, or worse than may be
+    │  ├─ TooBig                 the result weighs more than it may
     │  └─ NoEncoder              this machine can't convert anything
     ├─ StateError
     │  ├─ CorruptState           a state file can't be understood
@@ -149,6 +151,15 @@ class VerifyError(MediaError):
         super().__init__(message)
         self.differences = tuple(differences)  # one line each
         self.of_encode = of_encode  # all of them may come from the encoded streams, whoever put them together
+
+
+class PicturesDiffer(VerifyError):
+    """The pictures of the output are not the source's, or worse than may be; ``encoder`` made them."""
+
+    def __init__(self, message: str, *, encoder: str, time: float | None = None) -> None:
+        super().__init__(message, differences=[message], of_encode=True)
+        self.encoder = encoder
+        self.time = time  # s, where they differ first; None = in the whole
 
 
 class StateError(PipelineError):

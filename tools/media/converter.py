@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from tools.core.blame import is_short_of_memory
 from tools.core.concurrency import NO_NEED, Need, memory_for
-from tools.core.errors import MachineError, NoEncoder, TooBig, TranscodeError, VerifyError
+from tools.core.errors import MachineError, NoEncoder, PicturesDiffer, TooBig, TranscodeError, VerifyError
 from tools.core.message import message
 from tools.core.options import Options, Wanted, options_text
 from tools.core.planning import Stage
@@ -32,11 +32,12 @@ from tools.media.encoding import MachineOptions, OutputOptions, deciding, encode
 from tools.media.facts import Facts
 from tools.media.fallback import has_pictures, may_be_the_encoder
 from tools.media.ffmpeg import MediaPrograms
+from tools.media.gate import Gate, measured
 from tools.media.hdr10_plus import WRITER
 from tools.media.inside import Inside
-from tools.media.installed import whence
+from tools.media.installed import find_ffmpegs, whence
 from tools.media.memory import Memory
-from tools.media.meters import meter_for
+from tools.media.meters import OFF, meter_for
 from tools.media.mkvmerge import Muxer, find_muxer
 from tools.media.mux import ENCODED, Muxing, mux, own_folder, with_hdr10_plus
 from tools.media.muxing import encoded_streams
@@ -49,6 +50,7 @@ from tools.media.verify import Checking, is_of_encode, look_into, verify
 from tools.runtime.child import ChildLimits, ChildOutgrew
 from tools.runtime.files import copy_file, sha256_of, sync_file
 from tools.runtime.limits import memory
+from tools.runtime.once import Once
 
 __all__ = [
     "Beside",
@@ -62,6 +64,7 @@ __all__ = [
     "unheld",
 ]
 log = logging.getLogger("animation.media")
+_said = Once()
 _FEWER = (2, 1)  # cores, after an encode with more outgrew the memory limit, or was killed
 
 
@@ -216,12 +219,23 @@ class FfmpegConverter:
         held: Held = unheld,
     ) -> Conversion:
         programs = self._chosen()
-        try:
-            plan = self.plan(source, stop)
-            return self._made_of(plan, programs, source, target, on_progress, stop, threads, held)
-        except NoEncoder:
-            self._forget(programs)  # one that can't be started is not the one to use next time
-            raise
+        refused: list[str] = []
+        first: Encoder | None = None
+        while True:
+            try:
+                plan = self.plan(source, stop)
+                made = self._made_of(plan, programs, source, target, on_progress, stop, threads, held, first)
+                return replace(made, warnings=(*refused, *made.warnings))
+            except NoEncoder:
+                self._forget(programs)  # one that can't be started is not the one to use next time
+                raise
+            except PicturesDiffer as exc:
+                failed = next(one for one in programs.encoders if one.label == exc.encoder)
+                if (first := programs.after(failed)) is None:
+                    raise
+                log.warning("the result of an encoder is refused, the next one takes the file: %s", exc)
+                refused.append(message(f"what {exc.encoder} made was refused, the next encoder took it: {exc}"))
+                self._forget(programs)  # one that failed must pass its trial again
 
     def _made_of(
         self,
@@ -233,8 +247,9 @@ class FfmpegConverter:
         stop: threading.Event,
         threads: int | None,
         held: Held,
+        first: Encoder | None,
     ) -> Conversion:
-        """Make and verify what was planned."""
+        """Make and verify what was planned. ``first``: the encoder to begin with, None = the best."""
         check_source(plan, self.output.min_decoded_percent)
         with own_folder(target) as folder:
             part = folder / "result.mkv"
@@ -245,7 +260,7 @@ class FfmpegConverter:
                 warnings = self._said_of(plan)
                 while True:  # each of the exceptions comes a few times at most
                     try:
-                        made = self._make(plan, programs, source, encoded, on_progress, stop, threads, warnings)
+                        made = self._make(plan, programs, source, encoded, on_progress, stop, threads, warnings, first)
                         break
                     except TooBig as exc:
                         if self.output.when_bigger != "remux":
@@ -280,6 +295,7 @@ class FfmpegConverter:
                 except VerifyError as exc:
                     plan = mux(plan, source, part, muxing, warnings, refused=exc)
                     result, damage, sha256 = self._verified(plan, by)
+                quality = self._measured(plan, by, result, warnings)
                 added: tuple[Added, ...] = ()
                 if self._beside[1] or captions:
                     result, sha256, added = self._put_in(result, sha256, by, muxing, warnings, captions)
@@ -288,6 +304,7 @@ class FfmpegConverter:
         settings = settings_text(plan, encoder, hit.options, used)
         label = encoder.label if plan.action == "transcode" else ""
         report = _report(plan, result, label, settings, sha256, target.stat().st_size, [*warnings, *damage])
+        report = replace(report, quality=quality)
         report.streams.extend(map(_entry_of, added))
         told = hit.told if plan.action == "transcode" or not plan.is_video_kept else {"bigger": "remux"}
         return replace(report, options=options_text(decided), seconds=round(seconds, 3), target=told)
@@ -328,8 +345,11 @@ class FfmpegConverter:
 
         def look(limit: ReadLimit) -> tuple[Facts, list[str]]:
             checking = self._checking(of.encoder, of.ffprobe, of.stop, limit)
+            gate = self._gate(plan, of)
             try:
-                return verify(plan, of.source, of.part, of.broken, checking)
+                found, damage = verify(plan, of.source, of.part, of.broken, checking, gate.of_check())
+                gate.judge(found)
+                return found, damage
             except VerifyError as exc:
                 if exc.of_encode and plan.muxer:
                     exc.of_encode = is_of_encode(plan, of.encoded, of.part, checking)
@@ -340,6 +360,30 @@ class FfmpegConverter:
             made, damage = patiently(look, of.part, self._pace, of.stop)
             synced.result()
             return made, damage, sha256.result()
+
+    def _gate(self, plan: Plan, of: "Made") -> Gate:
+        return Gate(plan, of.source, of.encoder, self.output, of.part.parent)
+
+    def _measured(self, plan: Plan, of: "Made", result: Facts, warnings: list[str]) -> dict[str, Any] | None:
+        """How good the pictures of a verified result are, None if that was not measured. Raises PicturesDiffer."""
+        if plan.action != "transcode" or self.output.quality_metric == OFF:
+            return None
+        if (meter := self._meter(self.output.quality_metric, of.encoder)) is None:
+            return None
+        running = Running(of.stop, self.machine.stall_timeout, self._max_rss())
+        gate = self._gate(plan, of)
+        scores = measured(gate, result, of.part, meter, running, warnings, is_damaged=bool(of.broken))
+        return scores.as_record() if scores else None
+
+    def _meter(self, wanted: str, encoder: Encoder) -> Meter | None:
+        """The metric that is wanted, of the ffmpeg that encodes if that has it; None if no ffmpeg has."""
+        with self._lock:
+            memory = self._memory or Memory(None)
+        others = [one for one in find_ffmpegs(self.machine.ffmpeg) if one != encoder.ffmpeg]
+        meter = meter_for(wanted, [encoder.ffmpeg, *others], memory)
+        if meter is None and _said.is_news(wanted):
+            log.warning("no ffmpeg here has QUALITY_METRIC=%s; quality is not measured", wanted)
+        return meter
 
     def _put_in(
         self,
@@ -399,13 +443,6 @@ class FfmpegConverter:
                     log.warning(warning)
             return self._programs
 
-    def _meter(self) -> Meter | None:
-        if not (self.output.target_vmaf or self.output.max_size_percent):
-            return None
-        programs = self._chosen()
-        with self._lock:
-            return meter_for("auto", [programs.encoders[0].ffmpeg], self._memory or Memory(None))
-
     def _forget(self, programs: MediaPrograms) -> None:
         """Choose anew next time, by trials, unless another thread has done so already."""
         with self._lock:
@@ -423,6 +460,7 @@ class FfmpegConverter:
         stop: threading.Event,
         threads: int | None,
         warnings: list[str],
+        first: Encoder | None,
     ) -> tuple[Encoder, Hit[tuple[int | None, int]]]:
         """Write ``part`` by the best encoder that manages this file; returns it and its encode: the threads, and how
         many pictures are damaged."""
@@ -431,7 +469,7 @@ class FfmpegConverter:
             return programs.encoders[0], Hit((threads, 0), self.output)
         if plan.muxer and not encoded_streams(plan):  # all of it comes straight from the source
             return programs.encoders[0], Hit((threads, 0), self.output)
-        encoder = _encoder_for(plan.dolby_vision, programs)
+        encoder = first or _encoder_for(plan.dolby_vision, programs)
 
         def encode(options: OutputOptions) -> tuple[int | None, int]:
             return self._encode(plan, encoder, options, source, part, on_progress, stop, threads)
@@ -440,8 +478,10 @@ class FfmpegConverter:
             return encoder, Hit(encode(self.output), self.output)
         running = Running(stop, self.machine.stall_timeout, self._max_rss())
         while True:
+            is_sought = self.output.target_vmaf or self.output.max_size_percent
+            meter = self._meter("auto", encoder) if is_sought else None
             shot = Shot(
-                plan, encoder, self.output, source, part, self._meter(), programs.ffprobe, running, threads, self._hints
+                plan, encoder, self.output, source, part, meter, programs.ffprobe, running, threads, self._hints
             )
             try:
                 return encoder, aimed(shot, encode)
@@ -471,6 +511,7 @@ class FfmpegConverter:
         with covers_of(plan, encoder, source, part, stop) as covers:
             for attempt in (threads, *(fewer for fewer in _FEWER if threads is None or fewer < threads)):
                 command = encode_command(plan, encoder, options, source, part, covers, attempt)
+                command += Gate(plan, source, encoder, options, part.parent).of_encode()
                 plan.main_video.inside = Inside() if encoder.tells_changes else None
                 try:
                     broken = transcode(

@@ -32,6 +32,7 @@ _PAD, _PAD_BEHIND = 0.1, 0.01  # s of the source around a sample, so that each p
 _EARLIER = 0.0007  # s; Matroska rounds to milliseconds, and ffmpeg pairs a picture with the last one not later than it
 _SMALLEST = 64  # pixels; libvmaf and XPSNR take nothing smaller, so it gets a border
 _XPSNR_BLOCK = 32  # pixels; XPSNR takes the padding of a line for picture, and lines are aligned to 64 bytes
+_QUIET = 300.0  # s; libvmaf says nothing before its end
 _PRINT = "metadata=mode=print:file=-:direct=1"
 FILTERS: dict[Metric, str] = {
     # A file of libvmaf's is the only way to its values picture by picture.
@@ -200,7 +201,8 @@ _Scored = list[tuple[float, float]]
 
 def _run(distorted: Path, reference: Reference, way: _Way, meter: Meter, running: Running) -> _Scored:
     alike = [f"format={reference.pix_fmt}", "setparams=range=tv:colorspace=bt709", "settb=AVTB"]
-    last = [f"pad=max(iw\\,{_SMALLEST}):max(ih\\,{_SMALLEST})"]
+    # Whole pairs of pixels: a size that is odd would be rounded down.
+    last = [f"pad=max(ceil(iw/2)*2\\,{_SMALLEST}):max(ceil(ih/2)*2\\,{_SMALLEST})"]
     if meter.metric == "xpsnr":  # hflip copies what crop only frames
         last += [f"crop=trunc(iw/{_XPSNR_BLOCK})*{_XPSNR_BLOCK}:ih", "hflip"]
     one = [*alike, *way.distorted, "showinfo=checksum=0", *last]
@@ -213,7 +215,7 @@ def _run(distorted: Path, reference: Reference, way: _Way, meter: Meter, running
     argv += ["-filter_complex", graph, "-map", "[c]", "-f", "null", "-"]
     heard = _Heard(meter.metric)
     access = Access(reads=(distorted, reference.path), is_patient=True)
-    limits = ChildLimits(stall=running.stall_timeout, rss=running.max_rss)
+    limits = ChildLimits(stall=max(_QUIET, running.stall_timeout), rss=running.max_rss)
     try:
         ended = run_program(
             argv,

@@ -25,6 +25,7 @@ from tools.media.plan import Plan
 from tools.media.probe import SAFE_INPUT, probe
 from tools.media.program import machine_fault, run_program
 from tools.media.sound import Heard, encoded_sounds
+from tools.media.thumbnails import Thumbnails
 from tools.runtime.child import ChildLimits, ChildOutgrew, ChildStalled, ChildTimeout
 from tools.runtime.spawn import Access
 
@@ -48,11 +49,14 @@ class Checking:
     limit: ReadLimit  # of a program that reads a file whole
 
 
-def verify(plan: Plan, source: Path, output: Path, broken: int, checking: Checking) -> tuple[Facts, list[str]]:
+def verify(
+    plan: Plan, source: Path, output: Path, broken: int, checking: Checking, beside: Sequence["Asked"] = ()
+) -> tuple[Facts, list[str]]:
     """Facts of the output and warnings about damage of the source. Raises VerifyError with every difference found,
     and MachineError, ReadTooSlow, EncoderStalled, DiskFull, NoEncoder if it could not be looked for.
 
-    ``broken``: pictures of the source that its decoder complained about.
+    ``broken``: pictures of the source that its decoder complained about. ``beside``: what else is asked of the run
+    that decodes the output.
     """
     pairs = _carried_over(plan)
     # Elsewhere AV1 is framed in another way too, so that only the pictures can be compared.
@@ -61,10 +65,10 @@ def verify(plan: Plan, source: Path, output: Path, broken: int, checking: Checki
     after = _Checksums([place for _, place in pairs], codec)
     inside = _Inside({"DOVI_METADATA": plan.dolby_vision, "DYNAMIC_HDR_PLUS": plan.hdr10_plus})
     original, heard = map(Heard, encoded_sounds(plan))
-    with ThreadPoolExecutor(2) as beside:
-        probed = beside.submit(probe, output, checking.ffprobe, checking.stop, limit=checking.limit)
-        taken = beside.submit(_look_at_source, source, before, original, checking)
-        complaints = _decode(output, ["0:V", "0:a?"], checking, (after, heard, inside))
+    with ThreadPoolExecutor(2) as pool:
+        probed = pool.submit(probe, output, checking.ffprobe, checking.stop, limit=checking.limit)
+        taken = pool.submit(_look_at_source, source, before, original, checking)
+        complaints = _decode(output, ["0:V", "0:a?"], checking, (after, heard, inside, *beside))
         taken.result()
         made = probed.result()
     differences = census(plan, made)
@@ -255,7 +259,7 @@ def _lost_inside(plan: Plan, made: Facts, inside: _Inside) -> list[str]:
     return lines
 
 
-class _Asked(Protocol):
+class Asked(Protocol):
     """What else is asked of a decode: outputs of its own, which write lines."""
 
     def arguments(self) -> list[str]: ...
@@ -270,7 +274,7 @@ def _look_at_source(path: Path, checksums: _Checksums, heard: Heard, checking: C
         _decode(path, [], checking, (heard,))
 
 
-def _decode(path: Path, streams: list[str], checking: Checking, beside: Sequence[_Asked] = ()) -> Complaints:
+def _decode(path: Path, streams: list[str], checking: Checking, beside: Sequence[Asked] = ()) -> Complaints:
     """Every picture and sample of these streams once through the decoders; what they complain about. ``beside``: what
     else is asked of the run."""
     maps = [part for stream in streams for part in ("-map", stream)]
@@ -283,7 +287,8 @@ def _decode(path: Path, streams: list[str], checking: Checking, beside: Sequence
         return line.startswith("out_time_us=")
 
     more = [argument for asked in beside for argument in asked.arguments()]
-    return _ffmpeg(path, [*maps, *tail, *more], take, checking, limits)
+    folders = tuple({asked.folder for asked in beside if isinstance(asked, Thumbnails)})
+    return _ffmpeg(path, [*maps, *tail, *more], take, checking, limits, folders)
 
 
 def _ffmpeg(
@@ -292,14 +297,15 @@ def _ffmpeg(
     on_line: Callable[[str], bool | None],
     checking: Checking,
     limits: ChildLimits,
+    writes: tuple[Path, ...] = (),
 ) -> Complaints:
-    """One run over a file; what it complains about."""
+    """One run over a file; what it complains about. ``writes``: folders that it makes files in."""
     head: list[str | Path] = [checking.encoder.ffmpeg, "-hide_banner", "-nostdin", "-v", "repeat+error", *SAFE_INPUT]
     complaints = Complaints(ignored=_NOT_OF_A_DECODER)
     try:
         ended = run_program(
             [*head, "-i", f"file:{path}", *arguments],
-            access=Access(reads=(path,)),
+            access=Access(reads=(path,), writes=writes),
             limits=limits,
             stop=checking.stop,
             on_line=on_line,

@@ -74,9 +74,9 @@ def gain_lines(gain: Gain, lines: Sequence[VideoLine]) -> list[str]:
         found.append(ui("Bigger than MAX_SIZE_PERCENT, whatever was tried: {} videos", gain.bigger))
     for name in sorted({name for line in lines for name in line.quality}):
         values = [line.quality[name] for line in lines if name in line.quality]
-        found.append(
-            ui("Quality: {} {} on average of the last {} videos", name, f"{sum(values) / len(values):.1f}", len(values))
-        )
+        mean = sum(values) / len(values)
+        shown = f"{mean:.1f}" if mean > 1 else f"{mean:.4f}"  # SSIM ends at 1
+        found.append(ui("Quality: {} {} on average of the last {} videos", name, shown, len(values)))
     return found
 
 

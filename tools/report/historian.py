@@ -108,5 +108,9 @@ def crf_of(settings: str) -> float | None:
 
 
 def _numbers(quality: Any) -> dict[str, float]:
-    found = quality.items() if isinstance(quality, dict) else ()
-    return {str(name): value for name, value in found if type(value) in (int, float)}
+    """Measured values by name: ``vmaf``, its mean, and ``vmaf_p5``, ``vmaf_min``; of older records what they have."""
+    found = quality if isinstance(quality, dict) else {}
+    if metric := found.get("metric"):
+        named = {str(metric): "mean", f"{metric}_p5": "p5", f"{metric}_min": "min"}
+        found = {name: found.get(field) for name, field in named.items()}
+    return {str(name): value for name, value in found.items() if type(value) in (int, float)}
