@@ -105,6 +105,7 @@ def _note(settings: config.Settings) -> None:
         "HUB_DIR": paths.hub_dir,
         "MIN_FREE_SPACE_GB": f"{settings.processor.min_free_space_gb:g}",
         "PRESET": settings.encode.preset,
+        "TARGET_VMAF": settings.encode.target_vmaf or "off",
         "MONITOR_INTERVAL": f"{settings.monitor.interval:g}",
         "MIN_FOLDER_STABLE_TIME": f"{settings.monitor.min_folder_stable_time:g}",
     }
