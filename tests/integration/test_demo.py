@@ -37,6 +37,7 @@ def test_demo_warns_of_nothing_and_ends_with_what_came_out(environ: dict[str, st
     assert " WARNING " not in log and " ERROR " not in log and log.count("批次处理成功") >= 2, log
     summary = screen()[screen().index("3 videos converted to AV1: ") :].splitlines()
     assert summary[0].count("MiB") == 2 and "% smaller" in summary[0]
+    assert any(line.startswith("Quality beside the sources: VMAF ") for line in summary[:4]), summary[:4]
     assert sum("% smaller" in line for line in summary) == 3
     assert f"    {tmp_path}/hub/datasets/demo/animation-av1" in summary
     assert all(cells(line) <= 80 for line in summary if str(tmp_path) not in line)
