@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.hub_server import RunningHub, running_hub
-from tests.programs import environment, run_program
+from tests.programs import ROOT, environment, run_program
 from tools import queue_processor
 from tools.core.queue_item import QueueItem, Status
 from tools.startup import version
@@ -92,35 +94,43 @@ BAD = [
     ["--redo", DONE, "--preset", "99"],
     ["--redo", DONE, "--encoder", "libaom-av1"],
     ["--yes"],
+    ["--mirror", "--yes"],  # while MIRROR is off
+    ["--mirror", "--hold", PENDING],
     ["--if-settings-differ"],
     ["--notify-test"],
     ["--status", "--failde"],
 ]
 
 
-def test_bad_input_is_one_line_and_changes_nothing(
-    site: tuple[dict[str, str], Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    env, log_dir = site
-    for name, value in env.items():
-        monkeypatch.setenv(name, value)
-    before = contents(log_dir)
-    for arguments in BAD:
-        try:
-            status: object = queue_processor.main(arguments)  # what the program is but for the start of a Python
-        except SystemExit as exc:
-            status = exc.code
-        check_refusal(arguments, status, *capsys.readouterr())
-        assert contents(log_dir) == before, arguments
+_EACH = """
+import json, os, sys, tempfile
+
+sys.path.insert(0, sys.argv[1])
+from tools import queue_processor
+
+for line in sys.stdin:
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as out, tempfile.TemporaryFile("w+", encoding="utf-8") as err:
+        child = os.fork()
+        if not child:
+            os.dup2(out.fileno(), 1), os.dup2(err.fileno(), 2)
+            sys.exit(queue_processor.main(json.loads(line)))
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        said = [(stream.seek(0), stream.read())[1] for stream in (out, err)]
+    print(json.dumps([status, *said]), flush=True)
+"""
+"""Starts Python once, and the program in a process of its own for each line of arguments."""
 
 
-def test_bad_input_to_the_program_in_another_process(site: tuple[dict[str, str], Path]) -> None:
+def test_bad_input_is_one_line_and_changes_nothing(site: tuple[dict[str, str], Path]) -> None:
+    """Each in a process of its own, beside which the state files are looked at."""
     env, log_dir = site
-    before = contents(log_dir)
-    for arguments in (["--hold", "nobody"], ["--add", "x*", "y?"], ["--bump", RUNNING], ["--now"]):
-        done = run_program("queue_processor.py", *arguments, env=env)
-        check_refusal(arguments, done.returncode, done.stdout, done.stderr)
-        assert contents(log_dir) == before, arguments
+    before, command = contents(log_dir), [sys.executable, "-c", _EACH, str(ROOT)]
+    with subprocess.Popen(command, env=env, cwd="/", stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as each:
+        assert each.stdin is not None and each.stdout is not None
+        for arguments in BAD:
+            print(json.dumps(arguments), file=each.stdin, flush=True)
+            check_refusal(arguments, *json.loads(each.stdout.readline()))
+            assert contents(log_dir) == before, arguments
 
 
 def check_refusal(arguments: list[str], status: object, out: str, err: str) -> None:
