@@ -499,6 +499,15 @@ class EncodeSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class FrameSettings:
+    repo: str = _setting(
+        "FRAMES_REPO",
+        "",
+        "dataset that receives a picture of every scene, in archives; created private if missing; empty = off",
+        _repo,
+    )
+    archive_mb: float = _setting(
+        "FRAME_ARCHIVE_MB", 1024, "MiB of one archive of pictures at most", _number_between(1, 1e6, "MiB")
+    )
     threshold: float = _setting(
         "FRAME_THRESHOLD",
         8,
@@ -674,7 +683,10 @@ def _need_consistency(settings: Settings, texts: Mapping[str, str]) -> None:
         )
     if hub.input_repo == hub.output_repo:
         raise ConfigError(f"OUTPUT_REPO={hub.output_repo!r} is also INPUT_REPO: give two different datasets")
-    for name in ("INPUT_REPO", "OUTPUT_REPO"):
+    for name, repo in (("INPUT_REPO", hub.input_repo), ("OUTPUT_REPO", hub.output_repo)):
+        if settings.frames.repo == repo:
+            raise ConfigError(f"FRAMES_REPO={repo!r} is also {name}: give a dataset of its own")
+    for name in ("INPUT_REPO", "OUTPUT_REPO", "FRAMES_REPO"):
         page = _REPO_PAGE.fullmatch(texts.get(name, ""))
         if page and page["hub"].removeprefix("www.") != _host_of(hub.endpoint):
             raise ConfigError(f"{name}={texts[name]!r} is not on MODELSCOPE_ENDPOINT={hub.endpoint}: set that one too")

@@ -170,6 +170,9 @@ set_up() {
   if [ "$image" = yes ] || "$venv/bin/python3" tools/ask.py --notify 2>/dev/null; then
     need_packages requirements-notify.txt
   fi
+  if [ "$image" = yes ] || "$venv/bin/python3" tools/ask.py --frames 2>/dev/null; then
+    need_packages requirements-frames.txt
+  fi
   exec 9>&-
 }
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from tools.core.errors import MediaError
-from tools.media.converter import Conversion, FfmpegConverter, Made, OutputOptions
+from tools.media.converter import Conversion, FfmpegConverter, OutputOptions
+from tools.media.framing import Made
 from tools.media.plan import Plan
 
 CONVERTER = FfmpegConverter(OutputOptions(preset=12))

@@ -11,10 +11,12 @@ from pathlib import Path
 
 from tools.core.errors import HubNotFound, HubRejected, Stopped
 from tools.core.folder import RemoteFile
+from tools.core.frames import END, Frame, Origin, member, row_bytes, rows_of
 from tools.core.options import Option, Options, Wanted, options_text
 from tools.hub.client import AddBlob, Head, Operation, Progress, Remove
 from tools.media.aim import Hints
 from tools.media.converter import Beside, Conversion, EncodeProgress, Held, unheld
+from tools.media.frames import FramesMade
 from tools.processor.reporting import Event
 from tools.runtime.clock import SystemClock
 
@@ -203,6 +205,7 @@ class FakeConverter:
         self.hold.set()
         self._mark, self._seconds, self._durable = mark, seconds, durable
         self._streams: list[dict[str, object]] = []
+        self._framed: tuple[Origin, Path] | None = None
         self._during = during or (lambda stage, source, stop: None)
 
     def prepare(self) -> str:
@@ -219,6 +222,27 @@ class FakeConverter:
         other._mark += b"".join(b"%b+" % file.name.encode() for file in files)
         other._streams = [{"index": -1, "type": "subtitle", "codec": "ass"} for _ in files]
         return other
+
+    def with_frames(self, origin: Origin, target: Path) -> "FakeConverter":
+        other = copy.copy(self)
+        other._framed = origin, target
+        return other
+
+    def _frames(self, content: bytes) -> FramesMade | None:
+        """A picture whose content is the source's; none, as if it could not be made, of one that ends in ``!``."""
+        if self._framed is None:
+            return None
+        origin, target = self._framed
+        if content.endswith(b"!"):
+            self._write(target, END)
+            return None
+        frame = Frame(1, 0, 0.0, 0.0, 1.0, 320, 180, "0" * 16, hashlib.sha256(content).hexdigest())
+        rows = rows_of(origin, [frame])
+        name = rows[0]["key"]
+        pieces = [*member(f"{name}.json", row_bytes(rows[0])), *member(f"{name}.webp", content), END]
+        archive = b"".join(pieces)
+        self._write(target, archive)
+        return FramesMade(1, tuple(rows), hashlib.sha256(archive).hexdigest(), len(archive))
 
     def with_options(self, options: Options) -> "FakeConverter":
         other = copy.copy(self)
@@ -253,10 +277,24 @@ class FakeConverter:
             self._write(target, result)
         with held("verify"):
             self._during("verify", source, stop)
-        sha256 = hashlib.sha256(result).hexdigest()
+        sha256, frames = hashlib.sha256(result).hexdigest(), self._frames(content)
+        said = ("no frames: asked for none",) if self._framed and frames is None else ()
         made = options_text({"encoder": "fake"} | self.options)
         return Conversion(
-            "transcode", 1.0, 24, 320, 180, "fake", "", self._streams, None, sha256, len(result), options=made
+            "transcode",
+            1.0,
+            24,
+            320,
+            180,
+            "fake",
+            "",
+            self._streams,
+            None,
+            sha256,
+            len(result),
+            said,
+            options=made,
+            scenes=frames,
         )
 
     def _wait_for_release(self, stop: threading.Event) -> None:

@@ -26,6 +26,7 @@ def main(argv: list[str] | None = None) -> int:
     """The program; returns the exit status: 0, 1 for no, 2 for wrong settings."""
     parser = Parser(prog="start_monitoring", description="Answer start_monitoring.sh.")
     parser.add_argument("--notify", action="store_true", help="exit with status 0 if messages are to be sent, 1 if not")
+    parser.add_argument("--frames", action="store_true", help="exit with status 0 if scene frames are wanted, 1 if not")
     parser.add_argument("--running", action="store_true", help="print the programs that run, one per line")
     return run_program(parser, argv, _run)
 
@@ -34,6 +35,8 @@ def _run(parsed: argparse.Namespace) -> int:
     settings = read_settings(parsed)
     if parsed.notify:
         return 0 if settings.notify.urls else 1
+    if parsed.frames:
+        return 0 if settings.frames.repo else 1
     log_dir = settings.paths.log_dir
     if not parsed.running:
         print(log_dir, settings.paths.hub_dir, "token" if has_token(settings) else "no token", in_use().value, sep="\n")

@@ -26,6 +26,7 @@ from tools.flags import Parser
 from tools.hub.client import HubClient
 from tools.hub.modelscope_client import ModelScopeHub
 from tools.login import end_of, exposure, is_near, login_of
+from tools.media.choice import ranked
 from tools.media.ffmpeg import try_encoders
 from tools.report import checks
 from tools.report.checks import Finding
@@ -100,6 +101,8 @@ def _media(settings: config.Settings) -> Iterator[Finding]:
         return  # no ffmpeg at all: reported above
     yield checks.judge_trials(trials)
     print("\n".join(checks.trial_lines(trials)), flush=True)
+    if settings.frames.repo:
+        yield checks.check_frames([trial.ffmpeg for trial in ranked(trials)][:1])
 
 
 def _hub(settings: config.Settings) -> Iterator[Finding]:
@@ -126,6 +129,10 @@ def _hub(settings: config.Settings) -> Iterator[Finding]:
         yield checks.check_two(hub, source, target) or checks.within(
             _LIMIT, lambda: checks.check_output(hub, target, token.ok, user), "output repo"
         )
+        if frames := settings.frames.repo:
+            yield checks.within(
+                _LIMIT, lambda: checks.check_output(hub, frames, token.ok, user, checks.FRAMES), "frames repo"
+            )
 
 
 def _way(settings: config.Settings) -> list[Finding]:

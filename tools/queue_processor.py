@@ -16,6 +16,7 @@ enter_venv(__name__)
 
 import argparse
 import logging
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ from tools.runtime.once import Once
 from tools.startup import (
     dotenv_path,
     need_cluster_packages,
+    need_frame_packages,
     origin_of,
     read_command_settings,
     read_settings,
@@ -191,6 +193,7 @@ class QueueProcessor:
         )
 
     def _options(self) -> "ProcessorOptions":
+        from tools.core.artifact import ArtifactKind
         from tools.core.reuse import Rule
         from tools.processor.build import ProcessorOptions
         from tools.stages.work_hours import HoursOptions
@@ -206,6 +209,8 @@ class QueueProcessor:
             check_interval=float(self.check_interval),
             stable_time=settings.monitor.min_folder_stable_time,
             extensions=settings.monitor.video_extensions,
+            other_repos={ArtifactKind.FRAMES: settings.frames.repo} if settings.frames.repo else {},
+            frame_archive=int(settings.frames.archive_mb * 2**20),
             marker=settings.monitor.complete_marker,
             sidecars=sidecar_rules(settings),
             mux_subtitles=bool(settings.encode.mux_subtitles),
@@ -223,9 +228,9 @@ class QueueProcessor:
     def converter(self) -> "Converter":
         """What converts here, or is compared with what converts on the workers of a cluster."""
         from tools.media.converter import FfmpegConverter
-        from tools.startup import encode_options
+        from tools.startup import encode_options, frame_options
 
-        return FfmpegConverter(*encode_options(self.settings))
+        return FfmpegConverter(*encode_options(self.settings), frame_options(self.settings))
 
 
 def _cluster_executor(settings: config.Settings, tools: "JobTools", deliver: "Deliver", note: "Note") -> "Executor":
@@ -271,6 +276,7 @@ def _need_repos(settings: config.Settings, hub: "HubClient", user: str) -> None:
     source, target = settings.hub.input_repo, settings.hub.output_repo
     if not hub.repo_exists(source):
         raise HubNotFound(f"INPUT_REPO={source} does not exist, or this token can't see it")
+    name = "OUTPUT_REPO"
     try:
         if not hub.repo_exists(target):
             hub.create_repo(target)
@@ -280,13 +286,31 @@ def _need_repos(settings: config.Settings, hub: "HubClient", user: str) -> None:
                 f"OUTPUT_REPO={target} is the same dataset as INPUT_REPO={source}: give two different datasets"
             )
         hub.need_write(target)
+        if frames := settings.frames.repo:
+            others = {"INPUT_REPO": source, "OUTPUT_REPO": target}
+            name, target = "FRAMES_REPO", frames
+            _need_frames_repo(hub, frames, others)
     except HubFull:
         raise
     except HubForbidden as exc:
         if exc.status != _FORBIDDEN:
             raise
-        said = f"the token of {user} may not create or write OUTPUT_REPO={target}: use another token or dataset"
+        said = f"the token of {user} may not create or write {name}={target}: use another token or dataset"
         raise HubForbidden(said, status=exc.status) from exc
+
+
+def _need_frames_repo(hub: "HubClient", frames: str, others: "Mapping[str, str]") -> None:
+    """The dataset of scene frames, made if it is missing, and the right to write there. Raises HubError."""
+    from tools.core.errors import HubRejected
+    from tools.hub.client import is_one_dataset
+
+    if not hub.repo_exists(frames):
+        hub.create_repo(frames)
+        log.info("created the private dataset %s", frames)
+    for name, other in others.items():
+        if is_one_dataset(hub, other, frames):
+            raise HubRejected(f"FRAMES_REPO={frames} is the same dataset as {name}={other}: give a dataset of its own")
+    hub.need_write(frames)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -297,7 +321,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--drain", action="store_true", help="exit when the queue is empty; status 1 if an item failed")
     queue_questions.add_flags(parser)
     queue_commands.add_flags(parser)
-    config.add_flags(parser, "hub", "processor", "encode", "notify", "cluster", "paths")
+    config.add_flags(parser, "hub", "processor", "encode", "frames", "notify", "cluster", "paths")
     return run_program(parser, argv, _run)
 
 
@@ -316,10 +340,12 @@ def _run(parsed: argparse.Namespace) -> int:
         return queue_commands.run(parsed, settings)
     if settings.cluster.scheduler:
         need_cluster_packages()
+    elif settings.frames.repo:
+        need_frame_packages()
     return _work(settings, parsed)
 
 
-_GROUPS = ("processor", "encode", "notify")  # of settings that decide what is done, and how
+_GROUPS = ("processor", "encode", "frames", "notify")  # of settings that decide what is done, and how
 _FORBIDDEN = 403  # HTTP
 
 

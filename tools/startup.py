@@ -304,7 +304,9 @@ def handshake_of(settings: Settings, converter: "Converter") -> "Handshake":
     from tools.cluster.handshake import Handshake, versions_here
 
     output, _ = encode_options(settings)
-    return Handshake(versions=versions_here(converter.version()), endpoint=settings.hub.endpoint, output=output)
+    frames = frame_options(settings) if settings.frames.repo else None
+    versions = versions_here(converter.version())
+    return Handshake(versions=versions, endpoint=settings.hub.endpoint, output=output, frames=frames)
 
 
 def origin_of(settings: Settings) -> "Origin":

@@ -30,9 +30,11 @@ from tools.flags import Parser
 from tools.login import Login
 from tools.startup import (
     encode_options,
+    frame_options,
     hours_of,
     make_hub,
     need_cluster_packages,
+    need_frame_packages,
     port,
     read_settings,
     run_program,
@@ -132,6 +134,8 @@ def make_node(
     converter_for = converters_by_handshake(settings)
 
     def make_tools(handshake: "Handshake") -> "tuple[HubClient, FfmpegConverter]":
+        if handshake.frames is not None:
+            need_frame_packages()
         converter = converter_for(handshake)
         try:
             return Login(settings, clock).connect()[0], converter
@@ -157,11 +161,13 @@ def converters_by_handshake(settings: config.Settings) -> "Callable[[Handshake |
     from tools.media.converter import FfmpegConverter
 
     own, machine = encode_options(settings)
-    made = {own: FfmpegConverter(own, machine)}
+    frames = frame_options(settings)
+    made = {(own, frames): FfmpegConverter(own, machine, frames)}
 
     def converter_for(handshake: "Handshake | None") -> "FfmpegConverter":
         output = own if handshake is None else handshake.output_at(own)
-        return made.setdefault(output, FfmpegConverter(output, machine))
+        wanted = handshake.frames if handshake is not None and handshake.frames is not None else frames
+        return made.setdefault((output, wanted), FfmpegConverter(output, machine, wanted))
 
     return converter_for
 

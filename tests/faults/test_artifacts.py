@@ -30,9 +30,9 @@ FRAMES = {"A/1.frames.zip": b"frames of 1", "A/2.frames.zip": b"frames of 2", "A
 @pytest.fixture
 def frames(monkeypatch: pytest.MonkeyPatch) -> ArtifactKind:
     """A further member of the enum, for as long as the test lasts."""
-    kind = str.__new__(ArtifactKind, "frames")
-    kind._name_, kind._value_ = "FRAMES", "frames"
-    monkeypatch.setitem(ArtifactKind._value2member_map_, "frames", kind)
+    kind = str.__new__(ArtifactKind, "stills")
+    kind._name_, kind._value_ = "STILLS", "stills"
+    monkeypatch.setitem(ArtifactKind._value2member_map_, "stills", kind)
     monkeypatch.setitem(artifact.EXTENSIONS, kind, ".frames.zip")
     return kind
 

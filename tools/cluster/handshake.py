@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.media.encoding import OutputOptions
+from tools.media.frames import FrameOptions
 
 _PACKAGES = ("dask", "distributed")
 
@@ -35,6 +36,7 @@ class Handshake:
     versions: Versions
     endpoint: str  # of the hub; another one is accepted
     output: OutputOptions  # whole, so that no option can be forgotten on the way to a worker
+    frames: FrameOptions | None = None  # None: no pictures of scenes are wanted
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -42,7 +44,8 @@ class Handshake:
     @classmethod
     def of_json(cls, values: dict[str, Any]) -> "Handshake":
         versions, output = Versions(**values["versions"]), OutputOptions(**values["output"])
-        return cls(**{**values, "versions": versions, "output": output})
+        frames = FrameOptions(**values["frames"]) if values.get("frames") else None
+        return cls(**{**values, "versions": versions, "output": output, "frames": frames})
 
     def output_at(self, worker: OutputOptions) -> OutputOptions:
         """The processor's, except that a worker's own ENCODER stays if the processor leaves the choice (auto)."""

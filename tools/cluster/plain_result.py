@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from tools.core.artifact import Artifact, ArtifactKind, VideoOutput
 from tools.core.errors import Trouble
+from tools.core.frames import About
 from tools.core.planning import STAGES, VideoJob
 from tools.core.record import Record, made_fields
 from tools.core.retry import LONGEST, AskedToWait
@@ -103,13 +104,15 @@ def _output(found: Any, job: VideoJob) -> VideoOutput:
     return VideoOutput(_record(found.get("record"), job), artifacts).at_source(job.source, job.input_repo)
 
 
-def _file(found: Any) -> tuple[ArtifactKind, tuple[str, int]]:
+def _file(found: Any) -> tuple[ArtifactKind, tuple[str, int, str]]:
     if not isinstance(found, dict):
         raise ValueError("one of its files is none")
     sha256, size = found.get("sha256"), found.get("size")
     if type(size) is not int or not 0 < size < _LARGEST_FILE:
         raise ValueError("one of its files has no size")
-    return ArtifactKind(found.get("kind")), (_digest(sha256), size)
+    kind, about = ArtifactKind(found.get("kind")), str(found.get("about") or "")
+    told = About.of_text(about).as_text() if kind is ArtifactKind.FRAMES and about else ""
+    return kind, (_digest(sha256), size, told)
 
 
 def _digest(value: object) -> str:

@@ -5,7 +5,7 @@ artifact for each; the processor commits each artifact in its repo. Nobody else 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import PurePosixPath
 from typing import Any, cast
@@ -19,6 +19,7 @@ class ArtifactKind(str, Enum):
     """What a file is to its source; at most one file of a kind per source."""
 
     VIDEO = "video"  # the MKV, which the record describes
+    FRAMES = "frames"  # pictures of its scenes: an archive, empty if none could be made
 
     @property
     def extension(self) -> str:
@@ -26,7 +27,7 @@ class ArtifactKind(str, Enum):
         return EXTENSIONS[self]
 
 
-EXTENSIONS = {ArtifactKind.VIDEO: ".mkv"}
+EXTENSIONS = {ArtifactKind.VIDEO: ".mkv", ArtifactKind.FRAMES: ".tar"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +48,17 @@ class Artifact:
     path: str  # in the repo
     sha256: str  # hex
     size: int  # bytes
+    about: str = ""  # what its maker tells of what is in it, JSON; "" if nothing
 
     def as_json(self) -> dict[str, Any]:
+        told = {"about": self.about} if self.about else {}
         return {
             "kind": self.kind.value,
             "repo": self.repo,
             "path": self.path,
             "sha256": self.sha256,
             "size": self.size,
+            **told,
         }
 
 
@@ -123,7 +127,7 @@ class VideoOutput:
         for target, _ in artifacts:
             if target.kind is ArtifactKind.VIDEO:
                 record = cast(Record, {**record, "file_name": PurePosixPath(target.path).name})
-        placed = (Artifact(one.kind, target.repo, target.path, one.sha256, one.size) for target, one in artifacts)
+        placed = (replace(one, repo=target.repo, path=target.path) for target, one in artifacts)
         return VideoOutput(record, tuple(placed))
 
 
@@ -137,5 +141,10 @@ _NEEDED = {"source_path", "source_sha256", "source_size", "sha256", "size"}
 
 def _artifact(entry: Mapping[str, Any]) -> Artifact:
     return Artifact(
-        ArtifactKind(entry["kind"]), str(entry["repo"]), str(entry["path"]), str(entry["sha256"]), int(entry["size"])
+        ArtifactKind(entry["kind"]),
+        str(entry["repo"]),
+        str(entry["path"]),
+        str(entry["sha256"]),
+        int(entry["size"]),
+        str(entry.get("about") or ""),
     )

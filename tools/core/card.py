@@ -9,6 +9,7 @@ import json
 import re
 
 from tools.core.columns import COLUMNS, features
+from tools.core.frames import FRAME_COLUMNS
 from tools.core.record import METADATA
 
 CARD = "README.md"
@@ -47,6 +48,59 @@ def card_instead_of(content: bytes | None, output_repo: str, input_repo: str, en
     made = card(output_repo, input_repo, endpoint, license_in(content))
     front = _FRONT.match(made.decode())
     return None if content is not None and front and content.startswith(front[0].encode()) else made
+
+
+def may_begin(content: bytes | None) -> bool:
+    """Whether a card may be written that is made once: there is none, or the hub's stub."""
+    return content is None or (may_write(content) and not _is_ours(content.decode("utf-8-sig")))
+
+
+def frames_card(frames_repo: str, input_repo: str, endpoint: str) -> bytes:
+    """The card of the dataset of scene frames. The same values give the same bytes."""
+    address = f"{endpoint.rstrip('/')}/datasets/{input_repo}"
+    rows = "\n".join(f"| `{one.name}` | {one.kind} | {one.about} | {one.about_zh} |" for one in FRAME_COLUMNS)
+    text = f"""---
+license: other
+pretty_name: scene frames
+tags:
+- image
+- animation
+- webdataset
+configs:
+- config_name: default
+  data_files:
+  - split: train
+    path: "**/*.tar"
+---
+
+# {frames_repo.partition("/")[2]}
+
+One picture of every scene of each video of [{input_repo}]({address}), as WebP, in archives that WebDataset
+loaders read.
+
+[{input_repo}]({address}) 中每个视频的每个场景一张图片（WebP），打包为 WebDataset 加载器可直接读取的归档。
+
+```python
+import glob
+
+import webdataset
+from modelscope import dataset_snapshot_download
+
+top = dataset_snapshot_download({json.dumps(frames_repo)})
+pictures = webdataset.WebDataset(glob.glob(top + "/**/*.tar", recursive=True)).decode("pil").to_tuple("webp", "json")
+```
+
+Each archive (`A/A_part01of03.tar`) has `<key>.webp` beside `<key>.json`. `{METADATA}` beside it has the same fields of
+every picture, and in `archive` the file that has it.
+
+每个归档（`A/A_part01of03.tar`）中 `<key>.webp` 与 `<key>.json` 成对。旁边的 `{METADATA}` 有每张图片的同样字段，
+`archive` 为其所在的归档。
+
+| field 字段 | type 类型 | what it says | 含义 |
+| --- | --- | --- | --- |
+{rows}
+"""
+    return text.encode()
 
 
 def license_in(content: bytes | None) -> str:

@@ -2,7 +2,7 @@
 
 An archive is a tar in WebDataset form: ``<key>.json`` and ``<key>.webp`` one after the other. The same pictures give
 the same bytes: no times, no owners, one order. Names are plain USTAR, so that archives are joined by their members
-alone (``joined_size``).
+alone.
 """
 
 import hashlib
@@ -10,7 +10,7 @@ import json
 import re
 import tarfile
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -130,6 +130,82 @@ def member(name: str, content: bytes) -> Iterable[bytes]:
     yield entry.tobuf(tarfile.USTAR_FORMAT, "utf-8", "surrogateescape")
     yield content
     yield bytes(-len(content) % BLOCK)
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What is told of a video's pictures on the way to who publishes them."""
+
+    scenes: int = 0
+    rows: tuple[dict[str, Any], ...] = ()
+
+    def as_text(self) -> str:
+        return json.dumps({"scenes": self.scenes, "rows": self.rows}, ensure_ascii=True)
+
+    @classmethod
+    def of_text(cls, text: str) -> "About":
+        """Raises ValueError for what ``as_text`` did not give; "" tells of nothing."""
+        found = json.loads(text) if text else {"scenes": 0, "rows": []}
+        rows = found.get("rows") if isinstance(found, dict) else None
+        if not isinstance(rows, list) or not isinstance(found.get("scenes"), int) or not all(map(_is_row, rows)):
+            raise ValueError("this tells nothing of frames")
+        told = tuple({column.name: row[column.name] for column in FRAME_COLUMNS} for row in rows)
+        return cls(int(str(found["scenes"])), told)
+
+
+_TYPES = {"text": str, "int": int, "float": float}
+
+
+def _is_row(row: object) -> bool:
+    return isinstance(row, dict) and all(
+        type(row.get(column.name)) is _TYPES[str(column.kind)] for column in FRAME_COLUMNS
+    )
+
+
+def archive_name(folder: str, number: int, total: int, piece: int = 1) -> str:
+    """``A_part01of03.tar``: of the batches of a folder the archive of one; a further piece of it ends in ``-2``."""
+    leaf = folder.rpartition("/")[2] or "root"
+    while len(leaf.encode("utf-8", "replace")) > _LONGEST_LEAF:
+        leaf = leaf[:-1]
+    return f"{leaf}_part{number:02}of{total:02}{f'-{piece}' if piece > 1 else ''}.tar"
+
+
+def last_part(folder: str, names: Iterable[str]) -> int:
+    """The highest number of an archive among the names in a folder, 0 if there is none."""
+    found = (re.fullmatch(r".*_part(\d{2,6})of\d{2,6}(-\d+)?\.tar", name, re.DOTALL) for name in names)
+    return max((int(match[1]) for match in found if match), default=0)
+
+
+def samples_in(head: Callable[[int], bytes], size: int) -> Iterator[tuple[int, int]]:
+    """(offset, bytes) of each picture with its JSON in a video's archive; ``head`` reads 512 bytes at an offset.
+
+    Raises ValueError for what is none of ours."""
+    at = begin = 0
+    while at < size - len(END):
+        for _ in range(2):
+            try:
+                entry = tarfile.TarInfo.frombuf(head(at), "utf-8", "surrogateescape")
+            except tarfile.HeaderError as exc:
+                raise ValueError(f"no archive of frames: {exc}") from exc
+            at += BLOCK + -(-entry.size // BLOCK) * BLOCK
+        yield begin, at - begin
+        begin = at
+
+
+def packed(sizes: Sequence[int], limit: int) -> list[list[int]]:
+    """Which samples, by number, go into which archive of at most ``limit`` bytes; one that is larger is alone."""
+    found: list[list[int]] = []
+    used = 0
+    for number, size in enumerate(sizes):
+        if not found or used + size + len(END) > limit:
+            found.append([])
+            used = 0
+        found[-1].append(number)
+        used += size
+    return found
+
+
+_LONGEST_LEAF = 200  # bytes of UTF-8
 
 
 def with_rows(content: bytes, added: Iterable[tuple[str, Iterable[Mapping[str, Any]]]]) -> list[str]:

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from tools.core.blame import is_short_of_memory
 from tools.core.concurrency import NO_NEED, Need, memory_for
 from tools.core.errors import MachineError, NoEncoder, PicturesDiffer, TooBig, TranscodeError, VerifyError
+from tools.core.frames import Origin
 from tools.core.message import message
 from tools.core.options import Options, Wanted, options_text
 from tools.core.planning import Stage
@@ -32,6 +33,8 @@ from tools.media.encoding import MachineOptions, OutputOptions, deciding, encode
 from tools.media.facts import Facts
 from tools.media.fallback import has_pictures, may_be_the_encoder
 from tools.media.ffmpeg import MediaPrograms
+from tools.media.frames import FrameOptions, FramesMade
+from tools.media.framing import Framing, Made
 from tools.media.gate import Gate, measured
 from tools.media.hdr10_plus import WRITER
 from tools.media.inside import Inside
@@ -100,6 +103,7 @@ class Conversion:
     options: str = ""  # what decided it, see ``tools.core.options``
     seconds: float = 0.0  # s that making and verifying it took, without waits for a place
     target: Mapping[str, Any] = field(default_factory=dict)  # what its encode was aimed at, see ``tools.media.aim``
+    scenes: FramesMade | None = None  # pictures of its scenes, if they were asked for and could be made
 
     def as_record(self) -> dict[str, Any]:
         """JSON-able."""
@@ -133,6 +137,11 @@ class Converter(Protocol):
         """One that begins its search for a CRF with what is known elsewhere, and tells what it came to."""
         ...
 
+    def with_frames(self, origin: Origin, target: Path) -> "Converter":
+        """One that also makes pictures of a source's scenes, of which no failure is the conversion's: then it is a
+        warning, and ``target`` an archive without any."""
+        ...
+
     def convert(
         self,
         source: Path,
@@ -154,7 +163,10 @@ class Converter(Protocol):
 class FfmpegConverter:
     """The converter over ffmpeg and ffprobe. The constructor touches nothing; ``machine`` None = the defaults."""
 
-    def __init__(self, output: OutputOptions, machine: MachineOptions | None = None) -> None:
+    def __init__(
+        self, output: OutputOptions, machine: MachineOptions | None = None, frames: FrameOptions | None = None
+    ) -> None:
+        self._frames = Framing(frames or FrameOptions())
         self.output = output
         self.machine = machine or MachineOptions()
         self._programs: MediaPrograms | None = None
@@ -194,6 +206,12 @@ class FfmpegConverter:
         with self._lock:
             other = copy.copy(self)
         other._hints = hints
+        return other
+
+    def with_frames(self, origin: Origin, target: Path) -> "FfmpegConverter":
+        with self._lock:
+            other = copy.copy(self)
+        other._frames = Framing(self._frames.options, origin, target)
         return other
 
     def plan(self, source: Path, stop: threading.Event | None = None) -> Plan:
@@ -299,6 +317,7 @@ class FfmpegConverter:
                 added: tuple[Added, ...] = ()
                 if self._beside[1] or captions:
                     result, sha256, added = self._put_in(result, sha256, by, muxing, warnings, captions)
+                frames = self._frames.made(plan, by, folder, self._max_rss(), warnings)
                 seconds += time.monotonic() - began
             part.replace(target)
         settings = settings_text(plan, encoder, hit.options, used)
@@ -307,7 +326,7 @@ class FfmpegConverter:
         report = replace(report, quality=quality)
         report.streams.extend(map(_entry_of, added))
         told = hit.told if plan.action == "transcode" or not plan.is_video_kept else {"bigger": "remux"}
-        return replace(report, options=options_text(decided), seconds=round(seconds, 3), target=told)
+        return replace(report, options=options_text(decided), seconds=round(seconds, 3), target=told, scenes=frames)
 
     def _said_of(self, plan: Plan) -> list[str]:
         """What is to be said before anything is made. Raises VerifyError."""
@@ -340,7 +359,7 @@ class FfmpegConverter:
                     log.warning("not all of a Matroska file can be kept: %s", self._muxers[1])
             return self._muxers[0]
 
-    def _verified(self, plan: Plan, of: "Made") -> tuple[Facts, list[str], str]:
+    def _verified(self, plan: Plan, of: Made) -> tuple[Facts, list[str], str]:
         """Facts, warnings and sha256 of a result, which is on the disk then. Raises what ``verify`` does."""
 
         def look(limit: ReadLimit) -> tuple[Facts, list[str]]:
@@ -361,10 +380,10 @@ class FfmpegConverter:
             synced.result()
             return made, damage, sha256.result()
 
-    def _gate(self, plan: Plan, of: "Made") -> Gate:
+    def _gate(self, plan: Plan, of: Made) -> Gate:
         return Gate(plan, of.source, of.encoder, self.output, of.part.parent)
 
-    def _measured(self, plan: Plan, of: "Made", result: Facts, warnings: list[str]) -> dict[str, Any] | None:
+    def _measured(self, plan: Plan, of: Made, result: Facts, warnings: list[str]) -> dict[str, Any] | None:
         """How good the pictures of a verified result are, None if that was not measured. Raises PicturesDiffer."""
         if plan.action != "transcode" or self.output.quality_metric == OFF:
             return None
@@ -389,7 +408,7 @@ class FfmpegConverter:
         self,
         result: Facts,
         sha256: str,
-        of: "Made",
+        of: Made,
         muxing: Muxing,
         warnings: list[str],
         captions: tuple[Added, ...],
@@ -513,10 +532,11 @@ class FfmpegConverter:
                 command = encode_command(plan, encoder, options, source, part, covers, attempt)
                 command += Gate(plan, source, encoder, options, part.parent).of_encode()
                 plan.main_video.inside = Inside() if encoder.tells_changes else None
+                command += self._frames.scanned(plan, encoder, part.parent)
                 try:
                     broken = transcode(
                         command,
-                        access=access_to(plan, source, part),
+                        access=self._frames.access(access_to(plan, source, part)),
                         duration=plan.facts.duration,
                         stall_timeout=self.machine.stall_timeout,
                         max_rss=limit,
@@ -536,19 +556,6 @@ class FfmpegConverter:
         if isinstance(ended, MachineError):
             raise ended
         raise TranscodeError(f"the encode {ended}, more than MAX_ENCODE_RSS allows, even with one thread")
-
-
-@dataclass(frozen=True, slots=True)
-class Made:
-    """What is to be verified, and with what."""
-
-    source: Path
-    part: Path
-    encoded: Path  # has the encoded streams alone, if a muxer made the part of them
-    broken: int  # pictures of the source
-    encoder: Encoder
-    ffprobe: Path
-    stop: threading.Event
 
 
 def _encoder_for(dolby_vision: bool, programs: MediaPrograms) -> Encoder:

@@ -55,6 +55,7 @@ class ProcessorOptions:
     stable_time: float  # s that a folder which changed after it was queued stays out of work
     extensions: frozenset[str]
     other_repos: Mapping[ArtifactKind, str] = field(default_factory=dict)  # of further outputs, by kind of artifact
+    frame_archive: int = 1 << 30  # bytes of one archive of frames
     marker: str = ""
     sidecars: SidecarRules = field(default_factory=SidecarRules)  # what else of a folder is carried over
     mux_subtitles: bool = False  # subtitles beside a video go into its MKV
@@ -85,6 +86,7 @@ class ProcessorOptions:
             batch_size=self.batch_size,
             max_attempts=self.max_attempts,
             retry_interval=self.check_interval,
+            frame_archive=self.frame_archive,
             endpoint=self.endpoint,
         )
 
@@ -134,6 +136,7 @@ def build(
         options.budget,
         journals=options.log_dir,
         known=reuse.of_downloaded,
+        joins=frozenset({ArtifactKind.FRAMES}),
     )
     observer, inbox = Observers(observers), Inbox()
     executor = (make_executor or local_executor)(tools, inbox.put, journal_note(options.log_dir))

@@ -38,6 +38,7 @@ class RunRules:
     mux_subtitles: bool = False  # subtitles beside a video go into its MKV
     max_attempts: int  # at a video, and at a commit
     retry_interval: float  # s
+    frame_archive: int = 1 << 30  # bytes of one archive of frames
     endpoint: str = ""  # address of the hub, for links in the dataset card; "" = no card is written
 
     @property

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from tools.core.artifact import ArtifactKind
 from tools.core.audit import source_gone
 from tools.core.errors import HubUnavailable, PipelineError
 from tools.core.folder import Folder, RemoteFile, group_folders, path_of
@@ -11,6 +12,7 @@ from tools.core.retry import next_attempt
 from tools.core.sidecar import Sidecar, plan_sidecars
 from tools.hub.client import HubClient
 from tools.processor.batch import Batch, Task, died
+from tools.processor.frames_folder import FramesFolder
 from tools.processor.item_run import ItemRun, RunRules
 from tools.processor.output_folder import OutputFolder, evaded, kept_back
 from tools.state.journal import Journal, VideoHistory
@@ -59,7 +61,7 @@ def open_item(item: QueueItem, hub: HubClient, journal: Journal, rules: RunRules
         evaded(rules.output_repo, name, instead)
     others = sorted(set(rules.other_repos.values()) - {rules.output_repo})
     # The metadata last: what they show as done must be done everywhere.
-    folders = (*(OutputFolder(repo, item.folder, keeps_metadata=False) for repo in others), main)
+    folders = (*(_other(repo, item.folder, rules, len(plan.batches)) for repo in others), main)
     run = ItemRun(item, plan, journal, rules, head.commit_id, now_there, folders, files)
     run.source_gone = tuple(source_gone(files, main.files, main.published))
     for number, videos in enumerate(plan.batches, 1):
@@ -75,6 +77,15 @@ def open_item(item: QueueItem, hub: HubClient, journal: Journal, rules: RunRules
         kept_back(rules.output_repo, taken)
     _add_sidecars(run, sidecars)
     return run
+
+
+def _other(repo: str, folder: str, rules: RunRules, batches: int) -> OutputFolder:
+    """The folder of a further output repo."""
+    if repo != rules.other_repos.get(ArtifactKind.FRAMES):
+        return OutputFolder(repo, folder, keeps_metadata=False)
+    frames = FramesFolder(repo, folder, limit=rules.frame_archive, input_repo=rules.input_repo, endpoint=rules.endpoint)
+    frames.batches = batches
+    return frames
 
 
 def _again(

@@ -4,9 +4,10 @@ import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
-from tools.core.artifact import Artifact, VideoOutput
+from tools.core.artifact import Artifact, ArtifactKind, VideoOutput
 from tools.core.errors import HubNotFound, HubUnavailable
 from tools.core.folder import RemoteFile, inside, path_of
 from tools.core.planning import not_ours, output_names
@@ -17,6 +18,8 @@ from tools.runtime.logs import fields
 
 log = logging.getLogger("animation.processor")
 T = TypeVar("T")
+FileOf = Callable[[RemoteFile, ArtifactKind], Path | None]
+"""The local file of what a source became, which need not exist; None if it is on another machine."""
 Outputs = Mapping[RemoteFile, VideoOutput]
 """What the sources of a batch became."""
 
@@ -201,6 +204,9 @@ class OutputFolder:
             all(_tells_of(state.published, output) for output in outputs.values())
             and all(one.is_at(state.files.get(one.path)) and state.carried.has(one) for one in sidecars)
         )
+
+    def use_files(self, file_of: FileOf) -> None:
+        """Where the files of what is committed next are, for a folder that makes others of them."""
 
     def awaits(self, outputs: Outputs, sidecars: Sequence[Sidecar] = ()) -> bool:
         """Whether these were committed and not seen since."""

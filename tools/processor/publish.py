@@ -3,19 +3,13 @@
 Calling it again after a crash or a lost answer commits nothing twice: what is there already is found first.
 """
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
-from tools.core.artifact import ArtifactKind
 from tools.core.errors import BlobsLost, HubError, HubForbidden, HubNotFound, HubRejected
-from tools.core.folder import RemoteFile
 from tools.core.sidecar import Sidecar
 from tools.hub.client import HubClient
 from tools.processor.output_card import NO_CARD, OutputCard
-from tools.processor.output_folder import OutputFolder, Outputs
-
-FileOf = Callable[[RemoteFile, ArtifactKind], Path | None]
-"""The local file of what a source became, which need not exist; None if it is on another machine."""
+from tools.processor.output_folder import FileOf, OutputFolder, Outputs
 
 
 class CommitNotShown(HubError):
@@ -48,6 +42,7 @@ def publish(
         outputs = fresh.placed(outputs)
     commits = []
     for folder in folders:
+        folder.use_files(file_of)
         if folder.artifacts(outputs) or of[folder]:
             if folder is not fresh and not folder.awaits(outputs, of[folder]):
                 folder.refresh(hub)

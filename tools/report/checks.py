@@ -6,6 +6,7 @@ Takes plain values, changes nothing that stays, and ends: a question to another 
 import asyncio
 import difflib
 import importlib.metadata
+import importlib.util
 import os
 import re
 import shutil
@@ -18,11 +19,13 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from shlex import quote
+from typing import NamedTuple
 
 from tools.core.errors import HubError, HubForbidden, HubFull, HubNotFound, NoEncoder, PipelineError
 from tools.hub.client import HubClient, is_one_dataset
 from tools.hub.modelscope_sdk import TESTED_WITH, moved_parts
 from tools.media.choice import Trial, chosen, is_bundled, not_used, ranked, warning_about
+from tools.media.frames import NEEDED, OF_HDR, lacking
 from tools.media.installed import find_ffmpegs, find_ffprobe, is_old, version_of, whence
 from tools.media.mkvmerge import find_muxer
 from tools.report.cells import cut, padded, wrapped
@@ -304,26 +307,50 @@ def check_input(hub: HubClient, repo: str, has_token: bool = True) -> Finding:
     return Finding("input repo", True, f"{repo}, commit {head.commit_id[:8]}" if head else f"{repo}, still empty")
 
 
-def check_output(hub: HubClient, repo: str, has_token: bool = True, user: str = "") -> Finding:
+class Wanted(NamedTuple):
+    """A dataset that is written, for people."""
+
+    subject: str
+    setting: str
+
+
+OUTPUT, FRAMES = Wanted("output repo", "OUTPUT_REPO"), Wanted("frames repo", "FRAMES_REPO")
+
+
+def check_frames(ffmpegs: Sequence[Path]) -> Finding:
+    """What pictures of scenes need here: Pillow, and filters of the ffmpeg in use."""
+    if not importlib.util.find_spec("PIL"):
+        return Finding("frames", False, "Pillow is not installed", "run `bash start_monitoring.sh --setup-only` once")
+    lacks: frozenset[str] = lacking(ffmpegs[0]) if ffmpegs else frozenset()
+    if needed := sorted(lacks.intersection(NEEDED)):
+        return Finding("frames", False, f"the ffmpeg in use has no {', '.join(needed)}", "set FFMPEG to another one")
+    if needed := sorted(lacks.intersection(OF_HDR)):
+        return Finding("frames", True, f"HDR videos get no frames: the ffmpeg in use has no {', '.join(needed)}")
+    return Finding("frames", True, "Pillow and ffmpeg's filters are there")
+
+
+def check_output(hub: HubClient, repo: str, has_token: bool = True, user: str = "", wanted: Wanted = OUTPUT) -> Finding:
     """Whether results can be published there. ``user``: whose token it is; "" = that tells nothing of rights."""
     if not has_token:
-        return Finding("output repo", True, f"{repo}: {_NO_TOKEN}", "see the lines above")
+        return Finding(wanted.subject, True, f"{repo}: {_NO_TOKEN}", "see the lines above")
     owner = repo.partition("/")[0]
     try:
         if not hub.repo_exists(repo):
             if user and owner.casefold() != user.casefold():
                 seen = f"{repo} does not exist; to create it under {owner}, {user} must be a member there"
-                return Finding("output repo", True, seen, f"else set OUTPUT_REPO={user}/{repo.partition('/')[2]}")
-            return Finding("output repo", True, f"{repo} will be created, private")
+                return Finding(wanted.subject, True, seen, f"else set {wanted.setting}={user}/{repo.partition('/')[2]}")
+            return Finding(wanted.subject, True, f"{repo} will be created, private")
         hub.need_write(repo)
     except HubFull as exc:
-        return Finding("output repo", False, f"nothing more can be stored in {repo}", str(exc))
+        return Finding(wanted.subject, False, f"nothing more can be stored in {repo}", str(exc))
     except HubForbidden:
         seen = f"this token may not write to {repo}" + (f": it belongs to {user}" if user else "")
-        return Finding("output repo", False, seen, f"use a token with write access of {owner}, or set OUTPUT_REPO")
+        return Finding(
+            wanted.subject, False, seen, f"use a token with write access of {owner}, or set {wanted.setting}"
+        )
     except HubError as exc:
-        return Finding("output repo", False, str(exc), "see the lines above")
-    return Finding("output repo", True, f"{repo}, can be written")
+        return Finding(wanted.subject, False, str(exc), "see the lines above")
+    return Finding(wanted.subject, True, f"{repo}, can be written")
 
 
 def check_two(hub: HubClient, source: str, target: str) -> Finding | None:

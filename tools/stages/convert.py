@@ -14,6 +14,7 @@ from tools.core.artifact import Artifact, ArtifactKind, Target, VideoOutput
 from tools.core.companions import too_many_fonts
 from tools.core.concurrency import NO_NEED, Need
 from tools.core.errors import MachineError, MediaError, NoEncoder
+from tools.core.frames import About, Origin
 from tools.core.planning import Stage, VideoJob
 from tools.core.record import Record
 from tools.core.reuse import is_as_wanted
@@ -45,6 +46,9 @@ def convert(
     converter = tools.converter.with_options(dict(job.options)) if job.options else tools.converter
     converter = converter.with_beside(job.source.name, beside) if beside else converter
     converter = converter.with_hints(_hints(job, tools, context))
+    if any(target.kind is ArtifactKind.FRAMES for target in job.targets):
+        archive = tools.workspace.artifact_file(job.folder, job.source, ArtifactKind.FRAMES)
+        converter = converter.with_frames(Origin(job.source.path, source_sha256), archive)
     began = datetime.now().astimezone().isoformat(timespec="seconds")
     try:
         conversion = converter.convert(
@@ -89,7 +93,10 @@ def _artifact(
     if target.kind is ArtifactKind.VIDEO:
         return Artifact(target.kind, target.repo, target.path, conversion.sha256, conversion.size)
     file = tools.workspace.artifact_file(job.folder, job.source, target.kind)
-    return Artifact(target.kind, target.repo, target.path, sha256_of(file, stop), file.stat().st_size)
+    about = ""
+    if target.kind is ArtifactKind.FRAMES and (frames := conversion.scenes) is not None:
+        about = About(frames.scenes, frames.rows).as_text()
+    return Artifact(target.kind, target.repo, target.path, sha256_of(file, stop), file.stat().st_size, about)
 
 
 def converted_before(job: VideoJob, tools: JobTools, context: JobContext) -> VideoOutput | None:

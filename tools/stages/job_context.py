@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from tools.core.artifact import VideoOutput
+from tools.core.artifact import ArtifactKind, VideoOutput
 from tools.core.concurrency import NO_NEED, SESSIONS, Need, places_for, share_of
 from tools.core.errors import Stopped
 from tools.core.planning import Stage, VideoJob
@@ -41,6 +41,7 @@ class JobTools:
     known: "Known | None" = None  # looks up what is known of a content; None = nothing is
     journals: Path | None = None  # the folder of the journals that say which results are ours; None = none is
     answers: "Answers" = field(default_factory=lambda: Answers())  # to the searches for a CRF that ended here
+    joins: frozenset[ArtifactKind] = frozenset()  # kinds whose files whoever publishes joins here, so that none is sent
     download: "Slots" = field(init=False)
     encode: "Slots" = field(init=False)
     verify: "Slots" = field(init=False)

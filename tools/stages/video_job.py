@@ -28,6 +28,7 @@ log = logging.getLogger("animation.job")
 # until it is verified; AV1 is smaller than its source but for tiny or remuxed files.
 _RESULT_SHARE = 2.0
 _BESIDE_SHARE = 4  # of files beside it: themselves, in UTF-8, and in the second result while both are there
+_FRAMES_SHARE = 1.0  # of the source: pictures of scenes, and the archive of them
 _SLACK = 16 << 20  # bytes
 
 
@@ -119,7 +120,8 @@ def _of_a_file(exc: OSError, root: Path) -> WorkspaceError:
 
 def _make(job: VideoJob, tools: JobTools, context: JobContext) -> VideoOutput:
     folder = tools.workspace.video_folder(job)
-    needed = job.source.size * (1 + _RESULT_SHARE) + _BESIDE_SHARE * sum(file.size for file in job.beside)
+    shares = _RESULT_SHARE + _FRAMES_SHARE * (len(job.targets) > 1)
+    needed = job.source.size * (1 + shares) + _BESIDE_SHARE * sum(file.size for file in job.beside)
     with tools.workspace.reserved(folder, int(needed) + _SLACK):
         with tools.download.held(job, context):
             source, sha256 = download(job, tools, context)
