@@ -138,6 +138,12 @@ def _token(text: str) -> str:
     return text
 
 
+def _long_token(text: str) -> str:
+    if not re.fullmatch(r"[\x21-\x7e]{16,4096}", text):
+        raise ValueError("a token of 16 characters or more, without blanks or line ends")
+    return text
+
+
 def _extensions(text: str) -> frozenset[str]:
     names = frozenset(name.lower().lstrip(".") for name in re.split(r"[\s,]+", text) if name)
     if not names or not all(re.fullmatch(r"\w{1,16}", name) for name in names):
@@ -598,6 +604,27 @@ class PathSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DashboardSettings:
+    host: str = _setting(
+        "DASHBOARD_HOST",
+        "127.0.0.1",
+        "address at which the dashboard listens; one that others reach demands a token",
+        _host,
+        flag="--host",
+    )
+    port: int = _setting("DASHBOARD_PORT", 8030, "port of the dashboard", _integer(0, 65535), flag="--port")
+    token: str | None = _setting(
+        "DASHBOARD_TOKEN",
+        None,
+        "token that the dashboard demands; without one it makes one where others reach it",
+        _long_token,
+        shown="",
+        flag=None,
+        secret=True,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class UiSettings:
     lang: str = _setting(
         "UI_LANG",
@@ -620,6 +647,7 @@ class Settings:
     notify: NotifySettings = field(default_factory=NotifySettings)
     cluster: ClusterSettings = field(default_factory=ClusterSettings)
     paths: PathSettings = field(default_factory=PathSettings)
+    dashboard: DashboardSettings = field(default_factory=DashboardSettings)
     ui: UiSettings = field(default_factory=UiSettings)
     given: frozenset[str] = frozenset()  # environment names of those that a flag, the environment or .env set
 
@@ -660,6 +688,7 @@ _GROUPS: dict[str, type] = {
     "notify": NotifySettings,
     "cluster": ClusterSettings,
     "paths": PathSettings,
+    "dashboard": DashboardSettings,
     "ui": UiSettings,
 }
 

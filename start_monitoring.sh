@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Sets up what is missing, then runs the monitor and the processor in the tmux session "animation_monitor".
 # 安装所缺组件，然后在 tmux 会话 animation_monitor 中运行监控与处理程序。
-#   bash start_monitoring.sh [--demo] [--setup-only] [--foreground]
+#   bash start_monitoring.sh [--demo] [--dashboard] [--setup-only] [--foreground]
 set -euo pipefail
 
 called_from=$PWD
@@ -15,11 +15,12 @@ settings=(
   MODELSCOPE_ENDPOINT MODELSCOPE_API_TOKEN MODELSCOPE_HOME INPUT_REPO OUTPUT_REPO MONITOR_INTERVAL
   MIN_FOLDER_STABLE_TIME VIDEO_EXTENSIONS COMPLETE_MARKER CHECK_INTERVAL MAX_CONCURRENT BATCH_SIZE MAX_ATTEMPTS
   WAIT_FOR_PARTIAL SIDECARS SIDECARS_MAX_MB MUX_SUBTITLES REUSE
+  MIRROR MIRROR_MAX_PERCENT FRAME_MAX_SCENES FRAME_MAX_SIZE FRAME_QUALITY FRAME_SHORTEST_SCENE FRAME_THRESHOLD
   AGING_HOURS STALL_TIMEOUT MIN_FREE_SPACE_GB ACTIVE_HOURS ACTIVE_STAGES AFTER_HOURS DOWNLOAD_LIMIT UPLOAD_LIMIT
   NICE IONICE NOTIFY_URLS NOTIFY_EVENTS NOTIFY_INTERVAL ENCODER PRESET CRF PIX_FMT FFMPEG MKVMERGE GUESS_LANGUAGES CAGE MIN_DECODED_PERCENT
   QUALITY_METRIC QUALITY_FLOOR TARGET_VMAF CRF_MIN CRF_MAX MAX_SIZE_PERCENT WHEN_BIGGER
   MAX_ENCODE_RSS CLUSTER CLUSTER_HOST CLUSTER_TLS_CA CLUSTER_TLS_CERT CLUSTER_TLS_KEY LOG_DIR WORK_DIR HUB_DIR
-  HUB_TOKEN ANIMATION_DOTENV UI_LANG LANG LC_ALL LC_MESSAGES
+  DASHBOARD_HOST DASHBOARD_PORT DASHBOARD_TOKEN HUB_TOKEN ANIMATION_DOTENV UI_LANG LANG LC_ALL LC_MESSAGES
   http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY REQUESTS_CA_BUNDLE SSL_CERT_FILE
 )
 
@@ -30,8 +31,9 @@ fail() {
   exit 1
 }
 usage() {
-  say "$(term usage 用法): bash start_monitoring.sh [--demo] [--setup-only] [--foreground]"
+  say "$(term usage 用法): bash start_monitoring.sh [--demo] [--dashboard] [--setup-only] [--foreground]"
   say "  --demo        $(words "run on an embedded hub with a small demo dataset; no account needed" "无需账号的演示")"
+  say "  --dashboard   $(words "show state and history in a browser as well (the demo does)" "同时在浏览器中显示状态与历史（演示默认开启）")"
   say "  --setup-only  $(words "install what is missing, then exit" "安装所缺组件，然后退出")"
   say "  --foreground  $(words "run without tmux; Ctrl-C stops everything" "不用 tmux，前台运行；Ctrl-C 全部结束")"
 }
@@ -201,6 +203,8 @@ make_demo() {
   "$venv/bin/python3" tools/demo.py || exit $?
   port=$("$venv/bin/python3" tools/demo.py --free-port)
   export MODELSCOPE_ENDPOINT=http://127.0.0.1:$port
+  DASHBOARD_PORT=${DASHBOARD_PORT:-$("$venv/bin/python3" tools/demo.py --free-port dashboard)}
+  export DASHBOARD_PORT
   "$venv/bin/python3" tools/demo.py --note
 }
 
@@ -216,6 +220,27 @@ wait_for_hub() {
   done
 }
 
+# Nothing depends on it: if it does not start, that is said and the work goes on.
+start_dashboard() {
+  local tries=100 host at
+  read -r host at <<<"$("$venv/bin/python3" tools/ask.py --dashboard)"
+  open_window dashboard
+  until tmux_ capture-pane -p -t "=$session:=dashboard" 2>/dev/null | grep -q http://; do # it has the port
+    tries=$((tries - 1))
+    if [ $tries = 0 ] || [ -n "$(ended_with dashboard)" ]; then
+      say "$(words "the dashboard does not run; its last lines" "仪表盘未能启动；最后几行"):" >&2
+      tmux_ capture-pane -p -t "=$session:=dashboard" | grep . | tail -n 4 >&2 || true
+      return
+    fi
+    sleep 0.2
+  done
+  started+=(dashboard)
+  dashboard_at="http://$host:$at/"
+  tmux_ set-option -w -t "=$session:=dashboard" @address "$dashboard_at" 2>/dev/null || true
+}
+
+dashboard_runs() { grep -qx dashboard <<<"$(windows)" && [ -z "$(ended_with dashboard)" ]; }
+
 demo_hints() {
   say ""
   say "The first result appears within about two minutes." "约两分钟内出现第一个结果。"
@@ -229,7 +254,7 @@ demo_hints() {
 
 tmux_() {
   local clean=(env)
-  if [ -n "${TMUX_CLEAN:-}" ]; then clean=(env -u MODELSCOPE_API_TOKEN -u HUB_TOKEN -u NOTIFY_URLS -u TMUX_CLEAN); fi
+  if [ -n "${TMUX_CLEAN:-}" ]; then clean=(env -u MODELSCOPE_API_TOKEN -u HUB_TOKEN -u DASHBOARD_TOKEN -u NOTIFY_URLS -u TMUX_CLEAN); fi
   if [ -n "${TMUX_SOCKET:-}" ]; then "${clean[@]}" tmux -L "$TMUX_SOCKET" "$@"; else "${clean[@]}" tmux "$@"; fi
 }
 
@@ -320,6 +345,8 @@ commands() {
   row 23 12 "watch the processor" "查看处理" "$watch $(quoted "$session:processor")"
   row 23 12 "status" "状态" "${given}python3 $(quoted "${top}tools/queue_processor.py") --status"
   row 23 12 "queue" "队列" "${given}python3 $(quoted "${top}tools/modelscope_monitor.py") --queue"
+  if dashboard_runs; then dashboard_at=$(tmux_ show-options -wqv -t "=$session:=dashboard" @address 2>/dev/null); fi
+  [ -z "$dashboard_at" ] || row 23 12 "dashboard" "仪表盘" "$dashboard_at"
   row 23 12 "log" "日志" "tail -F $(quoted "$log_dir/processing.log")"
   row 23 12 "check the set-up" "检查环境" "${given}python3 $(quoted "${top}tools/doctor.py")"
   row 23 12 "stop everything" "全部停止" "$tmux kill-session -t $(quoted "$session")"
@@ -370,6 +397,7 @@ run_tmux() {
     fi
   done
   wait_for_programs
+  if [ "$dashboard" = yes ] && ! dashboard_runs; then start_dashboard; fi
   if [ -n "$running" ]; then say "$(words "Already running" "已在运行"): $running"; fi
   names=$(printf '%s, ' "${started[@]}")
   say "Started in tmux session $session: ${names%, }." "已在 tmux 会话 $session 中启动：${names%, }。"
@@ -390,6 +418,7 @@ run_foreground() {
     demo_hints
     "$venv/bin/python3" tools/demo.py --summary &
   fi
+  [ "$dashboard" = no ] || names+=(dashboard)
   say "Running in the foreground; Ctrl-C stops everything." "前台运行中，Ctrl-C 全部结束。"
   exec "$venv/bin/python3" tools/supervise.py --port "${port:-0}" "${names[@]}"
 }
@@ -411,6 +440,10 @@ check_session() {
     fail "$(words "already running outside of tmux" "已在 tmux 之外运行"): ${running//$'\n'/, }"
   fi
   both_run || return 0
+  if [ "$dashboard" = yes ] && [ "$demo" = no ] && ! dashboard_runs; then
+    local started=()
+    start_dashboard
+  fi
   say "Session $session is already running." "会话 $session 已在运行。"
   commands
   exit 0
@@ -433,10 +466,11 @@ if [ "${1:-}" = --window ]; then
   run_window "$@"
 fi
 
-demo=no setup_only=no foreground=no worker=no image=no port=0
+demo=no dashboard=no dashboard_at='' setup_only=no foreground=no worker=no image=no port=0
 for argument in "$@"; do
   case $argument in
     --demo) demo=yes ;;
+    --dashboard) dashboard=yes ;;
     --setup-only) setup_only=yes ;;
     --foreground) foreground=yes ;;
     --setup-worker) setup_only=yes foreground=yes worker=yes ;; # by start_worker.sh; a worker needs no tmux
@@ -458,6 +492,7 @@ if [ "$demo" = no ] && [ "$has_token" != token ]; then
   demo=yes
 fi
 if [ "$demo" = yes ]; then
+  dashboard=yes
   set_demo
   ask_settings
 fi

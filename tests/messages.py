@@ -5,6 +5,8 @@
 writes ``tools/locale/zh.po`` anew: messages that it lacks come in with an empty translation, to be filled in by hand;
 what no code says any more goes. ``tests/unit/test_messages.py`` holds both against each other.
 
+What the pages of the dashboard say is found by ``tools/web/texts.py``.
+
 A message is the first argument of ``ui``, ``term``, ``translated`` or ``message``, of an exception class of ours, the
 help of a flag or a setting, what a finding of the doctor or of the check says; and every other text of several words
 that is no log line, pattern or docstring, and not listed below. An f-string becomes a template, ``{}`` for what varies;
@@ -20,6 +22,7 @@ from functools import cache
 from pathlib import Path
 
 from tools.runtime.language import CATALOGUE, read_catalogue
+from tools.web.texts import ASSETS, texts_of
 
 ROOT = Path(__file__).resolve().parent.parent
 MARKERS = {"ui", "said", "term", "heading", "translated", "message"}
@@ -40,7 +43,7 @@ _LOG_FILES = {
 _LOG_FILES |= {"tools/report/metrics.py"}  # what Prometheus keeps
 _LOG_FILES |= {"tools/core/card.py", "tools/core/columns.py"}  # the page of a dataset, which is in both languages
 _OTHER_FOLDERS = {"hub_server"}  # what it answers is English, as the hub's is
-_SQL = re.compile(r"\s*(SELECT|CREATE|INSERT|UPDATE|DELETE|PRAGMA|BEGIN|ATTACH|ALTER|DROP) ")
+_SQL = re.compile(r"\s*(default-src|SELECT|CREATE|INSERT|UPDATE|DELETE|PRAGMA|BEGIN|ATTACH|ALTER|DROP) ")
 _SENTENCE = re.compile(r"[a-z]{2,}[^\s\w]* +[a-z{]|[a-z}] [a-z]{2}")
 _WORD = re.compile(r"[A-Za-z][a-z]")  # one in capitals is a name, or a level of Nagios
 
@@ -64,6 +67,11 @@ NOT_MESSAGES = {
     "landlock: {}",
     "in={} out={} quarantined={}",
     "    {}python3 tools/queue_processor.py --retry {}",
+    "python3 tools/queue_processor.py --retry {}",
+    "unknown host",  # answers of the dashboard to programs
+    "another origin",
+    "a token is needed",
+    "too many pages are open",
     "    bash start_monitoring.sh",
     "bash start_monitoring.sh",
     "LOG_DIR={} python3 {}",
@@ -211,6 +219,9 @@ def messages() -> dict[str, str]:
         for node, texts in nodes:
             for text in texts:
                 found.setdefault(text, f"{path.relative_to(ROOT)}:{node.lineno}")
+    for path in sorted((*ASSETS.glob("*.js"), *ASSETS.glob("*.html"))):
+        for text in texts_of(path.read_text(encoding="utf-8")):
+            found.setdefault(text, str(path.relative_to(ROOT)))
     return found
 
 

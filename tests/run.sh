@@ -23,6 +23,14 @@ if ! (PATH=$PATH:/usr/sbin command -v systemd-analyze && PATH=$PATH:/usr/sbin co
   fi
 fi
 
+# For the tests of the dashboard; likewise. The font is for pictures of Chinese pages.
+if ! command -v chromium >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+  echo "installing chromium"
+  export DEBIAN_FRONTEND=noninteractive
+  { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-wqy-microhei; } >/dev/null ||
+    echo "apt could not install it; the tests that need it are skipped"
+fi
+
 failed=0
 "$python" -m ruff check . || failed=1
 "$python" -m ruff format --check . || failed=1

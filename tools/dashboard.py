@@ -1,7 +1,7 @@
-"""Read-only HTTP over state files and history: ``/metrics`` for Prometheus, ``/api/`` as JSON. Loopback only.
+"""The dashboard: read-only pages over state files and history, ``/metrics`` for Prometheus, ``/api/`` as JSON.
 
-It takes no lock and writes nothing: it can run, crash or be absent without any effect on the work, also for a
-``LOG_DIR`` copied from elsewhere.
+It takes no lock and changes nothing: it can run, crash or be absent without any effect on the work, also for a
+``LOG_DIR`` copied from elsewhere. At an address that others reach it demands a token, and keeps one that it made.
 """
 
 import os.path
@@ -15,36 +15,67 @@ from tools.entry import enter_venv
 enter_venv(__name__)
 
 import argparse
-import ipaddress
-from collections.abc import Callable
+import errno
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 import config
-from tools.core.errors import StateError
 from tools.flags import Parser
 from tools.report.heading import free_space
 from tools.report.metrics import CONTENT_TYPE, Facts, exposition
+from tools.runtime.clock import stop_on_signals
 from tools.runtime.language import ui
-from tools.startup import port, read_command_settings, run_program
+from tools.startup import read_command_settings, run_program
 from tools.state.history_reader import History
-from tools.status_command import content
+from tools.status_command import calendar_of, content
+from tools.web.app import application, routes
+from tools.web.guard import Guard, is_loopback, names_of_this_machine
+from tools.web.source import Place, Source
+from tools.web.token import TOKEN_FILE, kept_token
+
+if TYPE_CHECKING:
+    import uvicorn
 
 T = TypeVar("T")
 _MOST = 1000  # lines in one answer
-_HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+_STOP_WITHIN = 4.0  # s
+_FREED_WITHIN = 10.0  # s in which the port of one that was ended is free again
 
 
-def make_app(settings: config.Settings) -> Starlette:
-    """The application over the files of ``settings.paths.log_dir``. Nothing is opened before it is asked."""
+def make_app(
+    settings: config.Settings,
+    token: str | None = None,
+    names: Iterable[str] = (),
+    ends: Callable[[], bool] = lambda: False,
+) -> Guard:
+    """The application over the files of ``settings.paths.log_dir``. Nothing is opened before it is asked.
+
+    ``token``: demanded of everybody; ``names`` by which others may ask for this machine, beside its addresses;
+    ``ends``: whether the server is about to stop.
+    """
+    paths, wanted = settings.paths, settings.processor
+    place = Place(
+        paths.log_dir,
+        paths.work_dir,
+        wanted.aging_hours,
+        calendar_of(settings),
+        settings.monitor.min_folder_stable_time,
+    )
+    every = [*routes(Source(place), ends), *_data_routes(settings)]
+    return application(every, token, frozenset({"localhost", *names}))
+
+
+def _data_routes(settings: config.Settings) -> list[BaseRoute]:
+    """What programs read: whole values, not made for a page."""
     log_dir = settings.paths.log_dir
 
     def past(ask: Callable[[History], T]) -> T:
@@ -64,7 +95,7 @@ def make_app(settings: config.Settings) -> Starlette:
         )
 
     async def show_metrics(request: Request) -> Response:
-        return Response(await run_in_threadpool(metrics), media_type=CONTENT_TYPE, headers=_HEADERS)
+        return Response(await run_in_threadpool(metrics), media_type=CONTENT_TYPE)
 
     async def show_status(request: Request) -> Response:
         return await _json(lambda: content(settings))
@@ -85,24 +116,17 @@ def make_app(settings: config.Settings) -> Starlette:
     async def show_totals(request: Request) -> Response:
         return await _json(lambda: past(lambda history: asdict(history.totals())))
 
-    routes = [
+    return [
         Route("/metrics", show_metrics),
         Route("/api/status", show_status),
         Route("/api/hours", show_hours),
         Route("/api/videos", show_videos),
         Route("/api/totals", show_totals),
     ]
-    # A page of another site that got our address by its own name (DNS rebinding) must not read this.
-    hosts = Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"], www_redirect=False)
-    return Starlette(routes=routes, middleware=[hosts], exception_handlers={StateError: _unreadable})
 
 
 async def _json(make: Callable[[], Any]) -> Response:
-    return JSONResponse(await run_in_threadpool(make), headers=_HEADERS)
-
-
-async def _unreadable(request: Request, exc: Exception) -> Response:
-    return JSONResponse({"error": str(exc)}, 503, headers=_HEADERS)
+    return JSONResponse(await run_in_threadpool(make))
 
 
 def _number(request: Request, name: str, default: float) -> float:
@@ -113,21 +137,17 @@ def _number(request: Request, name: str, default: float) -> float:
     return value if abs(value) < 1e16 else default
 
 
-def _loopback(text: str) -> str:
-    try:
-        if ipaddress.ip_address(text).is_loopback:
-            return text
-    except ValueError:
-        pass
-    raise argparse.ArgumentTypeError(f"expected an address of this machine alone, such as 127.0.0.1, not {text!r}")
-
-
 def main(argv: list[str] | None = None) -> int:
     """The program; returns the exit status."""
-    parser = Parser(prog="dashboard.py", description="Show state and history over HTTP, read-only.")
-    parser.add_argument("--host", type=_loopback, default="127.0.0.1", help="loopback address to listen at")
-    parser.add_argument("--port", type=port, default=8030, help="port to listen at")
-    config.add_flags(parser, "paths")
+    parser = Parser(prog="dashboard.py", description="Show state and history as web pages, read-only.")
+    parser.add_argument(
+        "--allow-name",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a name by which browsers may ask for this machine, such as that of a proxy (repeatable)",
+    )
+    config.add_flags(parser, "dashboard", "paths")
     return run_program(parser, argv, _run)
 
 
@@ -135,9 +155,61 @@ def _run(parsed: argparse.Namespace) -> int:
     import uvicorn
 
     settings = read_command_settings(parsed)
-    print(ui("metrics: {}", f"http://{parsed.host}:{parsed.port}/metrics"), flush=True)
-    uvicorn.run(make_app(settings), host=parsed.host, port=parsed.port, log_level="warning", access_log=False)
-    return 0
+    wanted, token = settings.dashboard, settings.dashboard.token
+    is_open = not is_loopback(wanted.host)
+    if is_open and token is None:
+        token = kept_token(settings.paths.log_dir)
+    names = {*parsed.allow_name, *(names_of_this_machine() if is_open else ())}
+    with _listening(wanted.host, wanted.port) as listener:
+        server = uvicorn.Server(
+            uvicorn.Config(
+                make_app(settings, token, names, lambda: server.should_exit),
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=2,
+            )
+        )
+        shown = f"http://{_bracketed(wanted.host)}:{listener.getsockname()[1]}"
+        print(ui("dashboard: {}", f"{shown}/"), flush=True)
+        print(ui("metrics: {}", f"{shown}/metrics"), flush=True)
+        if token is not None:
+            place = "DASHBOARD_TOKEN" if wanted.token else str(settings.paths.log_dir / TOKEN_FILE)
+            print(ui("it asks for the token: {}", place), flush=True)
+        return _serve(server, listener)
+
+
+def _serve(server: "uvicorn.Server", listener: socket.socket) -> int:
+    """Until a signal; 1 if it ended by itself."""
+    stop = threading.Event()
+    stop_on_signals(stop)
+    # In a thread, where uvicorn leaves the signals alone: it would end by the signal instead of with status 0.
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    while thread.is_alive() and not stop.wait(0.5):
+        pass
+    server.should_exit = True
+    thread.join(_STOP_WITHIN)
+    return 0 if stop.is_set() else 1
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """Raises ConfigError if the address can't be had; one that was ended a moment ago is waited for."""
+    deadline = time.monotonic() + _FREED_WITHIN
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    while True:
+        try:
+            return socket.create_server((host, port), family=family)
+        except OSError as exc:
+            if exc.errno == errno.EADDRINUSE and time.monotonic() < deadline:
+                time.sleep(0.2)
+                continue
+            reason = exc.strerror or str(exc)
+            raise config.ConfigError(f"can't listen at {host}:{port}: {reason}; set DASHBOARD_PORT") from exc
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ from tools.state.history_reader import History
 from tools.state.liveness import life_of
 from tools.state.work_queue import WorkQueue
 
-_PORT = 8020
+_PORTS = {"hub": 8020, "dashboard": 8030}
 _SUBTITLES = "1\n00:00:00,500 --> 00:00:03,000\n你好, 世界\n\n2\n00:00:03,200 --> 00:00:05,500\nHello, world\n"
 _CLIPS = {
     "星空物语 第1季/星空物语 - 01.mp4": Scene(1, 0x1C2450, ("HOSHI NO MACHI", "DEMO 1", "THE END")),
@@ -60,7 +60,13 @@ _ASKED_EVERY, _START_WITHIN = 0.5, 30.0  # s
 def main(argv: list[str] | None = None) -> int:
     """The program; returns the exit status."""
     parser = Parser(prog="demo.py", description="Make the demo's dataset.")
-    parser.add_argument("--free-port", action="store_true", help="print a free port of this machine, then exit")
+    parser.add_argument(
+        "--free-port",
+        nargs="?",
+        const="hub",
+        choices=list(_PORTS),
+        help="print a free port of this machine for the hub or the dashboard, then exit",
+    )
     parser.add_argument("--note", action="store_true", help="note the settings for commands typed later, then exit")
     parser.add_argument("--summary", action="store_true", help="wait for the results, say what came out, then exit")
     parser.add_argument("--token", action="store_true", help=argparse.SUPPRESS)
@@ -69,7 +75,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(parsed: argparse.Namespace) -> int:
     if parsed.free_port:
-        print(_free_port())
+        print(_free_port(_PORTS[parsed.free_port]))
         return 0
     if parsed.summary:
         return _summary(read_command_settings(parsed))
@@ -124,8 +130,8 @@ def _cause(status: int, said: bytes) -> str:
     return bare(text.rpartition("\n")[2]) or (f"ffmpeg failed: {cause_of(status)}" if status < 0 else "ffmpeg failed")
 
 
-def _free_port() -> int:
-    for port in (_PORT, 0):
+def _free_port(first: int) -> int:
+    for port in (first, 0):
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)) as found:
             return int(found.getsockname()[1])
     raise OSError("no free port")

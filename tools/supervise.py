@@ -37,7 +37,12 @@ from tools.startup import port, read_settings, run_program
 from tools.state.liveness import life_of
 
 log = logging.getLogger("animation.supervisor")
-_FILES = {"hub": "local_hub.py", "monitor": "modelscope_monitor.py", "processor": "queue_processor.py"}
+_FILES = {
+    "hub": "local_hub.py",
+    "monitor": "modelscope_monitor.py",
+    "processor": "queue_processor.py",
+    "dashboard": "dashboard.py",
+}
 _STOPS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 _READY_WITHIN, _ASKED_EVERY = 20.0, 0.1  # s
 _END_WITHIN = 9.5  # s; programs end within 8.5, the promise is 10

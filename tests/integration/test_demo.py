@@ -42,4 +42,4 @@ def test_demo_warns_of_nothing_and_ends_with_what_came_out(environ: dict[str, st
     assert f"    {tmp_path}/hub/datasets/demo/animation-av1" in summary
     assert all(cells(line) <= 80 for line in summary if str(tmp_path) not in line)
     windows = tmux("list-windows", "-t", "=tested", "-F", "#{window_index} #{window_name}").split()
-    assert windows[:2] == ["0", "monitor"] and sorted(windows[3::2]) == ["hub", "processor"]
+    assert windows[:2] == ["0", "monitor"] and sorted(windows[3::2]) == ["dashboard", "hub", "processor"]

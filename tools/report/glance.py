@@ -1,7 +1,7 @@
 """What a person wants to know first: is it healthy, when is it done, what was gained. Imports nothing heavy."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -72,12 +72,19 @@ def gain_lines(gain: Gain, lines: Sequence[VideoLine]) -> list[str]:
         found = [ui("Grown: by {} ({}%) from {} in {} videos", *sizes)]
     if gain.bigger:
         found.append(ui("Bigger than MAX_SIZE_PERCENT, whatever was tried: {} videos", gain.bigger))
-    for name in sorted({name for line in lines for name in line.quality}):
-        values = [line.quality[name] for line in lines if name in line.quality]
-        mean = sum(values) / len(values)
+    for name, (mean, videos) in mean_quality(lines).items():
         shown = f"{mean:.1f}" if mean > 1 else f"{mean:.4f}"  # SSIM ends at 1
-        found.append(ui("Quality: {} {} on average of the last {} videos", name, shown, len(values)))
+        found.append(ui("Quality: {} {} on average of the last {} videos", name, shown, videos))
     return found
+
+
+def mean_quality(lines: Iterable[VideoLine]) -> dict[str, tuple[float, int]]:
+    """What was measured of the pictures: the mean by name, and of how many videos."""
+    values: dict[str, list[float]] = {}
+    for line in lines:
+        for name, value in line.quality.items():
+            values.setdefault(name, []).append(value)
+    return {name: (sum(found) / len(found), len(found)) for name, found in sorted(values.items())}
 
 
 def clock(when: float, now: float) -> str:

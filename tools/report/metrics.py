@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from tools.core.past import OUTCOMES, STAGES, Sums, TroubleCount, VideoLine
+from tools.report.glance import mean_quality
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _AVERAGED = 400  # videos
@@ -65,7 +66,8 @@ class Facts:
         slots = sum(int(worker.get("slots") or 0) for worker in status["workers"] if worker.get("state") == "ready")
         yield _gauge("slots", "Encodes at a time, on this machine or on the workers that are ready",
                      slots if status["workers"] else status["slots"])  # fmt: skip
-        yield _gauges("quality", "Mean of what was measured of the latest videos", "measure", self._quality())
+        yield _gauges("quality", "Mean of what was measured of the latest videos", "measure",
+                      {name: mean for name, (mean, _) in mean_quality(self._videos).items()})  # fmt: skip
 
     def _failures(self) -> Metric:
         found = CounterMetricFamily(
@@ -75,13 +77,6 @@ class Facts:
         for one in self._troubles:
             found.add_metric((one.trouble, one.outcome), one.attempts)
         return found
-
-    def _quality(self) -> dict[str, float]:
-        values: dict[str, list[float]] = {}
-        for video in self._videos:
-            for name, value in video.quality.items():
-                values.setdefault(name, []).append(value)
-        return {name: sum(found) / len(found) for name, found in values.items()}
 
 
 def exposition(facts: Facts) -> bytes:

@@ -26,7 +26,7 @@ SHOWN = 10
 ALL = 1 << 62
 VERSION = 1
 """Of the JSON; it changes if a field goes or gets another meaning, not if one comes."""
-_FRESH = 15.0  # s; progress.json older than this tells of a processor that is not running
+FRESH = 15.0  # s; progress.json older than this tells of a processor that is not running
 
 
 def status_json(counts: Mapping[str, int], items: Sequence[QueueItem], progress: Mapping[str, Any]) -> dict[str, Any]:
@@ -65,9 +65,9 @@ def status_text(
     lines += outlook_lines(outlook, len(overview.pending) + len(overview.processing), now)
     lines += gain_lines(overview.gain, outlook.videos)
     if progress["paused"]:
-        lines.append(paint("yellow", _pause_line(progress["paused"])))
+        lines.append(paint("yellow", pause_line(progress["paused"])))
     jobs = _jobs(progress, overview.processing)
-    if running and jobs and now - float(progress["updated"]) < _FRESH:
+    if running and jobs and now - float(progress["updated"]) < FRESH:
         lines += ["", paint("bold", heading("Running")), *_running(jobs, paint)]
     if outlook.upcoming:
         rows = [_titles("videos left", "size", "done", "folder")]
@@ -105,7 +105,8 @@ def _running(jobs: Sequence[Mapping[str, Any]], paint: Paint) -> list[str]:
     return ["  " + job_line(job_of(job), columns - 2) for job in jobs]
 
 
-def _pause_line(paused: str) -> str:
+def pause_line(paused: str) -> str:
+    """Why nothing new is started, and until when."""
     cause, _, when = paused.partition("; next try at ")
     if cause.startswith(BY_HAND):
         return ui("PAUSED: {}; --resume continues", cause)
@@ -127,10 +128,17 @@ def failure_lines(item: QueueItem, causes: int) -> list[str]:
     lines = [said("failed {}: {}", item.folder, cause)]
     lines += [f"    {q.path}: {translated(q.cause)}" for q in item.quarantined[:causes]]
     lines += _hidden("    ", len(item.quarantined) - causes, "--status --all")
-    if item.quarantined and not any(q.is_spent or q.result_kept for q in item.quarantined):
+    command = retry_command(item)
+    if command is None:
         return [*lines, "    " + ui("Upload a better file; --retry changes nothing")]
-    name = shlex.quote(item.folder)
-    return [*lines, f"    {ui('Try again')}{colon()}python3 tools/queue_processor.py --retry {name}"]
+    return [*lines, f"    {ui('Try again')}{colon()}{command}"]
+
+
+def retry_command(item: QueueItem) -> str | None:
+    """What a person types so that a failed item is tried again; None if that would change nothing."""
+    if item.quarantined and not any(q.is_spent or q.result_kept for q in item.quarantined):
+        return None
+    return f"python3 tools/queue_processor.py --retry {shlex.quote(item.folder)}"
 
 
 def _hidden(indent: str, number: int, command: str) -> list[str]:

@@ -15,10 +15,12 @@ the argument is a text to be translated itself.
 """
 
 import ast
+import contextlib
 import gettext
 import heapq
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from enum import Enum
 from functools import cache, lru_cache
 from pathlib import Path
@@ -51,6 +53,7 @@ def choose(wanted: str, environ: Mapping[str, str]) -> Language:
 
 
 _language = Language.ENGLISH
+_here: ContextVar[Language | None] = ContextVar("language", default=None)
 
 
 def use(language: Language) -> None:
@@ -60,8 +63,23 @@ def use(language: Language) -> None:
 
 
 def in_use() -> Language:
-    """What ``use`` was last told."""
-    return _language
+    """What ``use`` was last told, but for a block of ``speaking``."""
+    return _here.get() or _language
+
+
+@contextlib.contextmanager
+def speaking(language: Language) -> Iterator[None]:
+    """Another language within the block, for whoever runs it: answers to several people are made at the same time."""
+    token = _here.set(language)
+    try:
+        yield
+    finally:
+        _here.reset(token)
+
+
+def in_chinese(text: str) -> str:
+    """A message of the catalogue in Chinese, whatever the language in use; one that it lacks stays as it is."""
+    return _chinese().gettext(text)
 
 
 def ui(template: str, *arguments: object, between: str = " ") -> str:
@@ -70,7 +88,7 @@ def ui(template: str, *arguments: object, between: str = " ") -> str:
     The template is a literal, which is found by ``tests/messages.py``. ``between`` stands between the two.
     """
     english = template.format(*arguments)
-    if _language is Language.ENGLISH:
+    if in_use() is Language.ENGLISH:
         return english
     return _joined(english, _filled(_chinese().gettext(template), arguments), between)
 
@@ -80,7 +98,7 @@ def translated(text: str, between: str = " ") -> str:
 
     ``between`` stands between the English and the Chinese where both are in use.
     """
-    if _language is Language.ENGLISH:
+    if in_use() is Language.ENGLISH:
         return text
     return "\n".join(_joined(line, _in_chinese(line) or line, between) for line in text.split("\n"))
 
@@ -94,7 +112,7 @@ def both(text: str) -> str:
 
 def side_by_side(texts: Sequence[str]) -> str:
     """Several texts that were made elsewhere, in one line; in both languages, all of them in one and then the other."""
-    chinese = "；".join(_in_chinese(text) or text for text in texts) if _language is not Language.ENGLISH else ""
+    chinese = "；".join(_in_chinese(text) or text for text in texts) if in_use() is not Language.ENGLISH else ""
     english = "; ".join(texts)
     return _joined(english, chinese) if chinese else english
 
@@ -104,7 +122,7 @@ def term(template: str, *arguments: object) -> str:
 
     Without arguments it may be a text that was made elsewhere.
     """
-    if _language is not Language.CHINESE:
+    if in_use() is not Language.CHINESE:
         return template.format(*arguments) if arguments else template
     if arguments:
         return _filled(_chinese().gettext(template), arguments)
@@ -113,7 +131,7 @@ def term(template: str, *arguments: object) -> str:
 
 def colon() -> str:
     """What stands between a title and what follows it on the line."""
-    return "：" if _language is Language.CHINESE else ": "
+    return "：" if in_use() is Language.CHINESE else ": "
 
 
 def heading(template: str, *arguments: object) -> str:
@@ -122,7 +140,7 @@ def heading(template: str, *arguments: object) -> str:
 
 
 def _joined(english: str, chinese: str, between: str = " ") -> str:
-    return f"{english}{between}{chinese}" if _language is Language.BOTH and english != chinese else chinese
+    return f"{english}{between}{chinese}" if in_use() is Language.BOTH and english != chinese else chinese
 
 
 _HEAD = 2  # characters by which templates are found

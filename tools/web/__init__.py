@@ -1,0 +1,1 @@
+"""The dashboard: pages over state files and history, read-only."""
