@@ -9,9 +9,8 @@ from typing import Any
 
 import config
 from tools import notifying
-from tools.core.aimed import saved_percent
 from tools.core.hours import Opening
-from tools.report.glance import eta_json, health_line, outlook_lines, problems
+from tools.report.glance import eta_json, gain_json, health_line, outlook_lines, problems
 from tools.report.heading import free_space, pulse, pulse_json, pulse_lines
 from tools.report.known import known_json, known_lines, mirror_json, mirror_lines
 from tools.report.losses import losses, losses_json
@@ -165,6 +164,6 @@ def content(settings: config.Settings) -> dict[str, Any]:
             "folders": {folder: eta_json(eta) for folder, eta in ahead.folders.items()},
             "if_resumed": ahead.is_held,
         },
-        "gain": gain._asdict() | {"saved_percent": saved_percent(gain.bytes_in, gain.bytes_out)},
+        "gain": gain_json(gain),
         "warnings": losses_json(losses(ahead.videos)),
     }

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from tools.core.aimed import saved_percent
 from tools.core.eta import Eta
 from tools.core.past import VideoLine
 from tools.report import health
@@ -76,6 +77,11 @@ def gain_lines(gain: Gain, lines: Sequence[VideoLine]) -> list[str]:
         shown = f"{mean:.1f}" if mean > 1 else f"{mean:.4f}"  # SSIM ends at 1
         found.append(ui("Quality: {} {} on average of the last {} videos", name, shown, videos))
     return found
+
+
+def gain_json(gain: Gain) -> dict[str, Any]:
+    """What was gained, for programs and pages."""
+    return {**gain._asdict(), "saved_percent": saved_percent(gain.bytes_in, gain.bytes_out)}
 
 
 def mean_quality(lines: Iterable[VideoLine]) -> dict[str, tuple[float, int]]:

@@ -10,11 +10,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tools.core.aimed import saved_percent
 from tools.core.eta import Calendar, Rest
 from tools.core.past import VideoLine
 from tools.core.queue_item import QueueItem, Status
 from tools.report.folders import why_lines
-from tools.report.glance import eta_json, mean_quality, problems
+from tools.report.glance import eta_json, gain_json, mean_quality, problems
 from tools.report.heading import Pulse, free_space, pulse, pulse_json, pulse_lines
 from tools.report.known import known_json
 from tools.report.outlook import Outlook, outlook, places_of
@@ -109,7 +110,7 @@ class Source:
                 + sum(one.videos for one in found.pending),
             },
             "held": sum(one.held for one in found.pending),
-            "gain": found.gain._asdict(),
+            "gain": gain_json(found.gain),
             "quality": [[name, mean, videos] for name, (mean, videos) in mean_quality(ahead.videos).items()],
             "reused": known["reused"],
             "upcoming": [_rest_json(rest, ahead) for rest in ahead.upcoming],
@@ -241,6 +242,7 @@ def item_json(item: QueueItem, ahead: Outlook) -> dict[str, Any]:
         "size": item.total_size,
         "bytes_in": item.bytes_in,
         "bytes_out": item.bytes_out,
+        "saved_percent": saved_percent(item.bytes_in, item.bytes_out),
         "added": epoch_of(item.added_time),
         "started": epoch_of(item.start_time),
         "ended": epoch_of(item.end_time),

@@ -3,7 +3,7 @@
 import { charts } from "./chart.js";
 import { folderLink, foreign, h, refill } from "./dom.js";
 import { queueTable } from "./queue.js";
-import { ago, clock, interval, lasting, number, percent, score, size, t, word } from "./words.js";
+import { ago, clock, interval, lasting, number, score, size, t, word } from "./words.js";
 
 const FEW = 6;
 const section = (name, title, ...children) => {
@@ -138,7 +138,7 @@ function gainedOf(seen) {
   if (!gain.videos) return h("p", { class: "quiet" }, t("No video has been converted yet."));
   return [
     h("p", { class: "big" }, size(Math.abs(saved))),
-    h("p", {}, saved >= 0 ? t("saved, {} of {}", percent(saved, gain.bytes_in), size(gain.bytes_in)) : t("grown, {} of {}", percent(-saved, gain.bytes_in), size(gain.bytes_in))),
+    h("p", {}, saved >= 0 ? t("saved, {} of {}", gain.saved_percent + "%", size(gain.bytes_in)) : t("grown, {} of {}", -gain.saved_percent + "%", size(gain.bytes_in))),
     h("p", { class: "quiet" }, t("{} videos converted", number(gain.videos))),
     seen.quality.map(([name, mean, videos]) => h("p", { class: "quiet" }, foreign(name), " ", score(mean), " · ", t("mean of the last {} videos", videos))),
     seen.reused.videos ? h("p", { class: "quiet" }, t("{} results used again, {} of work spared", number(seen.reused.videos), lasting(seen.reused.seconds_saved))) : null,

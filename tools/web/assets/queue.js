@@ -1,7 +1,7 @@
 // The queue: searched, filtered and sorted where it lies, so that ten thousand folders are as quick as ten.
 
 import { fill, folderLink, foreign, get, h } from "./dom.js";
-import { clock, language, number, percent, size, t, whole, word } from "./words.js";
+import { clock, language, number, size, t, whole, word } from "./words.js";
 
 const ROWS = 25;
 const STATUSES = ["processing", "pending", "failed", "completed", "held", "cancelled"];
@@ -96,14 +96,13 @@ export function queueTable() {
 }
 
 function row(item) {
-  const saved = item.bytes_in - item.bytes_out;
   const when = item.eta ? "≈ " + clock(item.eta.likely) : item.ended ? clock(item.ended) : "";
   return h("tr", {},
     h("td", {}, h("span", { class: "status " + item.status }, word(item.status)), item.redo ? h("span", { class: "quiet" }, " " + t("(again)")) : null),
     h("td", { class: "folder" }, folderLink(item.folder, "folder " + item.folder), item.error && item.status === "failed" ? h("span", { class: "cause cut", title: item.error }, foreign(item.error)) : null),
     h("td", { class: "n" }, item.done < item.videos && item.done ? `${item.done}/${item.videos}` : String(item.videos)),
     h("td", { class: "n" }, size(item.size)),
-    h("td", { class: "n" }, item.bytes_in ? percent(saved, item.bytes_in) : ""),
+    h("td", { class: "n" }, item.bytes_in ? item.saved_percent + "%" : ""),
     h("td", { class: "n", title: item.ended ? whole(item.ended) : item.eta ? t("between {} and {}", clock(item.eta.earliest), clock(item.eta.latest)) : null }, when),
   );
 }
