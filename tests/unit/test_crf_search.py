@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from itertools import accumulate
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tools.core.crf_search import MOST_PROBES, Answer, Goal, Probe, next_step, scaled, size_at
@@ -69,6 +69,7 @@ def curves(draw: st.DrawFn) -> Curve:
 BOUNDS = st.tuples(st.integers(1, 40), st.integers(0, 23)).map(lambda pair: (pair[0], pair[0] + pair[1]))
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # however busy the machine is
 @given(curves(), BOUNDS, st.integers(1, 63), st.floats(50.0, 99.0))
 def test_answer_is_next_to_the_target_whatever_the_curve(
     curve: Curve, bounds: tuple[int, int], start: int, target: float
@@ -90,6 +91,7 @@ def test_answer_is_next_to_the_target_whatever_the_curve(
         assert curve(left).score >= target >= curve(right).score
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # however busy the machine is
 @given(curves(), BOUNDS, st.integers(1, 63), st.floats(50.0, 99.0), st.floats(0.02, 3.0), st.floats(0.0, 95.0))
 def test_size_is_what_it_may_be_or_the_floor_is_why_it_is_not(
     curve: Curve, bounds: tuple[int, int], start: int, target: float, share: float, floor: float
@@ -136,3 +138,9 @@ def test_a_whole_encode_corrects_what_samples_said_of_sizes() -> None:
     probes = [Probe(30, 97.0, 1000.0), Probe(42, 94.0, 500.0)]
     corrected = scaled(probes, Probe(36, 95.6, 1414.2))
     assert round(size_at(corrected, 42)) == 1000 and round(size_at(corrected, 36)) == 1414
+
+
+def test_score_that_does_not_change_is_followed_to_the_end() -> None:
+    flat = measured({1: 60.0, 63: 60.0})
+    answer, probed = searched(Goal(target=50.0, low=1, high=16), flat, 1)
+    assert answer is not None and (answer.crf, answer.reason, probed) == (16, "bound", [1, 15, 16])

@@ -123,9 +123,12 @@ def _for_score(goal: Goal, probes: Sequence[Probe]) -> int | Answer | None:
         return crf
     if len(probes) >= MOST_PROBES:
         return None
-    step = (target - nearest.score) / _slope(probes)
-    step = max(-_LONGEST_STEP, min(_LONGEST_STEP, step))
-    return _clamped(nearest.crf + (min(step, -1.0) if nearest is below else max(step, 1.0)), goal)
+    if above is not None:  # from the outermost, so that no CRF comes twice
+        step = max(1.0, min(_LONGEST_STEP, (target - above.score) / _slope(probes)))
+        return _clamped(above.crf + step, goal)
+    outermost = below or nearest
+    step = min(-1.0, max(-_LONGEST_STEP, (target - outermost.score) / _slope(probes)))
+    return _clamped(outermost.crf + step, goal)
 
 
 def _answer(probe: Probe, probes: Sequence[Probe], reason: Reason) -> Answer:
