@@ -65,6 +65,12 @@ def test_gain_is_told_also_if_it_is_none() -> None:
         "Saved: 3.0 KiB (75%) of 4.0 KiB in 2 videos",
         "Quality: vmaf 95.0 on average of the last 1 videos",
     ]
+    aimed = replace(measured, crf=33.0, quality={"predicted": 95.2})
+    assert gain_lines(Gain(2, 4096, 1024, 1), [aimed, replace(aimed, crf=30.0)])[1:] == [
+        "Bigger than MAX_SIZE_PERCENT, whatever was tried: 1 videos",
+        "CRF: 32 on average of the last 2 videos, 30 to 33",
+        "Quality: predicted 95.2 on average of the last 2 videos",
+    ]
     assert gain_lines(Gain(1, 1024, 2048), []) == ["Grown: by 1.0 KiB (100%) from 1.0 KiB in 1 videos"]
     assert gain_lines(Gain(0, 0, 0), []) == []
 

@@ -1,9 +1,10 @@
 """The observer that writes the history: attempts at videos, and pauses."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tools.core.aimed import aim_of
 from tools.core.past import VideoLine
 from tools.processor.reporting import AttemptOver, Event, Progress
 from tools.stages.video_job import Outcome
@@ -88,7 +89,7 @@ def line_of(over: AttemptOver, suspended: float = 0.0) -> VideoLine | Deferral:
         source_codec=next(codecs, ""),
         encoder=record.get("encoder") or "",
         crf=crf_of(record.get("settings") or ""),
-        quality=_numbers(record.get("quality")),
+        quality=_numbers(record.get("quality")) | _predicted(aim_of(record)),
         kept=kept,
         dropped=len(streams) - kept,
         warnings=warnings_of(record.get("warnings") or ""),
@@ -105,6 +106,11 @@ def crf_of(settings: str) -> float | None:
     """The quality that an encoder was called with, on its own scale; None if its arguments name none."""
     found = _QUALITY.search(settings)
     return float(found[1]) if found else None
+
+
+def _predicted(aim: Mapping[str, Any]) -> dict[str, float]:
+    found = aim.get("predicted")
+    return {"predicted": found} if type(found) in (int, float) else {}
 
 
 def _numbers(quality: Any) -> dict[str, float]:
