@@ -74,8 +74,8 @@ def gain_lines(gain: Gain, lines: Sequence[VideoLine]) -> list[str]:
     if gain.bigger:
         found.append(ui("Bigger than MAX_SIZE_PERCENT, whatever was tried: {} videos", gain.bigger))
     if crfs := [line.crf for line in lines if line.crf is not None]:
-        mean, low, high = f"{sum(crfs) / len(crfs):.0f}", f"{min(crfs):g}", f"{max(crfs):g}"
-        found.append(ui("CRF: {} on average of the last {} videos, {} to {}", mean, len(crfs), low, high))
+        usual, low, high = f"{sum(crfs) / len(crfs):.0f}", f"{min(crfs):g}", f"{max(crfs):g}"
+        found.append(ui("CRF: {} on average of the last {} videos, {} to {}", usual, len(crfs), low, high))
     for name, (mean, videos) in mean_quality(lines).items():
         shown = f"{mean:.1f}" if mean > 1 else f"{mean:.4f}"  # SSIM ends at 1
         found.append(ui("Quality: {} {} on average of the last {} videos", name, shown, videos))

@@ -110,7 +110,7 @@ def crf_of(settings: str) -> float | None:
 
 def _predicted(aim: Mapping[str, Any]) -> dict[str, float]:
     found = aim.get("predicted")
-    return {"predicted": found} if type(found) in (int, float) else {}
+    return {"predicted": float(found)} if isinstance(found, int | float) and not isinstance(found, bool) else {}
 
 
 def _numbers(quality: Any) -> dict[str, float]:
