@@ -484,7 +484,7 @@ class EncodeSettings:
     )
     quality_floor: float = _setting(
         "QUALITY_FLOOR",
-        70,
+        40,
         "a result whose VMAF is lower than this is refused, or its XPSNR or SSIM than what fits; 0 = none is",
         _number_between(0, 100),
     )

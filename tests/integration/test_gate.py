@@ -3,6 +3,8 @@ puts in front of itself, and ends with exit status 0."""
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -78,10 +80,46 @@ def test_of_a_long_video_the_edges_and_parts_of_what_is_between_are_compared(
 
 def test_blur_beyond_the_floor_is_refused(tmp_path: Path, clip: Path) -> None:
     strict, lenient = (replace(_OPTIONS, quality_floor=floor) for floor in (92.0, 0.0))
-    said = refusal(clip, tmp_path / "out.mkv", _spoiling(tmp_path, "gblur=sigma=0.7", strict))
+    said = refusal(clip, tmp_path / "out.mkv", _spoiling(tmp_path, "gblur=sigma=0.7", replace(strict, encoder="auto")))
     assert "worse than QUALITY_FLOOR allows: VMAF" in said
     quality = convert(clip, tmp_path / "out.mkv", _spoiling(tmp_path, "gblur=sigma=0.7", lenient)).quality
     assert quality is not None and quality["mean"] < 92
+
+
+def test_grain_that_is_hard_to_keep_is_not_refused(tmp_path: Path) -> None:
+    grain = "noise=alls=12:allf=t,eq=brightness=-0.35"
+    clip = make([*picture(1, "320x180", "24"), "-vf", grain, "-c:v", "ffv1"], tmp_path / "1.mkv")
+    for metric in ("vmaf", "xpsnr", "ssim"):
+        options = replace(_OPTIONS, crf=36, quality_metric=metric)
+        quality = convert(clip, tmp_path / f"{metric}.mkv", FfmpegConverter(options)).quality
+        assert quality is not None and quality["metric"] == metric
+
+
+def test_encoders_with_one_name_are_each_tried_once(tmp_path: Path) -> None:
+    """Two builds of an encoder have one label: the last of them does not lead back to the first."""
+    ways = [SimpleNamespace(label=label) for label in ("svt", "aom", "aom")]
+    tried: list[Any] = []
+
+    class Refused(FfmpegConverter):
+        def _chosen(self) -> Any:
+            def after(one: Any) -> Any:
+                return next(iter(ways[ways.index(one) + 1 :]), None)
+
+            return SimpleNamespace(encoders=ways, after=after)
+
+        def plan(self, *_: Any) -> Any: ...
+
+        def _forget(self, *_: Any) -> None: ...
+
+        def _made_of(self, *given: Any) -> Any:
+            tried.append(given[-1] or ways[0])
+            assert len(tried) < 9
+            raise PicturesDiffer("green", encoder=tried[-1].label)
+
+    ways[2].build = "another"
+    with pytest.raises(PicturesDiffer):
+        convert(tmp_path / "1.mkv", tmp_path / "2.mkv", Refused(_OPTIONS))
+    assert tried == ways
 
 
 def test_next_encoder_takes_what_the_gate_refused_and_the_scores_are_told(tmp_path: Path, clip: Path) -> None:

@@ -154,11 +154,15 @@ class VerifyError(MediaError):
 
 
 class PicturesDiffer(VerifyError):
-    """The pictures of the output are not the source's, or worse than may be; ``encoder`` made them."""
+    """The pictures of the output are not the source's, or worse than may be; ``encoder`` made them.
 
-    def __init__(self, message: str, *, encoder: str, time: float | None = None) -> None:
+    ``of_rate``: they are the source's, but so much worse that another encoder would hardly do better at this rate.
+    """
+
+    def __init__(self, message: str, *, encoder: str, time: float | None = None, of_rate: bool = False) -> None:
         super().__init__(message, differences=[message], of_encode=True)
         self.encoder = encoder
+        self.of_rate = of_rate
         self.time = time  # s, where they differ first; None = in the whole
 
 

@@ -248,7 +248,11 @@ class FfmpegConverter:
                 self._forget(programs)  # one that can't be started is not the one to use next time
                 raise
             except PicturesDiffer as exc:
-                failed = next(one for one in programs.encoders if one.label == exc.encoder)
+                if exc.of_rate:
+                    raise
+                left = programs.encoders[programs.encoders.index(first) if first else 0 :]
+                # Two builds of an encoder have one label; whichever it was, it is not tried again.
+                failed = next((one for one in left if one.label == exc.encoder), left[0])
                 if (first := programs.after(failed)) is None:
                     raise
                 log.warning("the result of an encoder is refused, the next one takes the file: %s", exc)

@@ -46,7 +46,7 @@ class OutputOptions:
     guess_languages: int = 0  # 1: zh-Hans and zh-Hant by the names of tracks
     mux_subtitles: int = 0  # 1: subtitles beside a video go into its result
     quality_metric: str = "auto"  # see ``tools.media.meters``; off: the pictures are not compared with the source's
-    quality_floor: float = 70.0  # VMAF that a result must have at least
+    quality_floor: float = 40.0  # VMAF that a result must have at least
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
