@@ -50,7 +50,7 @@ def test_once_queue_status_drain_and_json(hub: RunningHub, tmp_path: Path) -> No
     told = run_program("queue_processor.py", "--status", env=env).stdout
     assert "completed: 1" in told and "番剧" in told
     content = json.loads(run_program("queue_processor.py", "--status", "--json", env=env).stdout)
-    pulse = {"monitor", "processor", "last_poll"}
+    pulse = {"monitor", "processor", "last_poll", "warnings"}
     of_bytes = {"reused", "source_gone", "version", "health", "eta", "gain", "slots"}
     assert set(content) == {"counts", "running", "paused", "items", "workers", "confined", "hub"} | of_bytes | pulse
     assert content["counts"]["completed"] == 1 and content["items"][0]["videos_done"] == 1

@@ -75,7 +75,8 @@ def test_short_video_comes_out_at_its_target_and_the_next_one_begins_there(clip:
 def test_long_video_is_sampled_and_comes_out_as_predicted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(samples, "SHORT", 20.0)
     source = clip_of(tmp_path / "long.mp4", 24, "-crf", "12", "-preset", "ultrafast", "-g", "20")
-    report = aimed(source, tmp_path / "out.mkv", target_vmaf=TARGET, crf=25, crf_min=5, crf_max=63)
+    # It begins beside the answer: each probe more is two encodes more, and the search is the short video's matter.
+    report = aimed(source, tmp_path / "out.mkv", target_vmaf=TARGET, crf=51, crf_min=5, crf_max=63)
     aim = report.target
     assert aim["reason"] == "reached" and crf_in(report) == aim["crf"]
     assert 0.85 < aim["predicted_size"] / aim["video_size"] < 1.15

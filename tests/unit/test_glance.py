@@ -27,6 +27,7 @@ from tools.report.paint import PLAIN, Paint
 from tools.report.waiting import waiting_line
 from tools.state.history import HistoryWriter
 from tools.state.liveness import Life
+from tools.state.mirror_file import Held, MirrorFile, MirrorState
 from tools.state.monitor_state import MonitorState
 from tools.state.progress import HubWork, JobProgress, ProgressFile, WorkerState
 from tools.state.work_queue import Gain, WorkQueue
@@ -111,8 +112,8 @@ def documented() -> set[str]:
     return {name for cell in cells if cell.startswith("| `") for name in re.findall(r"`([^`]+)`", cell)}
 
 
-def settings_for(log_dir: Path) -> Settings:
-    return Settings.load({"LOG_DIR": str(log_dir), "ACTIVE_HOURS": "00:00-24:00"})
+def settings_for(log_dir: Path, **more: str) -> Settings:
+    return Settings.load({"LOG_DIR": str(log_dir), "ACTIVE_HOURS": "00:00-24:00", **more})
 
 
 def test_json_has_the_fields_of_its_page_and_no_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -129,13 +130,19 @@ def test_json_has_the_fields_of_its_page_and_no_others(tmp_path: Path, capsys: p
     worker = WorkerState(name="w", address="x", slots=1, state="ready", encoding=("B/1.mp4",))
     ProgressFile(tmp_path, ["files"]).write(now, None, [job], [worker], hub)
     writer = HistoryWriter(tmp_path)
-    writer.add(VideoLine(ended=now, folder="A", video="2", outcome="stored", bytes_in=10, seconds={"encode": 60.0}))
+    stored = VideoLine(ended=now, folder="A", video="2", outcome="stored", bytes_in=10, seconds={"encode": 60.0})
+    writer.add(replace(stored, warnings="a subtitle was dropped"))
     writer.close(30)
+    held = Held(videos=1, files=1, of_videos=2, of_files=2, percent=10.0, digest="d")
+    gone = MirrorState(gone={"A/3.mkv": now}, taken=[(now, 1, 2)], held=held, waits="the input is empty")
+    MirrorFile(tmp_path).save(gone)
     parsed = argparse.Namespace(json=True, watch=False, all=False, failed=False)
-    assert status_command.run(parsed, settings_for(tmp_path)) == 0
+    assert status_command.run(parsed, settings_for(tmp_path, MIRROR="1")) == 0
     content = json.loads(capsys.readouterr().out)
     assert content["version"] == 1 and content["health"]["level"] == "CRITICAL"
     assert content["eta"]["folders"].keys() == {"B", "C"} and content["eta"]["queue"]["latest"] > now
+    assert content["mirror"] == {"waiting": 1, "taken_today": 2, "held": held.text(), "waits": "the input is empty"}
+    assert content["warnings"] == [{"text": "a subtitle was dropped", "videos": 1, "folder": "A", "video": "2"}]
     there, known = set(paths(content)), documented()
     leaves = {name for name in known if not any(other.startswith((f"{name}.", f"{name}[")) for other in known - {name})}
     sometimes = {"items[].redo", "items[].videos_bigger"}
