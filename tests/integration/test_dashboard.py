@@ -138,6 +138,7 @@ def test_strangers_get_nothing(log_dir: Path) -> None:
             assert ask("/metrics", headers={"authorization": f"Bearer {wrong}".encode()}).status_code == 401
             assert requests.post(f"{address}/login", data={"token": wrong}, timeout=60).status_code == 403
         let = requests.post(f"{address}/login", data={"token": TOKEN}, timeout=60, allow_redirects=False)
+        assert requests.post(f"{address}/login", data=itertools.repeat(b"x" * 4096, 3), timeout=60).status_code == 413
         cookie = let.headers["set-cookie"]
         assert "HttpOnly" in cookie and "SameSite=strict" in cookie and TOKEN not in cookie
         assert ask("/", cookies={COOKIE: let.cookies[COOKIE]}).status_code == 200

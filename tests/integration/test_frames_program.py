@@ -11,9 +11,12 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
-from tests.media import make
+from tests.media import ffmpeg, make
 from tests.programs import ROOT
+from tools.core.errors import MediaError
+from tools.media import scan
 
 READERS = os.environ.get("READERS_PYTHON", "")
 X264 = ["-c:v", "libx264", "-preset", "ultrafast", "-qp", "4"]
@@ -142,3 +145,19 @@ def test_videos_without_a_picture_of_two_frames_and_broken_ones_end_in_one_line_
     assert len(done.stderr.splitlines()) == 2 and "no picture, only black" in done.stderr, done.stderr
     assert sorted(path.name for path in tmp_path.glob("*.tar")) == ["broken.tar", "pair.tar"]
     assert [path for path in tmp_path.iterdir() if path.name.startswith(".")] == [], "nothing is left behind"
+
+
+def test_what_a_file_says_of_itself_is_no_picture_and_too_many_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forged, noted = PngInfo(), tmp_path / "scan.txt"
+    forged.add_text("a", "b\n" + "frame:1 pts:1 pts_time:1\n" * 1000, zip=True)
+    Image.new("RGB", (64, 64), "red").save(tmp_path / "a.png", pnginfo=forged)
+    command = [ffmpeg(), "-v", "error", "-i", str(tmp_path / "a.png"), *scan.scan_output(0, noted)]
+    subprocess.run(command, check=True, timeout=60)
+    assert len(scan.read_scan(noted)) == 1
+    monkeypatch.setattr(scan, "MOST_PICTURES", 2)
+    line = "frame:1 pts:1 pts_time:1\n"
+    assert len(scan.parse_scan([line] * 2)) == 2
+    with pytest.raises(MediaError, match="more than 2 pictures"):
+        scan.parse_scan([line] * 3)

@@ -85,7 +85,7 @@ class Making:
 
 
 def scan(source: Path, stream: Stream, length: float, making: Making, folder: Path) -> list[Picture]:
-    """Measure every picture in a run of its own. ``length`` s. Raises FramesError, and what speaks of the machine."""
+    """Measure every picture in a run of its own. ``length`` s. Raises MediaError, and what speaks of the machine."""
     file = folder / "scan.txt"
     command = [*_head(making), "-i", f"file:{source}", *scan_output(stream.index, file)]
     _run(command, source, folder, length, making, LARGEST_SCAN)

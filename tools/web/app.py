@@ -116,9 +116,10 @@ def application(all_routes: list[BaseRoute], token: str | None, names: frozenset
     async def enter(request: Request) -> Response:
         if request.method == "GET":
             return _file("login.html")
-        if int(request.headers.get("content-length") or _LONGEST_FORM + 1) > _LONGEST_FORM:
+        content = await _content(request)
+        if content is None:
             return _file("login.html", 413)
-        form = parse_qs((await request.body()).decode("utf-8", "replace"))
+        form = parse_qs(content.decode("utf-8", "replace"))
         if not guard.is_token(form.get("token", [""])[0].strip()):
             return _file("login.html", 403)
         answer = RedirectResponse("/", 303)
@@ -132,6 +133,16 @@ def application(all_routes: list[BaseRoute], token: str | None, names: frozenset
     )
     guard = Guard(app, token, names)
     return guard
+
+
+async def _content(request: Request) -> bytes | None:
+    """The body of a form; None if it is longer than one, whatever its head says. No more than that is kept."""
+    content = b""
+    async for piece in request.stream():
+        content += piece
+        if len(content) > _LONGEST_FORM:
+            return None
+    return content
 
 
 def _file(name: str, status: int = 200) -> Response:
