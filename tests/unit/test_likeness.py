@@ -8,7 +8,7 @@ import pytest
 
 from tools.media.likeness import Thumbnail, difference
 
-_WIDTH, _HEIGHT, _RATE = 16, 8, 24
+_WIDTH, _HEIGHT, _RATE = 32, 32, 24
 Change = Callable[[Thumbnail], Thumbnail]
 
 
@@ -39,6 +39,12 @@ def _noisy(pictures: Sequence[Thumbnail], shift: float = 0.0) -> list[Thumbnail]
 @pytest.mark.parametrize("shift", [0.0, 0.017, 5.0])
 def test_coding_noise_and_rounded_times_on_another_clock_are_no_difference(shift: float) -> None:
     assert difference(SOURCE, _noisy(SOURCE, shift), 10.0) is None
+
+
+def test_noise_of_a_tiny_picture_is_no_other_hue() -> None:
+    tiny = [Thumbnail(one.time, 16, (one.planes[0][:256], one.planes[1][:64], one.planes[2][:64])) for one in SOURCE]
+    assert difference(tiny, [_mixed(one) for one in tiny], 1.0) is None
+    assert difference(tiny, [_lifted(one, 1, 20) for one in tiny], 1.0) is not None
 
 
 def _mixed(one: Thumbnail) -> Thumbnail:

@@ -22,6 +22,7 @@ _MANY, _BARELY = 10, 0.6  # pictures, and one in twenty, that are so by that muc
 _MIXED = 0.09  # share of one plane in another: BT.601 for BT.709 makes 0.21, a hue that is 6 degrees off 0.1
 _FAINT = 4.0  # of 255; colours that vary less prove nothing
 _FITTED = 12  # pictures to which colours are fitted
+_TINY = 256  # pixels of a plane of colours; in fewer, noise may look like another plane's or a neighbour's pattern
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +86,13 @@ def difference(
     if not pairs:
         return Difference(result[0].time if result else 0.0, is_missing=True)
     quiet = coarser * (_QUIET + _COARSE / max(1.0, smaller))
-    found = [Difference(one.time, is_of_time=True) for one in _misplaced(pairs, quiet, coarser)]
+    tiny = all(len(one.source.planes[1]) < _TINY for one in pairs)
+    found = [Difference(one.time, is_of_time=True) for one in _misplaced(pairs, quiet, math.inf if tiny else coarser)]
     found += [Difference(one.time) for one in pairs if any(_is_beyond(one, plane, quiet) for plane in range(3))]
     for group in _groups(pairs):
         if any(median(one.errors[plane] for one in group) > quiet for plane in range(3)):
             found.append(Difference(group[0].time))
-    if mixed_planes(pairs) > _MIXED:
+    if not tiny and mixed_planes(pairs) > _MIXED:
         found.append(Difference(pairs[0].time))
     return min(found, key=lambda one: one.time, default=None)
 
