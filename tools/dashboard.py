@@ -30,6 +30,7 @@ from starlette.routing import BaseRoute, Route
 
 import config
 from tools.flags import Parser
+from tools.hub_server.http_timeouts import MOST_CONNECTIONS, TimeoutProtocol
 from tools.report.heading import free_space
 from tools.report.metrics import CONTENT_TYPE, Facts, exposition
 from tools.runtime.clock import stop_on_signals
@@ -145,7 +146,7 @@ def main(argv: list[str] | None = None) -> int:
         action="append",
         default=[],
         metavar="NAME",
-        help="a name by which browsers may ask for this machine, such as that of a proxy (repeatable)",
+        help="a name by which browsers may ask for this machine, such as that of a proxy; demands a token (repeatable)",
     )
     config.add_flags(parser, "dashboard", "paths")
     return run_program(parser, argv, _run)
@@ -157,7 +158,8 @@ def _run(parsed: argparse.Namespace) -> int:
     settings = read_command_settings(parsed)
     wanted, token = settings.dashboard, settings.dashboard.token
     is_open = not is_loopback(wanted.host)
-    if is_open and token is None:
+    # A proxy on this machine brings others to an address that only this machine reaches.
+    if (is_open or parsed.allow_name) and token is None:
         token = kept_token(settings.paths.log_dir)
     names = {*parsed.allow_name, *(names_of_this_machine() if is_open else ())}
     with _listening(wanted.host, wanted.port) as listener:
@@ -167,6 +169,8 @@ def _run(parsed: argparse.Namespace) -> int:
                 log_level="warning",
                 access_log=False,
                 server_header=False,
+                http=TimeoutProtocol,
+                limit_concurrency=MOST_CONNECTIONS,
                 timeout_graceful_shutdown=2,
             )
         )

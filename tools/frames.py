@@ -30,6 +30,7 @@ from tools.runtime.cage import confine_children
 from tools.runtime.clock import stop_on_signals
 from tools.runtime.files import replace_durably, sha256_of
 from tools.runtime.language import translated, ui
+from tools.runtime.limits import memory
 from tools.runtime.spawn import set_patience
 from tools.startup import frame_options, need_frame_packages, read_settings, run_program
 
@@ -62,7 +63,8 @@ def _run(parsed: argparse.Namespace) -> int:
     confine_children(settings.encode.cage)
     set_patience(settings.encode.nice, settings.encode.ionice)
     ffmpegs = find_ffmpegs(settings.encode.ffmpeg)
-    making = Making(ffmpeg=choose_ffmpeg(ffmpegs), options=frame_options(settings), stop=stop)
+    max_rss = int(settings.encode.max_encode_rss_gb * 1e9) or memory() * 3 // 4
+    making = Making(choose_ffmpeg(ffmpegs), frame_options(settings), stop, max_rss)
     parsed.out.mkdir(parents=True, exist_ok=True)
     tools = _Tools(making, find_ffprobe(ffmpegs), parsed.out, parsed.sheet)
     names = output_names([str(path) for path in parsed.files], {})

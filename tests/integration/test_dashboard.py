@@ -181,6 +181,7 @@ def test_token_is_made_where_others_reach_it_and_only_its_owner_reads_it(tmp_pat
     token = path.read_text().strip()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600 and len(token) >= 32
     assert status == 401 and str(path) in said and token not in said
+    assert told("--allow-name", "dash.example")[1] == 401, "a proxy on this machine brings others"
     path.chmod(0o644)
     refused = subprocess.run(
         [sys.executable, str(ROOT / "tools/dashboard.py"), "--host", "0.0.0.0", "--port", "0"],

@@ -9,6 +9,7 @@ from tools.media.inside import Inside
 from tools.media.plan import make_plan
 
 AFD, RPU, PLUS = "Active format description", "Dolby Vision RPU Data", "HDR Dynamic Metadata SMPTE2094-40 (HDR10+)"
+OWN = "[Parsed_showinfo_1 @ 0x5f] "
 LIGHT = "Content light level metadata"
 
 
@@ -66,13 +67,16 @@ def test_no_line_of_ffmpeg_s_harms(tmp_path: Path) -> None:
     inside = Inside()
     for line in (
         "",
-        " side data - ",
-        " side data - :",
-        "n: 1 pts:NOPTS pts_time:NOPTS",
-        "n: 2 pts: 1 pts_time:x",
+        f"{OWN}  side data - ",
+        f"{OWN}  side data - :",
+        f"{OWN}n: 1 pts:NOPTS pts_time:NOPTS",
+        f"{OWN}n: 2 pts: 1 pts_time:x",
+        "    title           : E1 n: 0 pts: 0 pts_time:0.5 ",
+        f"    title           : {OWN}n: 0 pts: 0 pts_time:0.5 ",
+        "    title           :  side data - Dolby Vision RPU Data: x",
         "\0",
     ):
         inside.line(line)
     for number in range(1000):
-        inside.line(f" side data - {number}: x")
-    assert inside.pictures == 2 and len(inside.kinds) <= 100
+        inside.line(f"{OWN}  side data - {number}: x")
+    assert inside.pictures == 2 and RPU not in inside.kinds and 90 < len(inside.kinds) <= 100

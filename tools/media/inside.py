@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 SHOW = ("sidedata=mode=delete:type=SEI_UNREGISTERED", "showinfo=checksum=0")
 """Filters that say it, at the level «info». Encoders write their settings into each picture, which nobody needs."""
-_PICTURE = re.compile(r"\bn: *\d+ pts: *\S+ pts_time:(\S+)")
-_CARRIED = re.compile(r" side data - ([^:]{1,100}): ?(.{0,500})")
+_OWN = r"^\[Parsed_showinfo_\d+ @ 0x[0-9a-f]+\] (?:\[info\] )?"  # titles and the like are printed too
+_PICTURE = re.compile(_OWN + r"n: *\d+ pts: *\S+ pts_time:(\S+)")
+_CARRIED = re.compile(_OWN + r" *side data - ([^:]{1,100}): ?(.{0,500})")
 _UNREADABLE = re.compile(r"Skipping invalid undecodable NALU: (?:39|40)\b")  # SEI. Source: ITU-T H.265, table 7-1
 CONSTANT = frozenset({"Mastering display metadata", "Content light level metadata"})
 """What is said once for a whole film, so that only changes matter."""
@@ -60,6 +61,12 @@ class Inside:
         kind.count += 1
         if name in CONSTANT and kind.changed is None and value != kind.value:
             kind.changed = self._now
+
+
+def time_of(line: str) -> str | None:
+    """What showinfo says of a picture's time; None if the line is another one, such as a title that looks like it."""
+    match = _PICTURE.search(line)
+    return match[1] if match else None
 
 
 def _seconds(text: str, otherwise: float) -> float:

@@ -18,6 +18,7 @@ from tools.media.complaints import Complaints, bare
 from tools.media.encoders import Encoder
 from tools.media.encoding import OutputOptions, picture_filters
 from tools.media.facts import Facts, Stream
+from tools.media.inside import time_of
 from tools.media.plan import Plan
 from tools.media.probe import SAFE_INPUT
 from tools.media.program import machine_fault, run_program
@@ -254,9 +255,8 @@ class _Heard:
 
     def complaint(self, line: str) -> bool:
         """Whether it is one; showinfo's lines, which the others stand among, tell the times."""
-        if " pts_time:" in line:
-            with_time = line.partition(" pts_time:")[2].split()
-            self.times.append(_float(with_time[0]) if with_time else math.nan)
+        if " pts_time:" in line and (time := time_of(line)) is not None:
+            self.times.append(_float(time))
             return False
         if "[info]" in line or "[warning]" in line or not line.strip():
             return False

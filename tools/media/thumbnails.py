@@ -14,6 +14,7 @@ from tools.media.likeness import Thumbnail
 
 WIDTH, HEIGHT = 64, 36  # pixels at most
 MOST = 3000  # pictures of one video, 3.5 kB each
+_LIMIT = 2 * MOST  # of a video whose pictures crowd where they are taken
 _PART = 1.0  # s of each part of a long video
 _EDGE = 2.0  # s of its beginning and of its end
 _TIME_BASE = 90000  # per second
@@ -29,7 +30,8 @@ class Spread:
     def expression(self, time: str) -> str:
         """For ffmpeg's filter ``select``; ``time``: the expression of a picture's time after the first one."""
         edges = f"lt({time},{_EDGE:g})+gte({time},{self.length - _EDGE:.3f})"
-        return f"{edges}+lt(mod({time},{self.step:.3f}),{_PART:g})"  # a list of parts could be too long for it
+        parts = f"lt(mod({time},{self.step:.3f}),{_PART:g})"
+        return f"({edges}+{parts})*lt(selected_n,{_LIMIT})"  # a list of parts could be too long for it
 
 
 def spread(times: Sequence[float]) -> Spread | None:
@@ -97,15 +99,17 @@ class Thumbnails:
         found: list[Thumbnail] = []
         width = height = 0
         try:
-            lines = self._times.read_text(encoding="utf-8", errors="replace").splitlines()
+            lines = self._times.open(encoding="utf-8", errors="replace")
             stream = self._pictures.open("rb")
         except FileNotFoundError:
             return []
-        with stream:
+        with lines, stream:
             for line in lines:  # source: ffmpeg's framehash.c and framecrcenc.c
                 if line.startswith("#dimensions 0: "):
                     width, height = (int(side) for side in line.split()[-1].split("x"))
                 elif not line.startswith("#") and width:
+                    if len(found) >= _LIMIT:
+                        break
                     _, _, pts, _, size, *_ = (cell.strip() for cell in line.split(","))
                     found.append(Thumbnail.of(int(pts) / _TIME_BASE, width, height, stream.read(int(size))))
         return found
