@@ -10,6 +10,7 @@ import pytest
 from tests.conversion import CONVERTER, convert
 from tests.media import facts_of, ffmpeg
 from tests.sei import T35, film, sei
+from tools.media import captions
 from tools.media.caption_services import languages_in
 
 # Codes of channel 1. Source: ANSI/CTA-608-E, annex for pop-on captions.
@@ -106,6 +107,16 @@ def crc(data: bytes) -> bytes:
         for _ in range(8):
             value = value << 1 & 0xFFFFFFFF ^ (0x04C11DB7 if value >> 31 else 0)
     return value.to_bytes(4, "big")
+
+
+@pytest.mark.usefixtures("uncaged")
+def test_crash_at_captions_costs_them_and_not_the_film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = captioned(tmp_path, "mkv", said("LOOK OVER THERE"))
+    monkeypatch.setattr(captions, "caption_command", lambda *places: ["/bin/sh", "-c", "kill -SEGV $$"])
+    report = convert(source, tmp_path / "out.mkv")
+    told = [line for line in report.warnings if "captions inside the pictures are not kept" in line]
+    assert len(told) == 1 and "SIGSEGV" in told[0]
+    assert [one["type"] for one in report.streams] == ["video", "audio"]
 
 
 @pytest.mark.parametrize("content", ["nothing", "garbage"])

@@ -7,21 +7,24 @@ failure: the fixed CRF is used, and the record says why. Source: ab-av1, src/com
 """
 
 import logging
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from tools.core.crf_search import Answer, Goal, Probe, next_step, scaled, score_at
-from tools.core.errors import MediaError, NoEncoder, TooBig
+from tools.core.errors import MachineError, MediaError, NoEncoder, TooBig
 from tools.core.message import message
 from tools.core.options import options_text
 from tools.media.encoders import Encoder
 from tools.media.encoding import OutputOptions
+from tools.media.gate import samples_of
 from tools.media.plan import Plan, can_keep_video
-from tools.media.quality import Meter, Running, Sample, reference_of, score
+from tools.media.quality import Meter, NotComparable, Running, Sample, reference_of, score, score_in_one
 from tools.media.sampler import Sampler, video_bytes
 from tools.media.samples import can_be_sampled, is_short, parts_of
+from tools.media.thumbnails import encode_times
 from tools.runtime.child import ChildOutgrew
 from tools.runtime.once import Once
 
@@ -86,6 +89,7 @@ class _Aim(Generic[Made]):
         self._made: tuple[int, Made] | None = None  # the latest whole encode, and its CRF
         self._probes: list[Probe] = []
         self._warnings: list[str] = []
+        self._unmeasured = ""  # why the whole could not be scored, if so
         self._meter = shot.meter if shot.meter is not None and shot.meter.metric == "vmaf" else None
 
     def run(self) -> Hit[Made]:
@@ -141,7 +145,7 @@ class _Aim(Generic[Made]):
                 self._probes.append(measure(step))
             except NoEncoder:
                 raise
-            except (MediaError, ChildOutgrew) as exc:  # the whole encode shows whether the video is to blame
+            except (MediaError, MachineError, ChildOutgrew) as exc:  # the whole encode shows what is to blame
                 return None, f"no CRF was found for TARGET_VMAF: {exc}"
 
     def _goal(self, target: float | None, tolerance: float = _TOLERANCE) -> Goal:
@@ -179,6 +183,7 @@ class _Aim(Generic[Made]):
     # --- whole encodes -----------------------------------------------------------------------------------------------
 
     def _whole(self, options: OutputOptions) -> None:
+        self._made = None  # one that fails leaves nothing of the encode before it
         self._made = round(options.crf), self._encode(options)
 
     def _measured_whole(self, crf: int) -> Probe:
@@ -190,15 +195,27 @@ class _Aim(Generic[Made]):
         return max(1, video_bytes(self._shot.encoded, self._shot.ffprobe, self._shot.running.stop))
 
     def _score(self) -> float:
-        """Of the whole that was encoded last."""
+        """Of the whole that was encoded last, by samples if it is long. Raises what ``score`` does."""
         shot, meter = self._shot, self._meter
         if meter is None:
             return 0.0
         reference = reference_of(shot.plan, self._stream, shot.source, shot.encoder, shot.options)
-        samples: list[Sample] = []
-        if not is_short(self._stream) and can_be_sampled(shot.plan, self._stream) and reference.can_seek:
+        if is_short(self._stream):
+            return score(shot.encoded, reference, (), meter, shot.running).mean
+        if can_be_sampled(shot.plan, self._stream) and reference.can_seek:
             samples = [part.sample for part in parts_of(self._stream)]
-        return score(shot.encoded, reference, samples, meter, shot.running, shift=self._shift()).mean
+            try:
+                scores = score(shot.encoded, reference, samples, meter, shot.running, shift=self._shift())
+                if scores.worst >= shot.options.quality_floor:
+                    return scores.mean
+            except NotComparable:
+                pass
+        # A seek may lead elsewhere than it says: what is read from its beginning is certain.
+        times = encode_times(shot.plan.facts, self._stream, keeps_clock=True)
+        if not times:
+            raise NotComparable(message("the pictures could not be compared: none could be paired"))
+        from_first = [Sample(one.begin - times[0], one.length) for one in samples_of(times[0], times[-1])]
+        return score_in_one(shot.encoded, reference, from_first, meter, shot.running).mean
 
     def _shift(self) -> float:
         """s that ffmpeg moves times by if it makes the output whole: its first packet is at 0 then."""
@@ -225,9 +242,14 @@ class _Aim(Generic[Made]):
         return size
 
     def _smaller(self, crf: int, size: int) -> int | None:
-        """The CRF at which a video that weighs ``size`` at ``crf`` should fit; None if none does."""
+        """The CRF at which a video that weighs ``size`` at ``crf`` should fit; None if none does, or nobody knows."""
         if not self._probes:
-            self._probes.append(Probe(crf, self._score(), size))
+            try:
+                self._probes.append(Probe(crf, self._score(), size))
+            except (MediaError, MachineError) as exc:  # the encode is good, whatever became of the meter
+                self._unmeasured = str(exc)
+                _say(f"the quality was not measured: {exc}")
+                return None
         measured = Probe(crf, score_at(self._probes, crf), size)
         self._probes = scaled(self._probes, measured)
         step = next_step(replace(self._goal(None), target=None), self._probes, crf)
@@ -242,6 +264,10 @@ class _Aim(Generic[Made]):
         if self._shot.options.when_bigger == "refuse" or self._can_remux():
             raise TooBig(message(f"as AV1 the video would be {percent:.0f} % of its source's, see MAX_SIZE_PERCENT"))
         line = message(f"the video is {percent:.0f} % of its source's: it can't be smaller and look alike")
+        if self._unmeasured:
+            line = message(
+                f"the video is {percent:.0f} % of its source's: its quality was not measured: {self._unmeasured}"
+            )
         self._warnings = [*(one for one in self._warnings if not one.startswith("the video is ")), line]
 
     def _can_remux(self) -> bool:
@@ -267,6 +293,6 @@ def _remembered(known: Told, key: str) -> Answer | None:
 
 
 def _say(cause: str) -> None:
-    """Once each: the next thousand videos would say the same."""
-    if _said.is_news(cause.partition("(")[0]):
+    """Once each, whatever its numbers: the next thousand videos would say the same."""
+    if _said.is_news(re.sub(r"\d+", "", cause.partition("(")[0])):
         log.warning("%s", cause)

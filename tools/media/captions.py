@@ -8,6 +8,7 @@ import re
 import threading
 from pathlib import Path
 
+from tools.core.errors import MachineError
 from tools.core.message import message
 from tools.media.caption_services import languages_in
 from tools.media.carried import CAPTIONS, may_have_captions
@@ -45,8 +46,8 @@ def captions_of(
 ) -> tuple[tuple[Added, ...], list[str]]:
     """A track for each channel that has text, on the clock of the result, and what is to be said.
 
-    Writes into ``folder``. Raises Stopped, NoEncoder, DiskFull, MachineError: what is in the captions does not keep a
-    film from being converted.
+    Writes into ``folder``. Raises Stopped, NoEncoder, DiskFull: what is in the captions, or a crash at them, does not
+    keep a film from being converted.
     """
     video = plan.main_video
     if not may_be_captioned(plan):
@@ -65,6 +66,10 @@ def captions_of(
             return (), [message(said)]
     except (ChildOutgrew, ChildTimeout) as exc:
         return (), [message(f"stream {video.index}: captions inside the pictures are not kept: reading them {exc}")]
+    except MachineError as exc:  # the pass stands behind the whole encode, which a second try would not spare
+        return (), [
+            message(f"stream {video.index}: captions inside the pictures are not kept, reading them failed: {exc}")
+        ]
     shift = 0.0 if plan.muxer else -plan.facts.start
     languages = languages_in(source) if plan.facts.container == "mpegts" else {}
     found = (_track(script_in(folder, name), name, languages.get(name, ""), shift) for _, name in _FIELDS)
@@ -76,7 +81,7 @@ def captions_of(
 
 
 def _ran(command: Command, access: Access, limits: ChildLimits, stop: threading.Event) -> bool:
-    """Whether it ended well; raises what ``captions_of`` does, ChildOutgrew and ChildTimeout."""
+    """Whether it ended well; raises what ``captions_of`` does, MachineError, ChildOutgrew and ChildTimeout."""
     said = Complaints()
     ended = run_program(command, access=access, limits=limits, stop=stop, on_complaint=said.line)
     if fault := machine_fault("ffmpeg", ended, said, access):
