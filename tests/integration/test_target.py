@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from tests.conversion import refusal
+from tests.conversion import convert, refusal, stand_in
 from tests.media import make
 from tools.core.options import options_of
 from tools.media import aim, samples
 from tools.media.aim import Hints
-from tools.media.converter import Conversion, FfmpegConverter, OutputOptions
+from tools.media.converter import Conversion, FfmpegConverter, MachineOptions, OutputOptions
 from tools.media.probe import probe
 from tools.media.quality import NotComparable
 
@@ -121,6 +121,30 @@ def test_what_can_not_be_smaller_is_kept_or_remuxed_or_refused(small: Path, tmp_
     video = next(stream for stream in report.streams if stream["type"] == "video")
     assert (video["codec"], report.action) == (("h264", "copy") if rule == "remux" else ("av1", "transcode"))
     assert any("% of its source's" in line for line in report.warnings)
+
+
+@pytest.mark.usefixtures("uncaged")
+@pytest.mark.parametrize("end", ["exit 1", "kill -SEGV $$"])
+def test_meter_that_fails_refuses_no_good_encode(small: Path, tmp_path: Path, end: str) -> None:
+    machine = MachineOptions(ffmpeg=str(stand_in(tmp_path, f'case "$*" in *color=gray*) ;; *libvmaf*) {end} ;; esac')))
+    options = OutputOptions(preset=12, quality_metric="off", crf=12, max_size_percent=100, when_bigger="keep")
+    report = convert(small, tmp_path / "out.mkv", FfmpegConverter(options, machine))
+    assert crf_in(report) == 12 and report.target["bigger"] == "keep"
+    assert [line for line in report.warnings if "its quality was not measured: " in line], report.warnings
+
+
+@pytest.mark.usefixtures("uncaged")
+def test_search_whose_meter_is_killed_comes_to_the_fixed_crf_and_says_so_once(
+    clip: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    machine = MachineOptions(
+        ffmpeg=str(stand_in(tmp_path, 'case "$*" in *color=gray*) ;; *libvmaf*) kill -KILL $$ ;; esac'))
+    )
+    options = OutputOptions(preset=12, quality_metric="off", crf=50, target_vmaf=TARGET)
+    for name in ("1.mkv", "2.mkv"):
+        report = convert(clip, tmp_path / name, FfmpegConverter(options, machine))
+        assert crf_in(report) == 50 and "SIGKILL" in report.target["not_found"]
+    assert sum("no CRF was found" in line for line in caplog.messages) == 1
 
 
 @pytest.mark.parametrize("container", ["mkv", "flv"])
