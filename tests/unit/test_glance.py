@@ -66,6 +66,11 @@ def test_gain_is_told_also_if_it_is_none() -> None:
         "Saved: 3.0 KiB (75%) of 4.0 KiB in 2 videos",
         "Quality: vmaf 95.0 on average of the last 1 videos",
     ]
+    whole = replace(measured, quality={"vmaf": 98.0, "vmaf_p5": 93.0, "vmaf_min": 90.5, "ssim": 0.99})
+    assert gain_lines(Gain(2, 4096, 1024), [whole])[1:] == [
+        "Quality: ssim 0.9900 on average of the last 1 videos",
+        "Quality: vmaf 98.0 (min 90.5, p5 93.0) on average of the last 1 videos",
+    ]
     aimed = replace(measured, crf=33.0, quality={"predicted": 95.2})
     assert gain_lines(Gain(2, 4096, 1024, 1), [aimed, replace(aimed, crf=30.0)])[1:] == [
         "Bigger than MAX_SIZE_PERCENT, whatever was tried: 1 videos",

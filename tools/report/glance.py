@@ -76,10 +76,24 @@ def gain_lines(gain: Gain, lines: Sequence[VideoLine]) -> list[str]:
     if crfs := [line.crf for line in lines if line.crf is not None]:
         usual, low, high = f"{sum(crfs) / len(crfs):.0f}", f"{min(crfs):g}", f"{max(crfs):g}"
         found.append(ui("CRF: {} on average of the last {} videos, {} to {}", usual, len(crfs), low, high))
-    for name, (mean, videos) in mean_quality(lines).items():
-        shown = f"{mean:.1f}" if mean > 1 else f"{mean:.4f}"  # SSIM ends at 1
+    return found + _quality_lines(mean_quality(lines))
+
+
+def _quality_lines(values: Mapping[str, tuple[float, int]]) -> list[str]:
+    """One for each metric, with its 5th percentile and minimum behind it."""
+    found = []
+    for name, (mean, videos) in values.items():
+        metric, _, part = name.partition("_")
+        if part and metric in values:
+            continue
+        parts = [f"{one.partition('_')[2]} {_score(values[one][0])}" for one in values if one.startswith(f"{name}_")]
+        shown = _score(mean) + (f" ({', '.join(parts)})" if parts else "")
         found.append(ui("Quality: {} {} on average of the last {} videos", name, shown, videos))
     return found
+
+
+def _score(value: float) -> str:
+    return f"{value:.1f}" if value > 1 else f"{value:.4f}"  # SSIM ends at 1
 
 
 def gain_json(gain: Gain) -> dict[str, Any]:
