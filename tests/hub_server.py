@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import json
 import re
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +16,7 @@ import uvicorn
 from tools.hub_server.app import create_app
 from tools.hub_server.http_timeouts import TimeoutProtocol
 from tools.hub_server.store import HubStore
+from tools.runtime.listening import listen
 
 TOKEN = "made-up-for-tests"
 
@@ -294,7 +294,7 @@ def running_hub(
     """The hub over ``root`` in a thread."""
     store = HubStore(root)
     store.prepare()
-    listening = socket.create_server(("127.0.0.1", 0))
+    listening = listen("127.0.0.1", 0)
     app = create_app(store, TOKEN, max_page_size=max_page_size, names=["NAS.lan"])
     hub = RunningHub(f"http://127.0.0.1:{listening.getsockname()[1]}", root, store, app)
     server = uvicorn.Server(

@@ -35,6 +35,7 @@ from tools.report.heading import free_space
 from tools.report.metrics import CONTENT_TYPE, Facts, exposition
 from tools.runtime.clock import stop_on_signals
 from tools.runtime.language import ui
+from tools.runtime.listening import listen
 from tools.startup import read_command_settings, run_program
 from tools.state.history_reader import History
 from tools.status_command import calendar_of, content
@@ -204,10 +205,9 @@ def _bracketed(host: str) -> str:
 def _listening(host: str, port: int) -> socket.socket:
     """Raises ConfigError if the address can't be had; one that was ended a moment ago is waited for."""
     deadline = time.monotonic() + _FREED_WITHIN
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     while True:
         try:
-            return socket.create_server((host, port), family=family)
+            return listen(host, port)
         except OSError as exc:
             if exc.errno == errno.EADDRINUSE and time.monotonic() < deadline:
                 time.sleep(0.2)

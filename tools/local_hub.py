@@ -14,7 +14,6 @@ from tools.entry import enter_venv
 enter_venv(__name__)
 
 import argparse
-import socket
 import threading
 import time
 from pathlib import Path
@@ -24,6 +23,7 @@ from tools.core.errors import PipelineError
 from tools.flags import Parser
 from tools.runtime.clock import stop_on_signals
 from tools.runtime.language import ui
+from tools.runtime.listening import listen
 from tools.startup import port, read_settings, run_program
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def _serve(root: Path, host: str, port: int, names: list[str]) -> int:
     _collect(store)
     collected = time.monotonic()
     token, where = read_token(root)
-    listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listening = listen(host, port)
     port = listening.getsockname()[1]
     print(ui("hub at http://{}:{} over {}; token for writing: {}", host, port, root, where), flush=True)
     if host not in _LOOPBACK:

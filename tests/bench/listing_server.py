@@ -7,13 +7,14 @@ standard input. ``GET /asked`` tells how many requests came since the last time,
 import argparse
 import asyncio
 import json
-import socket
 import sys
 import threading
 from typing import Any
 from urllib.parse import parse_qs
 
 import uvicorn
+
+from tools.runtime.listening import listen
 
 COMMIT = "c" * 40
 
@@ -76,7 +77,7 @@ def main() -> None:
     parser.add_argument("--page", type=int, required=True)
     parser.add_argument("--delay", type=float, required=True)
     parsed = parser.parse_args()
-    listening = socket.create_server(("127.0.0.1", 0))
+    listening = listen("127.0.0.1", 0)
     app = Listing(parsed.files, parsed.folders, parsed.page, parsed.delay)
     server = uvicorn.Server(uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1))
 

@@ -7,7 +7,6 @@ connection; 0 = as fast as it can. Prints its port, ends with its parent's stand
 
 import argparse
 import asyncio
-import socket
 import sys
 import threading
 import time
@@ -19,6 +18,7 @@ import uvicorn
 from tests.hub_server import TOKEN
 from tools.hub_server.app import create_app
 from tools.hub_server.store import HubStore
+from tools.runtime.listening import listen
 
 _SMALL = 4096  # bytes; what is shorter is no transfer
 
@@ -69,7 +69,7 @@ def main() -> None:
     parsed = parser.parse_args()
     store = HubStore(parsed.root)
     store.prepare()
-    listening = socket.create_server(("127.0.0.1", 0))
+    listening = listen("127.0.0.1", 0)
     app = Slowed(create_app(store, TOKEN), Link(parsed.down), Link(parsed.up), parsed.each)
     server = uvicorn.Server(uvicorn.Config(app, date_header=False, log_level="critical", timeout_graceful_shutdown=1))
     threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True).start()

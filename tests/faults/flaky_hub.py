@@ -5,7 +5,6 @@ in ``ROOT/../faults.log``. Ends by any signal; what it keeps is on disk at any i
 """
 
 import random
-import socket
 import sys
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import uvicorn
 from tests.hub_server import TOKEN, Fault, RunningHub, _Faulty
 from tools.hub_server.app import create_app
 from tools.hub_server.store import HubStore
+from tools.runtime.listening import listen
 
 ANY = [
     "status:500",
@@ -55,7 +55,7 @@ def main(root: Path, port: int, seed: int, share: float) -> None:
     hub = RunningHub(f"http://127.0.0.1:{port}", root, store, app)
     flaky = _Flaky(hub, random.Random(seed), share, root.parent / "faults.log")
     server = uvicorn.Server(uvicorn.Config(flaky, date_header=False, log_level="critical", timeout_graceful_shutdown=1))
-    server.run(sockets=[socket.create_server(("127.0.0.1", port))])
+    server.run(sockets=[listen("127.0.0.1", port)])
 
 
 if __name__ == "__main__":

@@ -203,7 +203,7 @@ async def test_worker_notes_its_own_results_and_forgets_them_with_their_files(tm
     hub, job = MemoryHub(), replace(attempt(1, "1.mp4"), targets=mkv("A/1.mkv"))
     job = replace(job, revision=hub.put("me/in", {"A/1.mp4": b"x"}))
     made = cluster.node("w", tmp_path / "work", run_video_job, hub=hub, journals=tmp_path / "log")
-    reporting = asyncio.create_task(made.report_always("tcp://here", lambda message: None))
+    reporting = asyncio.create_task(made.report_always("tcp://here", lambda _: made.proceed(["id-1", "id-2"])))
     await asyncio.sleep(0)
     assert (await made.run_job(job)).outcome is Outcome.DEFERRED, "there is no output dataset yet"
     (noted,) = (tmp_path / "log" / "journal").iterdir()
