@@ -268,6 +268,31 @@ def test_metadata_that_came_otherwise_than_listed_are_read_again_the_next_time(
     assert work_of(world, {"C/2.mp4": b"two", "C/new.mp4": b"new"})["encode"] == 1
 
 
+@pytest.mark.parametrize("came", [None, b"", b"{}\n"])
+def test_metadata_that_never_come_as_listed_are_asked_for_twice_and_then_not_until_they_change(
+    top: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, came: bytes | None
+) -> None:
+    world, asked = settled(top), 0
+    (world.log_dir / RESULTS_FILE).unlink()
+    real = world.hub.read_file
+
+    def read_file(repo: str, commit: str, path: str) -> bytes | None:
+        nonlocal asked
+        asked += path == "A/metadata.jsonl"
+        return came if path == "A/metadata.jsonl" else real(repo, commit, path)
+
+    monkeypatch.setattr(world.hub, "read_file", read_file)
+    of_monitor, listings = 1, []
+    for number in range(4):
+        listings.append(calls_of(world, {f"B{number}/{number}.mp4": b"%d" % number})["list_files"] - of_monitor)
+    assert (asked, listings) == (2, [1, 1, 0, 0])
+    assert caplog.text.count("A/metadata.jsonl of me/out can't be read as listed") == 1
+    monkeypatch.undo()
+    assert work_of(world, {"C/0.mp4": b"0"}) == NOTHING, "those of other folders are known"
+    rewrite(world, lambda record: record.update(encoder="another row, the same results"))
+    assert work_of(world, {"C/1.mp4": b"one"}) == NOTHING
+
+
 @pytest.mark.parametrize(("failures", "encodes"), [(2, 0), (1000, 3)])
 def test_index_that_can_not_be_read_now_is_waited_for_a_few_times_and_then_done_without(
     top: Path, monkeypatch: pytest.MonkeyPatch, failures: int, encodes: int

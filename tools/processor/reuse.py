@@ -154,19 +154,25 @@ class Reuse:
         there = {file.folder or ROOT: file for file in listed if is_safe_path(file.path)}
         known = self.results.folders()
         news = [(name, f) for name, f in there.items() if not f.sha256 or known.get(name) != f.sha256]
-        other = []  # that came otherwise than they are listed, or not at all
+        again = []  # folders whose metadata came otherwise than they are listed, or not at all
 
         def read(one: tuple[str, RemoteFile]) -> None:
             name, file = one
             content = hub.read_file(self._repo, commit, file.path)
-            if content is None or file.sha256 not in {"", hashlib.sha256(content).hexdigest()}:
-                other.append(name)
-                return self.results.put(name, "", ())
-            records = Published.parse(content, self.input_repo).records.values()
-            return self.results.put(name, file.sha256, _rows(records))
+            came = "" if content is None else hashlib.sha256(content).hexdigest()
+            if content is not None and file.sha256 in {"", came}:
+                records = Published.parse(content, self.input_repo).records.values()
+                return self.results.put(name, file.sha256, _rows(records))
+            mark = f"{file.sha256} came as {came}"
+            if known.get(name) != mark:
+                again.append(name)
+                return self.results.put(name, mark, ())
+            # The same a second time is no accident of the transfer: asking again would be in vain at each opening.
+            log.warning("%s of %s can't be read as listed, its results are not reused", file.path, self._repo)
+            return self.results.put(name, file.sha256, ())
 
         _each(read, news)
-        self.results.keep(there, "" if other else commit)
+        self.results.keep(there, "" if again else commit)
 
 
 def _each(call: Callable[[tuple[str, RemoteFile]], None], news: Sequence[tuple[str, RemoteFile]]) -> None:
