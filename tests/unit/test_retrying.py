@@ -3,12 +3,16 @@
 import math
 import random
 import statistics
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import pytest
 
-from tests.fakes import FakeClock
+from tests.fakes import FakeClock, MemoryHub
 from tools.core.errors import HubForbidden, HubRejected, HubUnavailable, IntegrityError, Stopped
-from tools.hub.retrying import Backoff
+from tools.core.folder import RemoteFile
+from tools.hub.client import AddBlob, AddBytes, Operation, Progress, Remove
+from tools.hub.retrying import Backoff, RetryingHub
 
 
 def waits(backoff: Backoff, clock: FakeClock, exc: Exception) -> list[float]:
@@ -86,3 +90,154 @@ def test_stop_during_a_wait_ends_it() -> None:
     with pytest.raises(Stopped):
         Backoff(clock).retry("do", lambda: (_ for _ in ()).throw(HubUnavailable("down")))
     assert len(clock.slept) == 1
+
+
+class LateHub(MemoryHub):
+    """Loses the answer to its first commit, which happens ``late`` s after it (None: never), changed by ``instead``."""
+
+    def __init__(self, clock: FakeClock, late: float | None) -> None:
+        super().__init__(clock)
+        self.late = late
+        self.instead: Callable[[Sequence[Operation]], Sequence[Operation]] = lambda operations: operations
+        self.commits_asked, self.looks = 0, 0
+        self._pending: tuple[float, Sequence[Operation]] | None = None
+        self.put("me/out", {"A/old.mkv": b"old", "B/kept.mkv": b"kept"})
+
+    def commit(self, repo: str, operations: Sequence[Operation], message: str) -> str:
+        self.commits_asked += 1
+        if self.commits_asked > 1:
+            return super().commit(repo, operations, "again")
+        if self.late is not None:
+            self._pending = self.clock.monotonic() + self.late, self.instead(operations)
+        raise HubUnavailable("no answer", may_have_happened=True)
+
+    def head(self, repo: str):  # type: ignore[no-untyped-def]
+        self.looks += 1
+        if self._pending is not None and self.clock.monotonic() >= self._pending[0]:
+            super().commit(repo, self._pending[1], "late")
+            self._pending = None
+        return super().head(repo)
+
+
+OPERATIONS: list[Operation] = [AddBytes("A/metadata.jsonl", b"{}"), AddBytes("B/1.mkv", b"one"), Remove("A/old.mkv")]
+
+
+def late(seconds: float | None) -> tuple[LateHub, RetryingHub, FakeClock]:
+    clock = FakeClock()
+    hub = LateHub(clock, seconds)
+    return hub, RetryingHub(hub, clock, random=lambda: 1.0), clock
+
+
+@pytest.mark.parametrize(("seconds", "looked_at"), [(0.0, []), (3.0, [2]), (20.0, [2, 4, 8, 16])])
+def test_commit_whose_answer_was_lost_is_looked_for_and_not_sent_again(seconds: float, looked_at: list[float]) -> None:
+    hub, retrying, clock = late(seconds)
+    commit = retrying.commit("me/out", OPERATIONS, "x")
+    assert (hub.commits_asked, commit) == (1, hub.recent("me/out")[0])
+    assert clock.slept == [1, *looked_at], "the backoff, and the waits between two looks"
+
+
+def test_commit_that_can_not_come_any_more_is_sent_again() -> None:
+    hub, retrying, clock = late(None)
+    assert retrying.commit("me/out", OPERATIONS, "x") == hub.recent("me/out")[0]
+    assert hub.commits_asked == 2 and clock.slept == [1, 2, 4, 8, 16] and hub.looks == 5
+
+
+@pytest.mark.parametrize(
+    "instead",
+    [
+        lambda operations: [AddBytes("A/metadata.jsonl", b"[]"), *operations[1:]],
+        lambda operations: [AddBytes("A/metadata.jsonl", b"longer"), *operations[1:]],
+        lambda operations: operations[:2],
+        lambda operations: [*operations[:1], operations[2]],
+    ],
+    ids=["another content", "another size", "not taken out", "one is missing"],
+)
+def test_commit_of_somebody_else_is_not_taken_for_the_lost_one(
+    instead: Callable[[Sequence[Operation]], Sequence[Operation]],
+) -> None:
+    hub, retrying, _ = late(0.0)
+    hub.instead = instead
+    retrying.commit("me/out", OPERATIONS, "x")
+    assert hub.commits_asked == 2
+
+
+def test_lost_commit_is_known_by_its_sizes_where_the_hub_tells_no_sha256(monkeypatch: pytest.MonkeyPatch) -> None:
+    hub, retrying, _ = late(0.0)
+    hub._blobs["a" * 64] = b"result"
+    listed = hub.list_files
+    monkeypatch.setattr(hub, "list_files", lambda *asked: (file._replace(sha256="") for file in listed(*asked)))
+    retrying.commit("me/out", [*OPERATIONS, AddBlob("C/2.mkv", "a" * 64, 6)], "x")
+    assert hub.commits_asked == 1
+
+
+def test_answer_that_can_not_have_been_lost_is_not_looked_for() -> None:
+    hub, retrying, _ = late(None)
+    tries = iter([HubUnavailable("refused"), HubUnavailable("no answer", may_have_happened=True), None])
+
+    def commit(repo: str, operations: Sequence[Operation], message: str) -> str:
+        if (trouble := next(tries)) is not None:
+            raise trouble
+        return "commit"
+
+    hub.commit = commit  # type: ignore[method-assign]
+    assert retrying.commit("me/out", OPERATIONS, "x") == "commit"
+    assert hub.looks == 5, "after the second try alone"
+
+
+def test_stop_while_a_commit_may_be_under_way_ends_the_wait() -> None:
+    hub, retrying, clock = late(None)
+
+    def head(repo: str) -> None:
+        clock.stopping = True
+
+    hub.head = head  # type: ignore[method-assign]
+    with pytest.raises(Stopped, match="a commit may be in progress"):
+        retrying.commit("me/out", OPERATIONS, "x")
+    assert hub.commits_asked == 1
+
+
+def test_progress_of_a_transfer_that_is_repeated_begins_again(tmp_path: Path) -> None:
+    clock = FakeClock()
+    hub, tries = MemoryHub(clock), 0
+    hub.put("me/in", {"A/1.mp4": b"content"})
+
+    def download(repo: str, commit: str, file: RemoteFile, target: Path, progress: Progress) -> str:
+        nonlocal tries
+        tries += 1
+        progress(3)
+        progress(1)
+        if tries < 3:
+            raise IntegrityError("differs")
+        return "sha256"
+
+    hub.download = download  # type: ignore[method-assign]
+    moved: list[int] = []
+    file = RemoteFile("A/1.mp4", 4, "")
+    assert RetryingHub(hub, clock).download("me/in", "c", file, tmp_path / "x", moved.append) == "sha256"
+    assert moved == [3, 1, -4, 3, 1, -4, 3, 1]
+
+
+def test_listing_is_repeated_until_its_first_file_and_not_after_it() -> None:
+    clock = FakeClock()
+    hub, files = MemoryHub(clock), [RemoteFile("A/1", 1, ""), RemoteFile("A/2", 1, "")]
+    fails_after = iter([0, 1])
+
+    def list_files(repo: str, commit: str) -> Iterator[RemoteFile]:
+        count = next(fails_after)
+        yield from files[:count]
+        raise HubUnavailable("broke off")
+
+    hub.list_files = list_files  # type: ignore[method-assign]
+    listing = RetryingHub(hub, clock).list_files("me/in", "c")
+    assert next(listing) == files[0]
+    with pytest.raises(HubUnavailable):
+        next(listing)
+    hub.list_files = lambda repo, commit: iter(())  # type: ignore[method-assign]
+    assert list(RetryingHub(hub, clock).list_files("me/in", "c")) == []
+
+
+def test_what_is_given_up_says_so() -> None:
+    clock = FakeClock()
+    error = HubUnavailable("down")
+    waits(Backoff(clock, attempts=2), clock, error)
+    assert error.given_up

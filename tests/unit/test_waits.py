@@ -4,7 +4,8 @@ import pytest
 
 from tests.fakes import FakeClock, Told
 from tools.core.errors import HubRejected, HubUnavailable
-from tools.core.retry import AskedToWait, asked_to_wait
+from tools.core.queue_item import local_time
+from tools.core.retry import LONGEST, AskedToWait, asked_to_wait
 from tools.processor.reporting import HubWait
 from tools.processor.waits import Waits
 
@@ -72,3 +73,28 @@ def test_two_of_a_kind_that_wait_hold_up_the_kind_until_the_first_may_be_tried(w
     assert waits.held() == {"publish"}
     waits.worked("publish", "A/1")
     assert waits.held() == frozenset()
+
+
+def test_reason_names_what_may_be_tried_first_and_counts_the_others(waits: Waits, clock: FakeClock) -> None:
+    waits.asked("publish", "A/1", "429 of A", AskedToWait(300.0, True))
+    assert waits.reason == f"publish of A/1 waits until {local_time(clock.time() + 300)}: 429 of A"
+    waits.asked("open", "B", "503 of B", AskedToWait(200.0, False))
+    assert waits.reason is not None and waits.reason.startswith("open of B and 1 more waits until ")
+    waits.asked("upload", "C/1.mkv", "429 of C", AskedToWait(400.0, True))
+    clock.pass_time(50)
+    assert waits.reason == f"open of B and 2 more waits until {local_time(clock.time() + 150)}: 503 of B"
+    assert [one.cause for one in waits.shown()] == ["429 of A", "503 of B", "429 of C"]
+
+
+def test_wait_is_told_with_its_end_and_forgotten_once_it_was_over_for_long(
+    waits: Waits, clock: FakeClock, told: Told
+) -> None:
+    waits.asked("download", "A/1.mp4", "503", DOWN)
+    assert told.events == [HubWait("download", "A/1.mp4", "503", local_time(clock.time() + 100))]
+    clock.pass_time(100 + LONGEST - 1)
+    assert waits.shown() == []
+    assert waits.asked("download", "A/1.mp4", "503", DOWN) == (clock.monotonic() + 100, False), "it is known still"
+    clock.pass_time(100 + LONGEST)
+    assert waits.shown() == []
+    assert waits.asked("download", "A/1.mp4", "503", DOWN) == (clock.monotonic() + 100, True), "of another time"
+    assert len(told.events) == 2
