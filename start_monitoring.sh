@@ -223,7 +223,7 @@ wait_for_hub() {
 
 # Nothing depends on it: if it does not start, that is said and the work goes on.
 start_dashboard() {
-  local tries=100 host at
+  local tries=300 host at
   read -r host at <<<"$("$venv/bin/python3" tools/ask.py --dashboard)"
   open_window dashboard
   until tmux_ capture-pane -p -t "=$session:=dashboard" 2>/dev/null | grep -q http://; do # it has the port
@@ -284,7 +284,7 @@ send_settings() {
   local pipe=$1 name
   for name in "${settings[@]}"; do
     if [ -n "${!name:-}" ]; then printf '%s=%s\0' "$name" "${!name}"; fi
-  done | timeout 20 tee "$pipe" >/dev/null || fail "the tmux window did not start" "tmux 窗口未能启动"
+  done | timeout 60 tee "$pipe" >/dev/null || fail "the tmux window did not start" "tmux 窗口未能启动"
 }
 
 open_window() {

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.fakes import FakeConverter, MemoryHub
+from tests.patience import PATIENCE
 from tools.media.encoding import OutputOptions
 from tools.stages.job_context import JobTools
 from tools.stages.workspace import Workspace
@@ -55,7 +56,7 @@ class Cluster:
         self._serving: list[asyncio.Task[None]] = []
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
-        assert self._up.wait(20), "no scheduler"
+        assert self._up.wait(PATIENCE), "no scheduler"
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -84,7 +85,7 @@ class Cluster:
 
     def close(self) -> None:
         self._stop.set()
-        self._thread.join(20)
+        self._thread.join(PATIENCE)
 
 
 @contextlib.contextmanager

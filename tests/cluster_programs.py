@@ -78,8 +78,8 @@ class SleepingProcessor(QueueProcessor):
 
 
 def hub_of(endpoint: str, token: str | None, folder: Path, clock: SystemClock) -> HubClient:
-    """Gives up soon: tests do not wait minutes for a hub that is cut off."""
-    return RetryingHub(ModelScopeHub(endpoint, token, cache_dir=folder, stall_timeout=5), clock, attempts=2, base=0.1)
+    """Tries twice: tests do not wait minutes for a hub that is cut off."""
+    return RetryingHub(ModelScopeHub(endpoint, token, cache_dir=folder), clock, attempts=2, base=0.1)
 
 
 def tell_no_sha256() -> None:

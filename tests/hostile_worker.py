@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+ANSWER = 10.0  # s; what is sent is read long before, and nobody answers some of it
+
 
 def strike(folder: str) -> str:
     (Path(folder) / str(os.getpid())).touch()
@@ -79,9 +81,9 @@ async def ask(scheduler: str, worker: str, folder: str, *, protected: bool) -> N
         ) as connection:
             try:
                 if function in (answered, failed):
-                    found = await asyncio.wait_for(connection.call(worker, function, folder), 10)
+                    found = await asyncio.wait_for(connection.call(worker, function, folder), ANSWER)
                 else:
-                    found = await asyncio.wait_for(connection._client.submit(function, folder, pure=False), 10)
+                    found = await asyncio.wait_for(connection._client.submit(function, folder, pure=False), ANSWER)
             except Exception as exc:
                 found = exc
             print(function.__name__, type(found).__name__, flush=True)

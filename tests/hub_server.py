@@ -5,7 +5,6 @@ import contextlib
 import json
 import re
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 import uvicorn
 
+from tests.patience import PATIENCE, until
 from tools.hub_server.app import create_app
 from tools.hub_server.http_timeouts import TimeoutProtocol
 from tools.hub_server.store import HubStore
@@ -309,12 +309,10 @@ def running_hub(
     )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
-    deadline = time.monotonic() + 10
-    while not server.started and time.monotonic() < deadline:
-        time.sleep(0.01)
+    until(lambda: server.started, "the hub listens")
     try:
         yield hub
     finally:
         server.should_exit = True
-        thread.join(10)
+        thread.join(PATIENCE)
         listening.close()

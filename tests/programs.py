@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.hub_server import RunningHub
+from tests.patience import PATIENCE
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -47,7 +48,7 @@ def environment(hub: RunningHub | HubAddress, top: Path, **more: str) -> dict[st
 
 
 def run_program(
-    name: str, *arguments: str, env: Mapping[str, str], timeout: float = 120, cwd: str = "/"
+    name: str, *arguments: str, env: Mapping[str, str], timeout: float = PATIENCE, cwd: str = "/"
 ) -> subprocess.CompletedProcess[str]:
     """A program to its end."""
     command = [sys.executable, str(ROOT / "tools" / name), *arguments]
@@ -87,7 +88,7 @@ def children_working_in(folder: Path) -> list[str]:
     return found
 
 
-def end(process: subprocess.Popen[bytes], signum: int = signal.SIGTERM, timeout: float = 60) -> int:
+def end(process: subprocess.Popen[bytes], signum: int = signal.SIGTERM, timeout: float = PATIENCE) -> int:
     """Signal and wait; returns the exit status. A program that does not end in time writes a traceback of each of its
     threads to its standard error."""
     process.send_signal(signum)

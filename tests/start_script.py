@@ -1,11 +1,11 @@
 """``start_monitoring.sh`` as tests run it: with an environment of their own, and under a tmux server of their own."""
 
 import subprocess
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.patience import PATIENCE
 from tests.programs import ROOT
 
 TOKEN = "made-up-for-tests"
@@ -17,15 +17,7 @@ def run_script(
 ) -> subprocess.CompletedProcess[str]:
     """A start script to its end; ``within`` is the beginning of a command that runs it."""
     command = [*within, "bash", str(script), *arguments]
-    return subprocess.run(command, env=environ, cwd="/", capture_output=True, text=True, timeout=120, check=False)
-
-
-def eventually(is_so: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
-    """Wait for a condition."""
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.1)
+    return subprocess.run(command, env=environ, cwd="/", capture_output=True, text=True, timeout=PATIENCE, check=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,4 +28,4 @@ class Tmux:
 
     def __call__(self, *arguments: str) -> str:
         command = ["tmux", "-L", self.socket, "-f", "/dev/null", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, timeout=20, check=False).stdout
+        return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False).stdout

@@ -2,7 +2,6 @@
 
 import contextlib
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.jobs import mkv, output_of
+from tests.patience import until
 from tools.core.errors import Stopped
 from tools.core.folder import RemoteFile
 from tools.core.planning import VideoJob
@@ -33,10 +33,7 @@ class Site:
     ran: list[str] = field(default_factory=list)
 
     def wait(self, count: int) -> None:
-        deadline = time.monotonic() + 10
-        while len(self.results) < count:
-            assert time.monotonic() < deadline, self.results
-            time.sleep(0.005)
+        until(lambda: len(self.results) >= count, lambda: self.results)
 
 
 def job(name: str, folder: str = "A") -> VideoJob:
@@ -93,10 +90,7 @@ def made_executor(
     one = cluster.node("w", folder / "w", lambda job, tools, context: run(job, context))
     with cluster.running_cluster(folder / "dask", [one]) as running:
         executor: Executor = cluster.executor(running, deliver, note, folder / "p")
-        deadline = time.monotonic() + 20
-        while executor.free() <= 0:
-            assert time.monotonic() < deadline, executor.trouble()
-            time.sleep(0.01)
+        until(lambda: executor.free() > 0, executor.trouble)
         yield executor
 
 
@@ -127,10 +121,10 @@ def test_takes_a_few_more_jobs_than_slots_and_is_free_again_afterwards(site: Sit
 
 def test_progress_shows_what_runs(site: Site) -> None:
     site.executor.submit(job("a"))
-    deadline = time.monotonic() + 5
-    while [(p.video, p.percent) for p in site.executor.progress()] != [("A/a", 50.0)]:
-        assert time.monotonic() < deadline, site.executor.progress()
-        time.sleep(0.005)
+    until(
+        lambda: [(p.video, p.percent) for p in site.executor.progress()] == [("A/a", 50.0)],
+        site.executor.progress,
+    )
 
 
 def test_cancel_ends_the_jobs_of_one_folder_alone(site: Site) -> None:
@@ -176,10 +170,7 @@ def test_worker_that_runs_something_else_is_rejected_with_the_reason(
         executor: Executor = cluster.executor(
             running, lambda result: None, lambda job, event, facts: None, tmp_path / "p"
         )
-        deadline = time.monotonic() + 20
-        while not [worker for worker in executor.workers() if worker.state == "refused"]:
-            assert time.monotonic() < deadline, executor.workers()
-            time.sleep(0.01)
+        until(lambda: [worker for worker in executor.workers() if worker.state == "refused"], executor.workers)
         assert executor.free() == 0 and "dask" in (executor.workers()[0].cause or "")
         assert executor.close(5)
     assert "worker old rejected: " in caplog.text

@@ -14,6 +14,7 @@ import pytest
 
 from tests.hub_server import RunningHub, running_hub
 from tests.media import make_clip, streams_of
+from tests.patience import until
 from tests.programs import environment
 from tests.rows import strict_rows
 
@@ -62,13 +63,8 @@ class Site:
         rows = strict_rows(self.output()[f"{folder}/metadata.jsonl"].read_bytes())
         return {row["source_path"]: row for row in rows}
 
-
-def wait_until(condition: Callable[[], bool], what: str, site: Site, timeout: float = 90.0) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        if time.monotonic() > deadline:
-            pytest.fail(f"not within {timeout:.0f} s: {what}\n{site.log()[-3000:]}")
-        time.sleep(0.1)
+    def wait(self, condition: Callable[[], bool], what: str) -> None:
+        until(condition, lambda: f"{what}\n{self.log()[-3000:]}")
 
 
 @pytest.fixture
@@ -131,13 +127,13 @@ def test_folders_committed_in_two_steps_come_out_once_as_av1(site: Site, clips: 
     rest = {names[name]: path for name, path in list(clips.items())[2:]}
 
     site.upload(first, "first half")
-    wait_until(lambda: "new folder" in site.log(), "the folder is seen", site)
+    site.wait(lambda: "new folder" in site.log(), "the folder is seen")
     assert show not in site.queue(), "queued before it was stable"
     site.upload(rest, "second half")
     second_half = time.time()
-    wait_until(lambda: {show, other} <= site.queue().keys(), "both folders are queued", site)
+    site.wait(lambda: {show, other} <= site.queue().keys(), "both folders are queued")
     assert time.time() - second_half >= STABLE - 1.0, "queued too early after the second half"
-    wait_until(lambda: {i["status"] for i in site.queue().values()} == {"completed"}, "both are done", site)
+    site.wait(lambda: {i["status"] for i in site.queue().values()} == {"completed"}, "both are done")
 
     queue = site.queue()
     assert [queue[name]["priority"] for name in (show, other)] == [1, 1]
@@ -153,7 +149,7 @@ def test_folders_committed_in_two_steps_come_out_once_as_av1(site: Site, clips: 
     assert len(repo.commits) == 3
     assert site.log().count("批次处理成功") == 3
     assert "批次处理失败" not in site.log()
-    wait_until(lambda: not any(site.work_dir.rglob("*")), "the work folder is empty", site, 10)
+    site.wait(lambda: not any(site.work_dir.rglob("*")), "the work folder is empty")
     assert "error" not in site.log().lower(), [line for line in site.log().splitlines() if "error" in line.lower()]
     assert "already" in start(site)
 
@@ -183,13 +179,12 @@ def changed_folder_gets_only_its_changed_videos_done_again(
     before = site.metadata(folder)
     commits = len(site.hub.store.repo("me/out").commits)
     site.upload({source_path: replacement}, "replaced")
-    wait_until(
+    site.wait(
         lambda: (
             len(site.hub.store.repo("me/out").commits) > commits
             and {i["status"] for i in site.queue().values()} == {"completed"}
         ),
         "the changed video is done again",
-        site,
     )
     after = site.metadata(folder)
     assert after[source_path]["sha256"] != before[source_path]["sha256"]

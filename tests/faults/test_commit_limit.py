@@ -1,12 +1,12 @@
 """A hub that limits commits and does not say how, and one that is full: nothing is given up, nothing encoded again."""
 
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.fakes import FakeClock, FakeConverter, MemoryHub, Told
+from tests.patience import until
 from tests.unit.test_engine import Site
 from tools.core.commit_pace import CommitPace
 from tools.core.errors import HubError, HubFull, HubRejected, HubUnavailable, IntegrityError
@@ -118,14 +118,10 @@ def publishing(site: Site) -> tuple[ItemRun, Batch, Commits, Told]:
     hub.judge = lambda number, paths: HubUnavailable("down", status=500)
     site.observers = [told]
     engine = site.engine()
-    deadline = time.monotonic() + 20
-    while not any(b.outputs() for run in engine._runs.values() if run.item.folder == "A" for b in run.batches):
-        assert time.monotonic() < deadline
-        engine.turn(0.01)
+    runs = engine._runs
+    until(lambda: any(b.outputs() for b in (runs["A"].batches if "A" in runs else ())), "", lambda: engine.turn(0.01))
     run = engine._runs["A"]
-    while not all(task.output for task in run.batches[0].tasks):
-        assert time.monotonic() < deadline
-        engine.turn(0.01)
+    until(lambda: all(task.output for task in run.batches[0].tasks), "", lambda: engine.turn(0.01))
     told.events.clear()
     batch = run.batches[0]
     batch.failures = 0
@@ -207,16 +203,15 @@ def test_full_hub_pauses_by_name_and_keeps_what_was_encoded(site: Site) -> None:
 
     hub.judge = judge
     engine = site.engine()
-    deadline = time.monotonic() + 20
-    while refused < 6 or not engine.needs_person:
-        assert time.monotonic() < deadline, (engine.paused, hub.asked)
+
+    def turn() -> None:
         assert not site.item("B").quarantined and site.item("B").status is not Status.FAILED
         engine.turn(0.01)
+
+    until(lambda: refused >= 6 and engine.needs_person, lambda: (engine.paused, hub.asked), turn)
     assert "free space or ask for more" in str(engine.paused)
     is_full = False
-    while not engine.is_idle():
-        assert time.monotonic() < deadline, engine.paused
-        engine.turn(0.01)
+    until(engine.is_idle, lambda: engine.paused, lambda: engine.turn(0.01))
     engine.close(5)
     all_is_published_once(site)
 

@@ -220,7 +220,7 @@ DIGEST = hashlib.sha256(CONTENT).hexdigest()
 
 
 def client_of(server: RunningHub, tmp_path: Path) -> ModelScopeHub:
-    return ModelScopeHub(server.endpoint, server.token, cache_dir=tmp_path / "cache", stall_timeout=5.0)
+    return ModelScopeHub(server.endpoint, server.token, cache_dir=tmp_path / "cache")
 
 
 @pytest.mark.parametrize(

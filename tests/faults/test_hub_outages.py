@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from config import Settings
+from tests import patience
 from tests.fakes import FakeClock, FakeConverter
 from tests.hub_server import Fault, RunningHub, running_hub
 from tests.unit.test_engine import EXTENSIONS
@@ -53,9 +54,7 @@ class Site:
     def client(self) -> RetryingHub:
         clock = self.clock
         retry = Backoff(clock, attempts=self.tries, base=0.02, patience=self.patience).retry
-        real = ModelScopeHub(
-            self.hub.endpoint, self.token, cache_dir=self.top / "cache", stall_timeout=3.0, retry=retry
-        )
+        real = ModelScopeHub(self.hub.endpoint, self.token, cache_dir=self.top / "cache", retry=retry)
         return RetryingHub(real, clock, attempts=self.tries, base=0.02, patience=self.patience, late_commit=0.1)
 
     def connect(self, tools: JobTools) -> RetryingHub:
@@ -87,7 +86,7 @@ class Site:
         assert found is not None
         return found
 
-    def run(self, until: Callable[[Engine], bool] = Engine.is_idle, seconds: float = 120) -> Engine:
+    def run(self, until: Callable[[Engine], bool] = Engine.is_idle) -> Engine:
         log_dir = self.top / "log"
         options = ProcessorOptions(
             input_repo="me/in",
@@ -101,10 +100,11 @@ class Site:
             max_attempts=self.max_attempts,
         )
         engine = build(options, self.client(), self.converter, self.clock, connect=self.connect).engine
-        deadline = time.monotonic() + seconds
-        while not until(engine):
-            assert time.monotonic() < deadline, (engine.paused, WorkQueue(log_dir).read().items())
-            engine.turn(0.01)
+        patience.until(
+            lambda: until(engine),
+            lambda: (engine.paused, WorkQueue(log_dir).read().items()),
+            lambda: engine.turn(0.01),
+        )
         engine.close(5)
         return engine
 
@@ -390,6 +390,9 @@ def environment(site: Site) -> dict[str, str]:
 
 def watch(site: Site, clock: Clock) -> ModelScopeMonitor:
     real = ModelScopeHub(
-        site.hub.endpoint, site.token, cache_dir=site.top / "cache", stall_timeout=3.0, retry=Backoff(clock).retry
+        site.hub.endpoint,
+        site.token,
+        cache_dir=site.top / "cache",
+        retry=Backoff(clock).retry,
     )
     return ModelScopeMonitor(Settings.load(environment(site)), hub=RetryingHub(real, clock), clock=clock)

@@ -7,13 +7,14 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.hub_server import RunningHub, running_hub
 from tests.media import make_clip
+from tests.patience import until
 from tests.programs import children_working_in, end, environment, run_program, start_program
 
 VIDEOS = ["番剧/1.mp4", "番剧/2.mkv", "番剧/3.mp4", "B/1.mp4"]
@@ -39,14 +40,13 @@ def upload(hub: RunningHub, top: Path, folder: str) -> None:
 
 
 def queue_up(env: dict[str, str], log_dir: Path) -> None:
-    deadline = time.monotonic() + 90
-    while time.monotonic() < deadline:
+    path = log_dir / "processing_queue.json"
+
+    def is_queued() -> bool:
         assert run_program("modelscope_monitor.py", "--once", env=env).returncode == 0
-        path = log_dir / "processing_queue.json"
-        if path.exists() and sum(item["videos_total"] for item in json.loads(path.read_bytes())) == len(VIDEOS):
-            return
-        time.sleep(0.5)
-    pytest.fail("the folders were not queued")
+        return path.exists() and sum(i["videos_total"] for i in json.loads(path.read_bytes())) == len(VIDEOS)
+
+    until(is_queued, "the folders are queued")
 
 
 def converted_so_far(log_dir: Path) -> Counter[str]:
@@ -97,7 +97,7 @@ def kill_loop(hub: RunningHub, tmp_path: Path, rounds: int, seed: int) -> None:
                 killed[name] += 1
             check_after_kill(log_dir)
             if "queue_processor.py" not in running:
-                until(lambda: not children_working_in(work_dir), 5, "an orphan lives")
+                until(lambda: not children_working_in(work_dir), "no orphan lives")
         assert len(killed) == 2, "each was killed"
     finally:
         for process in running.values():
@@ -126,13 +126,6 @@ def check_after_kill(log_dir: Path) -> None:
     assert not list(log_dir.glob("*.damaged-*"))
 
 
-def until(condition: Callable[[], bool], seconds: float, what: str) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
-
-
 def test_programs_killed_at_random_moments_publish_every_video_exactly_once(hub: RunningHub, tmp_path: Path) -> None:
     kill_loop(hub, tmp_path, rounds=5, seed=7)
 
@@ -151,7 +144,7 @@ def test_ctrl_c_gives_everything_back_within_ten_seconds(hub: RunningHub, tmp_pa
     queue_up(env, tmp_path / "log")
     process = start_program("queue_processor.py", env=env)
     try:
-        until(lambda: any("svtav1" in line for line in children_working_in(tmp_path / "work")), 90, "no encode began")
+        until(lambda: any("svtav1" in line for line in children_working_in(tmp_path / "work")), "an encode begins")
         assert end(process, signal.SIGINT) == 0
         log = (tmp_path / "log" / "processing.log").read_text(encoding="utf-8")
         assert log.endswith(" processor stopped\n"), "ended by the guard for what does not end in time"

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakes import FakeConverter
+from tests.patience import PATIENCE
 from tests.unit.test_engine import Site, site
 from tools.core.errors import FilesGone, MachineError, Stopped, TranscodeError
 from tools.core.queue_item import Status
@@ -85,7 +86,7 @@ def test_stop_that_takes_too_long_is_noted_and_counts_as_no_death(site: Site) ->
     deaf = threading.Event()
 
     def hang(stage: str, source: Path, stop: threading.Event) -> None:
-        deaf.wait(30)
+        deaf.wait(PATIENCE)
 
     site.converter = FakeConverter(during=hang)
     site.put({"A/1.mp4": b"one"}, "A")

@@ -2,7 +2,6 @@
 result is deleted or encoded again for it."""
 
 import threading
-import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakes import FakeClock, FakeConverter, MemoryHub
+from tests.patience import until
 from tests.programs import HubAddress, environment, run_program
 from tests.unit.test_engine import Site
 from tools.core.errors import HubRejected
@@ -54,10 +54,11 @@ def site_of(tmp_path: Path, at: str, status: int) -> tuple[Site, PickyHub]:
 
 def turn_until_paused(site: Site) -> Engine:
     engine = site.engine()
-    deadline = time.monotonic() + 20
-    while not (engine.needs_person and engine.paused and "quota" in engine.paused):
-        assert time.monotonic() < deadline, (engine.paused, site.queue().read().items())
-        engine.turn(0.01)
+    until(
+        lambda: engine.needs_person and engine.paused and "quota" in engine.paused,
+        lambda: (engine.paused, site.queue().read().items()),
+        lambda: engine.turn(0.01),
+    )
     return engine
 
 
@@ -70,10 +71,7 @@ def test_refusal_of_all_pauses_with_the_hub_s_words_and_blames_nobody(at: str, s
     engine = turn_until_paused(site)
     assert not site.item("A").quarantined and not site.item("B").quarantined
     hub.refused = None
-    deadline = time.monotonic() + 20
-    while not engine.is_idle():
-        assert time.monotonic() < deadline, engine.paused
-        engine.turn(0.01)
+    until(engine.is_idle, lambda: engine.paused, lambda: engine.turn(0.01))
     engine.close(5)
     for folder in "AB":
         assert site.item(folder).status is Status.COMPLETED and len(site.published(folder)) == 4

@@ -25,6 +25,7 @@ import pytest
 
 from tests.hub_server import TOKEN
 from tests.media import make, make_clip
+from tests.patience import until
 from tests.programs import ROOT, children_working_in, end, start_program
 from tools.hub_server.store import HubStore
 
@@ -152,10 +153,7 @@ class Soak:
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
             self.done[f"damage {path.name}"] += 1
         self.keep_alive()
-        deadline = time.monotonic() + 120
-        while not _is_json(path):
-            assert time.monotonic() < deadline, f"{path} was not restored"
-            time.sleep(0.1)
+        until(lambda: _is_json(path), f"{path} is restored")
 
     def something(self) -> None:
         kinds: list[tuple[int, Callable[[], None]]] = [
@@ -186,10 +184,11 @@ class Soak:
     def check_now(self) -> None:
         self.queue()
         if "processor" not in self.alive:
-            deadline = time.monotonic() + 5
-            while left := [line for line in children_working_in(self.top / "work") if "queue_processor" not in line]:
-                assert time.monotonic() < deadline, f"an orphan lives: {left}"
-                time.sleep(0.05)
+
+            def orphans() -> list[str]:
+                return [line for line in children_working_in(self.top / "work") if "queue_processor" not in line]
+
+            until(lambda: not orphans(), orphans)
         for journal in (self.top / "log" / "journal").glob("*.jsonl"):
             events = Counter(
                 re.findall(r'"event": "converted", "path": "(.*?)", "sha256": "(.*?)"', journal.read_text())
@@ -306,11 +305,15 @@ def test_soak(soak: Soak) -> None:
         soak.kill("hub")
     soak.share = 0.0
     soak.start("hub")
-    deadline = time.monotonic() + 900
-    while not soak.is_settled():
-        assert time.monotonic() < deadline, [i for i in soak.queue() if i["status"] not in {"completed", "failed"}]
+
+    def open_items() -> list[Any]:
+        return [item for item in soak.queue() if item["status"] not in {"completed", "failed"}]
+
+    def is_settled() -> bool:
         soak.keep_alive()
-        time.sleep(1)
+        return soak.is_settled()
+
+    until(is_settled, open_items, patience=900)
     settled = time.monotonic()
     for name in ("processor", "monitor"):
         while soak.born(name) > time.monotonic() - 3:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from config import Settings
 from tests.fakes import FakeClock, MemoryHub
 from tests.jobs import output_of, video_job
+from tests.patience import PATIENCE
 from tools.core.errors import CorruptState, DiskFull
 from tools.core.folder import RemoteFile
 from tools.core.queue_item import QueueItem, Status, from_json, local_time, to_json
@@ -226,7 +227,7 @@ def test_half_a_line_that_a_full_disk_left_swallows_no_line_of_another_thread(
 
     def write(descriptor: int, content: bytes) -> int:
         if b"half" not in content:
-            wrote.wait(10)
+            wrote.wait(PATIENCE)
             return real_write(descriptor, content)
         second.start()
         looked.wait(0.5)  # for ever, if it waits for us as it should
@@ -245,7 +246,7 @@ def test_half_a_line_that_a_full_disk_left_swallows_no_line_of_another_thread(
     monkeypatch.setattr(os, "pread", pread)
     with pytest.raises(DiskFull):
         Journal(tmp_path, "A").note(Event.FAILED, SOURCE, cause="half")
-    second.join(10)
+    second.join(PATIENCE)
     assert Journal(tmp_path, "A").history()["A/1.mp4", "s"].refused == "whole"
 
 

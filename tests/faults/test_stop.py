@@ -4,8 +4,7 @@ import json
 import shutil
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 from tests.conversion import stand_in
 from tests.hub_server import Fault, RunningHub, running_hub
 from tests.media import make_clip
+from tests.patience import PATIENCE, until
 from tests.programs import ROOT, children_working_in, environment, run_program, start_program
 from tools.runtime.clock import STOP_WITHIN
 
@@ -29,13 +29,6 @@ def hub(tmp_path: Path) -> Iterator[RunningHub]:
         folder.mkdir(parents=True)
         make_clip(tmp_path / "clip.mp4", seconds=0.5).rename(folder / "1.mp4")
         yield running
-
-
-def until(condition: Callable[[], bool], seconds: float, what: str) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
-        time.sleep(0.05)
 
 
 def settings(hub: RunningHub, top: Path, deed: str) -> dict[str, str]:
@@ -59,9 +52,7 @@ def ended_in_order(top: Path) -> bool:
 
 
 def queue_up(env: dict[str, str], top: Path) -> None:
-    deadline = time.monotonic() + 30
     while not items(top):
-        assert time.monotonic() < deadline
         assert run_program("modelscope_monitor.py", "--once", env=env).returncode == 0
 
 
@@ -72,7 +63,7 @@ def encoding(hub: RunningHub, tmp_path: Path) -> Iterator[subprocess.Popen[bytes
     queue_up(env, tmp_path)
     process = start_program("queue_processor.py", env=env)
     try:
-        until(lambda: is_encoding(tmp_path), 60, "an encode runs")
+        until(lambda: is_encoding(tmp_path), "an encode runs")
         yield process
     finally:
         process.kill()
@@ -82,7 +73,7 @@ def encoding(hub: RunningHub, tmp_path: Path) -> Iterator[subprocess.Popen[bytes
 @pytest.mark.another_user
 def test_encoder_that_is_deaf_to_the_stop_is_killed_in_time(encoding: subprocess.Popen[bytes], tmp_path: Path) -> None:
     encoding.send_signal(signal.SIGTERM)
-    assert encoding.wait(60) == 0
+    assert encoding.wait(PATIENCE) == 0
     assert ended_in_order(tmp_path)
     assert not children_working_in(tmp_path / "work") and [item["status"] for item in items(tmp_path)] == ["pending"]
 
@@ -91,11 +82,11 @@ def test_second_signal_ends_at_once_and_the_next_start_goes_on(
     encoding: subprocess.Popen[bytes], tmp_path: Path, hub: RunningHub
 ) -> None:
     encoding.send_signal(signal.SIGTERM)
-    until(lambda: bool(list(tmp_path.rglob("*.asked"))), 60, "the deaf encoder is asked to end")
+    until(lambda: bool(list(tmp_path.rglob("*.asked"))), "the deaf encoder is asked to end")
     assert encoding.poll() is None, "it is still given its time"
     encoding.send_signal(signal.SIGINT)
-    assert encoding.wait(60) == -signal.SIGINT
-    until(lambda: not children_working_in(tmp_path / "work"), 60, "nothing of it lives")
+    assert encoding.wait(PATIENCE) == -signal.SIGINT
+    until(lambda: not children_working_in(tmp_path / "work"), "nothing of it lives")
     assert items(tmp_path)[0]["status"] in {"pending", "processing"}, "it may have been given back by then"
     assert run_program("queue_processor.py", "--drain", env=environment(hub, tmp_path)).returncode == 0
     assert len(hub.store.repo("me/out").commits) == 1 and not list((tmp_path / "work").rglob("*"))
@@ -115,13 +106,13 @@ def test_programs_end_in_time_while_the_hub_hangs(hub: RunningHub, tmp_path: Pat
     hub.faults.append(download)
     programs = [start_program("queue_processor.py", env=env)]
     try:
-        until(lambda: download.hits > 0, 60, "a download hangs")
+        until(lambda: download.hits > 0, "a download hangs")
         hub.faults.append(question)
         programs.append(start_program("modelscope_monitor.py", env=env))
-        until(lambda: question.hits > 0, 30, "a look hangs")
+        until(lambda: question.hits > 0, "a look hangs")
         for program in programs:
             program.send_signal(signal.SIGTERM)
-        assert [program.wait(60) for program in programs] == [0, 0]
+        assert [program.wait(PATIENCE) for program in programs] == [0, 0]
     finally:
         for program in programs:
             program.kill()
@@ -138,13 +129,13 @@ def test_processor_ends_at_once_while_a_commit_has_to_wait(hub: RunningHub, tmp_
     hub.faults.append(busy)
     program = start_program("queue_processor.py", env=env)
     try:
-        until(lambda: busy.hits > 0, 60, "a commit has to wait")
+        until(lambda: busy.hits > 0, "a commit has to wait")
         if asks > 35:
-            until(lambda: "waits until" in run_program("queue_processor.py", "--status", env=env).stdout, 20, "shown")
+            until(lambda: "waits until" in run_program("queue_processor.py", "--status", env=env).stdout, "shown")
             shown = json.loads(run_program("queue_processor.py", "--status", "--json", env=env).stdout)
             assert [(one["kind"], one["state"]) for one in shown["hub"]] == [("publish", "waiting")]
         program.send_signal(signal.SIGTERM)
-        assert program.wait(60) == 0 and ended_in_order(tmp_path)
+        assert program.wait(PATIENCE) == 0 and ended_in_order(tmp_path)
     finally:
         program.kill()
         program.wait()
@@ -163,21 +154,21 @@ def test_closed_tmux_session_gives_everything_back_and_has_never_shown_the_token
 
     def tmux(*arguments: str) -> str:
         command = ["tmux", "-L", env["TMUX_SOCKET"], *arguments]
-        return subprocess.run(command, env=env, capture_output=True, text=True, timeout=20, check=False).stdout
+        return subprocess.run(command, env=env, capture_output=True, text=True, timeout=PATIENCE, check=False).stdout
 
     log = tmp_path / "log" / "processing.log"
     try:
         command = ["bash", str(ROOT / "start_monitoring.sh")]
         subprocess.run(command, env=env, cwd="/", capture_output=True, timeout=120, check=True)
-        until(lambda: is_encoding(tmp_path), 60, "an encode runs")
-        until(lambda: "what a token: ***" in log.read_text("utf-8"), 5, "the token was there to be masked")
+        until(lambda: is_encoding(tmp_path), "an encode runs")
+        until(lambda: "what a token: ***" in log.read_text("utf-8"), "the token was there to be masked")
         windows = [f"animation_monitor:{name}" for name in ("0", "processor")]
         shown = [tmux("capture-pane", "-p", "-S", "-", "-t", window) for window in windows]
         kept = tmux("show-environment") + tmux("show-environment", "-g")
         assert all(" INFO " in text for text in shown) and "what a token: ***" in "".join(shown)
         assert hub.token not in "".join(shown) + kept + "".join(children_working_in(tmp_path))
         tmux("kill-session", "-t", "animation_monitor")
-        until(lambda: not list(log.parent.glob(".*.pid")), 10, "both programs end")
+        until(lambda: not list(log.parent.glob(".*.pid")), "both programs end")
     finally:
         tmux("kill-server")
     assert [item["status"] for item in items(tmp_path)] == ["pending"] and not children_working_in(tmp_path)

@@ -4,8 +4,7 @@ import os
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from config import Settings
 from tests.fakes import FakeClock
 from tests.hub_server import Fault, RunningHub, running_hub
 from tests.media import make_clip
+from tests.patience import PATIENCE, until
 from tests.programs import ROOT, environment
 from tools.core.errors import HubForbidden
 from tools.hub.client import HubClient
@@ -71,13 +71,6 @@ def start(module: str, env: dict[str, str], said: Path) -> subprocess.Popen[byte
         return subprocess.Popen([sys.executable, "-c", code], env=env, cwd="/", stdout=stream, stderr=stream)
 
 
-def until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
 def test_token_that_is_refused_pauses_heals_by_a_new_one_and_is_nowhere_to_be_read(
     hub: RunningHub, tmp_path: Path
 ) -> None:
@@ -110,7 +103,7 @@ def test_token_that_is_refused_pauses_heals_by_a_new_one_and_is_nowhere_to_be_re
     finally:
         for program in programs:
             program.terminate()
-        assert [program.wait(60) for program in programs] == [0, 0]
+        assert [program.wait(PATIENCE) for program in programs] == [0, 0]
         spy.done.set()
         spy.join()
     told = [line for line in log.read_text("utf-8").splitlines() if " ERROR " in line]

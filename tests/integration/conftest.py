@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENCE
 from tests.programs import ROOT
 from tests.start_script import TOKEN, Tmux
 from tools.runtime.spawn import set_caged
@@ -52,7 +53,7 @@ def tmux() -> Iterator[Tmux]:
     subprocess.run(
         ["tmux", "-L", server.socket, "-f", "/dev/null", "new-session", "-d", "-s", "other", "sleep", "300"],
         env=stale,
-        timeout=20,
+        timeout=PATIENCE,
         check=True,
     )
     yield server

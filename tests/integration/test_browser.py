@@ -19,8 +19,8 @@ import pytest
 from config import ROOT
 from tests import scene
 from tests.integration.test_dashboard import served
+from tests.patience import until
 from tests.scene import HOSTILE, Scene
-from tests.start_script import eventually
 from tools.state.work_queue import WorkQueue
 
 sync_api = pytest.importorskip(
@@ -80,7 +80,7 @@ class Visit:
 
     def until(self, expression: str) -> None:
         """Wait for what is true in the page. Its policy lets nobody evaluate a text there but the debugger."""
-        eventually(lambda: bool(self.page.evaluate(expression)), expression, _WAIT / 1000)
+        until(lambda: bool(self.page.evaluate(expression)), expression)
 
 
 def serious(page: Any) -> list[tuple[str, str]]:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import config
+from tests.patience import PATIENCE
 from tools.runtime import spawner
 from tools.runtime.sandbox import can_refuse_sockets, landlock_abi
 from tools.runtime.spawn import Access, set_caged, spawn
@@ -207,9 +208,9 @@ def test_children_go_with_a_spawner_that_is_killed_and_the_next_one_starts(tmp_p
     assert isinstance(_spawner._process, subprocess.Popen)
     _spawner._process.kill()
     _spawner._process.wait()
-    assert child.wait(30) == -9
+    assert child.wait(PATIENCE) == -9
     again = spawn(["true"], Access(), {})
-    assert again.wait(30) == 0
+    assert again.wait(PATIENCE) == 0
     for stream in (child.stdout, child.stderr, again.stdout, again.stderr):
         stream.close()
 

@@ -6,7 +6,6 @@ import re
 import socket
 import ssl
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 
 from tests.hub_server import RunningHub, running_hub
 from tests.media import make_clip
+from tests.patience import PATIENCE, until
 from tests.programs import ROOT, children_working_in, end, environment, run_program, start_program
 from tools.core.folder import RemoteFile
 from tools.stages.workspace import video_key
@@ -34,13 +34,6 @@ def hub(tmp_path: Path) -> Iterator[RunningHub]:
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as free:
         return int(free.getsockname()[1])
-
-
-def until(condition: Callable[[], object], what: Callable[[], str], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, what()
-        time.sleep(0.05)
 
 
 def bare(top: Path) -> str:
@@ -287,7 +280,7 @@ def test_one_command_starts_a_scheduler_and_one_a_worker(hub: RunningHub, tmp_pa
         assert "2 encodes at a time" in log.read_text(encoding="utf-8")
         for process in (worker, scheduler):
             process.terminate()
-            assert process.wait(60) == 0, process.communicate()
+            assert process.wait(PATIENCE) == 0, process.communicate()
     finally:
         for process in (worker, scheduler):
             process.kill()

@@ -21,8 +21,9 @@ import uvicorn
 
 from config import ROOT, Settings
 from tests import scene
+from tests.patience import PATIENCE, until
 from tests.scene import HOSTILE, Scene
-from tests.start_script import Tmux, eventually, run_script
+from tests.start_script import Tmux, run_script
 from tools.core.past import HourSums
 from tools.dashboard import make_app
 from tools.state.progress import ProgressFile
@@ -43,7 +44,7 @@ def served(log_dir: Path, token: str | None = None) -> Iterator[str]:
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
-        eventually(lambda: server.started, "it listens")
+        until(lambda: server.started, "it listens")
         yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
         ends.set()
@@ -172,7 +173,7 @@ def test_token_is_made_where_others_reach_it_and_only_its_owner_reads_it(tmp_pat
             assert port, said
             answer = requests.get(f"http://127.0.0.1:{port[1]}/api/overview", timeout=60)
             program.terminate()
-            assert program.wait(60) == 0
+            assert program.wait(PATIENCE) == 0
             return said, answer.status_code
 
     assert told()[1] == 200 and not (tmp_path / "dashboard.token").exists()

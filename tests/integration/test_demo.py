@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.start_script import SCRIPT, Tmux, eventually
+from tests.patience import PATIENCE, until
+from tests.start_script import SCRIPT, Tmux
 from tools.report.cells import cells
 
 pytestmark = pytest.mark.another_user
@@ -28,10 +29,10 @@ def test_demo_warns_of_nothing_and_ends_with_what_came_out(environ: dict[str, st
     def screen() -> str:
         return tmux("capture-pane", "-p", "-J", "-S", "-200", "-t", "=person:")
 
-    eventually(
+    until(
         lambda: "bash start_monitoring.sh" in screen().rpartition("next, for your own videos 下一步")[2],
         "the summary",
-        240,
+        patience=2 * PATIENCE,
     )
     log = (tmp_path / "log" / "processing.log").read_text(encoding="utf-8")
     assert " WARNING " not in log and " ERROR " not in log and log.count("批次处理成功") >= 2, log

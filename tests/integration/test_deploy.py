@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import config
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.another_user
 
@@ -294,11 +295,11 @@ def test_rotation_while_two_programs_write_loses_no_line(project: Path, tmp_path
     try:
         while writers[0].poll() is None and rotations < 7:
             time.sleep(0.4)
-            done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+            done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
             assert done.returncode == 0, done.stderr
             rotations += 1
         counts = {
-            name: int(writer.communicate(timeout=30)[0])
+            name: int(writer.communicate(timeout=PATIENCE)[0])
             for name, writer in zip(("monitor", "processor"), writers, strict=True)
         }
     finally:

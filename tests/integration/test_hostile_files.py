@@ -16,6 +16,7 @@ import pytest
 from tests.bench.damage import MOST_MEMORY, MUTANTS, SEED, attack
 from tests.conversion import CONVERTER, convert, refusal
 from tests.media import make, picture
+from tests.patience import PATIENCE
 from tests.programs import run_program
 from tools.core.errors import MediaError
 from tools.media.probe import SAFE_INPUT
@@ -95,7 +96,7 @@ def test_script_under_the_name_of_a_video_opens_nothing(bait: Bait, tmp_path: Pa
             assert refusal(source, tmp_path / "out.mkv")
             # The fence alone, where somebody found a way past the first bytes.
             fenced = [str(ffprobe), "-v", "error", *SAFE_INPUT, "-show_packets", "-i", f"file:{source}"]
-            subprocess.run(fenced, capture_output=True, timeout=30, check=False)
+            subprocess.run(fenced, capture_output=True, timeout=PATIENCE, check=False)
             assert bait.touched() == [], kind
 
 
@@ -136,6 +137,7 @@ def check_damaged(seed: int, first: int, count: int) -> None:
     assert 0 < found["memory"] <= MOST_MEMORY
 
 
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("first", [0, 25])
 def test_damaged_clips_are_refused_or_published_with_every_picture_and_leave_nothing_behind(first: int) -> None:
     check_damaged(SEED, first, 25)

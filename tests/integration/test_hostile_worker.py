@@ -3,13 +3,13 @@
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from config import ROOT
 from tests import cluster
+from tests.patience import until
 
 pytest.importorskip("distributed", reason="requirements-cluster.txt is not installed")
 
@@ -23,10 +23,7 @@ def test_nothing_that_a_worker_sends_is_run_in_the_processor(tmp_path: Path, pro
     struck.mkdir()
     one = cluster.node("w", tmp_path / "w", lambda job, tools, context: JobResult(job, Outcome.STOPPED))
     with cluster.running_cluster(tmp_path / "dask", [one]) as running:
-        deadline = time.monotonic() + 20
-        while not one.address:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        until(lambda: one.address)
         arguments = [running.address, one.address, str(struck), *([] if protected else ["unprotected"])]
         command = [sys.executable, "-m", "tests.hostile_worker", *arguments]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)

@@ -12,6 +12,7 @@ import pytest
 import requests
 
 from tests.hub_server import running_hub
+from tests.patience import PATIENCE
 from tools.core.errors import HubNotFound
 from tools.hub_server import blobs
 from tools.hub_server.store import HubStore, Repo
@@ -94,7 +95,7 @@ def test_full_disk_is_told_as_the_hub_s(tmp_path: Path, monkeypatch: pytest.Monk
         hub.store.create(REPO, 5)
         half_written(patch, truncates=True)
         address = f"{hub.endpoint}/api/v1/repos/datasets/{REPO}/commit/master"
-        answer = requests.post(address, json=body, headers={"Authorization": f"Bearer {hub.token}"}, timeout=20)
+        answer = requests.post(address, json=body, headers={"Authorization": f"Bearer {hub.token}"}, timeout=PATIENCE)
     assert answer.status_code == 507 and "no space" in answer.json()["Message"]
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from tests.fakes import FakeClock
 from tests.hub_server import Fault, RunningHub, running_hub
+from tests.patience import PATIENCE
 from tools.core.errors import HubError, HubForbidden, HubNotFound, HubRejected, HubUnavailable, IntegrityError, Stopped
 from tools.core.folder import RemoteFile
 from tools.hub.client import AddBlob, AddBytes
@@ -22,7 +23,7 @@ from tools.runtime.clock import Clock, SystemClock
 
 REPO = "me/shows"
 FILES = {f"番剧/{number:03}.mp4": b"%d" % number for number in range(49)}
-STALL = 1.0  # s
+STALL = 2.0  # s; only where something hangs: on a busy machine a sound answer may take as long, and counts as lost
 
 
 @pytest.fixture(scope="module")
@@ -48,11 +49,17 @@ def hub(server: RunningHub, clock: FakeClock, tmp_path: Path) -> RetryingHub:
     return RetryingHub(client(server, tmp_path, clock), clock, late_commit=1.0)
 
 
-def client(server: RunningHub, tmp_path: Path, clock: Clock) -> ModelScopeHub:
-    """As the programs make it, with a short stall limit."""
+@pytest.fixture
+def hasty(server: RunningHub, clock: FakeClock, tmp_path: Path) -> RetryingHub:
+    """The same that gives up soon on what does not come on."""
+    return RetryingHub(client(server, tmp_path, clock, STALL), clock, late_commit=1.0)
+
+
+def client(server: RunningHub, tmp_path: Path, clock: Clock, stall: float = PATIENCE) -> ModelScopeHub:
+    """As the programs make it."""
     cache = tmp_path / "cache"
     return ModelScopeHub(
-        server.endpoint, server.token, cache_dir=cache, stall_timeout=STALL, retry=Backoff(clock).retry
+        server.endpoint, server.token, cache_dir=cache, stall_timeout=stall, retry=Backoff(clock).retry
     )
 
 
@@ -220,12 +227,12 @@ def test_refusal_of_the_first_page_is_a_refusal_told_at_once(
 
 @pytest.mark.parametrize("kind", ["hang", "trickle:5"])
 def test_answer_that_does_not_come_on_is_given_up_and_asked_for_again(
-    hub: RetryingHub, server: RunningHub, kind: str
+    hub: RetryingHub, hasty: RetryingHub, server: RunningHub, kind: str
 ) -> None:
     commit = fill(hub)
     server.faults.append(Fault("PageNumber=2&", kind))
-    assert paths(hub, commit) == sorted(FILES)
-    assert server.asked("PageNumber=2&") == 2
+    assert paths(hasty, commit) == sorted(FILES)
+    assert server.asked("PageNumber=2&") >= 2
 
 
 def test_glitch_on_the_first_page_does_not_make_all_pages_small(hub: RetryingHub, server: RunningHub) -> None:
@@ -276,9 +283,9 @@ def test_commit_that_comes_to_pass_after_we_stopped_waiting_is_found_and_not_sen
     assert [one.id for one in server.store.repo(REPO).commits] == [commit]
 
 
-def test_commit_that_hangs_is_given_up_and_looked_for(hub: RetryingHub, server: RunningHub) -> None:
+def test_commit_that_hangs_is_given_up_and_looked_for(hasty: RetryingHub, server: RunningHub) -> None:
     server.faults.append(Fault("/commit/master", "hang"))
-    commit = hub.commit(REPO, [AddBytes("a/b", b"x")], "once")
+    commit = hasty.commit(REPO, [AddBytes("a/b", b"x")], "once")
     assert [one.id for one in server.store.repo(REPO).commits] == [commit]
 
 
@@ -328,14 +335,22 @@ def test_server_that_wants_to_be_left_alone_for_hours_is_not_waited_for_here(
 # --- transfers -------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def sending(kind: str, hub: RetryingHub, hasty: RetryingHub) -> RetryingHub:
+    """The one that notices a fault of this kind soon."""
+    return hasty if kind == "hang" else hub
+
+
 @pytest.mark.parametrize("kind", ["status:500", "reset", "cut:100000", "lost", "status:429", "unsuccess", "hang"])
-def test_blob_upload_that_breaks_is_sent_again(hub: RetryingHub, server: RunningHub, tmp_path: Path, kind: str) -> None:
+def test_blob_upload_that_breaks_is_sent_again(
+    hub: RetryingHub, sending: RetryingHub, server: RunningHub, tmp_path: Path, kind: str
+) -> None:
     source = tmp_path / "result.mkv"
     source.write_bytes(CONTENT)
     sha256 = hashlib.sha256(CONTENT).hexdigest()
     server.faults.append(Fault("PUT ", kind, times=1))
     moved: list[int] = []
-    hub.store_blob(REPO, source, sha256, len(CONTENT), moved.append)
+    sending.store_blob(REPO, source, sha256, len(CONTENT), moved.append)
     assert sum(moved) == len(CONTENT)
     commit = hub.commit(REPO, [AddBlob("a/1.mkv", sha256, len(CONTENT))], "add")
     assert [file.sha256 for file in hub.list_files(REPO, commit)] == [sha256]
@@ -343,20 +358,20 @@ def test_blob_upload_that_breaks_is_sent_again(hub: RetryingHub, server: Running
 
 @pytest.mark.parametrize("kind", ["truncated", "status:503", "status:429", "reset", "hang", "corrupt"])
 def test_download_that_breaks_is_finished_whole(
-    hub: RetryingHub, server: RunningHub, tmp_path: Path, kind: str
+    hub: RetryingHub, sending: RetryingHub, server: RunningHub, tmp_path: Path, kind: str
 ) -> None:
     file = put(hub, CONTENT)
     server.faults.append(Fault("/repo?Revision", kind, times=1))
-    assert fetch(hub, file, tmp_path) == CONTENT
+    assert fetch(sending, file, tmp_path) == CONTENT
 
 
 def test_download_that_trickles_is_ended_by_the_stall_limit_and_resumed(
-    hub: RetryingHub, server: RunningHub, tmp_path: Path
+    hub: RetryingHub, hasty: RetryingHub, server: RunningHub, tmp_path: Path
 ) -> None:
     file = put(hub, CONTENT)
     server.faults.append(Fault("/repo?Revision", "trickle:20"))
-    assert fetch(hub, file, tmp_path) == CONTENT
-    assert server.asked("/repo?Revision") == 2
+    assert fetch(hasty, file, tmp_path) == CONTENT
+    assert server.asked("/repo?Revision") >= 2
 
 
 def test_content_that_is_wrong_for_ever_is_told_apart_from_a_hub_that_is_down(

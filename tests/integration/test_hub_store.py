@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pytest
 import requests
 
 from tests.hub_server import RunningHub, running_hub
+from tests.patience import PATIENCE, until
 from tests.programs import ROOT, run_program
 from tools.hub_server import history
 from tools.hub_server.store import HubStore
@@ -31,7 +32,7 @@ def hub(tmp_path: Path) -> Iterator[RunningHub]:
 def get(hub: RunningHub, path: str, token: bool = True, **more: Any) -> requests.Response:
     headers = {"Authorization": f"Bearer {hub.token}"} if token else {}
     headers |= more.pop("headers", {})
-    return requests.get(f"{hub.endpoint}/api/v1/datasets/{path}", headers=headers, timeout=20, **more)
+    return requests.get(f"{hub.endpoint}/api/v1/datasets/{path}", headers=headers, timeout=PATIENCE, **more)
 
 
 def post(hub: RunningHub, path: str, content: Any, token: str | None = None) -> requests.Response:
@@ -42,13 +43,6 @@ def post(hub: RunningHub, path: str, content: Any, token: str | None = None) -> 
 def listing(hub: RunningHub) -> dict[str, str]:
     content = get(hub, f"{REPO}/repo/tree?Revision=master&Recursive=True&PageSize=500").json()
     return {entry["Path"]: entry["Sha256"] for entry in content["Data"]["Files"] if entry["Type"] == "blob"}
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 15
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def commit(hub: RunningHub, files: dict[str, bytes]) -> str:
@@ -182,7 +176,7 @@ def test_program_tells_where_its_token_is_but_not_the_token_and_ends_on_sigterm(
     endpoint = line.split()[2]
     until(lambda: requests.get(f"{endpoint}/openapi/v1/users/me", timeout=60).status_code == 401)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 0
+    assert process.wait(PATIENCE) == 0
 
 
 def test_port_that_is_taken_is_one_line_and_status_1(tmp_path: Path) -> None:
@@ -236,4 +230,4 @@ def test_second_hub_over_the_same_folder_is_refused(tmp_path: Path) -> None:
         assert "a hub runs here already" in second.stderr and str(first.pid) in second.stderr
     finally:
         first.terminate()
-        first.communicate(timeout=30)
+        first.communicate(timeout=PATIENCE)

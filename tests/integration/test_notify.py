@@ -14,7 +14,8 @@ pytest.importorskip("apprise", reason="requirements-notify.txt is not installed"
 from apprise import Apprise
 
 from tests.hub_server import RunningHub, running_hub
-from tests.integration.test_operator import items, log_of, once, upload, wait_for
+from tests.integration.test_operator import items, log_of, once, upload
+from tests.patience import until
 from tests.programs import environment, run_program, running_program
 from tests.unit.test_readme import CHINESE, ENGLISH
 from tools.report.addresses import Addresses
@@ -65,9 +66,9 @@ def test_folders_that_end_are_told_and_no_address_is_shown_anywhere(
     inbox = hub.root / "datasets" / "me" / "in"
     upload(inbox, "番剧", "1.mp4")
     upload(inbox, "坏", "1.mp4", content=b"no video" * 99)
-    wait_for(lambda: len(items(tmp_path)) == 2 or not once(env), lambda: log_of(tmp_path))
+    until(lambda: len(items(tmp_path)) == 2 or not once(env), lambda: log_of(tmp_path))
     with running_program("queue_processor.py", env=env) as process:
-        wait_for(lambda: any("empty" in content["message"] for _, content in seen), lambda: log_of(tmp_path))
+        until(lambda: any("empty" in content["message"] for _, content in seen), lambda: log_of(tmp_path))
         assert SECRET not in Path(f"/proc/{process.pid}/cmdline").read_text()
     told = "\n".join(content["message"] for _, content in seen)
     assert {path for path, _ in seen} == {f"/{SECRET}"}

@@ -102,7 +102,7 @@ def own_server(environ: dict[str, str]) -> Iterator[dict[str, str]]:
     Tmux(socket)("kill-server")
 
 
-@pytest.mark.parametrize("shell", ["bash", "fish", "csh", "tcsh", "nologin"])
+@pytest.mark.parametrize("shell", ["bash", "dash", "fish", "csh", "tcsh", "nologin"])
 def test_login_shell_that_is_another_one(
     own_server: dict[str, str], checkout: Path, tmp_path: Path, shell: str
 ) -> None:

@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pytest
 
 from tests.hub_server import RunningHub, running_hub
 from tests.media import make_clip
+from tests.patience import until
 from tests.programs import environment, run_program, running_program
 
 
@@ -47,13 +48,6 @@ def upload(inbox: Path, folder: str, *names: str, content: bytes | None = None, 
         aside.rename(place)
 
 
-def wait_for(condition: Callable[[], object], told: Callable[[], str]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, told()
-        time.sleep(0.1)
-
-
 def log_of(tmp_path: Path) -> str:
     place = tmp_path / "log" / "processing.log"
     return place.read_text(encoding="utf-8") if place.exists() else ""
@@ -82,7 +76,7 @@ def test_folder_without_a_video_and_one_that_is_not_quiet_are_named(
     upload(inbox, "盘", "disc.ISO", "extra.zip", "notes", content=b"x")
     upload(inbox, "长片", "1.mp4", "1.nfo", content=b"x")
     waits = environment(hub, tmp_path, MIN_FOLDER_STABLE_TIME="600")
-    wait_for(lambda: "长片" in log_of(tmp_path) or not once(waits), lambda: log_of(tmp_path))
+    until(lambda: "长片" in log_of(tmp_path) or not once(waits), lambda: log_of(tmp_path))
     assert "not queued" not in log_of(tmp_path), "its upload may go on"
     told = queue(waits)
     assert "长片: not quiet yet, " in told and " s left 长片：尚未稳定，还需 " in told
@@ -102,18 +96,18 @@ def test_failed_folder_that_was_deleted_on_the_hub_settles_by_itself(
     env = environment(hub, tmp_path)
     upload(inbox, "坏", "1.mp4", content=b"no video at all" * 99)
     upload(inbox, "空", "1.mp4", content=b"neither is this" * 99)
-    wait_for(lambda: items(tmp_path).keys() == {"坏", "空"} or not once(env), lambda: log_of(tmp_path))
+    until(lambda: items(tmp_path).keys() == {"坏", "空"} or not once(env), lambda: log_of(tmp_path))
     assert run_program("queue_processor.py", "--drain", env=env).returncode == 1
     told = run_program("queue_processor.py", "--status", env=env).stdout
     assert "0 of 1 published, 1 can't be converted" in told and "1 个中已发布 0 个，1 个无法转换:" in told
     assert "Upload a better file; --retry changes nothing" in told and "failed: 2" in told
     shutil.rmtree(inbox / "坏")
     (inbox / "空" / "1.mp4").rename(inbox / "空" / "1.txt")
-    wait_for(lambda: items(tmp_path) == {} or not once(env), lambda: log_of(tmp_path))
+    until(lambda: items(tmp_path) == {} or not once(env), lambda: log_of(tmp_path))
     assert log_of(tmp_path).count("坏 is no longer in me/in: nothing to do") == 1
     assert log_of(tmp_path).count("空 holds no video any more: nothing to do") == 1
     upload(inbox, "坏", "1.mp4", content=b"no video at all" * 99)
-    wait_for(lambda: items(tmp_path) == {"坏": "pending"} or not once(env), lambda: log_of(tmp_path))
+    until(lambda: items(tmp_path) == {"坏": "pending"} or not once(env), lambda: log_of(tmp_path))
 
 
 def test_edited_env_file_is_noticed_once_and_a_new_token_needs_no_restart(
@@ -122,17 +116,17 @@ def test_edited_env_file_is_noticed_once_and_a_new_token_needs_no_restart(
     dotenv = tmp_path / "settings.env"
     env = environment(hub, tmp_path, ANIMATION_DOTENV=str(dotenv), CHECK_INTERVAL="300")
     upload(inbox, "番剧", "1.mp4")
-    wait_for(lambda: items(tmp_path) or not once(env), lambda: log_of(tmp_path))
+    until(lambda: items(tmp_path) or not once(env), lambda: log_of(tmp_path))
     del env["MODELSCOPE_API_TOKEN"]
     dotenv.write_text("MODELSCOPE_API_TOKEN=wrong-token\nCRF=40\n")
     with running_program("queue_processor.py", env=env):
         refused = "PAUSED: the hub refused the token: put a new one into .env (MODELSCOPE_API_TOKEN)"
-        wait_for(lambda: refused in log_of(tmp_path), lambda: log_of(tmp_path))
+        until(lambda: refused in log_of(tmp_path), lambda: log_of(tmp_path))
         assert " CRF=40 " in log_of(tmp_path).partition("settings ")[2], "what counts is in the log"
         dotenv.write_text("MODELSCOPE_API_TOKEN=wrong-token\nCRF=45\nBATCH_SIZE=9999\n")
-        wait_for(lambda: "BATCH_SIZE='9999'" in log_of(tmp_path), lambda: log_of(tmp_path))
+        until(lambda: "BATCH_SIZE='9999'" in log_of(tmp_path), lambda: log_of(tmp_path))
         dotenv.write_text(f"MODELSCOPE_API_TOKEN={hub.token}\nCRF=45\n")
-        wait_for(lambda: "completed" in items(tmp_path).values(), lambda: log_of(tmp_path))
+        until(lambda: "completed" in items(tmp_path).values(), lambda: log_of(tmp_path))
         assert log_of(tmp_path).count("CRF=45 (now 40) counts after a restart") == 1
         assert hub.token not in log_of(tmp_path)
 
@@ -153,7 +147,7 @@ def test_orders_take_names_and_patterns_and_do_nothing_at_all_if_one_is_wrong(
     env = environment(hub, tmp_path)
     for name in ("番剧A", "番剧B", "长片"):
         upload(inbox, name, "1.mp4", content=b"no video" * 99)
-    wait_for(lambda: len(items(tmp_path)) == 3 or not once(env), lambda: log_of(tmp_path))
+    until(lambda: len(items(tmp_path)) == 3 or not once(env), lambda: log_of(tmp_path))
     place = tmp_path / "log" / "processing_queue.json"
     before = place.read_bytes()
     for wrong in (
@@ -188,7 +182,7 @@ def test_orders_take_names_and_patterns_and_do_nothing_at_all_if_one_is_wrong(
 def test_what_was_forgotten_stays_out_until_it_changes(hub: RunningHub, inbox: Path, tmp_path: Path) -> None:
     env = environment(hub, tmp_path)
     upload(inbox, "坏", "1.mp4", content=b"no video" * 99)
-    wait_for(lambda: items(tmp_path) or not once(env), lambda: log_of(tmp_path))
+    until(lambda: items(tmp_path) or not once(env), lambda: log_of(tmp_path))
     assert run_program("queue_processor.py", "--drain", env=env).returncode == 1
     assert order(env, "--forget", "坏")[0] == 0 and items(tmp_path) == {}
     once(env)
@@ -199,22 +193,20 @@ def test_what_was_forgotten_stays_out_until_it_changes(hub: RunningHub, inbox: P
     order(env, "--cancel", "坏")
     order(env, "--forget", "坏")
     upload(inbox, "坏", "2.mp4", content=b"no video" * 98)
-    wait_for(lambda: items(tmp_path) == {"坏": "pending"} or not once(env), lambda: log_of(tmp_path))
+    until(lambda: items(tmp_path) == {"坏": "pending"} or not once(env), lambda: log_of(tmp_path))
 
 
 def test_pause_by_hand_ends_what_runs_and_outlives_the_program(hub: RunningHub, inbox: Path, tmp_path: Path) -> None:
     env = environment(hub, tmp_path)
     upload(inbox, "番剧", "1.mp4")
-    wait_for(lambda: items(tmp_path) or not once(env), lambda: log_of(tmp_path))
+    until(lambda: items(tmp_path) or not once(env), lambda: log_of(tmp_path))
     assert order(env, "--pause", "night of the fair", "--now")[0] == 0
     with running_program("queue_processor.py", env=env):
         shown = "PAUSED: by --pause: night of the fair; --resume continues 已暂停：由 --pause 暂停：night of the fair"
-        wait_for(
-            lambda: shown in run_program("queue_processor.py", "--status", env=env).stdout, lambda: log_of(tmp_path)
-        )
+        until(lambda: shown in run_program("queue_processor.py", "--status", env=env).stdout, lambda: log_of(tmp_path))
         assert items(tmp_path) == {"番剧": "pending"} and "started folder" not in log_of(tmp_path)
         assert order(env, "--resume")[0] == 0
-        wait_for(lambda: items(tmp_path) == {"番剧": "completed"}, lambda: log_of(tmp_path))
+        until(lambda: items(tmp_path) == {"番剧": "completed"}, lambda: log_of(tmp_path))
 
 
 def encoder_in(folder: Path) -> int | None:
@@ -230,7 +222,7 @@ def encoder_in(folder: Path) -> int | None:
 @contextlib.contextmanager
 def encoder_held(tmp_path: Path) -> Iterator[None]:
     """While it stands still in the midst of an encode."""
-    wait_for(lambda: encoder_in(tmp_path / "work"), lambda: log_of(tmp_path))
+    until(lambda: encoder_in(tmp_path / "work"), lambda: log_of(tmp_path))
     pid = encoder_in(tmp_path / "work")
     assert pid is not None
     os.kill(pid, signal.SIGSTOP)
@@ -249,22 +241,22 @@ def running(env: dict[str, str]) -> list[str]:
 def test_pause_finishes_the_video_in_the_encoder_or_ends_it(hub: RunningHub, inbox: Path, tmp_path: Path) -> None:
     env = environment(hub, tmp_path, MAX_CONCURRENT="1", PRESET="8")
     upload(inbox, "番剧", "1.mp4", "2.mp4", seconds=4)
-    wait_for(lambda: ("files=2" in log_of(tmp_path) and items(tmp_path)) or not once(env), lambda: log_of(tmp_path))
+    until(lambda: ("files=2" in log_of(tmp_path) and items(tmp_path)) or not once(env), lambda: log_of(tmp_path))
     with running_program("queue_processor.py", env=env):
         with encoder_held(tmp_path):
             assert order(env, "--pause", "--after-video")[0] == 0
-            wait_for(lambda: "paused by --pause how=video" in log_of(tmp_path), lambda: log_of(tmp_path))
-        wait_for(lambda: " stored video=" in log_of(tmp_path), lambda: log_of(tmp_path))
-        wait_for(lambda: running(env) == ["waiting"], lambda: str(running(env)))
+            until(lambda: "paused by --pause how=video" in log_of(tmp_path), lambda: log_of(tmp_path))
+        until(lambda: " stored video=" in log_of(tmp_path), lambda: log_of(tmp_path))
+        until(lambda: running(env) == ["waiting"], lambda: str(running(env)))
         assert encoder_in(tmp_path / "work") is None and items(tmp_path) == {"番剧": "processing"}
         assert order(env, "--resume")[0] == 0
         with encoder_held(tmp_path):
             assert order(env, "--pause", "--now")[0] == 0
-            wait_for(lambda: encoder_in(tmp_path / "work") is None, lambda: log_of(tmp_path))
-        wait_for(lambda: running(env) == [], lambda: str(running(env)))
+            until(lambda: encoder_in(tmp_path / "work") is None, lambda: log_of(tmp_path))
+        until(lambda: running(env) == [], lambda: str(running(env)))
         assert log_of(tmp_path).count(" stored video=") == 1 and items(tmp_path) == {"番剧": "processing"}
         assert order(env, "--resume")[0] == 0
-        wait_for(lambda: items(tmp_path) == {"番剧": "completed"}, lambda: log_of(tmp_path))
+        until(lambda: items(tmp_path) == {"番剧": "completed"}, lambda: log_of(tmp_path))
     assert log_of(tmp_path).count(" stored video=") == 2 and log_of(tmp_path).count("attempt=1") >= 2
 
 
@@ -272,12 +264,12 @@ def test_outside_of_active_hours_a_video_is_fetched_and_waits(hub: RunningHub, i
     in_two_days = time.strftime("%a", time.localtime(time.time() + 2 * 86400))
     env = environment(hub, tmp_path, ACTIVE_HOURS=in_two_days, NICE="19", IONICE="idle", DOWNLOAD_LIMIT="50MB")
     upload(inbox, "番剧", "1.mp4")
-    wait_for(lambda: items(tmp_path) or not once(env), lambda: log_of(tmp_path))
+    until(lambda: items(tmp_path) or not once(env), lambda: log_of(tmp_path))
     with running_program("queue_processor.py", env=env):
-        wait_for(lambda: running(env) == ["waiting"], lambda: log_of(tmp_path))
+        until(lambda: running(env) == ["waiting"], lambda: log_of(tmp_path))
         told = run_program("queue_processor.py", "--status", env=env).stdout
         assert "PAUSED: outside of ACTIVE_HOURS until " in told and "work resumes by itself" in told
-        wait_for(lambda: list((tmp_path / "work").rglob("source*")), lambda: log_of(tmp_path))
+        until(lambda: list((tmp_path / "work").rglob("source*")), lambda: log_of(tmp_path))
     assert "ACTIVE_HOURS are over, encodes under way are suspended: until=" in log_of(tmp_path)
     assert " encoding " not in log_of(tmp_path) and " stored " not in log_of(tmp_path)
     assert f" ACTIVE_HOURS={in_two_days} " in log_of(tmp_path) and " DOWNLOAD_LIMIT=50000000 " in log_of(tmp_path)
@@ -297,7 +289,7 @@ def test_what_is_published_is_made_again_with_other_settings_beside_its_sidecars
     make_clip(aside / "1.mkv")
     aside.rename(inbox / "番剧甲")
     env = environment(hub, tmp_path, MIN_FOLDER_STABLE_TIME="0", PRESET="12")
-    wait_for(lambda: once(env) and items(tmp_path), str)
+    until(lambda: once(env) and items(tmp_path), str)
 
     def drain() -> list[dict[str, Any]]:
         done = run_program("queue_processor.py", "--drain", "--concurrent", "1", env=env)
@@ -325,7 +317,7 @@ def test_what_is_published_is_made_again_with_other_settings_beside_its_sidecars
     assert "in=1 out=1 quarantined=0 sidecars=2" in ask("--check", "--deep", "2", "--all")
     record = hub.root / "datasets" / "me" / "out" / "番剧甲" / "metadata.jsonl"
     record.write_text(json.dumps(second | {"frames": 1}) + "\n", encoding="utf-8")
-    wait_for(lambda: "damaged=1" in run_program("queue_processor.py", "--check", "--deep", env=env).stdout, str)
+    until(lambda: "damaged=1" in run_program("queue_processor.py", "--check", "--deep", env=env).stdout, str)
     assert "pictures instead of 1" in ask("--check", "--deep", status=1)
 
 
@@ -336,7 +328,7 @@ def test_coverage_puts_every_folder_under_one_heading_and_why_explains_one(
     for name in ("A", "B/Season 1", "坏"):
         upload(inbox, name, "1.mp4", content=b"no video" * 99)
     upload(inbox, "盘", "disc.iso", content=b"x")
-    wait_for(lambda: len(items(tmp_path)) == 3 or not once(env), lambda: log_of(tmp_path))
+    until(lambda: len(items(tmp_path)) == 3 or not once(env), lambda: log_of(tmp_path))
     order(env, "--cancel", "A")
     order(env, "--hold", "B*")
     assert run_program("queue_processor.py", "--drain", env=env).returncode == 1
@@ -348,7 +340,7 @@ def test_coverage_puts_every_folder_under_one_heading_and_why_explains_one(
         assert done.returncode == 1, "one failed"
         return {heading: found["folders"] for heading, found in content["headings"].items() if found["count"]}
 
-    wait_for(lambda: "not quiet yet" in covered(), lambda: str(covered()))
+    until(lambda: "not quiet yet" in covered(), lambda: str(covered()))
     assert covered() == {
         "cancelled": ["A"],
         "held": ["B/Season 1"],
@@ -371,24 +363,24 @@ def test_result_whose_source_was_deleted_is_said_once_and_checked(hub: RunningHu
     env = environment(hub, tmp_path)
     upload(inbox, "番剧", "1.mp4", "2.mp4")
     # The hub may commit one after the other.
-    wait_for(lambda: ("files=2" in log_of(tmp_path) and items(tmp_path)) or not once(env), lambda: log_of(tmp_path))
+    until(lambda: ("files=2" in log_of(tmp_path) and items(tmp_path)) or not once(env), lambda: log_of(tmp_path))
     assert run_program("queue_processor.py", "--drain", env=env).returncode == 0
     done = run_program("queue_processor.py", "--check", env=env)
     assert done.returncode == 0 and "videos=2 published=2 quarantined=0 missing=0" in done.stdout
     (inbox / "番剧" / "2.mp4").unlink()
-    wait_for(lambda: "pending" in items(tmp_path).values() or not once(env), lambda: log_of(tmp_path))
+    until(lambda: "pending" in items(tmp_path).values() or not once(env), lambda: log_of(tmp_path))
     assert run_program("queue_processor.py", "--drain", env=env).returncode == 0
     run_program("queue_processor.py", "--drain", env=env)
     assert log_of(tmp_path).count("output still has files whose source is gone: folder=番剧 results=2.mkv") == 1
     upload(inbox, "番剧", "3.mp4", content=b"not done yet")
-    wait_for(lambda: "pending" in items(tmp_path).values() or not once(env), lambda: log_of(tmp_path))
+    until(lambda: "pending" in items(tmp_path).values() or not once(env), lambda: log_of(tmp_path))
     done = run_program("queue_processor.py", "--check", "番*", env=env)
     assert done.returncode == 1 and "番剧: in=2 out=1 quarantined=0" in done.stdout
     assert "missing 缺少: 番剧/3.mp4" in done.stdout and "其源文件已不在: 番剧/2.mkv" in done.stdout
     assert order(env, "--check", "nobody")[0] == 1
     (inbox / "番剧" / "3.mp4").unlink()
     before = log_of(tmp_path).count("files=1 ")
-    wait_for(lambda: log_of(tmp_path).count("files=1 ") > before or not once(env), lambda: log_of(tmp_path))
+    until(lambda: log_of(tmp_path).count("files=1 ") > before or not once(env), lambda: log_of(tmp_path))
     assert run_program("queue_processor.py", "--drain", env=env).returncode == 0
     assert order(env, "--mirror", "--yes")[0] == 2, "the setting is off"
     env |= {"MIRROR": "1", "MIN_FOLDER_STABLE_TIME": "0"}

@@ -5,7 +5,6 @@ import os
 import resource
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 
 from tests.hub_server import RunningHub, running_hub
 from tests.media import make_clip
+from tests.patience import PATIENCE, until
 from tests.programs import ROOT, environment, run_program, start_program
 from tools.state.history_reader import History
 from tools.state.progress import ProgressFile
@@ -28,9 +28,7 @@ def hub(tmp_path: Path) -> Iterator[RunningHub]:
 
 
 def queue_up(env: dict[str, str]) -> None:
-    deadline = time.monotonic() + 20
     while "番剧" not in run_program("modelscope_monitor.py", "--queue", env=env).stdout:
-        assert time.monotonic() < deadline
         assert run_program("modelscope_monitor.py", "--once", env=env).returncode == 0
 
 
@@ -106,13 +104,10 @@ def test_hub_down_at_the_start_is_no_error_and_heals_by_itself(hub: RunningHub, 
     env = environment(hub, tmp_path, MODELSCOPE_ENDPOINT="http://127.0.0.1:9")
     process = start_program("modelscope_monitor.py", env=env)
     try:
-        deadline = time.monotonic() + 20
-        while not (tmp_path / "log/processing.log").exists() or "retrying hub request" not in log_of(tmp_path):
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        until(lambda: (tmp_path / "log/processing.log").exists() and "retrying hub request" in log_of(tmp_path))
     finally:
         process.terminate()
-        assert process.wait(60) == 0
+        assert process.wait(PATIENCE) == 0
     assert problems(tmp_path) == []
 
 
@@ -122,9 +117,7 @@ def test_renamed_folder_costs_no_download_no_encode_and_no_upload(hub: RunningHu
     assert run_program("queue_processor.py", "--drain", env=env).returncode == 0
     (hub.root / "datasets/me/in/番剧").rename(hub.root / "datasets/me/in/番剧 第一季")
     before, encodes = len(hub.requests), log_of(tmp_path).count(" stored ")
-    deadline = time.monotonic() + 60
     while "番剧 第一季" not in run_program("modelscope_monitor.py", "--queue", env=env).stdout:
-        assert time.monotonic() < deadline
         assert run_program("modelscope_monitor.py", "--once", env=env).returncode == 0
     assert run_program("queue_processor.py", "--drain", env=env).returncode == 0
     assert (hub.root / "datasets/me/out/番剧 第一季/1.mkv").read_bytes() == (
@@ -145,15 +138,12 @@ def test_second_program_says_who_holds_the_lock(hub: RunningHub, tmp_path: Path,
     env = environment(hub, tmp_path)
     process = start_program(program, env=env)
     try:
-        deadline = time.monotonic() + 20
-        while not (tmp_path / f"log/.{plate}.pid").exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        until((tmp_path / f"log/.{plate}.pid").exists)
         done = run_program(program, env=env)
         assert done.returncode == 1 and f"pid {process.pid}" in done.stderr and done.stderr.count("\n") == 1
     finally:
         process.terminate()
-        process.wait(60)
+        process.wait(PATIENCE)
 
 
 @pytest.mark.another_user
@@ -195,17 +185,14 @@ def test_second_program_of_other_settings_does_not_start(hub: RunningHub, tmp_pa
     queue_up(env)
     process = start_program("modelscope_monitor.py", env=env)
     try:
-        deadline = time.monotonic() + 20
-        while not (tmp_path / "log/.monitor.pid").exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        until((tmp_path / "log/.monitor.pid").exists)
         done = run_program("queue_processor.py", "--drain", env={**env, "INPUT_REPO": "me/other"})
         assert done.returncode == 1 and done.stderr.count("\n") == 1 and f"pid {process.pid}" in done.stderr
         assert "me/in -> me/out" in done.stderr and "me/other -> me/out" in done.stderr
         assert "番剧" in run_program("modelscope_monitor.py", "--queue", env=env).stdout
     finally:
         process.terminate()
-        process.wait(60)
+        process.wait(PATIENCE)
 
 
 @pytest.mark.another_user
@@ -215,10 +202,7 @@ def test_second_processor_in_the_same_work_folder_says_who_works_there_and_touch
     env = environment(hub, tmp_path)
     process = start_program("queue_processor.py", env=env)
     try:
-        deadline = time.monotonic() + 30
-        while not (tmp_path / "log/processing.log").exists() or "connected as" not in log_of(tmp_path):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        until(lambda: (tmp_path / "log/processing.log").exists() and "connected as" in log_of(tmp_path))
         kept = tmp_path / "work" / "videos" / "0123456789abcdef0123"
         kept.mkdir(parents=True)
         done = run_program("queue_processor.py", "--drain", env={**env, "LOG_DIR": str(tmp_path / "other")})
@@ -226,7 +210,7 @@ def test_second_processor_in_the_same_work_folder_says_who_works_there_and_touch
         assert f"WORK_DIR={tmp_path}/work" in done.stderr and kept.is_dir() and "Traceback" not in done.stderr
     finally:
         process.terminate()
-        process.wait(60)
+        process.wait(PATIENCE)
     kept.rmdir()
     assert run_program("queue_processor.py", "--drain", env=env).returncode == 0
 
@@ -249,20 +233,14 @@ def test_full_disk_is_waited_for_and_said_once(hub: RunningHub, tmp_path: Path) 
     queue_up(env)
     process = start_program("queue_processor.py", env={**env, "MIN_FREE_SPACE_GB": "900000"})
     try:
-        deadline = time.monotonic() + 90
-        while "not enough disk space" not in (log_of(tmp_path) if (tmp_path / "log/processing.log").exists() else ""):
-            assert time.monotonic() < deadline, log_of(tmp_path)
-            time.sleep(0.1)
+        until(lambda: (tmp_path / "log/processing.log").exists() and "not enough disk space" in log_of(tmp_path))
         for _ in range(5):  # several more tries
             before = ProgressFile(tmp_path / "log").read()["updated"]
-            deadline = time.monotonic() + 90
-            while ProgressFile(tmp_path / "log").read()["updated"] == before:
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
+            until(lambda before=before: ProgressFile(tmp_path / "log").read()["updated"] != before)  # type: ignore[misc]
         assert log_of(tmp_path).count("not enough disk space; waiting") == 1 and problems(tmp_path) == []
     finally:
         process.terminate()
-        assert process.wait(60) == 0
+        assert process.wait(PATIENCE) == 0
     assert run_program("queue_processor.py", "--drain", env=env).returncode == 0
 
 

@@ -46,9 +46,8 @@ def test_no_thread_of_an_encoder_is_a_real_time_one() -> None:
     encoder = subprocess.Popen(command, stdin=subprocess.DEVNULL)
     policies: dict[int, int] = {}  # of each thread
     try:
-        deadline = time.monotonic() + 30
         while len(policies) < 12:  # ffmpeg alone has fewer
-            assert time.monotonic() < deadline and encoder.poll() is None, policies
+            assert encoder.poll() is None, policies
             policies |= dict(_policies(encoder.pid))
             time.sleep(0.05)
     finally:

@@ -21,6 +21,7 @@ import config
 from tests.hub_server import RunningHub, running_hub
 from tests.integration.test_deploy import SBIN, copy_project, script, tool
 from tests.media import make_clip
+from tests.patience import PATIENCE, until
 from tests.programs import environment, run_program, start_program
 from tools.core.queue_item import QueueItem, Status
 from tools.state.progress import ProgressFile
@@ -28,13 +29,6 @@ from tools.state.singleton import Singleton
 from tools.state.work_queue import WorkQueue
 
 ALL_WELL = ["--disk-warning", "0", "--disk-critical", "0"]
-
-
-def eventually(is_so: Callable[[], bool], what: Callable[[], str], seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < deadline, what()
-        time.sleep(0.1)
 
 
 @pytest.fixture
@@ -63,12 +57,12 @@ def test_check_of_programs_that_run_die_and_end(hub: RunningHub, tmp_path: Path)
     assert check(log_dir)[0] == 2
     running = {name: start_program(f"{name}.py", env=env) for name in ("modelscope_monitor", "queue_processor")}
     try:
-        eventually(lambda: check(log_dir)[0] == 0, lambda: check(log_dir)[1])
+        until(lambda: check(log_dir)[0] == 0, lambda: check(log_dir)[1])
         assert check(log_dir)[1].startswith("OK - ") and " | pending=" in check(log_dir)[1]
         assert check(log_dir, "--quiet") == (0, "")
         assert check(log_dir, "--disk-warning", "1e9")[0] == 1
         running["queue_processor"].send_signal(signal.SIGKILL)
-        running["queue_processor"].wait(60)
+        running["queue_processor"].wait(PATIENCE)
         status, text = check(log_dir)
         assert status == 2 and "processor died" in text and "monitor" not in text.split("|")[0]
         for command in (("queue_processor.py", "--status"), ("modelscope_monitor.py", "--queue")):
@@ -81,10 +75,10 @@ def test_check_of_programs_that_run_die_and_end(hub: RunningHub, tmp_path: Path)
         seen = json.loads(run_program("queue_processor.py", "--status", "--json", env=env).stdout)
         assert [seen[name]["running"] for name in ("monitor", "processor")] == [True, False] and seen["last_poll"]
         running["modelscope_monitor"].send_signal(signal.SIGSTOP)
-        eventually(lambda: "monitor stalled" in check(log_dir, CHECK_MONITOR_AGE="1")[1], lambda: "it is stalled")
+        until(lambda: "monitor stalled" in check(log_dir, CHECK_MONITOR_AGE="1")[1], lambda: "it is stalled")
         running["modelscope_monitor"].send_signal(signal.SIGCONT)
         running["modelscope_monitor"].terminate()
-        assert running["modelscope_monitor"].wait(60) == 0
+        assert running["modelscope_monitor"].wait(PATIENCE) == 0
         assert "monitor is not running" in check(log_dir)[1]
     finally:
         for process in running.values():
@@ -268,7 +262,7 @@ def _version_of(python: str) -> str:
     code = "import sys; print('python%d.%d' % sys.version_info[:2])"
     try:
         return subprocess.run(
-            [python, "-c", code], capture_output=True, text=True, timeout=20, check=False
+            [python, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=False
         ).stdout.strip()
     except OSError:
         return "none"
@@ -278,7 +272,10 @@ def can_make_a_machine(tmp_path: Path) -> bool:
     trial = """mount -t tmpfs none "$0"; cd "$0"; mkdir u w
                mount -t overlay none -o lowerdir=/opt,upperdir=u,workdir=w /opt"""
     command = ["unshare", "--mount", "--propagation", "private", "bash", "-euc", trial, str(tmp_path)]
-    return os.geteuid() == 0 and subprocess.run(command, capture_output=True, timeout=20, check=False).returncode == 0
+    return (
+        os.geteuid() == 0
+        and subprocess.run(command, capture_output=True, timeout=PATIENCE, check=False).returncode == 0
+    )
 
 
 @pytest.fixture
@@ -363,7 +360,7 @@ def test_services_live_as_a_user_of_their_own_in_a_read_only_world(
     def text() -> str:
         return log.read_text(encoding="utf-8") if log.exists() else ""
 
-    eventually(lambda: running.poll() is not None or (result.exists() and "批次处理成功" in text()), text)
+    until(lambda: running.poll() is not None or (result.exists() and "批次处理成功" in text()), text)
     out, _ = running.communicate("\n", timeout=60)
     assert running.returncode == 0, out
     first, second, made, ready, checked, ended, removed = out.split("--- ")
@@ -396,10 +393,10 @@ def test_what_root_types_does_not_lock_the_service_out(tmp_path: Path) -> None:
     assert run_program("queue_processor.py", "--cancel", "番剧", env=env).returncode == 0
     monitor = start_program("modelscope_monitor.py", env=env)
     try:
-        eventually(lambda: (log_dir / "processing.log").exists(), lambda: "no log")
+        until(lambda: (log_dir / "processing.log").exists(), lambda: "no log")
     finally:
         monitor.terminate()
-        monitor.wait(60)
+        monitor.wait(PATIENCE)
     owners = {path.name: path.stat().st_uid for path in log_dir.iterdir()}
     assert {"processing_queue.json", "processing_queue.json.prev", "processing.log"} <= set(owners)
     assert set(owners.values()) == {12345}, owners

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 import config
-from tests.start_script import SCRIPT, TOKEN, Tmux, eventually, run_script
+from tests.patience import PATIENCE, until
+from tests.start_script import SCRIPT, TOKEN, Tmux, run_script
 from tools.state.liveness import life_of
 
 pytestmark = pytest.mark.another_user
@@ -74,7 +75,7 @@ def test_programs_get_the_callers_settings_whatever_the_tmux_server_was_started_
     def text() -> str:
         return log.read_text(encoding="utf-8") if log.exists() else ""
 
-    eventually(lambda: "repo=me/the-right-one" in text() and " processor processing the queue" in text(), "both start")
+    until(lambda: "repo=me/the-right-one" in text() and " processor processing the queue" in text(), "both start")
     assert TOKEN not in text() + started.stdout
     assert _command_lines_with(TOKEN) == []
     again = run_script(environ)
@@ -82,7 +83,7 @@ def test_programs_get_the_callers_settings_whatever_the_tmux_server_was_started_
     assert "is already running" in again.stdout
     assert tmux("list-windows", "-t", "=tested").count("\n") == 2
     tmux("kill-session", "-t", "=tested")
-    eventually(lambda: text().count(" stopped") == 2, "both programs end in order")
+    until(lambda: text().count(" stopped") == 2, "both programs end in order")
 
 
 def _command_lines_with(text: str) -> list[str]:
@@ -121,21 +122,21 @@ def test_start_looks_at_the_programs_and_not_at_the_session(
     monitor = _pid(log_dir, "monitor")
     for program in ("processor",):
         os.kill(_supervisor_of(_pid(log_dir, program)), signal.SIGKILL)
-        eventually(lambda: not life_of(log_dir, "processor").running, "it ends with its supervisor")
+        until(lambda: not life_of(log_dir, "processor").running, "it ends with its supervisor")
     again = run_script(tmux_environ)
     assert again.returncode == 0 and _both_run(log_dir) and _pid(log_dir, "monitor") == monitor
     assert "Already running 已在运行: monitor" in again.stdout and "animation" not in again.stderr
     assert "Started in tmux session tested: processor." in again.stdout
     assert sorted(tmux("list-windows", "-t", "=tested", "-F", "#{window_name}").split()) == ["monitor", "processor"]
     os.kill(_supervisor_of(monitor), signal.SIGKILL)
-    eventually(lambda: not life_of(log_dir, "monitor").running, "it ends with its supervisor")
+    until(lambda: not life_of(log_dir, "monitor").running, "it ends with its supervisor")
     assert "tested: monitor." in run_script(tmux_environ).stdout and _both_run(log_dir)
     windows = tmux("list-windows", "-t", "=tested", "-F", "#{window_index} #{window_name}").splitlines()
     assert windows[0] == "0 monitor" and len(windows) == 2
     refused = run_script(tmux_environ, "--foreground")
     assert refused.returncode == 1 and "already running" in refused.stderr and refused.stdout == ""
     os.kill(_pid(log_dir, "processor"), signal.SIGTERM)
-    eventually(lambda: not life_of(log_dir, "processor").running, "it was asked to end")
+    until(lambda: not life_of(log_dir, "processor").running, "it was asked to end")
     assert "tested: processor." in run_script(tmux_environ).stdout and _both_run(log_dir)
 
 
@@ -206,13 +207,13 @@ def test_watching_is_by_a_switch_of_the_client_where_tmux_is_around_already(
         )
     try:
         tmux("send-keys", "-t", "=other:person", f"{run} >{said}.new 2>&1; mv {said}.new {said}", "Enter")
-        eventually(said.exists, "the script ends")
+        until(said.exists, "the script ends")
         assert "watch the processor" in said.read_text(), said.read_text()
         line = next(line for line in said.read_text().splitlines() if "watch the processor" in line)
         command = line[line.index("tmux ") :]
         assert "switch-client" in command, line
         tmux("send-keys", "-t", "=other:person", command, "Enter")
-        eventually(lambda: "tested" in tmux("list-clients", "-F", "#{client_session}"), "the person sees the session")
+        until(lambda: "tested" in tmux("list-clients", "-F", "#{client_session}"), "the person sees the session")
     finally:
         os.close(terminal)
         os.waitpid(pid, 0)
@@ -233,5 +234,5 @@ def test_demo_that_is_in_the_way_is_ended_by_the_command_that_the_refusal_names(
     refused = run_script(tmux_environ)
     assert refused.returncode == 1 and "the demo runs in tmux session tested" in refused.stderr
     command = refused.stderr[refused.stderr.index("tmux -") :]
-    subprocess.run(["sh", "-c", command], env=tmux_environ, check=True, timeout=20)
+    subprocess.run(["sh", "-c", command], env=tmux_environ, check=True, timeout=PATIENCE)
     assert tmux("list-sessions", "-F", "#{session_name}").split() == ["other"]

@@ -4,12 +4,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENCE, until
 from tests.programs import ROOT, HubAddress, end, environment, run_program, start_program
 from tools.runtime.private import FolderLock
 from tools.state.liveness import life_of
@@ -17,13 +16,6 @@ from tools.state.singleton import Singleton
 
 pytestmark = pytest.mark.another_user
 NOBODY = HubAddress("http://127.0.0.1:9", "made-up-for-tests")
-
-
-def eventually(is_so: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
 
 
 def both_run(log_dir: Path) -> bool:
@@ -41,7 +33,7 @@ def pid_of(log_dir: Path, program: str) -> int:
     def words() -> list[str]:
         return life_of(log_dir, program).holder.split()
 
-    eventually(lambda: len(words()) > 1 and words()[1].isdecimal(), "its name plate is there")
+    until(lambda: len(words()) > 1 and words()[1].isdecimal(), "its name plate is there")
     return int(words()[1])
 
 
@@ -49,10 +41,10 @@ def test_killed_program_is_restarted_with_its_cause_and_a_stop_ends_all_in_order
     log_dir = tmp_path / "log"
     supervisor = start_program("supervise.py", "monitor", "processor", env=environment(NOBODY, tmp_path))
     try:
-        eventually(lambda: both_run(log_dir), "both run")
+        until(lambda: both_run(log_dir), "both run")
         killed = pid_of(log_dir, "processor")
         os.kill(killed, signal.SIGKILL)
-        eventually(lambda: both_run(log_dir) and pid_of(log_dir, "processor") != killed, "it runs again")
+        until(lambda: both_run(log_dir) and pid_of(log_dir, "processor") != killed, "it runs again")
         told = [line for line in log_of(log_dir).splitlines() if " supervisor " in line]
         assert (
             len(told) == 1
@@ -69,22 +61,22 @@ def test_killed_program_is_restarted_with_its_cause_and_a_stop_ends_all_in_order
 def test_programs_of_a_killed_supervisor_end_in_order(tmp_path: Path) -> None:
     log_dir = tmp_path / "log"
     supervisor = start_program("supervise.py", "monitor", "processor", env=environment(NOBODY, tmp_path))
-    eventually(lambda: both_run(log_dir), "both run")
+    until(lambda: both_run(log_dir), "both run")
     supervisor.kill()
     supervisor.wait()
-    eventually(lambda: log_of(log_dir).count(" stopped\n") == 2, "both end", 15)
+    until(lambda: log_of(log_dir).count(" stopped\n") == 2, "both end")
 
 
 def test_program_that_was_asked_to_end_or_runs_elsewhere_stays_ended(tmp_path: Path) -> None:
     log_dir = tmp_path / "log"
     env = environment(NOBODY, tmp_path)
     supervisor = start_program("supervise.py", "monitor", env=env)
-    eventually(lambda: bool(life_of(log_dir, "monitor").running), "it runs")
+    until(lambda: bool(life_of(log_dir, "monitor").running), "it runs")
     os.kill(pid_of(log_dir, "monitor"), signal.SIGTERM)
-    assert supervisor.wait(30) == 0
+    assert supervisor.wait(PATIENCE) == 0
     lock = Singleton(log_dir, "monitor")
     lock.acquire()
-    assert run_program("supervise.py", "monitor", env=env, timeout=30).returncode == 1
+    assert run_program("supervise.py", "monitor", env=env, timeout=PATIENCE).returncode == 1
     assert " supervisor " not in log_of(log_dir)
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from tests.fakes import FakeClock, FakeConverter, MemoryHub
 from tests.hub_server import Fault, RunningHub, running_hub
+from tests.patience import PATIENCE
 from tests.unit.test_engine import Site
 from tools.core.errors import HubUnavailable, Stopped
 from tools.core.folder import RemoteFile
@@ -34,7 +35,7 @@ def hub(running: RunningHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     running.renew(tmp_path / "hub")
     running.store.create(REPO, 1)
     monkeypatch.setattr(modelscope_sdk, "_RANGE", RANGE)
-    yield ModelScopeHub(running.endpoint, running.token, cache_dir=tmp_path / "cache", stall_timeout=5.0)
+    yield ModelScopeHub(running.endpoint, running.token, cache_dir=tmp_path / "cache")
     modelscope_sdk._IN_RANGES._calm_until = 0.0
 
 
@@ -158,11 +159,11 @@ class MeetingHub(MemoryHub):
         self.downloads, self.uploads = threading.Barrier(count), threading.Barrier(count)
 
     def download(self, repo: str, commit: str, file: RemoteFile, target: Path, progress: Progress) -> str:
-        self.downloads.wait(10)
+        self.downloads.wait(PATIENCE)
         return super().download(repo, commit, file, target, progress)
 
     def store_blob(self, repo: str, source: Path, sha256: str, size: int, progress: Progress) -> None:
-        self.uploads.wait(10)
+        self.uploads.wait(PATIENCE)
         super().store_blob(repo, source, sha256, size, progress)
 
 

@@ -2,11 +2,11 @@
 
 import io
 import re
-import time
 from typing import Any
 
 import pytest
 
+from tests.patience import until
 from tools.core.planning import Stage
 from tools.media.transcode import EncodeProgress, ProgressReader
 from tools.report.bars import Bars
@@ -115,9 +115,7 @@ def test_line_below_the_bars_is_asked_for_beside_them_and_survives_what_it_raise
     monkeypatch.setattr("sys.stderr", terminal)
     monkeypatch.setattr("tools.report.bars._EVERY", 0.01)
     bars = Bars(below)
-    deadline = time.monotonic() + 30
-    while "2 folders" not in terminal.getvalue() and time.monotonic() < deadline:
-        bars.show([job("encode", 1)])
+    until(lambda: "2 folders" in terminal.getvalue(), "", lambda: bars.show([job("encode", 1)]))
     lines = re.split(r"[\r\n]+", terminal.getvalue())
     bars.close()
     assert [line for line in lines if "2 folders" in line and cells(line) < 80]

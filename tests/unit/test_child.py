@@ -9,12 +9,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENCE, until
 from tests.programs import ROOT, children_working_in
 from tools.core.errors import Stopped
 from tools.runtime.child import (
@@ -39,7 +39,7 @@ ACCESS = Access(reads=(Path(sys.base_prefix), Path(sys.prefix)))  # a Python may
 def test_status_lines_and_the_end_of_standard_error_come_back() -> None:
     seen: list[str] = []
     code = "import sys; print('a'); print('b'); sys.stderr.write('x\\n' * 500 + 'last\\n'); sys.exit(3)"
-    ended = run([*PYTHON, code], access=ACCESS, limits=ChildLimits(timeout=20), on_line=seen.append)
+    ended = run([*PYTHON, code], access=ACCESS, limits=ChildLimits(timeout=PATIENCE), on_line=seen.append)
     assert (ended.status, seen) == (3, ["a", "b"])
     assert ended.stderr == "x … repeated 500 times\nlast"
 
@@ -69,7 +69,7 @@ def test_every_line_of_standard_error_passes_whole_and_what_is_kept_has_the_firs
     code = (
         f"import sys; [print({word}, file=sys.stderr) for n in range(1000)]; print('y' * 9000 + 'end', file=sys.stderr)"
     )
-    ended = run([*PYTHON, code], access=ACCESS, limits=ChildLimits(timeout=20), on_complaint=seen.append)
+    ended = run([*PYTHON, code], access=ACCESS, limits=ChildLimits(timeout=PATIENCE), on_complaint=seen.append)
     assert len(seen) == 1001 and seen[0] == "aaa" and seen[-1] == "y" * 9000 + "end"
     kept = ended.stderr.splitlines()
     assert kept[0] == "aaa" and kept[-1].endswith("yend") and len(kept) < 100
@@ -82,7 +82,7 @@ def test_patient_child_lets_everything_else_go_first(is_patient: bool, said: str
     run(
         [*PYTHON, code],
         access=replace(ACCESS, is_patient=is_patient),
-        limits=ChildLimits(timeout=20),
+        limits=ChildLimits(timeout=PATIENCE),
         on_line=lambda line: seen.append(line),
     )
     assert seen == [said]
@@ -90,13 +90,6 @@ def test_patient_child_lets_everything_else_go_first(is_patient: bool, said: str
 
 def state_of(pid: int) -> str:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("stops", [False, True])
@@ -148,7 +141,7 @@ def test_patience_is_as_the_settings_have_it() -> None:
     set_patience(5, "idle")
     try:
         for access in (replace(ACCESS, is_patient=True), ACCESS):
-            run([*PYTHON, code], access=access, limits=ChildLimits(timeout=20), on_line=seen.append)
+            run([*PYTHON, code], access=access, limits=ChildLimits(timeout=PATIENCE), on_line=seen.append)
     finally:
         set_patience(10, "auto")
     assert seen[0] == f"5 {3 << 13}" and seen[1].split()[0] == "0" and seen[1] != f"0 {3 << 13}"
@@ -234,7 +227,7 @@ def test_stop_ends_the_child() -> None:
 def test_memory_above_the_limit_ends_the_child() -> None:
     code = "import time; block = b'x' * 300_000_000; time.sleep(60)"
     with pytest.raises(ChildOutgrew):
-        run([*PYTHON, code], access=ACCESS, limits=ChildLimits(rss=150_000_000, timeout=30))
+        run([*PYTHON, code], access=ACCESS, limits=ChildLimits(rss=150_000_000, timeout=PATIENCE))
 
 
 def test_child_sees_no_token_and_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,7 +235,7 @@ def test_child_sees_no_token_and_no_terminal(monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setenv(name, "hush")
     seen: list[str] = []
     code = "import os, sys; print('hush' in str(os.environ), sys.stdin.read() == '')"
-    run([*PYTHON, code], access=ACCESS, limits=ChildLimits(timeout=20), on_line=seen.append)
+    run([*PYTHON, code], access=ACCESS, limits=ChildLimits(timeout=PATIENCE), on_line=seen.append)
     assert seen == ["False True"]
 
 
@@ -252,12 +245,7 @@ def test_child_dies_with_a_parent_that_is_killed(tmp_path: Path) -> None:
         f"run(['bash', '-c', 'exec -a {tmp_path}/x sleep 88'], access=NOTHING, limits=ChildLimits())"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
-    deadline = time.monotonic() + 10
-    while not any(line.startswith(str(tmp_path)) for line in children_working_in(tmp_path)):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    until(lambda: any(line.startswith(str(tmp_path)) for line in children_working_in(tmp_path)))
     parent.kill()
     parent.wait()
-    while children_working_in(tmp_path):
-        assert time.monotonic() < deadline + 5, "an orphan lives"
-        time.sleep(0.02)
+    until(lambda: not children_working_in(tmp_path), "no orphan lives")

@@ -6,7 +6,6 @@ import json
 import logging
 import pickle
 import threading
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.jobs import mkv, output_of
+from tests.patience import PATIENCE, until
 from tools.cluster import node, plain_result
 from tools.cluster.connection import Connection, JobUnknown, OnReport, OnWorkerLost, WorkerDied
 from tools.cluster.executor import ClusterExecutor, Timeouts
@@ -105,7 +105,7 @@ class ScriptedConnection:
 
         assert self._loop is not None
         self._loop.call_soon_threadsafe(work)
-        assert done.wait(60)
+        assert done.wait(PATIENCE)
 
 
 class Rig:
@@ -131,11 +131,8 @@ class Rig:
         self.notes.append(event)
         self.facts.append(facts)
 
-    def wait(self, condition: Callable[[], object], seconds: float = 60.0) -> None:
-        deadline = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < deadline, (self.results, self.connection.asked, self.executor.workers())
-            time.sleep(0.005)
+    def wait(self, condition: Callable[[], object]) -> None:
+        until(condition, lambda: (self.results, self.connection.asked, self.executor.workers()))
 
     def wait_turns(self, number: int = 3) -> None:
         """Until the executor had that many occasions to do something wrong."""

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.jobs import video_job
+from tests.patience import PATIENCE
 from tools.core.concurrency import (
     CONNECTIONS,
     RANGES,
@@ -113,7 +114,7 @@ def assert_holders(slots: Slots, needs: list[Need], count: int) -> None:
     assert not entered.acquire(timeout=0.4)
     go.set()
     for thread in threads:
-        thread.join(60)
+        thread.join(PATIENCE)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ import pytest
 import config
 from tests.fakes import MemoryHub
 from tests.hub_server import Fault, RunningHub, running_hub
+from tests.patience import PATIENCE
 from tools.hub.modelscope_client import ModelScopeHub
 from tools.media.choice import Trial
 from tools.media.encoders import Encoder
@@ -190,7 +191,7 @@ def test_question_without_an_answer_is_given_up() -> None:
     never = threading.Event()
 
     def ask() -> Finding:
-        never.wait(30)
+        never.wait(PATIENCE)
         return Finding("token", True, "late")
 
     finding = checks.within(0.2, ask, "token")

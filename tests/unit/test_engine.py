@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests import patience
 from tests.fakes import FakeClock, FakeConverter, HastyClock, MemoryHub, Told
 from tools.core.errors import EncoderStalled, HubForbidden, HubUnavailable, NoEncoder, ProbeError, Stopped
 from tools.core.folder import RemoteFile, group_folders
@@ -108,10 +109,11 @@ class Site:
 
     def run(self, until: Callable[[Engine], bool] = Engine.is_idle) -> Engine:
         engine = self.engine()
-        deadline = time.monotonic() + 20
-        while not until(engine):
-            assert time.monotonic() < deadline, [(i.folder, i.status, i.error) for i in self.queue().read().items()]
-            engine.turn(0.01)
+        patience.until(
+            lambda: until(engine),
+            lambda: [(i.folder, i.status, i.error) for i in self.queue().read().items()],
+            lambda: engine.turn(0.01),
+        )
         engine.close(5)
         return engine
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import until
 from tools.core import planning
 from tools.core.artifact import VideoOutput
 from tools.core.errors import Trouble
@@ -222,6 +223,81 @@ def test_months_of_use_stay_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     past.close()
     size = (tmp_path / HISTORY_FILE).stat().st_size
     assert size / 6000 * 100_000 < 40e6, size
+
+
+def test_what_is_long_is_cut_and_what_is_old_goes_sums_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for kept in ("KEPT_VIDEOS", "KEPT_POLLS", "KEPT_PAUSES"):
+        monkeypatch.setattr(history, kept, 8)
+    monkeypatch.setattr(history, "_PRUNED_EVERY", 1)
+    writer = HistoryWriter(tmp_path)
+    for n in range(20):
+        writer.add(replace(FAILED, ended=NOON + n, cause=f"{n:02}" + "x" * 600, warnings="y" * 600))
+        writer.add(PollLine(time=NOON + n, answered=True, cause="z" * 600))
+        writer.add(PauseBegan(NOON + 2 * n, "p" * 600))
+        writer.add(PauseEnded(NOON + 2 * n + 1))
+    writer.close(30)
+    past = History(tmp_path)
+    assert [line.cause for line in past.videos()] == [f"{n:02}" + "x" * 498 for n in range(19, 11, -1)]
+    assert {len(line.warnings) for line in past.videos()} == {500}
+    assert [(poll.time, len(poll.cause)) for poll in past.polls()] == [(NOON + n, 500) for n in range(19, 11, -1)]
+    assert [(pause.began, len(pause.cause)) for pause in past.pauses()] == [
+        (NOON + 2 * n, 500) for n in range(19, 11, -1)
+    ]
+    assert (past.totals().failed, past.totals().polls, past.totals().paused_s) == (20, 20, 20)
+    with sqlite3.connect(tmp_path / HISTORY_FILE) as database:
+        texts = {text for (text,) in database.execute("SELECT text FROM text")}
+    assert {line.cause for line in past.videos()} <= texts and not any(text.startswith("00") for text in texts)
+
+
+def test_troubles_are_counted_by_day_and_pauses_hour_by_hour_up_to_sixty_days(tmp_path: Path) -> None:
+    day = 86400
+    lines = [replace(FAILED, ended=NOON + n * day, trouble=trouble) for n, trouble in enumerate(("a", "b", "b"))]
+    put_off = [history.Deferral(NOON + day, "disk_full", {"waiting": 3.456, "download": 1.0})] * 3
+    pause = PauseBegan(NOON - 100 * day, "a clock that was set"), PauseEnded(NOON + 1800)
+    past = written(tmp_path, *lines, *put_off, *pause)
+    counted = [TroubleCount("disk_full", "deferred", 3), TroubleCount("b", "failed", 2)]
+    assert past.troubles() == [*counted, TroubleCount("a", "failed", 1)]
+    assert past.troubles(NOON) == counted, "days that begin then or later"
+    assert past.totals().paused_s == 60 * day and past.totals().deferred == 3
+    assert past.totals(NOON).paused_s == 1800 and past.hours(NOON, NOON + 1)[0].paused_s == 1800
+    assert past.totals().waiting_s == pytest.approx(3 * 3.46) and past.totals().download_s == 3
+
+
+def test_history_that_is_deleted_or_replaced_under_writer_and_reader_is_begun_and_read_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "_AT_ONCE", 0.01)
+    writer, past = HistoryWriter(tmp_path), History(tmp_path)
+    try:
+        for number in range(1, 4):
+            writer.add(replace(STORED, attempt=number))
+            until(lambda: [line.attempt for line in past.videos()], "the line is there")
+            assert [line.attempt for line in past.videos()] == [number]
+            for name in history.HISTORY_FILES:
+                (tmp_path / name).unlink(missing_ok=True)
+            assert past.videos() == [] and past.problem == "there is no history yet"
+    finally:
+        writer.close(30)
+
+
+def test_file_of_a_stranger_with_our_tables_is_said_and_not_believed(tmp_path: Path) -> None:
+    written(tmp_path, STORED).close()
+    past = History(tmp_path)
+    for column, value, said in (
+        ("quality", "[1]", "quality of an attempt is no object"),
+        ("quality", "{", "can't be read"),
+        ("frames", "many", "frames of an attempt is no number"),
+        ("encode_s", None, "encode_s of an attempt is no number"),
+    ):
+        with sqlite3.connect(tmp_path / HISTORY_FILE) as database:
+            database.execute(f"UPDATE video SET {column} = ?", (value,))
+        assert past.videos() == [] and said in str(past.problem)
+        with sqlite3.connect(tmp_path / HISTORY_FILE) as database:
+            database.execute("UPDATE video SET quality = '', frames = 1, encode_s = 1.0")
+    with sqlite3.connect(tmp_path / HISTORY_FILE) as database:
+        database.execute("UPDATE video SET worker = 99, crf = NULL")
+    assert [(line.worker, line.crf, line.quality) for line in past.videos()] == [("", None, {})] and not past.problem
+    assert past.totals().stored == 1
 
 
 @pytest.mark.parametrize("said", ["dropped a data stream\nno flag", ["dropped a data stream", "no flag"]])

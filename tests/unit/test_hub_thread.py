@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from tests.patience import PATIENCE
 from tools.core.errors import HubUnavailable, PipelineError
 from tools.processor.hub_thread import Answer, Done, Failed, HubThreads, Inbox
 from tools.stages.video_job import JobResult
@@ -15,7 +16,7 @@ def _fail(exc: Exception) -> str:
 
 
 def take(inbox: Inbox) -> None:
-    reply = inbox.get(timeout=10)
+    reply = inbox.get(timeout=PATIENCE)
     assert not isinstance(reply, JobResult)
     reply()
 
@@ -61,10 +62,10 @@ def test_what_takes_long_keeps_nothing_of_another_kind_back_and_is_told() -> Non
 
     def slow() -> bool:
         begun.set()
-        return go.wait(10)
+        return go.wait(PATIENCE)
 
     threads.do("publish", "A/1", slow, answers.append)
-    assert begun.wait(10)
+    assert begun.wait(PATIENCE)
     threads.do("open", "B", lambda: False, answers.append)
     take(inbox)
     assert answers == [Done(False)]

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from config import ROOT
+from tests.patience import PATIENCE
 from tools.report.checks import check_program
 from tools.report.heading import Pulse, pulse, pulse_json, pulse_lines
 from tools.state.liveness import Life, life_of, plate_path
@@ -48,7 +49,7 @@ def test_killed_program_does_not_run_though_its_plate_stays_and_its_pid_lives(
     tmp_path: Path, holder: "subprocess.Popen[bytes]"
 ) -> None:
     holder.send_signal(signal.SIGKILL)
-    holder.wait(60)
+    holder.wait(PATIENCE)
     plate_path(tmp_path, "processor").write_text(json.dumps({"pid": os.getpid(), "host": os.uname().nodename}))
     assert life_of(tmp_path, "processor") == Life(False, died=True)
 

@@ -14,6 +14,7 @@ import uvicorn
 from prometheus_client.parser import text_string_to_metric_families
 
 from config import ROOT, Settings
+from tests.patience import until
 from tools.core.past import PollLine, VideoLine
 from tools.core.queue_item import QueueItem, Status, local_time
 from tools.dashboard import make_app
@@ -50,9 +51,7 @@ def served(log_dir: Path) -> Iterator[str]:
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
-        deadline = time.monotonic() + 60
-        while not server.started and time.monotonic() < deadline:
-            time.sleep(0.02)
+        until(lambda: server.started)
         yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
         server.should_exit = True

@@ -3,12 +3,12 @@
 import json
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import config
+from tests.patience import PATIENCE, until
 from tools.core.news import Kind, News, NewsDesk
 from tools.core.queue_item import Status
 from tools.notifying import notifier_of, wishes
@@ -100,18 +100,11 @@ class Told:
         return self.dead
 
 
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def test_dead_address_is_said_once_and_keeps_nobody_waiting(caplog: pytest.LogCaptureFixture) -> None:
     told, hanging = Told("1 (json)"), threading.Event()
 
     def send(title: str, body: str) -> list[str]:
-        hanging.wait(20)
+        hanging.wait(PATIENCE)
         return told.send(title, body)
 
     notifier = Notifier(NewsDesk(ALL, 0, 0), send, ["1 (json)", "2 (tgram)"], "box")

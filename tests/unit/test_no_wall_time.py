@@ -1,9 +1,11 @@
 """No test asserts that something takes little time: on a busy machine that is a lie, whatever the code is like.
 
-That something ends is held by deadlines that are far longer than it takes. A test may assert that time did pass.
+That something ends is held by deadlines that are far longer than it takes: those of ``tests.patience``, one setting for
+all. A test may assert that time did pass.
 """
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,9 +13,12 @@ import pytest
 
 from tests.programs import ROOT
 
-TESTS = sorted(path for path in (ROOT / "tests").rglob("*.py") if "bench" not in path.parts)
+OTHERS = {"bench", "patience.py"}
+TESTS = sorted(path for path in (ROOT / "tests").rglob("*.py") if not OTHERS & set(path.parts))
 CLOCKS = {"monotonic", "perf_counter", "time"}
-SHORTEST = 5.0  # s of a deadline; below that it is an assertion about speed
+WAITS = {"wait", "join", "settimeout", "wait_for"}
+BRIEF = 5.0  # s; up to here a wait is for what must not happen, or one of many
+PATIENT = 60.0  # s; a wait of its own that is at least so long is nobody's claim about speed
 
 
 def _asks_a_clock(node: ast.AST) -> bool:
@@ -50,19 +55,39 @@ def _bare_sleeps(tree: ast.AST) -> Iterator[ast.AST]:
             yield node
 
 
-def _short_deadlines(tree: ast.AST) -> Iterator[ast.AST]:
-    """``time.monotonic() + 2``."""
+def _deadlines_of_its_own(tree: ast.AST) -> Iterator[ast.AST]:
+    """``time.monotonic() + 20`` and what is like it: ``until`` of ``tests.patience`` is how to wait for a condition."""
     for node in ast.walk(tree):
-        if not (isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add) and _asks_a_clock(node.left)):
-            continue
-        if isinstance(node.right, ast.Constant) and float(ast.unparse(node.right)) < SHORTEST:
+        is_sum = isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add)
+        if is_sum and re.fullmatch(r"time\.(monotonic|perf_counter)\(\) \+ (?!PATIENCE$).*", ast.unparse(node)):
             yield node
+
+
+def _short_waits(tree: ast.AST) -> Iterator[ast.AST]:
+    """``process.wait(20)``, ``run(…, timeout=20)``."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        given = [word.value for word in node.keywords if word.arg == "timeout"]
+        if isinstance(node.func, ast.Attribute) and node.func.attr in WAITS:
+            given += node.args[-1:]
+        for value in given:
+            if (
+                isinstance(value, ast.Constant)
+                and isinstance(value.value, int | float)
+                and BRIEF < value.value < PATIENT
+            ):
+                yield node
+
+
+def faults(tree: ast.AST) -> list[ast.AST]:
+    return [*_upper_bounds(tree), *_bare_sleeps(tree), *_deadlines_of_its_own(tree), *_short_waits(tree)]
 
 
 @pytest.mark.parametrize("path", TESTS, ids=lambda path: str(path.relative_to(ROOT / "tests")))
 def test_no_test_depends_on_how_fast_the_machine_is(path: Path) -> None:
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    found = [*_upper_bounds(tree), *_bare_sleeps(tree), *_short_deadlines(tree)]
+    found = faults(tree)
     assert not [f"{path}:{node.lineno}: {ast.unparse(node)}" for node in found]  # type: ignore[attr-defined]
 
 
@@ -76,10 +101,17 @@ def test_no_test_depends_on_how_fast_the_machine_is(path: Path) -> None:
         ("deadline = time.monotonic() + 2", True),
         ("assert time.monotonic() - began >= 2", False),
         ("while not done(): time.sleep(0.1)", False),
-        ("deadline = time.monotonic() + 60", False),
+        ("deadline = time.monotonic() + 60", True),
+        ("deadline = time.monotonic() + seconds", True),
+        ("deadline = time.monotonic() + PATIENCE", False),
+        ("process.wait(20)", True),
+        ("subprocess.run(command, timeout=20)", True),
+        ("process.wait(PATIENCE)", False),
+        ("assert not entered.acquire(timeout=0.4)", False),
+        ("requests.get(address, timeout=60)", False),
         ("assert time.monotonic() < deadline", False),
     ],
 )
 def test_what_is_such_a_dependence(code: str, found: bool) -> None:
     tree = ast.parse(code)
-    assert bool([*_upper_bounds(tree), *_bare_sleeps(tree), *_short_deadlines(tree)]) is found
+    assert bool(faults(tree)) is found

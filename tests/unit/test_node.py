@@ -16,6 +16,7 @@ import pytest
 from tests import cluster
 from tests.fakes import FakeConverter, MemoryHub
 from tests.jobs import mkv, output_of
+from tests.patience import PATIENCE
 from tools.cluster.handshake import Handshake
 from tools.cluster.node import WorkerNode
 from tools.cluster.worker_report import LateResult, Message, WorkerReport
@@ -75,7 +76,7 @@ def attempt(number: int, name: str = "1") -> VideoJob:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline
         await asyncio.sleep(0.005)

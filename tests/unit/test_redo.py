@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakes import FakeClock, FakeConverter, MemoryHub
+from tests.patience import PATIENCE
 from tests.unit.test_engine import EXTENSIONS, Site
 from tools.core.errors import IllegalTransition, ProbeError, Stopped
 from tools.core.folder import RemoteFile, group_folders
@@ -76,7 +77,7 @@ def test_old_files_stay_until_the_new_ones_are_there_and_a_restart_makes_nothing
     monkeypatch.setattr(site.hub, "commit", commit)
 
     def keep_the_third(stage: str, source: Path, stop: threading.Event) -> None:
-        if source.read_bytes() == b"3" and stop.wait(10):
+        if source.read_bytes() == b"3" and stop.wait(PATIENCE):
             raise Stopped("in its first life")
 
     site.converter._during = keep_the_third

@@ -11,6 +11,7 @@ import pytest
 
 from tests.fakes import FakeConverter, MemoryHub
 from tests.jobs import mkv
+from tests.patience import PATIENCE
 from tools.core.errors import DiskFull, EncoderStalled, PipelineError, ProbeError, TranscodeError
 from tools.core.folder import RemoteFile
 from tools.core.planning import VideoJob
@@ -156,7 +157,7 @@ class SlowVerification:
             self.begun[name].set()
         else:
             following = self.begun.get(str(int(name) + 1))
-            self.overlapped.append(following is None or following.wait(20))
+            self.overlapped.append(following is None or following.wait(PATIENCE))
         self.inside[stage] -= 1
 
 
@@ -170,7 +171,7 @@ def test_next_video_encodes_while_the_one_before_is_verified_each_stage_in_its_p
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(PATIENCE)
     assert slowly.overlapped == [True, True, True]
     assert slowly.most == {"encode": 1, "verify": 1}
 
@@ -183,7 +184,7 @@ def test_video_that_waits_for_an_encoder_is_shown_as_waiting(tmp_path: Path) -> 
 
     def during(stage: str, source: Path, stop: threading.Event) -> None:
         started.set()
-        assert source.read_text() == "2" or second.waits.wait(20), "the other one is not shown as waiting"
+        assert source.read_text() == "2" or second.waits.wait(PATIENCE), "the other one is not shown as waiting"
 
     worker = worker_of(tmp_path, hub, FakeConverter(during=during))
     threads = [
@@ -191,10 +192,10 @@ def test_video_that_waits_for_an_encoder_is_shown_as_waiting(tmp_path: Path) -> 
         for port in (first, second)
     ]
     threads[0].start()
-    assert started.wait(20)
+    assert started.wait(PATIENCE)
     threads[1].start()
     for thread in threads:
-        thread.join(60)
+        thread.join(PATIENCE)
     assert [one for one in first.stages if one != "waiting"] == ["download", "encode", "verify", "upload"]
     assert second.stages[:3] == ["download", "waiting", "encode"]
 

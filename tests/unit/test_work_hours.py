@@ -1,6 +1,5 @@
 """An engine whose machine keeps to hours: what waits, what stands still, what goes on."""
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime
@@ -9,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakes import FakeClock, FakeConverter, MemoryHub, Told
+from tests.patience import until
 from tests.unit.test_engine import Site
 from tools.core.hours import OUTSIDE
 from tools.processor.engine import Engine
@@ -44,11 +44,8 @@ def site(tmp_path: Path, clock: WallClock) -> Iterator[Site]:
     child.suspend_patient(False)
 
 
-def turned(engine: Engine, until: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 20
-    while not until():
-        assert time.monotonic() < deadline
-        engine.turn(0.01)
+def turned(engine: Engine, condition: Callable[[], object]) -> None:
+    until(condition, "", lambda: engine.turn(0.01))
 
 
 def stages(site: Site, engine: Engine) -> list[str]:
