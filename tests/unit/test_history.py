@@ -249,6 +249,37 @@ def test_what_is_long_is_cut_and_what_is_old_goes_sums_stay(tmp_path: Path, monk
     assert {line.cause for line in past.videos()} <= texts and not any(text.startswith("00") for text in texts)
 
 
+def test_name_that_went_with_the_last_line_of_it_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("KEPT_VIDEOS", 2), ("_PRUNED_EVERY", 1), ("_AT_ONCE", 0.0)):
+        monkeypatch.setattr(history, name, value)
+    past = written(tmp_path, *[replace(FAILED, folder=folder) for folder in ("rare", "B", "C", "D", "E", "rare")])
+    assert [line.folder for line in past.videos()] == ["rare", "E"]
+    with sqlite3.connect(tmp_path / HISTORY_FILE) as database:
+        assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",), "readers wait for no writer"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may write for another user")
+def test_history_that_root_begins_belongs_to_the_owner_of_the_folder(tmp_path: Path) -> None:
+    os.chown(tmp_path, 65534, 65534)
+    writer = HistoryWriter(tmp_path)
+    writer.add(STORED)
+    until(lambda: History(tmp_path).videos(), "it is written")
+    assert {path.name: path.stat().st_uid for path in tmp_path.iterdir()} == dict.fromkeys(history.HISTORY_FILES, 65534)
+    writer.close(30)
+
+
+def test_damaged_history_that_can_not_be_set_aside_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.strftime", lambda form: "now")
+    (tmp_path / f"{HISTORY_FILE}.damaged-now-{os.getpid()}").mkdir()
+    monkeypatch.setattr(history, "_AT_ONCE", 0.0)
+    _no_database(tmp_path / HISTORY_FILE)
+    written(tmp_path, STORED, STORED)
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    assert "history can't be written" in caplog.text
+
+
 def test_troubles_are_counted_by_day_and_pauses_hour_by_hour_up_to_sixty_days(tmp_path: Path) -> None:
     day = 86400
     lines = [replace(FAILED, ended=NOON + n * day, trouble=trouble) for n, trouble in enumerate(("a", "b", "b"))]
