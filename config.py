@@ -206,7 +206,7 @@ def _minute(hour: str, minute: str) -> int:
     return found
 
 
-_EVENTS = ("completed", "failed", "paused", "recovered", "stalled", "empty")
+_EVENTS = ("completed", "failed", "paused", "recovered", "stalled", "empty", "mirror")
 
 
 def _addresses(text: str) -> tuple[str, ...]:
@@ -546,7 +546,7 @@ class NotifySettings:
     events: frozenset[str] = _setting(
         "NOTIFY_EVENTS",
         frozenset(_EVENTS),
-        "of what: completed, failed, paused, recovered, stalled, empty",
+        "of what: completed, failed, paused, recovered, stalled, empty, mirror",
         _names_of(*_EVENTS),
         shown=" ".join(_EVENTS),
     )

@@ -1,5 +1,6 @@
 """``MIRROR=1`` takes out what left the input, and each way in which it could delete wrongly deletes nothing."""
 
+import hashlib
 import json
 import random
 import tempfile
@@ -224,6 +225,41 @@ def test_what_another_input_repo_published_or_nobody_knows_who_stays(world: Worl
     world.mirror_percent = 100
     nothing_goes(world, before)
     assert "A/1.mp4" in rows(world, "A")
+
+
+def test_rows_and_files_of_another_input_repo_outlive_those_of_ours(world: World) -> None:
+    """Also a result that both count as theirs, and a sidecar; their lines stay as they are."""
+    theirs = {"A/theirs.mkv": b"video of theirs", "A/theirs.ass": b"text of theirs"}
+    ours = {path: world.published()[path] for path in ("A/metadata.jsonl", "A/sidecars.jsonl")}
+    row = {"source_repo": "other/in", "duration_s": 1.0}
+    told = [
+        {**row, **_about("A/theirs.mkv", b"video of theirs"), "source_path": "A/theirs.mp4"},
+        {**row, **_about("A/3.mkv", world.published()["A/3.mkv"]), "source_path": "A/3.mp4"},
+    ]
+    beside = {**_about("A/theirs.ass", b"text of theirs"), "source_path": "A/theirs.ass", "source_repo": "other/in"}
+    lists = {"A/metadata.jsonl": told, "A/sidecars.jsonl": [beside]}
+    world.hub.put("me/out", theirs | {path: ours[path] + _lines(more) for path, more in lists.items()})
+    change(world, {"A/2.mp4": None, "A/2.ass": None, "A/3.mp4": None, "A/theirs.mp4": b"x", "A/theirs.ass": b"y"})
+    live(world)
+    change(world, {"A/theirs.mp4": None, "A/theirs.ass": None})
+    world.mirror_percent = 100
+    live(world, 3)
+    after = world.published()
+    assert {"A/2.mkv", "A/2.ass"}.isdisjoint(after) and theirs.items() <= after.items() and "A/3.mkv" in after
+    assert json.loads(after["A/sidecars.jsonl"]) == beside
+    left = [json.loads(line) for line in after["A/metadata.jsonl"].splitlines()]
+    assert {(one["source_repo"], one["file_name"]) for one in left if one["source_path"] != "A/1.mp4"} == {
+        *(("other/in", "theirs.mkv"), ("other/in", "3.mkv"), ("me/in", "3.mkv"))
+    }
+
+
+def _about(path: str, content: bytes) -> dict[str, object]:
+    sha256 = hashlib.sha256(content).hexdigest()
+    return {"file_name": path.rpartition("/")[2], "sha256": sha256, "size": len(content)}
+
+
+def _lines(entries: Sequence[dict[str, object]]) -> bytes:
+    return b"".join(json.dumps(one).encode() + b"\n" for one in entries)
 
 
 def test_file_that_two_rows_name_stays(world: World) -> None:

@@ -12,7 +12,7 @@ from tests.patience import PATIENCE, until
 from tools.core.news import Kind, News, NewsDesk
 from tools.core.queue_item import Status
 from tools.notifying import notifier_of, wishes
-from tools.processor.reporting import Blocked, ItemSettled, Paused, QueueEmpty, Resumed
+from tools.processor.reporting import Blocked, ItemSettled, MirrorHeld, Paused, QueueEmpty, Resumed, TakenOut
 from tools.report.addresses import _secrets_in
 from tools.report.notices import notice
 from tools.report.notifier import Notifier, news_of
@@ -84,6 +84,8 @@ def test_message_that_nobody_took_waits_and_goes_with_the_next_one() -> None:
         (Blocked("no space left", False), Kind.PAUSED, "paused: no space left"),
         (Resumed(), Kind.RECOVERED, "work resumed"),
         (QueueEmpty(), Kind.EMPTY, "the queue is empty"),
+        (TakenOut("A", 2, "1.mkv, 2.mkv", 9, "c1"), Kind.MIRROR, "MIRROR took 2 files of A out of the output"),
+        (MirrorHeld("too much: look"), Kind.MIRROR, "MIRROR takes nothing out: too much: look"),
     ],
 )
 def test_events_are_news(event: object, kind: Kind, text: str) -> None:

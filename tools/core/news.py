@@ -19,9 +19,10 @@ class Kind(Enum):
     RECOVERED = "recovered"  # what was told as paused or stalled
     STALLED = "stalled"  # a program
     EMPTY = "empty"  # the queue
+    MIRROR = "mirror"  # by MIRROR=1 something was taken out of the output, or waits for a person
 
 
-_TROUBLE = frozenset({Kind.FAILED, Kind.PAUSED, Kind.STALLED})
+_TROUBLE = frozenset({Kind.FAILED, Kind.PAUSED, Kind.STALLED, Kind.MIRROR})
 
 
 @dataclass(frozen=True, slots=True)

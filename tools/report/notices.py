@@ -44,3 +44,5 @@ def _count(kind: Kind, number: int) -> str:
             return ui("a program stalled")
         case Kind.EMPTY:
             return ui("the queue is empty")
+        case Kind.MIRROR:
+            return "MIRROR"

@@ -8,7 +8,17 @@ from collections.abc import Callable
 from tools.core.errors import PipelineError
 from tools.core.news import Kind, News, NewsDesk
 from tools.core.queue_item import Status
-from tools.processor.reporting import Blocked, Event, ItemSettled, Paused, QueueEmpty, Resumed, WaitingForSpace
+from tools.processor.reporting import (
+    Blocked,
+    Event,
+    ItemSettled,
+    MirrorHeld,
+    Paused,
+    QueueEmpty,
+    Resumed,
+    TakenOut,
+    WaitingForSpace,
+)
 from tools.report.notices import notice
 from tools.runtime.language import translated, ui
 from tools.runtime.once import Once
@@ -125,4 +135,8 @@ def news_of(event: Event) -> News | None:
             return News(Kind.RECOVERED, ui("work resumed"), _WORK)
         case QueueEmpty():
             return News(Kind.EMPTY, ui("the queue is empty"))
+        case TakenOut(folder, files):
+            return News(Kind.MIRROR, ui("MIRROR took {} files of {} out of the output", files, folder))
+        case MirrorHeld(cause):
+            return News(Kind.MIRROR, ui("MIRROR takes nothing out: {}", translated(cause)))
     return None
