@@ -51,6 +51,7 @@ _WORD = re.compile(r"[A-Za-z][a-z]")  # one in capitals is a name, or a level of
 # Texts of several words that no person reads, or that are not in English for them.
 NOT_MESSAGES = {
     "Closed captions ({})",  # the name of a track
+    "CEA-708 service {}",  # as the standard calls it
     "Bar data",
     "to be read",
     "Film grain parameters",  # ffprobe says so, and this

@@ -15,7 +15,6 @@ from tools.media.caption_services import languages_in
 
 # Codes of channel 1. Source: ANSI/CTA-608-E, annex for pop-on captions.
 LOAD, ROW_15, SHOW, ERASE, NOTHING = b"\x14\x20", b"\x14\x70", b"\x14\x2f", b"\x14\x2c", b"\0\0"
-FIELD_2 = {code: b"\x15" + code[1:] for code in (LOAD, ROW_15, SHOW, ERASE)}
 SHOWN, ERASED = 18, 40  # pictures
 
 
@@ -23,17 +22,26 @@ def captioned(folder: Path, container: str, *fields: dict[int, bytes], since: in
     """A film whose pictures carry these pairs of bytes (A/53), by field."""
 
     def of(number: int) -> bytes:
-        return message([pairs.get(number, NOTHING) for pairs in fields]) if number >= since else b""
+        pairs = enumerate(field.get(number, NOTHING) for field in fields)
+        return message([(kind, odd(pair)) for kind, pair in pairs]) if number >= since else b""
 
     return film(folder, container, of)
 
 
-def message(pairs: Sequence[bytes]) -> bytes:
-    """A picture's user data. Source: ATSC A/53 part 4, 6.2.3; ITU-T H.264, D.1.6."""
-    odd = [bytes(byte | (0x80 if byte.bit_count() % 2 == 0 else 0) for byte in pair) for pair in pairs]
-    codes = b"".join(bytes([0xFC + field]) + pair for field, pair in enumerate(odd))
-    data = b"\xb5\x00\x31GA94\x03" + bytes([0x40 + len(pairs)]) + b"\xff" + codes + b"\xff"
-    return sei(T35, data)
+def odd(pair: bytes) -> bytes:
+    """With parity, as both fields have it."""
+    return bytes(byte | (0x80 if byte.bit_count() % 2 == 0 else 0) for byte in pair)
+
+
+def message(codes: Sequence[tuple[int, bytes]]) -> bytes:
+    """A picture's user data, of (kind, two bytes). Source: ATSC A/53 part 4, 6.2.3; ITU-T H.264, D.1.6."""
+    data = b"".join(bytes([0xFC + kind]) + pair for kind, pair in codes)
+    return sei(T35, b"\xb5\x00\x31GA94\x03" + bytes([0x40 + len(codes)]) + b"\xff" + data + b"\xff")
+
+
+def other(codes: dict[int, bytes], first: int) -> dict[int, bytes]:
+    """Of another channel, whose codes begin with this byte."""
+    return {at: bytes([first]) + pair[1:] if pair[0] == LOAD[0] else pair for at, pair in codes.items()}
 
 
 def said(text: str) -> dict[int, bytes]:
@@ -42,16 +50,17 @@ def said(text: str) -> dict[int, bytes]:
     return {**dict(enumerate(codes)), SHOWN: SHOW, SHOWN + 1: SHOW, ERASED: ERASE, ERASED + 1: ERASE}
 
 
-@pytest.mark.parametrize("container", ["mkv", "ts", "mp4"])
-def test_captions_become_a_track_of_text(container: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("container", "channel"), [("mkv", "CC1"), ("ts", "CC1"), ("mp4", "CC2")])
+def test_captions_become_a_track_of_text(container: str, channel: str, tmp_path: Path) -> None:
     folder = tmp_path / "a [b],c;d 'e: f"  # nothing in a path means anything to a filter
     folder.mkdir()
-    source = captioned(folder, container, said("LOOK OVER THERE"))
+    codes = said("LOOK OVER THERE")
+    source = captioned(folder, container, codes if channel == "CC1" else other(codes, 0x1C))
     assert [line for line in CONVERTER.plan(source).warnings() if "become a track of text" in line]
     report = convert(source, folder / "out.mkv")
     assert not [line for line in report.warnings if "captions" in line], report.warnings
     _, _, track = facts_of(folder / "out.mkv")["streams"]
-    assert (track["codec_name"], track["tags"]["title"]) == ("ass", "Closed captions (CC1)")
+    assert (track["codec_name"], track["tags"]["title"]) == ("ass", f"Closed captions ({channel})")
     assert not track["disposition"]["default"] and not track["disposition"]["forced"]
     command = [ffmpeg(), "-v", "error", "-i", str(folder / "out.mkv"), "-map", "0:s", "-f", "srt", "-"]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -64,7 +73,7 @@ def test_captions_become_a_track_of_text(container: str, tmp_path: Path) -> None
 
 def test_both_fields_become_tracks_also_if_they_begin_late(tmp_path: Path) -> None:
     first, second = ({at + 4: pair for at, pair in said(text).items()} for text in ("LOOK OVER THERE", "MIRA ALLI"))
-    source = captioned(tmp_path, "mkv", first, {at: FIELD_2.get(pair, pair) for at, pair in second.items()}, since=4)
+    source = captioned(tmp_path, "mkv", first, other(second, 0x15), since=4)
     assert not [line for line in CONVERTER.plan(source).warnings() if "captions" in line]  # no sign of any
     report = convert(source, tmp_path / "out.mkv")
     assert not [line for line in report.warnings if "captions" in line], report.warnings
@@ -124,6 +133,24 @@ def test_pictures_that_might_have_captions_get_no_track_without_text(content: st
     garbage = {number: bytes([0x10 + number % 0x10, number * 37 % 128]) for number in range(48)}
     source = captioned(tmp_path, "mkv", garbage if content == "garbage" else {})
     report = convert(source, tmp_path / "out.mkv")
-    assert report.frames == 48 and not [line for line in report.warnings if "captions" in line]
-    if content == "nothing":
-        assert [one["type"] for one in report.streams] == ["video", "audio"]
+    told = [line for line in report.warnings if "captions inside the pictures" in line]
+    assert report.frames == 48 and len(told) == (content == "garbage"), told
+    assert [one["type"] for one in report.streams] == ["video", "audio"]
+
+
+def test_channels_that_ffmpeg_does_not_tell_apart_or_read_are_named(tmp_path: Path) -> None:
+    """CC2 beside CC1, CC4 alone, and a service of CEA-708."""
+    first = {**said("ONE"), **{at + 22: pair for at, pair in other(said("TWO"), 0x1C).items() if at < SHOWN}}
+    fourth = other(said("FOUR"), 0x1D)
+
+    def of(number: int) -> bytes:
+        service = [(3, b"\x03\x22"), (2, b"EN")] if number == 9 else []
+        pairs = [(0, first.get(number, NOTHING)), (1, fourth.get(number, NOTHING))]
+        return message([*((kind, odd(pair)) for kind, pair in pairs), *service])
+
+    report = convert(film(tmp_path, "mkv", of), tmp_path / "out.mkv")
+    assert [one["title"] for one in report.streams if one["type"] == "subtitle"] == ["Closed captions (CC1)"]
+    assert [line for line in report.warnings if "captions" in line] == [
+        "stream 0: captions of CC2 are in the track of another channel: ffmpeg does not tell them apart",
+        "stream 0: captions inside the pictures that ffmpeg can't read are not kept: CC4, CEA-708 service 1",
+    ]

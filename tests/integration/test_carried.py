@@ -2,15 +2,21 @@
 
 import re
 import subprocess
+import threading
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
 from tests.conversion import convert, stand_in
 from tests.media import facts_of, ffmpeg, make, picture, tone
+from tests.media import ffprobe as media_ffprobe
 from tests.programs import ROOT
 from tests.sei import FILM_GRAIN, T35, film, sei
+from tools.core.concurrency import NO_NEED, Need
+from tools.core.errors import Stopped
 from tools.media.converter import FfmpegConverter, MachineOptions, OutputOptions
+from tools.media.encoders import Encoder
 
 CASES = ROOT.parent / "shared" / "cases"
 DOLBY_VISION, HDR10_PLUS = CASES / "dolby_vision_8_1_hevc.mkv", CASES / "hdr10plus_hevc.mkv"
@@ -85,6 +91,76 @@ def test_hdr10_plus_that_contradicts_its_own_number_of_windows_is_said(tmp_path:
     report = convert(source, tmp_path / "out.mkv")
     assert [line for line in report.warnings if "SEI messages of its pictures can't be read" in line]
     assert values_of(tmp_path / "out.mkv")
+
+
+RPU, PLUS = (b"\x7c\x01\x19", b"\x7e\x01\x19"), (ONE_WINDOW[:5], b"\xb5\x00\x3d\x00\x01")
+"""How a picture's begins, and what nobody knows: a NAL unit of type 63, another provider of T.35."""
+
+
+def without(source: Path, target: Path, marks: tuple[bytes, bytes], *, is_first: bool) -> tuple[Path, int]:
+    """Half a second of a real film, and how many of its pictures have something still: the first half of them, as they
+    are decoded, or the last has it no more."""
+    make(["-i", str(source), "-map", "0:v", "-c", "copy", "-t", "0.5"], target)
+    parts = target.read_bytes().split(marks[0])
+    half = len(parts) // 2
+    before, behind = reversed(marks) if is_first else marks
+    target.write_bytes(before.join(parts[: half + 1]) + behind + behind.join(parts[half + 1 :]))
+    return target, len(parts) - 1 - half if is_first else half
+
+
+@needs_files
+@pytest.mark.parametrize("is_first", [True, False], ids=["begins late", "ends early"])
+def test_dolby_vision_in_some_pictures_only_is_told_and_the_film_converted(is_first: bool, tmp_path: Path) -> None:
+    source, number = without(DOLBY_VISION, tmp_path / "in.mkv", RPU, is_first=is_first)
+    report = convert(source, tmp_path / "out.mkv")
+    told = [line for line in report.warnings if "Dolby Vision" in line]
+    assert any(f"is in {number} of {report.frames} pictures, first at" in line for line in told), told
+    # Where they end early, the decoder gives the pictures behind them the last values.
+    assert record_of(tmp_path / "out.mkv") == ([] if is_first else [(10, 1)]) and number > 5, told
+    assert any("the base layer is kept" in line for line in told) == is_first, told
+
+
+@needs_files
+def test_hdr10_plus_that_begins_late_is_kept_from_there_on(tmp_path: Path) -> None:
+    source, number = without(HDR10_PLUS, tmp_path / "in.mkv", PLUS, is_first=True)
+    report = convert(source, tmp_path / "out.mkv")
+    told = [line for line in report.warnings if "HDR10+" in line]
+    assert "stream 0: HDR10+ is kept" in told, told
+    assert any(f"is in {number} of {report.frames} pictures, first at" in line for line in told), told
+    before, after = values_of(source), values_of(tmp_path / "out.mkv")
+    assert before == after and report.frames > len(after) == number > 5
+
+
+@needs_files
+def test_encode_takes_a_place_on_the_card_only_if_it_goes_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dolby Vision goes to an encoder that keeps it, whatever comes first."""
+    card, software = (Encoder(name=name, ffmpeg=Path(ffmpeg()), crops=True) for name in ("av1_nvenc", "libsvtav1"))
+
+    class Programs:
+        """Those that work."""
+
+        encoders = (card, software)
+        ffprobe = Path(media_ffprobe())
+
+        def after(self, encoder: Encoder) -> Encoder | None:
+            return software if encoder is card else None
+
+    needs: list[Need] = []
+
+    def held(stage: str, need: Need = NO_NEED) -> AbstractContextManager[int | None]:
+        needs.append(need)
+        raise Stopped
+
+    converter = FfmpegConverter(OutputOptions(preset=12))
+    monkeypatch.setattr(converter, "_chosen", Programs)
+    for source in (DOLBY_VISION, CASES / "captions_608.mkv"):
+        with pytest.raises(Stopped):
+            converter.convert(
+                source, tmp_path / "out.mkv", on_progress=lambda progress: None, stop=threading.Event(), held=held
+            )
+    assert [need.is_hardware for need in needs] == [False, True]
 
 
 def test_what_pictures_carry_is_named_also_if_it_begins_late(tmp_path: Path) -> None:

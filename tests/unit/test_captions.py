@@ -1,8 +1,9 @@
-"""Scripts of captions → texts on the result's clock; codes → whether there is more than one standard's."""
+"""Scripts of captions → texts on the result's clock; codes → which channels and services have letters."""
 
 import pytest
 
-from tools.media.captions import has_services, lines_of
+from tools.media.caption_codes import UNKNOWN, channels_in
+from tools.media.captions import lines_of
 
 HEAD = ["[Events]", "Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text"]
 
@@ -25,14 +26,28 @@ def test_texts_that_show_nothing_are_left_out_and_the_others_moved() -> None:
 
 
 @pytest.mark.parametrize(
-    ("codes", "is_there"),
+    ("codes", "found"),
     [
-        (b"\xfc\x94\x20\xfd\x80\x80", False),
-        (b"\xfc\x94\x20\xfa\0\0\xf8\0\0", False),  # not valid: padding
-        (b"\xff\0\0\xfe\0\0", False),
-        (b"\xfc\x80\x80\xff\x02\x21\xfe\x41\0", True),
-        (b"\xff\x02", False),
+        ("fc9420 fd8080", []),
+        ("fa9420 fac1c2 f80000", []),  # not valid: padding
+        ("ff0000 fe0000 ff02", []),
+        ("fc9420 fcc1c2 fc942f", ["CC1"]),
+        ("fc1420 fc4142 fc1c20 fc4142 fc1470 fc4142", ["CC1", "CC2"]),  # each code says whose what follows is
+        ("fd1520 fd4142 fd1d20 fd4142", ["CC3", "CC4"]),
+        ("fc142a fc1470 fc4142 fc1c2b fc4142", ["T1", "T2"]),
+        ("fc1420 fc1130 fc1420", ["CC1"]),  # a special letter
+        ("fc1420 fc2020 fc112e", []),
+        ("fc4142", [UNKNOWN]),
+        ("fd0103 fd4142 fd0f21", []),  # XDS, which field 2 carries beside the captions
+        ("fd0103 fd4142 fd0f21 fd1520 fd4142", ["CC3"]),
+        ("ff0321 fe4100 fe0000", ["CEA-708 service 1"]),
+        ("ff0322 fe8641 fe4100", ["CEA-708 service 1"]),
+        ("ff0323 fe8c41 fe0300", []),  # a parameter that looks like a letter
+        ("ff03e1 fe0541 fe0000", ["CEA-708 service 5"]),  # an extended number is another byte
+        ("ff0321 fe4100 ff0341 fe4200 fc1420 fc4142", ["CC1", "CEA-708 service 1", "CEA-708 service 2"]),
+        ("ff02", []),
+        ("fe4141", []),  # the rest of a packet that began before
     ],
 )
-def test_text_of_cea_708_is_told_from_padding(codes: bytes, is_there: bool) -> None:
-    assert has_services(codes) == is_there
+def test_channels_and_services_with_letters_are_told(codes: str, found: list[str]) -> None:
+    assert channels_in(bytes.fromhex(codes)) == found

@@ -10,9 +10,11 @@ from pathlib import Path
 
 from tools.core.errors import MachineError
 from tools.core.message import message
+from tools.media.caption_codes import UNKNOWN, channels_in, field_of
 from tools.media.caption_services import languages_in
 from tools.media.carried import CAPTIONS, may_have_captions
 from tools.media.complaints import Complaints
+from tools.media.facts import Stream
 from tools.media.pace import usual_limit
 from tools.media.plan import Added, Plan
 from tools.media.probe import SAFE_INPUT
@@ -72,12 +74,32 @@ def captions_of(
         ]
     shift = 0.0 if plan.muxer else -plan.facts.start
     languages = languages_in(source) if plan.facts.container == "mpegts" else {}
-    found = (_track(script_in(folder, name), name, languages.get(name, ""), shift) for _, name in _FIELDS)
-    tracks = tuple(track for track in found if track is not None)
-    if not tracks and has_services((folder / _CODES).read_bytes()):
-        said = f"stream {video.index}: captions inside the pictures are not kept: they are CEA-708 alone"
-        return (), [message(said)]
-    return tracks, []
+    channels = channels_in((folder / _CODES).read_bytes())
+    tracks, mixed = list[Added](), list[str]()
+    for number, (_, name) in enumerate(_FIELDS):
+        own = [channel for channel in channels if field_of(channel) == number]
+        channel = name if name in own or not own else own[0]
+        track = _track(script_in(folder, name), channel, languages.get(name, ""), shift)
+        if track is not None:
+            tracks.append(track)
+            mixed += [one for one in own if one != channel]
+            channels = [one for one in channels if one not in own]
+    return (*tracks,), _said_of(video, mixed, channels, bool(tracks))
+
+
+def _said_of(video: Stream, mixed: list[str], unread: list[str], is_read: bool) -> list[str]:
+    """``mixed``: channels whose letters are in the track of another one; ``unread``: those that no track has."""
+    lines = []
+    if mixed:
+        names = f"stream {video.index}: captions of {', '.join(mixed)}"
+        lines.append(message(f"{names} are in the track of another channel: ffmpeg does not tell them apart"))
+    named = ", ".join(name for name in unread if name != UNKNOWN)
+    if named:
+        said = f"stream {video.index}: captions inside the pictures that ffmpeg can't read are not kept: {named}"
+        lines.append(message(said))
+    elif unread and not is_read:
+        lines.append(message(f"stream {video.index}: captions inside the pictures are not kept: they make no text"))
+    return lines
 
 
 def _ran(command: Command, access: Access, limits: ChildLimits, stop: threading.Event) -> bool:
@@ -125,11 +147,6 @@ def _stamp(time: float) -> str:
 
 def script_in(folder: Path, channel: str) -> Path:
     return folder / f"captions.{channel}.ass"
-
-
-def has_services(codes: bytes) -> bool:
-    """Whether there is more of CEA-708 than padding in the codes. Source: ANSI/CTA-708-E §4.4, cc_data."""
-    return any(codes[at] & 0x06 == 0x06 and codes[at + 1 : at + 3].strip(b"\0") for at in range(0, len(codes) - 2, 3))
 
 
 def caption_command(ffmpeg: Path, link: Path, folder: Path) -> Command:

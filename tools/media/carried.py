@@ -103,8 +103,10 @@ def _of_some(video: Stream) -> list[str]:
         return []
     lines = []
     for names, what in _DYNAMIC.items():
-        if 0 < (count := seen.count(*names)) < seen.pictures:
-            first = min(seen.kinds[name].first for name in names if name in seen.kinds)
+        # A decoder gives a picture without an RPU the values of the one before: the RPUs alone are those of the film.
+        own = [name for name in names if name in seen.kinds][:1]
+        if 0 < (count := seen.count(*own)) < seen.pictures:
+            first = seen.kinds[own[0]].first
             said = f"stream {place}: {what} is in {count} of {seen.pictures} pictures, first at {first:.1f} s"
             lines.append(message(said))
     changes = [kind.changed for name, kind in seen.kinds.items() if name in CONSTANT and kind.changed is not None]

@@ -276,7 +276,8 @@ class FfmpegConverter:
         with own_folder(target) as folder:
             part = folder / "result.mkv"
             encoded = folder / ENCODED if plan.muxer else part
-            with held("encode", _need_of(plan, programs, self.output.preset)) as cores:
+            need = _need_of(plan, first or _encoder_for(plan.dolby_vision, programs), self.output)
+            with held("encode", need) as cores:
                 began = time.monotonic()
                 threads = threads if cores is None else cores
                 warnings = self._said_of(plan)
@@ -590,12 +591,12 @@ def _said_again(plan: Plan, now: Plan, warnings: list[str]) -> list[str]:
     return [*now.warnings(), *(line for line in warnings if line not in before)]
 
 
-def _need_of(plan: Plan, programs: MediaPrograms, preset: int) -> Need:
+def _need_of(plan: Plan, encoder: Encoder, output: OutputOptions) -> Need:
     if plan.action != "transcode":
         return NO_NEED
-    facts = plan.facts.of("video")[0].facts
-    memory = memory_for(int(facts.get("width") or 0), int(facts.get("height") or 0), preset)
-    return Need(memory, programs.encoders[0].is_hardware)
+    facts = plan.main_video.facts
+    memory = memory_for(int(facts.get("width") or 0), int(facts.get("height") or 0), output.preset)
+    return Need(memory, encoder.is_hardware)
 
 
 def _entry_of(added: Added) -> dict[str, Any]:
