@@ -228,6 +228,14 @@ class FakeConverter:
         other._framed = origin, target
         return other
 
+    def frames_alone(
+        self, source: Path, stop: threading.Event, held: Held = unheld
+    ) -> tuple[FramesMade | None, list[str]]:
+        with held("encode"):
+            self._during("frames", source, stop)
+            made = self._frames(source.read_bytes())
+        return made, [] if made else ["no frames: asked for none"]
+
     def _frames(self, content: bytes) -> FramesMade | None:
         """A picture whose content is the source's; none, as if it could not be made, of one that ends in ``!``."""
         if self._framed is None:
@@ -242,7 +250,7 @@ class FakeConverter:
         pieces = [*member(f"{name}.json", row_bytes(rows[0])), *member(f"{name}.webp", content), END]
         archive = b"".join(pieces)
         self._write(target, archive)
-        return FramesMade(1, tuple(rows), hashlib.sha256(archive).hexdigest(), len(archive))
+        return FramesMade(1, (frame,), hashlib.sha256(archive).hexdigest(), len(archive))
 
     def with_options(self, options: Options) -> "FakeConverter":
         other = copy.copy(self)

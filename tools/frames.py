@@ -18,7 +18,7 @@ from pathlib import Path
 
 import config
 from tools.core.errors import PipelineError, Stopped
-from tools.core.frames import Origin, rows_text, with_rows
+from tools.core.frames import Origin, rows_of, rows_text, with_rows
 from tools.core.planning import output_names
 from tools.flags import Parser
 from tools.media.frames import FramesMade, Making, choose_ffmpeg, make_frames, scan
@@ -91,7 +91,7 @@ def _one(tools: _Tools, source: Path, name: str) -> bool:
         print(f"{source}: {translated(cause)}", file=sys.stderr)
         return False
     size = human_size(made.size)
-    print(ui("{}: {} scenes, {} pictures, {} in {}", source.name, made.scenes, len(made.rows), size, target))
+    print(ui("{}: {} scenes, {} pictures, {} in {}", source.name, made.scenes, len(made.frames), size, target))
     for warning in made.warnings:
         print(f"  ! {translated(warning)}")
     return True
@@ -109,7 +109,7 @@ def _made(tools: _Tools, source: Path, target: Path, sheet: Path | None) -> Fram
         made = make_frames(source, stream, pictures, origin, part, making, folder, sheet)
         table = tools.out / METADATA
         before = table.read_bytes() if table.exists() else b""
-        replace_durably(table, rows_text(with_rows(before, [(target.name, made.rows)])))
+        replace_durably(table, rows_text(with_rows(before, [(target.name, rows_of(origin, made.frames))])))
         part.replace(target)
     return made
 

@@ -19,6 +19,7 @@ from tools.runtime.language import ui
 
 if TYPE_CHECKING:  # --status must not wait for what it does not use
     from tools.core.queue_item import QueueItem
+    from tools.hub.client import HubClient
     from tools.state.work_queue import QueueView
 
 _HIGHEST, _LOWEST = 0, 9
@@ -42,6 +43,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add("--cancel", "cancel pending or running items")
     add("--forget", "take settled items out of the queue for good; a folder that changes is queued again")
     add("--add", "queue folders of the input dataset now as they are, quiet or not, also what was done or forgotten")
+    add("--frames-only", "queue published folders for the scene frames that they lack, made from the published MKVs")
     add("--hold", "keep pending items from being started")
     add("--release", "the end of --hold")
     add("--bump", "let pending items be the next ones")
@@ -69,7 +71,7 @@ def is_given(parsed: argparse.Namespace) -> bool:
 
 def _given(parsed: argparse.Namespace) -> list[str]:
     return (
-        [name for name in ("pause", "add", *_VERBS) if getattr(parsed, name) is not None]
+        [name for name in ("pause", "add", "frames_only", *_VERBS) if getattr(parsed, name) is not None]
         + ["resume"] * parsed.resume
         + ["mirror"] * parsed.mirror
     )
@@ -107,7 +109,8 @@ def run(parsed: argparse.Namespace, settings: config.Settings) -> int:
 
     given = _given(parsed)
     if len(given) > 1:
-        raise config.ConfigError(f"--{given[0]} and --{given[1]}: give one command at a time")
+        first, second = (name.replace("_", "-") for name in given[:2])
+        raise config.ConfigError(f"--{first} and --{second}: give one command at a time")
     _need_same_version(settings)
     if parsed.pause is not None or parsed.resume:
         return _pause(parsed, settings)
@@ -115,7 +118,7 @@ def run(parsed: argparse.Namespace, settings: config.Settings) -> int:
         return queue_redo.run(parsed, settings)
     if parsed.mirror:
         return queue_mirror.run(parsed, settings)
-    if parsed.add is not None:
+    if parsed.add is not None or parsed.frames_only is not None:
         return _add(parsed, settings)
     if parsed.priority is not None and (len(parsed.priority) < 2 or parsed.priority[0] not in list("0123456789")):
         raise config.ConfigError(f"--priority: expected a number from {_HIGHEST} to {_LOWEST} and then a folder")
@@ -225,7 +228,11 @@ def _add(parsed: argparse.Namespace, settings: config.Settings) -> int:
     files = hub.list_files(repo, head.commit_id) if head else iter(())
     listed = group_folders(files, monitor.video_extensions, monitor.complete_marker)
     folders = {name: folder for name, folder in listed.items() if folder.video_count}
-    chosen = select(parsed.add, folders, f"{repo}, or holds no video")
+    if parsed.frames_only is None:
+        chosen = select(parsed.add, folders, f"{repo}, or holds no video")
+    else:
+        known = _published(hub, settings).intersection(folders)
+        chosen = select(parsed.frames_only, sorted(known), f"{settings.hub.output_repo} with anything published")
     queue = WorkQueue(settings.paths.log_dir)
     with queue.transaction() if not parsed.dry_run else contextlib.nullcontext(queue.read()) as view:
         made = changed(chosen, folders, lambda folder: add_now(view.get(folder.name), folder, time.time()))
@@ -234,6 +241,19 @@ def _add(parsed: argparse.Namespace, settings: config.Settings) -> int:
                 view.put(entry)
     _tell([folder.name for folder, _ in made], message("would be queued") if parsed.dry_run else message("queued"))
     return 0
+
+
+def _published(hub: "HubClient", settings: config.Settings) -> set[str]:
+    """The folders of which something is published. Raises ConfigError without a dataset for scene frames."""
+    from tools.core.folder import ROOT
+    from tools.core.record import METADATA
+
+    out = settings.hub.output_repo
+    if not settings.frames.repo:
+        raise config.ConfigError("--frames-only: set FRAMES_REPO to the dataset that receives the scene frames")
+    head = hub.head(out) if hub.repo_exists(out) else None
+    files = hub.list_files(out, head.commit_id) if head else iter(())
+    return {file.folder or ROOT for file in files if file.name == METADATA}
 
 
 def _pause(parsed: argparse.Namespace, settings: config.Settings) -> int:

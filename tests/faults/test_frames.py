@@ -5,16 +5,24 @@ In = out + quarantined for both datasets: a video whose frames fail is published
 
 import io
 import json
+import shutil
 import tarfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from tests.faults.world import Points, World
+from tests.faults.world import EXTENSIONS, CountingHub, Points, World
 from tools.core.artifact import ArtifactKind
+from tools.core.card import frames_card
+from tools.core.errors import HubRejected
+from tools.core.folder import group_folders
+from tools.core.ordering import add_now
 from tools.core.queue_item import Status
 from tools.core.record import METADATA
+from tools.hub.client import Operation
+from tools.state.work_queue import WorkQueue
 
 FILES = {"A/1.mp4": b"one", "A/2.mp4": b"two", "A/3.mp4": b"has none!"}
 MKVS = {path.replace(".mp4", ".mkv"): b"av1:" + content for path, content in FILES.items()}
@@ -106,3 +114,146 @@ def test_video_of_known_bytes_takes_the_pictures_that_are_there(tmp_path: Path) 
     assert world.items()["A"].status is Status.COMPLETED and len(world.converter.encoded) == 2
     ((_, found),) = archives(world).items()
     assert sorted(found.values()) == [b"other", b"same"]
+
+
+def queue_again(world: World, folder: str = "A") -> None:
+    """As ``--frames-only`` and ``--add`` do."""
+    head = world.hub.head("me/in")
+    assert head is not None
+    listed = group_folders(world.hub.list_files("me/in", head.commit_id), EXTENSIONS, "")[folder]
+    with WorkQueue(world.log_dir).transaction() as view:
+        view.put(add_now(view.get(folder), listed, world.clock.time()))
+
+
+def converted_without_frames(top: Path) -> World:
+    """A folder that was published before FRAMES_REPO was set, and is queued again since."""
+    world = new_world(top)
+    frames, world.other_repos = world.other_repos, {}
+    assert world.live(Points())
+    world.other_repos = frames
+    queue_again(world)
+    return world
+
+
+def test_folder_that_is_queued_again_gets_its_frames_of_the_published_mkvs_whatever_point_a_crash_comes_at(
+    tops: Iterator[Path],
+) -> None:
+    expected = {path: b"av1:" + content for path, content in PICTURES.items()}
+
+    def check_again(world: World, where: object) -> None:
+        item = world.items()["A"]
+        assert (item.status, item.videos_done, item.scenes, item.frames) == (Status.COMPLETED, 3, 2, 2), where
+        assert len(world.converter.encoded) == 3, (where, "nothing is encoded again")
+        assert archives(world) == {"A/A_part01of01.tar": expected}, where
+        assert world.hub.commits_of("me/out") == world.hub.commits_of("me/frames") == 1, where
+        assert world.leftovers() == [], where
+
+    world, points = converted_without_frames(next(tops)), Points()
+    assert world.live(points)
+    check_again(world, "no crash")
+    steps = ("after replace", "after unlink", "after hub download", "after hub commit", "before hub commit")
+    for number in (number for number, name in enumerate(points.names, 1) if name.startswith(steps)):
+        world, dying = converted_without_frames(next(tops)), Points(number)
+        assert world.live(dying) or world.live(Points())
+        check_again(world, (number, dying.names[-1]))
+    encoded = list(world.converter.encoded)
+    queue_again(world)
+    downloads, points = "hub download", Points()
+    assert world.live(points) and world.converter.encoded == encoded
+    # Only the one that showed no picture, of which no record says so, is looked at once more.
+    assert sum(name == f"before {downloads}" for name in points.names) == 1
+
+
+def test_videos_whose_frames_were_lost_with_the_work_folder_are_published_at_once_and_get_them_later(
+    tops: Iterator[Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    world, points = new_world(next(tops)), Points()
+    assert world.live(points)
+    before = next(number for number, name in enumerate(points.names, 1) if name == "before hub commit")
+    world = new_world(next(tops))
+    assert not world.live(Points(before))
+    shutil.rmtree(world.top / "work")
+    assert world.live(Points())
+    assert world.items()["A"].status is Status.COMPLETED and len(world.converter.encoded) == 3
+    assert world.published().keys() == {*MKVS, f"A/{METADATA}"} and archives(world) == {}
+    said = [record.getMessage() for record in caplog.records if "without their scene frames" in record.getMessage()]
+    assert len(said) == 1 and "--frames-only" in said[0] and "videos=2" in said[0]
+    queue_again(world)
+    assert world.live(Points()) and len(world.converter.encoded) == 3
+    assert archives(world).keys() == {"A/A_part01of01.tar"} and world.leftovers() == []
+
+
+class RefusingHub(CountingHub):
+    """Takes no commit of frames."""
+
+    def commit(self, repo: str, operations: Sequence[Operation], message: str) -> str:
+        if repo == "me/frames":
+            raise HubRejected("no such pictures here", status=400)
+        return super().commit(repo, operations, message)
+
+
+def test_hub_that_refuses_frames_keeps_no_video_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    world = new_world(tmp_path)
+    hub = RefusingHub(world.clock)
+    for repo in ("me/in", "me/out", "me/frames"):
+        hub.create_repo(repo)
+    hub.put("me/in", dict(FILES))
+    world.hub = hub
+    assert world.live(Points())
+    item = world.items()["A"]
+    assert (item.status, item.videos_done, item.quarantined, item.frames) == (Status.COMPLETED, 3, (), 0)
+    assert world.published().keys() == {*MKVS, f"A/{METADATA}"}
+    assert "no such pictures here" in caplog.text and world.leftovers() == []
+
+
+def test_archives_that_can_t_be_joined_are_published_one_per_video(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = new_world(tmp_path)
+
+    def block(stage: str, source: Path, stop: threading.Event) -> None:
+        (source.parent / "joined.tar").mkdir(exist_ok=True)
+
+    world.converter._during = block
+    assert world.live(Points())
+    assert world.items()["A"].status is Status.COMPLETED
+    assert archives(world) == {
+        "A/A_part01of01.tar": {"A/1.mp4": b"one"},
+        "A/A_part01of01-2.tar": {"A/2.mp4": b"two"},
+    }
+    assert "each video keeps its own" in caplog.text and world.leftovers() == []
+
+
+def test_batch_larger_than_an_archive_may_be_is_split(tmp_path: Path) -> None:
+    world = new_world(tmp_path, {f"A/{n}.mp4": b"%d" % n for n in range(5)}, batch_size=5)
+    world.frame_archive = 6 * 1024
+    assert world.live(Points())
+    found, files = archives(world), world.published("me/frames")
+    assert found.keys() == {f"A/A_part01of01{piece}.tar" for piece in ("", "-2", "-3")}
+    assert [len(one) for _, one in sorted(found.items())] == [2, 2, 1] or len(found) == 3
+    assert all(len(files[path]) <= world.frame_archive for path in found)
+
+
+def test_bytes_that_are_published_under_another_name_are_used_again_with_their_pictures(tmp_path: Path) -> None:
+    world = new_world(tmp_path)
+    assert world.live(Points())
+    first = archives(world)
+    world.hub.put("me/in", {"B/again.mp4": b"one"})
+    assert world.live(Points())
+    assert world.items()["B"].status is Status.COMPLETED and len(world.converter.encoded) == 3
+    assert world.published()["B/again.mkv"] == MKVS["A/1.mkv"] and archives(world) == first
+
+
+def test_dataset_card_is_made_once_and_never_overwritten(tmp_path: Path) -> None:
+    world = new_world(tmp_path, {"A/1.mp4": b"one"})
+    world.endpoint = "http://hub"
+    assert world.live(Points())
+    first = world.published("me/frames")["README.md"]
+    assert first == frames_card("me/frames", "me/in", "http://hub")
+    for number, content in enumerate((b"what a person wrote", first)):
+        world.hub.put("me/frames", {"README.md": content})
+        world.hub.put("me/in", {f"B{number}/2.mp4": b"two %d" % number})
+        world.endpoint = "http://another"
+        assert world.live(Points())
+        assert world.published("me/frames")["README.md"] == content
+        assert f"B{number}/B{number}_part01of01.tar" in world.published("me/frames")

@@ -240,6 +240,8 @@ class World:
     version: str = "1"
     mirror_percent: float | None = None
     sidecars: SidecarRules = field(default_factory=SidecarRules)
+    frame_archive: int = 1 << 30
+    endpoint: str = ""
     clock: FakeClock = field(default_factory=FakeClock)
     converter: FakeConverter = field(default_factory=lambda: FakeConverter(durable=True))
     lost_answers: list[str] = field(default_factory=list)
@@ -281,6 +283,8 @@ class World:
             version=self.version,
             mirror_percent=self.mirror_percent,
             sidecars=self.sidecars,
+            frame_archive=self.frame_archive,
+            endpoint=self.endpoint,
         )
         made = build(
             options,

@@ -31,7 +31,7 @@ def test_archive_made_beside_an_encode_and_of_the_copied_result_alone_are_the_on
     (tmp_path / "again").mkdir()
     again, _ = convert(tmp_path / "out.mkv", tmp_path / "again")  # AV1: nothing is decoded to encode it
     assert again.action != "transcode" and again.scenes is not None
-    assert [row["frame"] for row in again.scenes.rows] == [row["frame"] for row in made.scenes.rows]
+    assert [one.frame for one in again.scenes.frames] == [one.frame for one in made.scenes.frames]
 
 
 def test_video_of_which_no_frame_can_be_made_is_converted_all_the_same_and_says_so(tmp_path: Path) -> None:

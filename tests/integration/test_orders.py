@@ -75,6 +75,8 @@ BAD = [
     ["--bump", FAILED],
     ["--bump", RUNNING],
     ["--priority", "0", RUNNING],
+    ["--frames-only", DONE],  # while FRAMES_REPO is empty
+    ["--frames-only", DONE, "--frames-repo", "me/frames"],  # of which nothing is published
     ["--redo", DONE],  # of which nothing is published
     ["--resume"],
     # What makes no sense.

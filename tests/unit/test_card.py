@@ -8,9 +8,10 @@ import yaml  # type: ignore[import-untyped]
 
 from tests.fakes import FakeClock, FakeConverter, MemoryHub
 from tests.unit.test_engine import Site
-from tools.core.card import CARD, card, license_in, may_write
+from tools.core.card import CARD, card, frames_card, license_in, may_begin, may_write
 from tools.core.columns import COLUMNS
 from tools.core.errors import HubRejected
+from tools.core.frames import FRAME_COLUMNS
 from tools.hub.client import AddBytes, Operation
 from tools.processor.output_card import OutputCard
 
@@ -130,3 +131,14 @@ def test_card_that_the_hub_refuses_is_told_once_and_no_video_waits_for_it(
     site.run()
     assert all("1.mkv" in site.published(folder) for folder in "ABC") and shown(site) is None
     assert [r.levelname for r in caplog.records if "dataset card" in r.getMessage()] == ["WARNING"]
+
+
+def test_card_of_frames_says_what_loaders_read_and_explains_every_field() -> None:
+    made = frames_card("me/frames", "me/in", "http://h/").decode()
+    _, front, body = made.split("---\n", 2)
+    (config,) = yaml.safe_load(front)["configs"]
+    assert config["data_files"] == [{"split": "train", "path": "**/*.tar"}]
+    rows = [line for line in body.splitlines() if line.startswith("| `")]
+    assert rows == [f"| `{one.name}` | {one.kind} | {one.about} | {one.about_zh} |" for one in FRAME_COLUMNS]
+    assert "http://h/datasets/me/in" in body and all(one.about and one.about_zh for one in FRAME_COLUMNS)
+    assert may_begin(None) and may_begin(STUB.encode()) and not may_begin(made.encode()) and not may_begin(OURS)

@@ -1,14 +1,23 @@
 """Names, rows and archives of scenes' pictures."""
 
+import base64
 import json
+import random
+import zlib
+from dataclasses import replace
+
+import pytest
 
 from tools.core.columns import features
 from tools.core.frames import (
     FRAME_COLUMNS,
+    MOST,
+    About,
     Frame,
     Origin,
     duplicates,
     key_stem,
+    may_have_pictures,
     row_bytes,
     rows_of,
     rows_text,
@@ -43,6 +52,78 @@ def test_near_duplicates_name_the_first_picture_that_looks_so() -> None:
     assert duplicates(hashes) == [None, None, 0, 0, 1]
     rows = rows_of(Origin("A/1.mp4", SHA), [_frame(n + 1, digest) for n, digest in enumerate(hashes)])
     assert [row["duplicate_of"] for row in rows] == ["", "", rows[0]["key"], rows[0]["key"], rows[1]["key"]]
+
+
+def test_near_duplicates_are_those_of_a_comparison_of_all_with_all() -> None:
+    chance = random.Random(3)
+    values = [chance.getrandbits(64) for _ in range(40)]
+    for _ in range(400):
+        value = chance.choice(values)
+        for bit in chance.sample(range(64), chance.randint(0, 6)):
+            value ^= 1 << bit
+        values.append(value)
+    found = duplicates([f"{value:016x}" for value in values])
+    firsts: list[int] = []
+    for number, value in enumerate(values):
+        same = [place for place in firsts if (values[place] ^ value).bit_count() <= 4]
+        assert found[number] == (same[0] if same else None)
+        firsts += [number] if not same else []
+    assert sum(one is not None for one in found) > 100
+
+
+def test_what_is_told_of_pictures_comes_back_and_stays_small_however_many_there_are() -> None:
+    chance = random.Random(5)
+    frames = tuple(
+        Frame(n + 1, n * 20, n * 0.834, n * 0.834, n * 0.834 + 0.5, 1920, 1080, f"{chance.getrandbits(64):016x}",
+              f"{chance.getrandbits(256):064x}")
+        for n in range(MOST)
+    )  # fmt: skip
+    text = About(MOST, frames).as_text()
+    assert About.of_text(text) == About(MOST, frames) and len(text) < 100 * MOST
+    assert About.of_text("") == About() and About.of_text(About(7).as_text()) == About(7)
+
+
+def _told(value: object) -> str:
+    return base64.b64encode(zlib.compress(json.dumps(value).encode())).decode()
+
+
+ROW = [3, 72, 3.0, 2.5, 3.5, 320, 180, "0" * 16, SHA]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "7",
+        "{}",
+        '{"scenes": 1, "rows": []}',
+        "é",
+        _told(7),
+        _told([1]),
+        _told([MOST + 1, []]),
+        _told([-1, []]),
+        _told(["3", [ROW]]),
+        _told([2, [ROW]]),
+        _told([4, [ROW, ROW]]),
+        _told([3, [ROW[:-1]]]),
+        _told([3, [[*ROW, 1]]]),
+        *(_told([3, [[*ROW[:place], value, *ROW[place + 1 :]]]]) for place, value in [
+            (0, 0), (0, "3"), (0, True), (1, -1), (1, 1.5), (2, 2.0), (2, 4.0), (3, -1.0), (4, float("inf")),
+            (4, "9"), (5, 1 << 40), (6, None), (7, "0" * 15), (7, "G" * 16), (8, "0" * 63), (8, SHA + "\n"), (8, 5),
+        ]),
+        base64.b64encode(zlib.compress(b"[" + b" " * (3 << 20) + b"0, []]")).decode(),
+        base64.b64encode(zlib.compress(b"[0, []]")[:-3]).decode(),
+    ],
+)  # fmt: skip
+def test_what_tells_nothing_of_pictures_is_refused(text: str) -> None:
+    assert About.of_text(_told([3, [ROW]])).frames == (replace(_frame(3), begin=2.5, end=3.5),)
+    with pytest.raises(ValueError):
+        About.of_text(text)
+
+
+def test_pictures_are_missed_only_where_nothing_says_why_there_are_none() -> None:
+    assert may_have_pictures({}) and may_have_pictures({"warnings": "1 stream dropped"})
+    assert not may_have_pictures({"reused_from": "A/1.mkv"})
+    assert not may_have_pictures({"warnings": "1 stream dropped\nno frames: it shows no picture"})
 
 
 def test_every_row_has_every_field_of_its_type_and_is_one_line() -> None:

@@ -2,15 +2,17 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from tests.jobs import OUT, mkv, output_of
 from tools.cluster.plain_result import decode, encode, reasons
-from tools.core.artifact import Artifact, ArtifactKind, VideoOutput
+from tools.core.artifact import Artifact, ArtifactKind, Target, VideoOutput
 from tools.core.errors import Trouble
 from tools.core.folder import RemoteFile
+from tools.core.frames import About, Frame
 from tools.core.planning import VideoJob
 from tools.core.retry import AskedToWait
 from tools.stages.video_job import JobResult, Outcome
@@ -159,3 +161,37 @@ def test_answer_to_a_handshake_is_lines_or_a_refusal() -> None:
     strange: list[object] = [None, {}, [7], 3]
     for answer in strange:
         assert "makes no sense" in (reasons(answer) or "")
+
+
+FRAMES = Target(ArtifactKind.FRAMES, "me/frames", "A/1.tar")
+ABOUT = About(2, (Frame(1, 0, 0.0, 0.0, 1.0, 320, 180, "0" * 16, "7" * 64),)).as_text()
+
+
+def with_frames(job: VideoJob, **changes: Any) -> Any:
+    frames = {"kind": "frames", "repo": "you/x", "path": "../x", "sha256": "8" * 64, "size": 9, "about": ABOUT}
+    message = sent()
+    message["output"]["artifacts"].append({**frames, **changes})
+    return decode(json.dumps(message).encode(), job).output
+
+
+def test_what_a_worker_tells_of_pictures_is_numbers_and_digests_and_no_more() -> None:
+    job = replace(JOB, targets=(*JOB.targets, FRAMES))
+    output = with_frames(job)
+    assert output.artifacts[1] == Artifact(ArtifactKind.FRAMES, "me/frames", "A/1.tar", "8" * 64, 9, ABOUT)
+    rows = json.dumps({"scenes": 1, "rows": [{"source_path": "B/2.mp4"}]})
+    for about in (rows, ABOUT[:-4], ABOUT + "=", "x" * 100):
+        with pytest.raises(ValueError):
+            with_frames(job, about=about)
+
+
+def test_record_and_mkv_of_a_published_video_are_not_the_worker_s_to_tell() -> None:
+    published = output_of(JOB).record
+    job = replace(
+        JOB,
+        targets=(*JOB.targets, FRAMES),
+        published={**published, "file_name": "1.mkv", "sha256": "9" * 64, "size": 77},
+    )
+    output = with_frames(job)
+    assert output.record == job.published
+    assert output.artifacts[0] == Artifact(ArtifactKind.VIDEO, "me/out", "A/1.mkv", "9" * 64, 77)
+    assert output.artifacts[1].about == ABOUT

@@ -19,7 +19,7 @@ from tests.unit.test_queue_item import MOVES, NOW, folder, item
 from tools.core.errors import CorruptState, DiskFull, IllegalTransition
 from tools.core.queue_item import Quarantined, QueueItem, Status, claim, entry_for, retry, settle, to_json
 from tools.state.json_file import JsonFile
-from tools.state.work_queue import Overview, QueueView, WorkQueue
+from tools.state.work_queue import Gain, Overview, QueueView, WorkQueue
 
 pytestmark = pytest.mark.another_user
 
@@ -203,7 +203,16 @@ def test_overview_is_the_same_whether_entries_are_parsed_or_not(tmp_path: Path) 
     bad = Quarantined('  {\n "added_time": "9', "\n  },\n  {\n", "0" * 64)
     ended = {"status": Status.FAILED, "end_time": "2026-02-01T00:00:00", "error": "x", "quarantined": (bad, bad)}
     items[1] = item(items[1].folder, **ended, extra={"mine": [{"a": {}}, {"b": [{}]}]})
-    done = {"held": True, "error": '"held": true', "videos_total": 7, "videos_done": 3, "bytes_in": 9, "bytes_out": 4}
+    done = {
+        "held": True,
+        "error": '"held": true',
+        "videos_total": 7,
+        "videos_done": 3,
+        "bytes_in": 9,
+        "bytes_out": 4,
+        "scenes": 12,
+        "frames": 11,
+    }
     items[2] = item(items[2].folder, added_time=items[2].added_time, total_size=100, priority=2, **done)
     items[3] = item(items[3].folder, status=Status.PROCESSING, start_time="2026-01-20T00:00:00")
     with queue.transaction() as view:
@@ -215,7 +224,9 @@ def test_overview_is_the_same_whether_entries_are_parsed_or_not(tmp_path: Path) 
     assert glance.counts == {"pending": 3, "processing": 1, "completed": 0, "failed": 1, "cancelled": 0}
     assert glance.processing == [items[3]]
     assert glance.pending[1] == (items[2].folder, 2, items[2].added_time, True, 4, 91)
-    assert [one.held for one in glance.pending] == [False, True, False] and glance.gain == (3, 9, 4, 0)
+    assert [one.held for one in glance.pending] == [False, True, False] and glance.gain == Gain(
+        3, 9, 4, scenes=12, frames=11
+    )
     (tmp_path / ".processing_queue.json.sum").unlink()  # now every entry is parsed
     assert WorkQueue(tmp_path).overview(3, 3) == glance == Overview.of(WorkQueue(tmp_path).read().items(), 3, 3)
 
@@ -247,7 +258,7 @@ def test_live_items_are_the_same_whether_entries_are_parsed_or_not(tmp_path: Pat
 
 def test_overview_reads_what_a_person_wrote_and_none_of_a_file_that_is_not_there(tmp_path: Path) -> None:
     counts = {"pending": 0, "processing": 0, "completed": 0, "failed": 0, "cancelled": 0}
-    assert WorkQueue(tmp_path).overview(3, 3) == (counts, [], [], [], [], (0, 0, 0, 0))
+    assert WorkQueue(tmp_path).overview(3, 3) == (counts, [], [], [], [], Gain(0, 0, 0))
     with WorkQueue(tmp_path).transaction() as view:
         view.put(item("A"))
     path = tmp_path / "processing_queue.json"

@@ -101,6 +101,8 @@ def _output(found: Any, job: VideoJob) -> VideoOutput:
     if len(kinds) != len(made) or kinds.keys() != {target.kind for target in job.targets}:
         raise ValueError("its files are not those that the job asked for")
     artifacts = tuple(Artifact(one.kind, one.repo, one.path, *kinds[one.kind]) for one in job.targets)
+    if job.published is not None:
+        return VideoOutput.of_published(job.published, job.targets, artifacts)
     return VideoOutput(_record(found.get("record"), job), artifacts).at_source(job.source, job.input_repo)
 
 

@@ -94,6 +94,17 @@ class VideoOutput:
             artifacts = (Artifact(ArtifactKind.VIDEO, "", name, str(record["sha256"]), int(record["size"])),)
         return cls(cast(Record, record), artifacts)
 
+    @classmethod
+    def of_published(cls, record: Record, targets: Sequence[Target], made: "Sequence[Artifact]") -> "VideoOutput":
+        """A published MKV, and what was ``made`` beside it now, in the planned places. Raises ValueError if a target
+        lacks its file."""
+        video = Artifact(ArtifactKind.VIDEO, "", "", record["sha256"], record["size"])
+        others = (one for one in made if one.kind is not ArtifactKind.VIDEO)
+        placed = cls(record, (video, *others)).at(targets)
+        if placed is None:
+            raise ValueError("not all files are there")
+        return placed
+
     def at_source(self, source: RemoteFile, repo: str) -> "VideoOutput":
         """The same files, whose record names this source, and themselves: whatever it said before."""
         record: dict[str, Any] = {

@@ -5,13 +5,17 @@ the same bytes: no times, no owners, one order. Names are plain USTAR, so that a
 alone.
 """
 
+import base64
 import hashlib
 import json
+import math
 import re
 import tarfile
 import unicodedata
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -20,8 +24,16 @@ from tools.core.columns import Column
 BLOCK = 512  # bytes
 END = bytes(2 * BLOCK)
 """What ends an archive."""
+EMPTY = hashlib.sha256(END).hexdigest(), len(END)
+"""sha256 and size of an archive without a picture."""
 _LONGEST_STEM = 60  # bytes of UTF-8; with the rest a name fits into the 100 of USTAR
 _SAME = 4  # bits of 64 by which the hashes of near-duplicates may differ
+_PARTS = ((0, 13), (13, 13), (26, 13), (39, 13), (52, 12))
+"""Where (bit) and how long are the parts of a hash: of two that are near-duplicates one of these is the same in both,
+since there are more of them than bits that differ."""
+MOST = 5000
+"""Pictures of one video; what FRAME_MAX_SCENES may be at most."""
+_LONGEST_ABOUT = 2 << 20  # bytes of JSON about so many pictures
 
 FRAME_COLUMNS = (
     Column("key", "text", "name of the picture and its JSON in the archive", "归档中图片及其 JSON 的名称"),
@@ -107,14 +119,18 @@ def rows_of(origin: Origin, frames: Sequence[Frame]) -> list[dict[str, Any]]:
 
 def duplicates(hashes: Sequence[str]) -> list[int | None]:
     """Of each picture the first one before it that looks nearly the same, which is itself none's duplicate."""
-    firsts: list[tuple[int, int]] = []
+    firsts: dict[tuple[int, int], list[tuple[int, int]]] = {}  # by a part of their hashes: number, hash
     found: list[int | None] = []
     for number, text in enumerate(hashes):
         value = int(text, 16)
-        same = next((place for place, other in firsts if (value ^ other).bit_count() <= _SAME), None)
+        parts = [(place, value >> place & (1 << length) - 1) for place, length in _PARTS]
+        near = (
+            place for part in parts for place, other in firsts.get(part, ()) if (value ^ other).bit_count() <= _SAME
+        )
+        same = min(near, default=None)
         found.append(same)
-        if same is None:
-            firsts.append((number, value))
+        for part in parts if same is None else ():
+            firsts.setdefault(part, []).append((number, value))
     return found
 
 
@@ -134,31 +150,50 @@ def member(name: str, content: bytes) -> Iterable[bytes]:
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What is told of a video's pictures on the way to who publishes them."""
+    """What is told of a video's pictures on the way to who publishes them: nothing that its source tells."""
 
     scenes: int = 0
-    rows: tuple[dict[str, Any], ...] = ()
+    frames: tuple[Frame, ...] = ()
 
     def as_text(self) -> str:
-        return json.dumps({"scenes": self.scenes, "rows": self.rows}, ensure_ascii=True)
+        """A line of ASCII, about 75 bytes per picture: it stands in a journal and in a worker's result."""
+        told = [self.scenes, [[getattr(frame, name) for name in _TOLD] for frame in self.frames]]
+        return base64.b64encode(zlib.compress(json.dumps(told).encode(), 9)).decode()
 
     @classmethod
     def of_text(cls, text: str) -> "About":
         """Raises ValueError for what ``as_text`` did not give; "" tells of nothing."""
-        found = json.loads(text) if text else {"scenes": 0, "rows": []}
-        rows = found.get("rows") if isinstance(found, dict) else None
-        if not isinstance(rows, list) or not isinstance(found.get("scenes"), int) or not all(map(_is_row, rows)):
+        if not text:
+            return cls()
+        try:
+            unpacking = zlib.decompressobj()
+            content = unpacking.decompress(base64.b64decode(text, validate=True), _LONGEST_ABOUT)
+            scenes, told = json.loads(content) if unpacking.eof else (None, ())
+            frames = tuple(Frame(*values) for values in told)
+        except (zlib.error, TypeError, RecursionError) as exc:
+            raise ValueError("this tells nothing of frames") from exc
+        if type(scenes) is not int or not 0 <= scenes <= MOST or not all(map(_is_told, frames)):
             raise ValueError("this tells nothing of frames")
-        told = tuple({column.name: row[column.name] for column in FRAME_COLUMNS} for row in rows)
-        return cls(int(str(found["scenes"])), told)
+        if not all(a < b for a, b in pairwise([0, *(frame.scene for frame in frames), scenes + 1])):
+            raise ValueError("this tells of scenes in no order")
+        return cls(scenes, frames)
 
 
-_TYPES = {"text": str, "int": int, "float": float}
+_TOLD = tuple(field.name for field in fields(Frame))
+_LARGEST_NUMBER = 1e9  # of a time in s, a picture, a length in pixels
+_HASH, _SHA256 = re.compile("[0-9a-f]{16}"), re.compile("[0-9a-f]{64}")
 
 
-def _is_row(row: object) -> bool:
-    return isinstance(row, dict) and all(
-        type(row.get(column.name)) is _TYPES[str(column.kind)] for column in FRAME_COLUMNS
+def _is_told(frame: Frame) -> bool:
+    numbers = frame.scene, frame.frame, frame.width, frame.height
+    times = frame.begin, frame.time, frame.end
+    return (
+        all(type(one) is int and 0 <= one < _LARGEST_NUMBER for one in numbers)
+        and all(type(one) in (int, float) and math.isfinite(one) for one in times)
+        and 0 <= frame.begin <= frame.time <= frame.end < _LARGEST_NUMBER
+        and isinstance(frame.hash, str)
+        and isinstance(frame.sha256, str)
+        and bool(_HASH.fullmatch(frame.hash) and _SHA256.fullmatch(frame.sha256))
     )
 
 
@@ -205,6 +240,8 @@ def packed(sizes: Sequence[int], limit: int) -> list[list[int]]:
     return found
 
 
+_NONE = "no frames: "
+"""How a record's warning begins that says why there is no picture."""
 _LONGEST_LEAF = 200  # bytes of UTF-8
 
 
@@ -216,6 +253,14 @@ def with_rows(content: bytes, added: Iterable[tuple[str, Iterable[Mapping[str, A
     lines = content.decode("utf-8", "surrogateescape").splitlines()
     kept = [line for line in lines if line.strip() and source_of(line) not in sources]
     return [*kept, *(row_bytes(row).decode("utf-8", "surrogateescape") for row in new)]
+
+
+def may_have_pictures(record: Mapping[str, Any]) -> bool:
+    """Whether a published video may have pictures of its own: it is no other one's result, and nothing said why it has
+    none."""
+    warnings = record.get("warnings") or ""
+    lines = warnings if isinstance(warnings, list) else str(warnings).splitlines()
+    return not record.get("reused_from") and not any(str(line).startswith(_NONE) for line in lines)
 
 
 def rows_text(lines: Sequence[str]) -> bytes:

@@ -50,6 +50,13 @@ class VideoJob:
     beside: tuple[RemoteFile, ...] = ()  # subtitles and fonts that go into its MKV
     crf: int | None = None  # that the latest video of its folder came to: where a search for its own begins
     fonts_left_out: int = 0  # of its folder, since there are too many
+    published: Record | None = None  # of its MKV, if that is there: what else it is to become is made of that
+
+    @property
+    def kinds(self) -> frozenset[ArtifactKind]:
+        """Of the files that it makes."""
+        made = {target.kind for target in self.targets}
+        return frozenset(made if self.published is None else made - {ArtifactKind.VIDEO})
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +65,7 @@ class Video:
 
     source: RemoteFile
     targets: tuple[Target, ...]
+    published: Record | None = None  # of its MKV, if that is there and only further files lack
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +88,7 @@ def plan_folder(
     extensions: frozenset[str],
     batch_size: int,
     again: Collection[str] = (),
+    lacking: Collection[str] = (),
 ) -> FolderPlan:
     """What is left to do for the files directly in one folder.
 
@@ -87,7 +96,8 @@ def plan_folder(
     of each. Done is what ``metadata.jsonl`` has with the same source content
     and what is still there with the sha256 recorded, also if another input repo has it under the same path. A video
     refused before is not retried unless it changed; nor is what is published, unless a person wants it ``again`` (paths
-    of sources). No name is that of a file which our records do not name.
+    of sources), or ``lacking`` a further file, which is made of its MKV. No name is that of a file which our records do
+    not name.
     """
     videos = sorted((f for f in files if is_video(f.name, extensions) and is_safe_path(f.path)), key=natural_order)
     kept_names = _owned(published, existing)
@@ -105,7 +115,10 @@ def plan_folder(
         if video.path in again and video.size and (record or others) and (video.path, video.sha256) not in refused:
             todo.append(Video(video, targets_of(names[video.path], repos)))
         elif record is not None and video.path in kept_names and _is_there(video.folder, record, existing):
-            done.append((video, record))
+            if video.path in lacking:
+                todo.append(Video(video, targets_of(names[video.path], repos), record))
+            else:
+                done.append((video, record))
         elif others is not None and _is_there(video.folder, others, existing):
             done.append((video, others))
         elif is_placeholder(video, there):

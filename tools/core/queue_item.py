@@ -92,6 +92,8 @@ class QueueItem:
     videos_reused: int = 0  # of the videos done: those whose bytes had a result already
     seconds_saved: int = 0  # s that making those results had taken
     videos_bigger: int = 0  # of the videos done: those that weigh more than MAX_SIZE_PERCENT, whatever was done
+    scenes: int = 0  # of the videos done, with FRAMES_REPO
+    frames: int = 0  # pictures of scenes that are published
     contents: str = ""  # digest over the contents of its files as they were queued; "" if not known
     redo: Redo | None = None  # what a person wants made again, though it is published
     extra: Mapping[str, Any] = field(default_factory=dict)  # keys of the file that are unknown to us
@@ -307,7 +309,7 @@ def to_json(item: QueueItem) -> dict[str, Any]:
 _READERS_FIRST = ("folder", "file_count", "total_size", "added_time", "status", "priority", "start_time", "end_time")
 
 
-_SHOWN_IF_SET = ("held", "contents", "redo", "videos_reused", "seconds_saved", "videos_bigger")
+_SHOWN_IF_SET = ("held", "contents", "redo", "videos_reused", "seconds_saved", "videos_bigger", "scenes", "frames")
 _KNOWN = frozenset(f.name for f in fields(QueueItem)) - {"extra"}
 
 
@@ -364,6 +366,8 @@ _NUMBERS = (
     "videos_reused",
     "seconds_saved",
     "videos_bigger",
+    "scenes",
+    "frames",
 )
 _TIMES = ("added_time", "start_time", "end_time", "not_before")
 

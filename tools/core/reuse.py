@@ -11,6 +11,7 @@ from typing import cast
 
 from tools.core.artifact import Artifact, ArtifactKind, Target, VideoOutput
 from tools.core.folder import RemoteFile
+from tools.core.frames import EMPTY
 from tools.core.message import message
 from tools.core.options import Wanted, options_of
 from tools.core.record import Record
@@ -66,6 +67,8 @@ def reused(
     for target in targets:
         if target.kind is ArtifactKind.VIDEO:
             sha256, size = str(record.get("sha256")), int(record.get("size") or 0)
+        elif target.kind is ArtifactKind.FRAMES:
+            sha256, size = EMPTY  # its pictures are there, or will be, by the name of the other source
         elif (other := others.get(target.kind)) is not None and other.sha256:
             sha256, size = other.sha256, other.size
         else:

@@ -33,7 +33,7 @@ from tools.media.encoding import MachineOptions, OutputOptions, deciding, encode
 from tools.media.facts import Facts
 from tools.media.fallback import has_pictures, may_be_the_encoder
 from tools.media.ffmpeg import MediaPrograms
-from tools.media.frames import FrameOptions, FramesMade
+from tools.media.frames import FrameOptions, FramesMade, Making
 from tools.media.framing import Framing, Made
 from tools.media.gate import Gate, measured
 from tools.media.hdr10_plus import WRITER
@@ -140,6 +140,14 @@ class Converter(Protocol):
     def with_frames(self, origin: Origin, target: Path) -> "Converter":
         """One that also makes pictures of a source's scenes, of which no failure is the conversion's: then it is a
         warning, and ``target`` an archive without any."""
+        ...
+
+    def frames_alone(
+        self, source: Path, stop: threading.Event, held: Held = unheld
+    ) -> tuple[FramesMade | None, list[str]]:
+        """Only the pictures of ``with_frames``, of a file that is converted already; and warnings.
+
+        Enters ``held`` for the stage "encode". Raises ProbeError, MachineError, NoEncoder, DiskFull, Stopped."""
         ...
 
     def convert(
@@ -322,7 +330,7 @@ class FfmpegConverter:
                 added: tuple[Added, ...] = ()
                 if self._beside[1] or captions:
                     result, sha256, added = self._put_in(result, sha256, by, muxing, warnings, captions)
-                frames = self._frames.made(plan, by, folder, self._max_rss(), warnings)
+                frames = self._frames.made(plan, source, folder, self._making(encoder.ffmpeg, stop), warnings)
                 seconds += time.monotonic() - began
             part.replace(target)
         settings = settings_text(plan, encoder, hit.options, used)
@@ -454,6 +462,19 @@ class FfmpegConverter:
             return look_into(path, self._checking(programs.encoders[0], programs.ffprobe, stop, limit))
 
         return patiently(look, path, self._pace, stop)
+
+    def frames_alone(
+        self, source: Path, stop: threading.Event, held: Held = unheld
+    ) -> tuple[FramesMade | None, list[str]]:
+        programs, target, warnings = self._chosen(), self._frames.target, list[str]()
+        if target is None:
+            raise ValueError("no frames are wanted")
+        with own_folder(target) as folder, held("encode"):
+            making = self._making(programs.encoders[0].ffmpeg, stop)
+            return self._frames.made(self.plan(source, stop), source, folder, making, warnings), warnings
+
+    def _making(self, ffmpeg: Path, stop: threading.Event) -> Making:
+        return Making(ffmpeg, self._frames.options, stop, self._max_rss())
 
     def _max_rss(self) -> int:
         return self.machine.max_encode_rss or memory() * 3 // 4

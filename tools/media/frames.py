@@ -68,7 +68,7 @@ class FramesMade:
     """An archive that was made."""
 
     scenes: int
-    rows: tuple[dict[str, Any], ...]  # one per picture, see ``FRAME_COLUMNS``
+    frames: tuple[Frame, ...]
     sha256: str
     size: int  # bytes
     warnings: tuple[str, ...] = ()
@@ -123,8 +123,7 @@ def make_frames(
     ]
     if not frames:
         raise FramesError(message("no frames: none of its pictures could be read"))
-    rows = tuple(rows_of(origin, frames))
-    sha256, size = _write(target, rows, [folder / _file(frame.frame) for frame in frames])
+    sha256, size = _write(target, rows_of(origin, frames), [folder / _file(frame.frame) for frame in frames])
     unread = len(wanted) - len(frames)
     said = [message(f"{left_out} cuts are more than FRAME_MAX_SCENES, the clearest count")] if left_out else []
     said += (
@@ -132,7 +131,7 @@ def make_frames(
         if unread
         else []
     )
-    return FramesMade(len(scenes), rows, sha256, size, tuple(said))
+    return FramesMade(len(scenes), tuple(frames), sha256, size, tuple(said))
 
 
 def cannot_show(stream: Stream, lacks: frozenset[str]) -> str:

@@ -50,13 +50,12 @@ class Framing:
             return of_encode
         return replace(of_encode, largest_file=max(of_encode.largest_file, LARGEST_SCAN))
 
-    def made(self, plan: Plan, of: Made, folder: Path, max_rss: int, warnings: list[str]) -> FramesMade | None:
+    def made(self, plan: Plan, source: Path, folder: Path, by: Making, warnings: list[str]) -> FramesMade | None:
         """The archive of a conversion, at ``target``; an empty one, and a warning, if it can't be made. Raises
         DiskFull, Stopped."""
         if self.origin is None or self.target is None:
             return None
-        making = Making(ffmpeg=of.encoder.ffmpeg, options=self.options, stop=of.stop, max_rss=max_rss)
-        made = frames_or_none(of.source, plan, self.origin, folder, making, warnings)
+        made = frames_or_none(source, plan, self.origin, folder, by, warnings)
         (folder / ARCHIVE).replace(self.target)
         return made
 

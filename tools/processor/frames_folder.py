@@ -6,16 +6,30 @@ made is on the hub already, by its own sha256, and is committed as it is: joinin
 
 import hashlib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tools.core.artifact import Artifact, ArtifactKind
+from tools.core.artifact import Artifact, ArtifactKind, VideoOutput
 from tools.core.card import CARD, frames_card, may_begin
-from tools.core.errors import BlobsLost
+from tools.core.errors import HubError
 from tools.core.folder import RemoteFile, inside
-from tools.core.frames import END, About, archive_name, last_part, packed, row_in, rows_text, samples_in, with_rows
-from tools.core.record import METADATA
+from tools.core.frames import (
+    END,
+    About,
+    Origin,
+    archive_name,
+    last_part,
+    may_have_pictures,
+    packed,
+    row_in,
+    rows_of,
+    rows_text,
+    samples_in,
+    with_rows,
+)
+from tools.core.record import METADATA, Published
 from tools.core.sidecar import Sidecar
 from tools.hub.client import AddBlob, AddBytes, Head, HubClient, Operation
 from tools.processor.output_folder import FileOf, OutputFolder, Outputs, _State
@@ -25,11 +39,17 @@ log = logging.getLogger("animation.processor")
 _JOINED = "joined.tar"
 
 
+Rows = Sequence[Mapping[str, object]]
+_Sent = tuple[str, int, Rows]
+"""sha256, size and rows of an archive."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Rows(_State):
-    """With the lines of ``metadata.jsonl``."""
+    """With its ``metadata.jsonl``."""
 
     content: bytes = b""
+    archived: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # by key the rows whose archive is there
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +63,13 @@ class _Sample:
 
 
 class FramesFolder(OutputFolder):
-    """Holds a picture of a video if its row is in the table and names an archive that is there."""
+    """Holds a picture of a video if its row is in the table and names an archive that is there.
+
+    No video waits, and none is made again, for pictures: those that are lost, or that the hub refuses, are given up,
+    and said to be.
+    """
+
+    makes_files = True
 
     def __init__(self, repo: str, folder: str, *, limit: int, input_repo: str, endpoint: str) -> None:
         """``limit`` bytes of one archive; ``batches`` is what a plan expects to be committed."""
@@ -64,13 +90,31 @@ class FramesFolder(OutputFolder):
             (source, artifact)
             for source, output in outputs.items()
             for artifact in output.artifacts
-            if artifact.kind is ArtifactKind.FRAMES and _about(artifact).rows and not output.record.get("reused_from")
+            if artifact.kind is ArtifactKind.FRAMES and artifact.about and not output.record.get("reused_from")
         ]
 
-    def has(self, source: RemoteFile) -> bool:
-        """Whether pictures of this content are there, as of ``head``."""
-        rows = (row for row in _archived(self._state).values() if row["source_path"] == source.path)
-        return any(not source.sha256 or row["source_sha256"] == source.sha256 for row in rows)
+    def lacking(self, files: Iterable[RemoteFile], published: Published) -> frozenset[str]:
+        """Paths of the sources that are published and have no picture here, as of ``head``, though some could have."""
+        there = {(row["source_path"], row["source_sha256"]) for row in self._rows.archived.values()}
+        found = ((file.path, published.record_of(file)) for file in files)
+        return frozenset(
+            path
+            for path, record in found
+            if record and (path, record.get("source_sha256")) not in there and may_have_pictures(record)
+        )
+
+    def counted(self) -> tuple[int, int]:
+        """By the table: a scene without a picture at the end of a video does not count."""
+        last: dict[object, int] = {}  # the highest number of a scene, by source
+        for row in self._rows.archived.values():
+            number = row.get("scene")
+            known = last.setdefault(row["source_path"], 0)
+            last[row["source_path"]] = max(known, number if isinstance(number, int) else 0)
+        return sum(last.values()), len(self._rows.archived)
+
+    @property
+    def _rows(self) -> _Rows:
+        return self._state if isinstance(self._state, _Rows) else _Rows({}, self.published, self.carried)
 
     def _state_at(self, hub: HubClient, commit: str) -> _State:
         state = super()._state_at(hub, commit)
@@ -79,11 +123,53 @@ class FramesFolder(OutputFolder):
         if listed is not None:
             content = self._contents.get(listed.sha256) or self._read(hub, commit, listed)
             self._contents = {listed.sha256: content}
-        return _Rows(state.files, state.published, state.carried, content)
+        return _Rows(state.files, state.published, state.carried, content, _archived(state.files, content))
 
     def _is_in(self, state: _State, outputs: Outputs, sidecars: Sequence[Sidecar]) -> bool:
-        there = _archived(state)
-        return all(_is_told(there, artifact) for _, artifact in self.artifacts(outputs))
+        there = state.archived if isinstance(state, _Rows) else {}
+        return all(_has(there, rows) for rows in self._rows_of(outputs).values())
+
+    def _rows_of(self, outputs: Outputs) -> dict[RemoteFile, Rows]:
+        """The rows of the pictures that belong here. Where they come from is told by the record alone."""
+        return {
+            source: rows_of(Origin(source.path, outputs[source].record["source_sha256"]), _about(artifact).frames)
+            for source, artifact in self.artifacts(outputs)
+        }
+
+    def usable(self, hub: HubClient, outputs: Outputs) -> Outputs:
+        there = self._rows.archived
+        rows = self._rows_of(outputs)
+        missing = {
+            source: (artifact.sha256, artifact.size)
+            for source, artifact in self.artifacts(outputs)
+            if not _has(there, rows[source]) and not self._is_whole(source, artifact, rows[source])
+        }
+        gone = hub.lacks(self.repo, list(missing.values())) if missing else set()
+        lost = [source for source, (sha256, _) in missing.items() if sha256 in gone]
+        return self._without(outputs, lost, "they are neither on this machine nor on the hub any more")
+
+    def _is_whole(self, source: RemoteFile, artifact: Artifact, rows: Rows) -> bool:
+        """Whether the archive of a video is here, or for a worker to have stored."""
+        file = self._file_of(source, ArtifactKind.FRAMES)
+        return file is None or _samples(file, artifact, rows) is not None
+
+    def without_refused(self, hub: HubClient, outputs: Outputs, error: HubError) -> Outputs:
+        stored = {
+            source: (artifact.sha256, artifact.size)
+            for source, artifact in self.artifacts(outputs)
+            if self._file_of(source, ArtifactKind.FRAMES) is None
+        }
+        gone = hub.lacks(self.repo, list(stored.values())) if stored else set()
+        refused = [source for source, (sha256, _) in stored.items() if sha256 in gone]
+        return self._without(outputs, refused or [source for source, _ in self.artifacts(outputs)], str(error))
+
+    def _without(self, outputs: Outputs, sources: Sequence[RemoteFile], cause: str) -> Outputs:
+        """Without the pictures of these."""
+        if not sources:
+            return outputs
+        about = fields(folder=self.folder, videos=len(sources), first=sources[0].path, cause=cause)
+        log.warning("videos are published without their scene frames; --frames-only makes them: %s", about)
+        return {**outputs, **{source: _bare(outputs[source]) for source in sources}}
 
     def commit(
         self,
@@ -94,39 +180,54 @@ class FramesFolder(OutputFolder):
         more: Sequence[Operation] = (),
     ) -> None:
         """Join and send the archives of what is not there yet, then make them visible. Raises HubError."""
-        there = _archived(self._state)
-        lacking = {s: outputs[s] for s, artifact in self.artifacts(outputs) if not _is_told(there, artifact)}
+        lacking = {
+            source: rows for source, rows in self._rows_of(outputs).items() if not _has(self._rows.archived, rows)
+        }
+        artifacts = {source: artifact for source, artifact in self.artifacts(outputs) if source in lacking}
         operations: list[Operation] = []
-        added: list[tuple[str, list[Mapping[str, object]]]] = []
-        for name, sha256, size, rows in self._archives(hub, lacking):
+        added: list[tuple[str, Rows]] = []
+        for name, (sha256, size, rows) in zip(self._names(), self._archives(hub, artifacts, lacking), strict=False):
             operations.append(AddBlob(inside(self.folder, name), sha256, size))
             added.append((name, rows))
-        before = self._state.content if isinstance(self._state, _Rows) else b""
-        table = rows_text(with_rows(before, added))
+        table = rows_text(with_rows(self._rows.content, added))
         self._contents[hashlib.sha256(table).hexdigest()] = table
         operations.append(AddBytes(inside(self.folder, METADATA), table))
         operations += self._card(hub, self.head)
-        said = f"Add {sum(len(rows) for _, rows in added)} pictures of scenes of {len(lacking)} videos"
+        pictures = sum(len(rows) for _, rows in added)
         made = self.prepared({})
-        commit = hub.commit(self.repo, [*operations, *more], said)
+        commit = hub.commit(
+            self.repo, [*operations, *more], f"Add {pictures} pictures of scenes of {len(lacking)} videos"
+        )
         self.committed(commit, type(made)(operations, outputs, (), made.published, made.carried))
-        scenes = sum(_about(artifact).scenes for _, artifact in self.artifacts(lacking))
-        pictures, repo = sum(len(rows) for _, rows in added), self.repo
-        log.info("scene frames committed: %s", fields(repo=repo, videos=len(lacking), scenes=scenes, frames=pictures))
+        scenes = sum(_about(artifact).scenes for artifact in artifacts.values())
+        about = fields(repo=self.repo, folder=self.folder, videos=len(lacking), scenes=scenes, frames=pictures)
+        log.info("scene frames committed: %s", about)
 
-    def _archives(self, hub: HubClient, lacking: Outputs) -> Iterator[tuple[str, str, int, list[Mapping[str, object]]]]:
-        """Name, sha256, size and rows of each archive, whose content the hub holds then."""
-        names = self._names()
-        here: list[tuple[Path, Artifact]] = []
-        for source, artifact in self.artifacts(lacking):
+    def _archives(
+        self, hub: HubClient, artifacts: Mapping[RemoteFile, Artifact], rows: Mapping[RemoteFile, Rows]
+    ) -> Iterator[_Sent]:
+        """The archives, whose content the hub holds then."""
+        here: list[tuple[Artifact, list[_Sample]]] = []
+        for source, artifact in artifacts.items():
             file = self._file_of(source, ArtifactKind.FRAMES)
-            if file is None:  # a worker made it and stored it
-                yield next(names), artifact.sha256, artifact.size, list(_about(artifact).rows)
-            elif not file.exists():
-                raise BlobsLost(f"the frames of {source.path} are gone from this machine")
+            samples = None if file is None else _samples(file, artifact, rows[source])
+            if samples is None:  # a worker made it and stored it
+                yield artifact.sha256, artifact.size, rows[source]
             else:
-                here.append((file, artifact))
-        samples = [sample for file, artifact in here for sample in _samples(file, artifact)]
+                here.append((artifact, samples))
+        try:
+            made = list(self._joined(hub, here))
+        except OSError as exc:  # a full disk; no video waits for that
+            about = fields(folder=self.folder, videos=len(here), cause=exc.strerror or str(exc))
+            log.warning("archives of scene frames can't be joined on this machine, each video keeps its own: %s", about)
+            made = [self._sent_alone(hub, *one) for one in here]
+        yield from made
+
+    def _joined(self, hub: HubClient, here: Sequence[tuple[Artifact, list[_Sample]]]) -> Iterator[_Sent]:
+        if len(here) == 1 and here[0][0].size <= self._limit:
+            yield self._sent_alone(hub, *here[0])
+            return
+        samples = [sample for _, found in here for sample in found]
         for chosen in packed([sample.size for sample in samples], self._limit):
             parts = [samples[number] for number in chosen]
             joined = parts[0].file.with_name(_JOINED)
@@ -135,7 +236,12 @@ class FramesFolder(OutputFolder):
                 hub.store_blob(self.repo, joined, sha256, size, lambda moved: None)
             finally:
                 joined.unlink(missing_ok=True)
-            yield next(names), sha256, size, [part.row for part in parts]
+            yield sha256, size, [part.row for part in parts]
+
+    def _sent_alone(self, hub: HubClient, artifact: Artifact, samples: Sequence[_Sample]) -> _Sent:
+        """The archive of one video as it is."""
+        hub.store_blob(self.repo, samples[0].file, artifact.sha256, artifact.size, lambda moved: None)
+        return artifact.sha256, artifact.size, [sample.row for sample in samples]
 
     def _names(self) -> Iterator[str]:
         """Of the archives of the next batch."""
@@ -161,37 +267,39 @@ def _about(artifact: Artifact) -> About:
         return About()
 
 
-def _archived(state: _State) -> dict[str, dict[str, object]]:
-    """By key the rows whose archive is there."""
-    found: dict[str, dict[str, object]] = {}
-    there = {path.rpartition("/")[2] for path in state.files}
-    for line in (state.content if isinstance(state, _Rows) else b"").decode("utf-8", "surrogateescape").splitlines():
-        row = row_in(line)
-        if row is not None and row["archive"] in there:
-            found[str(row["key"])] = row
-    return found
+def _bare(output: VideoOutput) -> VideoOutput:
+    """Without pictures."""
+    return replace(output, artifacts=tuple(replace(artifact, about="") for artifact in output.artifacts))
 
 
-def _is_told(there: Mapping[str, Mapping[str, object]], artifact: Artifact) -> bool:
-    """Whether the table has every picture of it as it is."""
-    return all(row["key"] in there and row.items() <= there[str(row["key"])].items() for row in _about(artifact).rows)
+def _archived(files: Mapping[str, RemoteFile], content: bytes) -> dict[str, Mapping[str, object]]:
+    """By key the rows of a ``metadata.jsonl`` whose archive is there."""
+    there = {path.rpartition("/")[2] for path in files}
+    rows = (row_in(line) for line in content.decode("utf-8", "surrogateescape").splitlines())
+    return {str(row["key"]): row for row in rows if row is not None and row["archive"] in there}
 
 
-def _samples(file: Path, artifact: Artifact) -> list[_Sample]:
-    with file.open("rb") as stream:
+def _has(there: Mapping[str, Mapping[str, object]], rows: Rows) -> bool:
+    """Whether the table has every picture as it is."""
+    return all(row.items() <= there.get(str(row["key"]), {}).items() for row in rows)
 
-        def head(offset: int) -> bytes:
-            stream.seek(offset)
-            return stream.read(512)
 
-        try:
-            places = list(samples_in(head, file.stat().st_size))
-            return [
-                _Sample(file, offset, size, row)
-                for (offset, size), row in zip(places, _about(artifact).rows, strict=True)
-            ]
-        except ValueError as exc:
-            raise BlobsLost(f"the archive of frames on this machine is damaged: {exc}") from exc
+def _samples(file: Path, artifact: Artifact, rows: Rows) -> list[_Sample] | None:
+    """The pictures in a video's archive on this machine; None if it is not there whole."""
+    try:
+        with file.open("rb") as stream:
+
+            def head(offset: int) -> bytes:
+                stream.seek(offset)
+                return stream.read(512)
+
+            places = list(samples_in(head, artifact.size))
+            is_whole = os.fstat(stream.fileno()).st_size == artifact.size
+        pairs = zip(places, rows, strict=True)
+        samples = [_Sample(file, offset, size, row) for (offset, size), row in pairs]
+    except (OSError, ValueError):
+        return None
+    return samples if is_whole else None
 
 
 def _join(parts: Sequence[_Sample], target: Path) -> tuple[str, int]:

@@ -114,7 +114,7 @@ class ItemRun:
         if self._is_last_try(task):
             self._isolated = task.running
         source, redo = task.video.source, self.item.redo
-        beside, left_out = self._beside(source)
+        beside, left_out = self._beside(source) if task.video.published is None else ((), 0)
         return VideoJob(
             attempt_id=task.running,
             attempt=task.failures + 1,
@@ -123,6 +123,7 @@ class ItemRun:
             revision=self.revision,
             source=source,
             targets=task.video.targets,
+            published=task.video.published,
             is_again=self.is_again(source),
             order=redo.order if redo and self.is_again(source) else "",
             options=redo.options if redo and self.is_again(source) else (),
@@ -147,9 +148,11 @@ class ItemRun:
         return self.item.redo is not None and self.item.redo.wants(source.path)
 
     def may_share(self, task: Task) -> bool:
-        """Whether a result of the same bytes will do for it: the bytes are known, and nobody wants it made again."""
+        """Whether a result of the same bytes will do for it: the bytes are known, it has none of its own, and nobody
+        wants it made again."""
         source = task.video.source
-        return bool(source.sha256) and not self.is_again(source) and not self._beside(source)[0]
+        is_new = task.video.published is None and not self.is_again(source)
+        return bool(source.sha256) and is_new and not self._beside(source)[0]
 
     def accept(self, result: JobResult, now: float) -> bool:
         """Take a result in; False for a late one of an older attempt, which changes nothing."""
@@ -288,6 +291,7 @@ class ItemRun:
         """The item as it is worked at: the folder's fingerprint, and what is published so far; sizes in bytes."""
         records = [record for _, record in self.plan.done]
         records += [record for batch in self.batches if batch.is_over for record in batch.records()]
+        counted = [folder.counted() for folder in self.output_folders]
         return replace(
             item,
             hash=self.there.fingerprint,
@@ -299,4 +303,6 @@ class ItemRun:
             videos_reused=sum(bool(record.get("reused_from")) for record in records),
             seconds_saved=round(sum(map(seconds_saved, records))),
             videos_bigger=sum(map(is_bigger, records)),
+            scenes=sum(scenes for scenes, _ in counted),
+            frames=sum(frames for _, frames in counted),
         )

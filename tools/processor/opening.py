@@ -47,6 +47,11 @@ def open_item(item: QueueItem, hub: HubClient, journal: Journal, rules: RunRules
     main = OutputFolder(rules.output_repo, item.folder, input_repo=rules.input_repo)
     main.refresh(hub)
     history = journal.history()
+    # The metadata last: what they show as done must be done everywhere.
+    folders = (*(_other(repo, item.folder, rules) for repo in sorted(set(rules.other_repos.values()))), main)
+    frames = [folder for folder in folders if isinstance(folder, FramesFolder)]
+    for folder in frames:
+        folder.refresh(hub)
     plan = plan_folder(
         files,
         main.published,
@@ -56,12 +61,12 @@ def open_item(item: QueueItem, hub: HubClient, journal: Journal, rules: RunRules
         extensions=rules.extensions,
         batch_size=rules.batch_size,
         again=_again(item, files, history),
+        lacking=frozenset().union(*(folder.lacking(files, main.published) for folder in frames)),
     )
+    for folder in frames:
+        folder.batches = len(plan.batches)
     for name, instead in plan.evaded:
         evaded(rules.output_repo, name, instead)
-    others = sorted(set(rules.other_repos.values()) - {rules.output_repo})
-    # The metadata last: what they show as done must be done everywhere.
-    folders = (*(_other(repo, item.folder, rules, len(plan.batches)) for repo in others), main)
     run = ItemRun(item, plan, journal, rules, head.commit_id, now_there, folders, files)
     run.source_gone = tuple(source_gone(files, main.files, main.published))
     for number, videos in enumerate(plan.batches, 1):
@@ -79,13 +84,11 @@ def open_item(item: QueueItem, hub: HubClient, journal: Journal, rules: RunRules
     return run
 
 
-def _other(repo: str, folder: str, rules: RunRules, batches: int) -> OutputFolder:
+def _other(repo: str, folder: str, rules: RunRules) -> OutputFolder:
     """The folder of a further output repo."""
     if repo != rules.other_repos.get(ArtifactKind.FRAMES):
         return OutputFolder(repo, folder, keeps_metadata=False)
-    frames = FramesFolder(repo, folder, limit=rules.frame_archive, input_repo=rules.input_repo, endpoint=rules.endpoint)
-    frames.batches = batches
-    return frames
+    return FramesFolder(repo, folder, limit=rules.frame_archive, input_repo=rules.input_repo, endpoint=rules.endpoint)
 
 
 def _again(

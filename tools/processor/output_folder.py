@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from tools.core.artifact import Artifact, ArtifactKind, VideoOutput
-from tools.core.errors import HubNotFound, HubUnavailable
+from tools.core.errors import HubError, HubNotFound, HubUnavailable
 from tools.core.folder import RemoteFile, inside, path_of
 from tools.core.planning import not_ours, output_names
 from tools.core.record import METADATA, Published
@@ -63,6 +63,9 @@ class OutputFolder:
     next batch of a long folder need not read what the one before it wrote. No commits = an empty repo. A head that
     lacks a commit of ours is an older one (of a replica that lags): it changes nothing.
     """
+
+    makes_files = False
+    """Whether it commits other files than the artifacts, which it makes of them and sends itself."""
 
     def __init__(self, repo: str, folder: str, *, keeps_metadata: bool = True, input_repo: str = "") -> None:
         """``input_repo``: the one that is published here, perhaps beside others ("" = whatever is here)."""
@@ -207,6 +210,18 @@ class OutputFolder:
 
     def use_files(self, file_of: FileOf) -> None:
         """Where the files of what is committed next are, for a folder that makes others of them."""
+
+    def usable(self, hub: HubClient, outputs: Outputs) -> Outputs:
+        """Those that are to be committed, without what of them is lost and nobody waits for. Raises HubError."""
+        return outputs
+
+    def without_refused(self, hub: HubClient, outputs: Outputs, error: HubError) -> Outputs:
+        """Without what of them the hub refused, if nobody waits for that. Raises ``error`` otherwise, HubError."""
+        raise error
+
+    def counted(self) -> tuple[int, int]:
+        """Scenes of videos, and pictures of them, that are here as of ``head``."""
+        return 0, 0
 
     def awaits(self, outputs: Outputs, sidecars: Sequence[Sidecar] = ()) -> bool:
         """Whether these were committed and not seen since."""

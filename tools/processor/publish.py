@@ -43,12 +43,19 @@ def publish(
     commits = []
     for folder in folders:
         folder.use_files(file_of)
-        if folder.artifacts(outputs) or of[folder]:
-            if folder is not fresh and not folder.awaits(outputs, of[folder]):
-                folder.refresh(hub)
-            commits.append(
-                _publish_in(hub, folder, outputs, of[folder], file_of, message, card if folder is main else NO_CARD)
-            )
+        is_wanted = bool(folder.artifacts(outputs) or of[folder])
+        if is_wanted and folder is not fresh and not folder.awaits(outputs, of[folder]):
+            folder.refresh(hub)
+            outputs = folder.usable(hub, outputs)
+        while folder.artifacts(outputs) or of[folder]:
+            written = card if folder is main else NO_CARD
+            try:
+                commits.append(_publish_in(hub, folder, outputs, of[folder], file_of, message, written))
+                break
+            except (HubForbidden, HubNotFound):
+                raise
+            except (HubRejected, BlobsLost) as exc:
+                outputs = folder.without_refused(hub, outputs, exc)
     return commits[-1]
 
 
@@ -96,8 +103,8 @@ def _commit(
             card.refused(str(exc))
             _commit(hub, folder, outputs, sidecars, file_of, message, card)
             return
-        if sidecars:
-            raise  # whatever it speaks of, they are tried apart
+        if sidecars or folder.makes_files:
+            raise  # whatever it speaks of: sidecars are tried apart, and made files were sent just now
         if not _send_again(hub, folder, outputs, file_of):
             raise BlobsLost(str(exc)) from exc
         folder.commit(hub, outputs, message)

@@ -128,6 +128,15 @@ class VideoStored:
 
 
 @dataclass(frozen=True, slots=True)
+class PicturesStored:
+    """Of the scenes of a video that was published without them."""
+
+    video: str  # path of the result
+    attempt: int  # from 1
+    pictures: int
+
+
+@dataclass(frozen=True, slots=True)
 class VideoReused:
     """A result of the same bytes is there already; nothing is downloaded, encoded or sent."""
 
@@ -297,6 +306,7 @@ Event = (
     | TransfersAbandoned
     | AttemptOver
     | VideoStored
+    | PicturesStored
     | VideoReused
     | VideoFailed
     | VideoQuarantined
@@ -358,6 +368,7 @@ _LINES: dict[type[Event], tuple[int, str]] = {
     ItemsReturned: (logging.INFO, "returned to the queue; the next start resumes them:"),
     TransfersAbandoned: (logging.INFO, "some transfers did not stop in time and are abandoned"),
     VideoStored: (logging.INFO, "stored"),
+    PicturesStored: (logging.INFO, "scene frames made of the published video:"),
     VideoReused: (logging.INFO, "same bytes as a published result, which is used again:"),
     VideoFailed: (logging.WARNING, "failed, will retry:"),
     VideoQuarantined: (logging.WARNING, "can't be converted, quarantined:"),

@@ -11,6 +11,7 @@ from tools.core.aimed import aim_of, crf_of, saved_percent
 from tools.core.artifact import ArtifactKind
 from tools.core.blame import OF_THE_HUB
 from tools.core.errors import PipelineError, Trouble
+from tools.core.frames import About
 from tools.processor import reporting
 from tools.processor.item_run import ItemRun
 from tools.processor.parts import EngineParts, Guard
@@ -49,14 +50,15 @@ class Results:
         if run is None or not run.accept(result, self._clock.monotonic()):
             self._tell(reporting.LateResult(source.path))
             return
-        if result.outcome in {Outcome.STORED, Outcome.DEFERRED}:
+        is_video = result.job.published is None  # else what was told of it stays true
+        if result.outcome is Outcome.DEFERRED or (result.outcome is Outcome.STORED and is_video):
             self._tell_end(result, final=result.outcome is Outcome.STORED)
         if result.outcome is Outcome.STORED:
             self._pause.worked("transfer", source.path)
             self._waits.worked("download", source.path)
             self._waits.worked("upload", source.path)
             self._smallest_stored = min(self._smallest_stored, source.size)
-            self._tell(_stored(result))
+            self._tell(_stored(result) if is_video else _pictures(result))
         elif result.outcome is Outcome.DEFERRED:
             self._deferred(run, result, lacked_space)
         elif result.outcome is not Outcome.STOPPED:
@@ -129,6 +131,12 @@ class Results:
             keeps = result_file is None or result_file.exists()
             run.blame(source, result.cause, self._clock.monotonic(), result_kept=keeps)
             self._tell_failure(run, replace(result, outcome=Outcome.FAILED, spent={}))  # its time was told
+
+
+def _pictures(result: JobResult) -> reporting.PicturesStored:
+    artifacts = () if result.output is None else result.output.artifacts
+    made = sum(len(About.of_text(one.about).frames) for one in artifacts)
+    return reporting.PicturesStored(result.job.targets[0].path, result.job.attempt, made)
 
 
 def _stored(result: JobResult) -> reporting.VideoStored:

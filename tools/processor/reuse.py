@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from tools.core.artifact import ArtifactKind, Target, VideoOutput
+from tools.core.artifact import Artifact, ArtifactKind, Target, VideoOutput
 from tools.core.errors import HubError, HubUnavailable, PipelineError, ProbeError, StateError
 from tools.core.folder import ROOT, RemoteFile, inside, is_safe_path, path_of
 from tools.core.options import Wanted, options_text
@@ -202,14 +202,19 @@ def _stored(hub: HubClient, found: Mapping[RemoteFile, VideoOutput]) -> dict[Rem
     """Those whose blobs the hub has, all of them, as it says now."""
     wanted: dict[str, set[tuple[str, int]]] = {}
     for output in found.values():
-        for artifact in output.artifacts:
+        for artifact in _committed(output):
             wanted.setdefault(artifact.repo, set()).add((artifact.sha256, artifact.size))
     lacking = {repo: hub.lacks(repo, sorted(blobs)) for repo, blobs in wanted.items()}
     return {
         source: output
         for source, output in found.items()
-        if not any(artifact.sha256 in lacking[artifact.repo] for artifact in output.artifacts)
+        if not any(artifact.sha256 in lacking[artifact.repo] for artifact in _committed(output))
     }
+
+
+def _committed(output: VideoOutput) -> list[Artifact]:
+    """Those that are made visible: a result that is another one's has no pictures of its own."""
+    return [artifact for artifact in output.artifacts if artifact.kind is not ArtifactKind.FRAMES]
 
 
 class _Seen:
@@ -245,7 +250,7 @@ class _Seen:
 
     def _beside(self, path: str, folder: str, target: Target) -> RemoteFile | None:
         """The file of a further kind that was made with the one at ``path``."""
-        if target.kind is ArtifactKind.VIDEO:
+        if target.kind in (ArtifactKind.VIDEO, ArtifactKind.FRAMES):
             return None
         key = target.repo, folder
         if key not in self._others:

@@ -73,6 +73,8 @@ def gain_lines(gain: Gain, lines: Sequence[VideoLine]) -> list[str]:
         found = [ui("Grown: by {} ({}%) from {} in {} videos", *sizes)]
     if gain.bigger:
         found.append(ui("Bigger than MAX_SIZE_PERCENT, whatever was tried: {} videos", gain.bigger))
+    if gain.frames:
+        found.append(ui("Scene frames: {} pictures of {} scenes", gain.frames, gain.scenes))
     if crfs := [line.crf for line in lines if line.crf is not None]:
         usual, low, high = f"{sum(crfs) / len(crfs):.0f}", f"{min(crfs):g}", f"{max(crfs):g}"
         found.append(ui("CRF: {} on average of the last {} videos, {} to {}", usual, len(crfs), low, high))

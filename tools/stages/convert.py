@@ -20,6 +20,7 @@ from tools.core.record import Record
 from tools.core.reuse import is_as_wanted
 from tools.media.aim import Hints, Told
 from tools.media.converter import Beside, Conversion, EncodeProgress
+from tools.media.frames import FramesMade
 from tools.runtime.files import read_plain, replace_durably, sha256_of
 from tools.runtime.logs import fields
 from tools.stages.evidence import look_for_fault
@@ -65,10 +66,29 @@ def convert(
         raise
     artifacts = [_artifact(job, tools, target, conversion, context.stop) for target in job.targets]
     output = VideoOutput(make_record(job, conversion, source_sha256, began), tuple(artifacts))
+    _leave(job, tools, source, output)
+    return output
+
+
+def complete(job: VideoJob, tools: JobTools, context: JobContext, result: Path) -> tuple[VideoOutput, list[str]]:
+    """Make what a published video lacks of its MKV, which is removed then; what it is now, and warnings.
+
+    Raises MachineError, NoEncoder, DiskFull, Stopped, and OSError for local files that can't be used."""
+    assert job.published is not None
+    (target,) = (target for target in job.targets if target.kind in job.kinds)
+    archive = tools.workspace.artifact_file(job.folder, job.source, target.kind)
+    converter = tools.converter.with_frames(Origin(job.source.path, job.published["source_sha256"]), archive)
+    made, warnings = converter.frames_alone(result, context.stop, partial(_held, job, tools, context))
+    output = VideoOutput.of_published(job.published, job.targets, [_pictures(target, archive, made, context.stop)])
+    _leave(job, tools, result, output)
+    return output, warnings
+
+
+def _leave(job: VideoJob, tools: JobTools, source: Path, output: VideoOutput) -> None:
+    """Note what is whole now, and remove what it was made of."""
     source.unlink(missing_ok=True)  # before the note, so that a disk which just filled has room for it
     note = json.dumps(output.as_json() | {"order": job.order}, ensure_ascii=False).encode()
     replace_durably(tools.workspace.note_file(job.folder, job.source), note)
-    return output
 
 
 def _hints(job: VideoJob, tools: JobTools, context: JobContext) -> Hints:
@@ -93,9 +113,11 @@ def _artifact(
     if target.kind is ArtifactKind.VIDEO:
         return Artifact(target.kind, target.repo, target.path, conversion.sha256, conversion.size)
     file = tools.workspace.artifact_file(job.folder, job.source, target.kind)
-    about = ""
-    if target.kind is ArtifactKind.FRAMES and (frames := conversion.scenes) is not None:
-        about = About(frames.scenes, frames.rows).as_text()
+    return _pictures(target, file, conversion.scenes, stop)
+
+
+def _pictures(target: Target, file: Path, made: FramesMade | None, stop: threading.Event) -> Artifact:
+    about = About(made.scenes, made.frames).as_text() if made is not None else ""
     return Artifact(target.kind, target.repo, target.path, sha256_of(file, stop), file.stat().st_size, about)
 
 
@@ -109,17 +131,20 @@ def converted_before(job: VideoJob, tools: JobTools, context: JobContext) -> Vid
         noted = json.loads(read_plain(tools.workspace.note_file(job.folder, job.source)))
         # An older version noted the record alone.
         output = VideoOutput.of_json(noted if "record" in noted else {"record": noted})
-        if not {artifact.sha256 for artifact in output.artifacts} <= tools.results_of(job):
+        own = [artifact for artifact in output.artifacts if artifact.kind in job.kinds]
+        if not {artifact.sha256 for artifact in own} <= tools.results_of(job):
             return None
         if job.is_again and (noted.get("order", "") != job.order or not _is_as_ordered(output.record, job, tools)):
             return None  # a worker that was away still has what was made before, perhaps with the same options
-        for artifact in output.artifacts:
+        for artifact in own:
             file = tools.workspace.artifact_file(job.folder, job.source, artifact.kind)
             status = file.lstat()
             if not stat.S_ISREG(status.st_mode) or status.st_size != artifact.size:
                 return None
             if sha256_of(file, context.stop) != artifact.sha256:
                 return None
+        if job.published is not None:
+            return VideoOutput.of_published(job.published, job.targets, own)
     except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     placed = output.at(job.targets)  # the names planned before the crash may have been others

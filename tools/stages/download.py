@@ -3,7 +3,9 @@
 import logging
 from pathlib import Path
 
-from tools.core.errors import HubRejected, IntegrityError
+from tools.core.artifact import ArtifactKind
+from tools.core.errors import HubRejected, HubUnavailable, IntegrityError
+from tools.core.folder import RemoteFile
 from tools.core.planning import VideoJob
 from tools.media.converter import Beside
 from tools.runtime.files import sha256_of
@@ -23,6 +25,20 @@ def download(job: VideoJob, tools: JobTools, context: JobContext) -> tuple[Path,
     meter = TransferMeter(job, "download", job.source.size, context)
     sha256 = tools.hub.download(job.input_repo, job.revision, job.source, target, meter)
     return target, sha256
+
+
+def download_published(job: VideoJob, tools: JobTools, context: JobContext) -> Path:
+    """The MKV that is published of the source, on local disk. Raises HubError, Stopped."""
+    record = job.published
+    assert record is not None
+    place = next(target for target in job.targets if target.kind is ArtifactKind.VIDEO)
+    head = tools.hub.head(place.repo)
+    if head is None:
+        raise HubUnavailable(f"the hub lists no commits of {place.repo} any more")
+    file = RemoteFile(place.path, record["size"], record["sha256"])
+    target = tools.workspace.video_folder(job) / "published.mkv"
+    tools.hub.download(place.repo, head.commit_id, file, target, TransferMeter(job, "download", file.size, context))
+    return target
 
 
 def download_beside(job: VideoJob, tools: JobTools) -> tuple[Beside, ...]:

@@ -6,7 +6,7 @@ resumes after the last one that ended. Runs in a worker (a thread here, a Dask w
 
 import contextlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -17,8 +17,8 @@ from tools.core.errors import DiskFull, FilesGone, PipelineError, Trouble, Unexp
 from tools.core.planning import VideoJob
 from tools.core.retry import AskedToWait, asked_to_wait
 from tools.media.transcode import failed_run
-from tools.stages.convert import convert, converted_before
-from tools.stages.download import download, download_beside
+from tools.stages.convert import complete, convert, converted_before
+from tools.stages.download import download, download_beside, download_published
 from tools.stages.job_context import JobContext, JobTools
 from tools.stages.store import store
 from tools.state.journal import Event
@@ -61,7 +61,8 @@ def run_video_job(job: VideoJob, tools: JobTools, context: JobContext) -> JobRes
     output: VideoOutput | None = None
     try:
         with _ours(tools.workspace.root):
-            output = converted_before(job, tools, context) or _make(job, tools, context)
+            make = _make if job.published is None else _complete
+            output = converted_before(job, tools, context) or make(job, tools, context)
             if not output.record.get("reused_from"):
                 with tools.store.held(job, context):
                     store(job, tools, context, output)
@@ -130,16 +131,32 @@ def _make(job: VideoJob, tools: JobTools, context: JobContext) -> VideoOutput:
         if look_up is not None and (known := look_up(job, sha256, tools.hub)) is not None:
             return known
         output = convert(job, tools, context, source, sha256, beside)
-        record = output.record
-        context.note(Event.CONVERTED, results=[one.sha256 for one in output.artifacts], size=record["size"])
-        for warning in record.get("warnings", "").splitlines():
-            log.warning("%s: %s", job.source.path, warning)
+        _note_converted(job, context, output, output.record.get("warnings", "").splitlines())
         return output
+
+
+def _complete(job: VideoJob, tools: JobTools, context: JobContext) -> VideoOutput:
+    """What a published video lacks, made of its MKV."""
+    assert job.published is not None
+    folder = tools.workspace.video_folder(job)
+    with tools.workspace.reserved(folder, int(job.published["size"] * (1 + _FRAMES_SHARE)) + _SLACK):
+        with tools.download.held(job, context):
+            result = download_published(job, tools, context)
+        output, warnings = complete(job, tools, context, result)
+        _note_converted(job, context, output, warnings)
+        return output
+
+
+def _note_converted(job: VideoJob, context: JobContext, output: VideoOutput, warnings: Sequence[str]) -> None:
+    results = [one.sha256 for one in output.artifacts if one.kind in job.kinds]
+    context.note(Event.CONVERTED, results=results, size=output.record["size"])
+    for warning in warnings:
+        log.warning("%s: %s", job.source.path, warning)
 
 
 def may_be_known(job: VideoJob) -> bool:
     """Whether a result of the same bytes will do, and they are known only once they are here."""
-    return not (job.source.sha256 or job.is_again or job.beside)
+    return not (job.source.sha256 or job.is_again or job.beside or job.published)
 
 
 def unexpected(job: VideoJob, exc: BaseException) -> JobResult:

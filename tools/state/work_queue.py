@@ -178,6 +178,8 @@ class Gain(NamedTuple):
     bytes_in: int  # of the sources
     bytes_out: int  # of their MKVs
     bigger: int = 0  # videos that weigh more than they may, whatever was done
+    scenes: int = 0  # of them, with FRAMES_REPO
+    frames: int = 0  # pictures of scenes
 
 
 class Overview(NamedTuple):
@@ -205,6 +207,8 @@ class Overview(NamedTuple):
             sum(item.bytes_in for item in everything),
             sum(item.bytes_out for item in everything),
             sum(item.videos_bigger for item in everything),
+            sum(item.scenes for item in everything),
+            sum(item.frames for item in everything),
         )
         return cls(counts, [it for _, _, it in latest], [it for _, _, it in failed], processing, pending, gain)
 
@@ -230,9 +234,9 @@ class Overview(NamedTuple):
             for state, done in zip(states, numbers, strict=True)
             if state[2] == b"pending"
         ]
-        bigger = sum(map(int, _BIGGER.findall(content)))
+        bigger, scenes, frames = (sum(map(int, one.findall(content))) for one in (_BIGGER, _SCENES, _FRAMES))
         _, *sums = (sum(column) for column in zip(*numbers, strict=True))
-        gain = Gain(*sums)._replace(bigger=bigger)
+        gain = Gain(*sums)._replace(bigger=bigger, scenes=scenes, frames=frames)
         latest, worst, running = ([_item_at(content, at) for _, at, _ in some] for some in chosen)
         return cls(counts, latest, worst, running, pending, gain)
 
@@ -354,6 +358,8 @@ def _key_of(folder: str) -> bytes:
 _ERROR, _CANCELLED = b'\n    "error": ', b'\n    "error": "cancelled"'
 _NAME, _NAME_END = len(b'    "folder": "'), b'",\n'  # no JSON string holds a line break
 _BIGGER = re.compile(rb'\n    "videos_bigger": (\d+)')
+_SCENES = re.compile(rb'\n    "scenes": (\d+)')
+_FRAMES = re.compile(rb'\n    "frames": (\d+)')
 _DONE = re.compile(
     rb'\n    "videos_total": (\d+),\n    "videos_done": (\d+),\n    "bytes_in": (\d+),\n    "bytes_out": (\d+)'
 )
