@@ -151,17 +151,20 @@ def test_folder_that_is_queued_again_gets_its_frames_of_the_published_mkvs_whate
     world, points = converted_without_frames(next(tops)), Points()
     assert world.live(points)
     check_again(world, "no crash")
-    steps = ("after replace", "after unlink", "after hub download", "after hub commit", "before hub commit")
-    for number in (number for number, name in enumerate(points.names, 1) if name.startswith(steps)):
+    steps = ("hub download", "replace part.mkv", "unlink published.mkv", "replace converted", "unlink joined.tar")
+    firsts = [points.names.index(next(name for name in points.names if f"after {step}" in name)) for step in steps]
+    commits = [number for number, name in enumerate(points.names) if "hub commit" in name]
+    assert len(commits) == 2, "before and after the one commit"
+    for number in (1 + place for place in (*firsts, *commits)):
         world, dying = converted_without_frames(next(tops)), Points(number)
         assert world.live(dying) or world.live(Points())
         check_again(world, (number, dying.names[-1]))
     encoded = list(world.converter.encoded)
     queue_again(world)
-    downloads, points = "hub download", Points()
+    points = Points()
     assert world.live(points) and world.converter.encoded == encoded
     # Only the one that showed no picture, of which no record says so, is looked at once more.
-    assert sum(name == f"before {downloads}" for name in points.names) == 1
+    assert points.names.count("before hub download") == 1
 
 
 def test_videos_whose_frames_were_lost_with_the_work_folder_are_published_at_once_and_get_them_later(

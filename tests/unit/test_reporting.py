@@ -30,6 +30,7 @@ from tools.processor.reporting import (
     MirrorWaits,
     Observers,
     Paused,
+    PicturesStored,
     Progress,
     ProgressWriter,
     QueueEmpty,
@@ -89,6 +90,11 @@ LINES: list[tuple[Event, str, str]] = [
     ),
     (TransfersAbandoned(), "INFO", "some transfers did not stop in time and are abandoned"),
     (VideoStored("A/1", 1), "INFO", "stored video=A/1 attempt=1"),
+    (
+        PicturesStored("A/1.mkv", 1, 12),
+        "INFO",
+        "scene frames made of the published video: video=A/1.mkv attempt=1 pictures=12",
+    ),
     (
         VideoReused("B/1.mkv", "A/1.mkv", 60),
         "INFO",

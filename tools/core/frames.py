@@ -175,7 +175,7 @@ class About:
         if type(scenes) is not int or not 0 <= scenes <= MOST or not all(map(_is_told, frames)):
             raise ValueError("this tells nothing of frames")
         if not all(a < b for a, b in pairwise([0, *(frame.scene for frame in frames), scenes + 1])):
-            raise ValueError("this tells of scenes in no order")
+            raise ValueError("this tells nothing of frames")
         return cls(scenes, frames)
 
 

@@ -467,8 +467,7 @@ class FfmpegConverter:
         self, source: Path, stop: threading.Event, held: Held = unheld
     ) -> tuple[FramesMade | None, list[str]]:
         programs, target, warnings = self._chosen(), self._frames.target, list[str]()
-        if target is None:
-            raise ValueError("no frames are wanted")
+        assert target is not None  # of ``with_frames``
         with own_folder(target) as folder, held("encode"):
             making = self._making(programs.encoders[0].ffmpeg, stop)
             return self._frames.made(self.plan(source, stop), source, folder, making, warnings), warnings
