@@ -18,7 +18,7 @@ os.environ |= {"HF_HOME": scratch, "HF_HUB_OFFLINE": "1"}
 top = sys.argv[1]
 
 import datasets  # noqa: E402
-import webdataset  # noqa: E402
+import webdataset  # type: ignore[import-untyped]  # noqa: E402
 
 datasets.disable_progress_bars()
 archives = sorted(map(str, Path(top).rglob("*.tar")))
