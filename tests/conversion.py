@@ -49,5 +49,5 @@ def refusal(source: Path, target: Path, converter: FfmpegConverter = CONVERTER) 
 def verified(plan: Plan, source: Path, result: Path, converter: FfmpegConverter = CONVERTER) -> list[str]:
     """Warnings about a result that somebody else made; raises VerifyError."""
     programs, stop = converter._chosen(), threading.Event()
-    made = Made(source, result, result, 0, programs.encoders[0], programs.ffprobe, stop)
+    made = Made(source, result, result, 0, programs.encoders[0], converter.output, programs.ffprobe, stop)
     return converter._verified(plan, made)[1]

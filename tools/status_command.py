@@ -14,7 +14,7 @@ from tools.report.glance import eta_json, gain_json, health_line, outlook_lines,
 from tools.report.heading import free_space, pulse, pulse_json, pulse_lines
 from tools.report.known import known_json, known_lines, mirror_json, mirror_lines
 from tools.report.losses import losses, losses_json
-from tools.report.outlook import Outlook, outlook
+from tools.report.outlook import Outlook, outlook, run_of
 from tools.report.paint import Paint
 from tools.report.status import ALL, SHOWN, status_json, status_text
 from tools.runtime.language import ui
@@ -68,6 +68,7 @@ def _text(parsed: argparse.Namespace, settings: config.Settings, paint: Paint) -
         seen.lives["processor"].running is not False,
         causes,
         outlook=ahead,
+        run=run_of(history, seen),
         paint=paint,
     )
     history.close()
@@ -149,6 +150,7 @@ def content(settings: config.Settings) -> dict[str, Any]:
         wanted=live,
         calendar=calendar_of(settings),
     )
+    run = run_of(history, seen)
     history.close()
     return {
         **status_json(view.counts(), items, progress),
@@ -164,6 +166,6 @@ def content(settings: config.Settings) -> dict[str, Any]:
             "folders": {folder: eta_json(eta) for folder, eta in ahead.folders.items()},
             "if_resumed": ahead.is_held,
         },
-        "gain": gain_json(gain),
+        "gain": gain_json(gain, run),
         "warnings": losses_json(losses(ahead.videos)),
     }

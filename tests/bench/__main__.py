@@ -17,7 +17,7 @@ from tests.rights import drop_all, whoami
 NAMES = (
     *("poll", "detection", "queue_file", "idle", "conversion", "per_video", "folder", "big_file", "cores", "growth"),
     *("quality", "cluster", "damage", "mux", "renamed"),
-    *("race", "usable", "eta", "tuning", "presets", "dashboard"),
+    *("race", "usable", "eta", "tuning", "target", "presets", "dashboard"),
 )
 
 

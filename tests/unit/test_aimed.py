@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tools.core.aimed import aim_of, crf_of, is_bigger, saved_percent
+from tools.core.aimed import aim_of, crf_of, is_bigger, saved_percent, start_of
 
 FOUND = {"vmaf": 95.0, "crf": 33, "reason": "reached"}
 
@@ -26,7 +26,13 @@ FOUND = {"vmaf": 95.0, "crf": 33, "reason": "reached"}
     ],
 )
 def test_neighbour_begins_at_what_a_search_came_to(target: object, crf: int | None) -> None:
-    assert crf_of({"target": target}) == crf
+    assert crf_of({"target": target}) == start_of({"target": target}) == crf
+
+
+def test_neighbour_begins_where_the_target_is_expected_if_no_encode_came_near_it() -> None:
+    assert start_of({"target": {**FOUND, "reason": "nearest", "begin": 36}}) == 36
+    for begin in (64, 0, "36", True, None):
+        assert start_of({"target": {**FOUND, "begin": begin}}) == 33
 
 
 def test_what_is_bigger_is_told_and_what_is_saved() -> None:

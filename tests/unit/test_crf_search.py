@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import accumulate
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tools.core.crf_search import MOST_PROBES, Answer, Goal, Probe, next_step, scaled, size_at
+from tools.core.crf_search import MOST_PROBES, MOST_WHOLE, Answer, Goal, Probe, next_step, scaled, size_at, usual_start
 
 Curve = Callable[[int], Probe]
 
@@ -92,6 +93,24 @@ def test_answer_is_next_to_the_target_whatever_the_curve(
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # however busy the machine is
+@given(curves(), BOUNDS, st.integers(1, 63), st.floats(50.0, 99.0))
+def test_whole_encodes_are_few_and_the_nearest_of_them_is_the_answer(
+    curve: Curve, bounds: tuple[int, int], start: int, target: float
+) -> None:
+    goal = Goal(target=target, low=bounds[0], high=bounds[1], tolerance=1.0, is_whole=True)
+    answer, probed = searched(goal, curve, start)
+    assert answer is not None and answer.crf in probed and len(probed) <= MOST_WHOLE
+    if answer.reason in {"reached", "nearest"}:
+        assert abs(answer.score - target) == min(abs(curve(crf).score - target) for crf in probed)
+
+
+def test_search_that_knows_nothing_begins_where_most_videos_end() -> None:
+    answers = [searched(Goal(target=95.0, low=1, high=63), measured(points), 30)[0] for points in CLIPS.values()]
+    found = sorted(answer.crf for answer in answers if answer)
+    assert found[1] <= usual_start(95.0) <= found[-2] and usual_start(97.0) < 35 < 45 < usual_start(90.0)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # however busy the machine is
 @given(curves(), BOUNDS, st.integers(1, 63), st.floats(50.0, 99.0), st.floats(0.02, 3.0), st.floats(0.0, 95.0))
 def test_size_is_what_it_may_be_or_the_floor_is_why_it_is_not(
     curve: Curve, bounds: tuple[int, int], start: int, target: float, share: float, floor: float
@@ -118,6 +137,14 @@ def test_a_size_alone_is_searched_without_a_target() -> None:
     assert answer is not None and answer.reason == "size" and answer.crf in {42, 43, 44} and probed[0] == 30
     kept, _ = searched(Goal(target=None, low=18, high=55, largest=2e6, floor=80.0), measured(CLIPS["web"]), 30)
     assert kept is not None and kept.crf == 30 and kept.reason == "reached"
+
+
+def test_target_that_would_be_too_big_is_not_probed() -> None:
+    """As for each next video of a folder: it begins at the CRF that fitted the one before it."""
+    goal = Goal(target=95.0, low=18, high=45, largest=measured(CLIPS["3d"])(36).size, floor=80.0)
+    answer, probed = searched(goal, measured(CLIPS["3d"]), 37)
+    assert answer is not None and (answer.crf, answer.reason, probed) == (37, "size", [37])
+    assert searched(replace(goal, largest=1e7), measured(CLIPS["3d"]), 37)[1] != [37]
 
 
 def test_what_can_not_be_smaller_is_the_smallest_that_holds_the_floor() -> None:

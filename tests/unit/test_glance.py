@@ -17,7 +17,7 @@ import pytest
 from config import ROOT, Settings
 from tools import queue_questions, status_command
 from tools.core.eta import Eta
-from tools.core.past import VideoLine
+from tools.core.past import Sums, VideoLine
 from tools.core.queue_item import Quarantined, QueueItem, Status, local_time
 from tools.report.glance import gain_lines, health_line, outlook_lines, problems
 from tools.report.heading import Pulse
@@ -30,6 +30,7 @@ from tools.state.liveness import Life
 from tools.state.mirror_file import Held, MirrorFile, MirrorState
 from tools.state.monitor_state import MonitorState
 from tools.state.progress import HubWork, JobProgress, ProgressFile, WorkerState
+from tools.state.singleton import Singleton
 from tools.state.work_queue import Gain, WorkQueue
 
 NOW = time.mktime((2026, 1, 5, 12, 0, 0, 0, 0, -1))
@@ -77,6 +78,11 @@ def test_gain_is_told_also_if_it_is_none() -> None:
         "CRF: 32 on average of the last 2 videos, 30 to 33",
         "Quality: predicted 95.2 on average of the last 2 videos",
     ]
+    assert gain_lines(Gain(3, 8192, 2048), [], Sums(stored=1, bytes_in=4096, bytes_out=1024)) == [
+        "Saved: 6.0 KiB (75%) of 8.0 KiB in 3 videos",
+        "Saved in this run: 3.0 KiB (75%) of 4.0 KiB in 1 videos",
+    ]
+    assert gain_lines(Gain(3, 8192, 2048), [], Sums()) == ["Saved: 6.0 KiB (75%) of 8.0 KiB in 3 videos"]
     assert gain_lines(Gain(1, 1024, 2048), []) == ["Grown: by 1.0 KiB (100%) from 1.0 KiB in 1 videos"]
     assert gain_lines(Gain(0, 0, 0), []) == []
 
@@ -136,14 +142,19 @@ def test_json_has_the_fields_of_its_page_and_no_others(tmp_path: Path, capsys: p
     ProgressFile(tmp_path, ["files"]).write(now, None, [job], [worker], hub)
     writer = HistoryWriter(tmp_path)
     stored = VideoLine(ended=now, folder="A", video="2", outcome="stored", bytes_in=10, seconds={"encode": 60.0})
-    writer.add(replace(stored, warnings="a subtitle was dropped"))
+    writer.add(replace(stored, warnings="a subtitle was dropped"))  # before the processor was started
+    writer.add(replace(stored, ended=now + 60, video="3", bytes_out=4))
     writer.close(30)
+    processor = Singleton(tmp_path, "processor")
+    processor.acquire()
     held = Held(videos=1, files=1, of_videos=2, of_files=2, percent=10.0, digest="d")
     gone = MirrorState(gone={"A/3.mkv": now}, taken=[(now, 1, 2)], held=held, waits="the input is empty")
     MirrorFile(tmp_path).save(gone)
     parsed = argparse.Namespace(json=True, watch=False, all=False, failed=False)
     assert status_command.run(parsed, settings_for(tmp_path, MIRROR="1")) == 0
+    processor.release()
     content = json.loads(capsys.readouterr().out)
+    assert content["gain"]["run"] == {"videos": 1, "bytes_in": 10, "bytes_out": 4, "saved_percent": 60}
     assert content["version"] == 1 and content["health"]["level"] == "CRITICAL"
     assert content["eta"]["folders"].keys() == {"B", "C"} and content["eta"]["queue"]["latest"] > now
     assert content["mirror"] == {"waiting": 1, "taken_today": 2, "held": held.text(), "waits": "the input is empty"}

@@ -80,6 +80,8 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
     assert (first.paused_s, second.paused_s, first.polls_failed, second.failed) == (600, 600, 1, 1)
     assert past.hours(NOON + 1) == [second] and past.hours(until=NOON + 1) == [first]
     assert past.totals().paused_s == 1200 and past.totals(NOON + 3600).stored == 0
+    assert past.stored(STORED.ended) == Sums(stored=1, bytes_in=1000, bytes_out=400)
+    assert past.stored(STORED.ended + 1) == Sums()  # failed since, and nothing is stored
     assert past.troubles() == [TroubleCount("media", "failed", 1)]
     assert past.polls() == [poll] and [one.cause for one in past.pauses()] == ["hub down"]
     assert [(one.name, one.stored, one.failed, one.bytes_in) for one in past.workers()] == [

@@ -3,7 +3,8 @@
 ::
 
     {"vmaf": the target, "crf": made with, "predicted": score, "predicted_size": bytes, "probes": number,
-     "reason": see ``tools.core.crf_search``, "not_found": why no CRF was, "video_size", "source_video_size": bytes,
+     "reason": see ``tools.core.crf_search``, "begin": where a neighbour's search should begin, if not at ``crf``,
+     "not_found": why no CRF was, "video_size", "source_video_size": bytes,
      "fitted": true if it was encoded smaller than it was aimed at, "bigger": keep or remux if it is too big even so}
 
 Records are read from where anybody may write, so nothing in one is taken for granted.
@@ -28,10 +29,16 @@ def aim_of(record: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def crf_of(record: Mapping[str, Any]) -> int | None:
-    """The CRF that a search came to, None if there was none: where that of a neighbour begins."""
+    """The CRF that a search came to, None if there was none."""
     told = aim_of(record)
     crf = told.get("crf")
     return crf if "reason" in told and type(crf) is int and 0 < crf <= _HIGHEST_CRF else None
+
+
+def start_of(record: Mapping[str, Any]) -> int | None:
+    """Where the search of a neighbour begins, None if there was no search."""
+    begin = aim_of(record).get("begin")
+    return begin if type(begin) is int and 0 < begin <= _HIGHEST_CRF else crf_of(record)
 
 
 def is_bigger(record: Mapping[str, Any]) -> bool:

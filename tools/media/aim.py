@@ -1,28 +1,29 @@
 """The CRF of a video by result, as ab-av1 finds it: samples are encoded by the arguments of the whole and compared with
 the source, and the answer is interpolated (``tools.core.crf_search``). A short video is its own sample: it is encoded
-whole, and once more only if that missed.
+whole, and again only if that missed by more than is worth it; what was encoded and scored so is the result.
 
 A result that weighs more than it may is encoded again, by what was measured. A search that comes to nothing is no
 failure: the fixed CRF is used, and the record says why. Source: ab-av1, src/command/crf_search.rs.
 """
 
 import logging
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from tools.core.crf_search import Answer, Goal, Probe, next_step, scaled, score_at
+from tools.core.crf_search import REASONS, Answer, Goal, Probe, next_step, scaled, score_at, usual_start
 from tools.core.errors import MachineError, MediaError, NoEncoder, TooBig
 from tools.core.message import message
 from tools.core.options import options_text
 from tools.media.encoders import Encoder
 from tools.media.encoding import OutputOptions
-from tools.media.gate import samples_of
+from tools.media.gate import is_scored_whole, samples_of
 from tools.media.plan import Plan, can_keep_video
-from tools.media.quality import Meter, NotComparable, Running, Sample, reference_of, score, score_in_one
-from tools.media.sampler import Sampler, video_bytes
+from tools.media.quality import Meter, NotComparable, Running, Sample, Scores, reference_of, score, score_in_one
+from tools.media.sampler import Sampler
 from tools.media.samples import can_be_sampled, is_short, parts_of
 from tools.media.thumbnails import encode_times
 from tools.runtime.child import ChildOutgrew
@@ -32,6 +33,7 @@ log = logging.getLogger("animation.media")
 _WORTH_IT = 85.0  # VMAF below which a smaller file is not worth it, whatever the gate lets pass
 _TOLERANCE, _TOLERANCE_WHOLE = 0.5, 1.0  # VMAF; a second encode of a whole video must be worth it
 _MOST_AGAIN = 2  # whole encodes more, of a video that is too big
+_EVERY = 3  # pictures of which one is scored for a search: its mean is as good, at a third of the cost
 _said = Once()
 Made = TypeVar("Made")
 Told = Mapping[str, Any]
@@ -57,7 +59,7 @@ class Shot:
     source: Path
     encoded: Path  # where ``encode`` puts the whole; samples lie beside it
     meter: Meter | None
-    ffprobe: Path
+    size_of: Callable[[Path], int]  # bytes of the encoded pictures in a file; raises as ``patiently`` does
     running: Running
     threads: int | None
     hints: Hints
@@ -65,12 +67,24 @@ class Shot:
 
 @dataclass(frozen=True, slots=True)
 class Hit(Generic[Made]):
-    """The encode that counts. ``told``: for the record, {} if nothing was aimed at; ``warnings``: a line for each."""
+    """The encode that counts. ``told``: for the record, {} if nothing was aimed at; ``warnings``: a line for each;
+    ``scores``: those of all its pictures, if they were measured."""
 
     made: Made
     options: OutputOptions  # with the CRF that it was made with
     told: Told = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    scores: Scores | None = None
+
+
+@dataclass(slots=True)
+class _Whole(Generic[Made]):
+    """An encode of the whole, and what was measured of it."""
+
+    crf: int
+    made: Made
+    scores: Scores | None = None  # of all its pictures
+    miss: float = math.inf  # how far its score is from the target, if that was measured
 
 
 def aimed(shot: Shot, encode: Callable[[OutputOptions], Made]) -> Hit[Made]:
@@ -86,7 +100,8 @@ class _Aim(Generic[Made]):
         self._stream = shot.plan.main_video
         options = shot.options
         self._largest = self._stream.bytes * options.max_size_percent / 100 if options.max_size_percent else None
-        self._made: tuple[int, Made] | None = None  # the latest whole encode, and its CRF
+        self._now: _Whole[Made] | None = None  # the latest whole encode
+        self._before: _Whole[Made] | None = None  # of a short video the one before it that came nearest: set aside
         self._probes: list[Probe] = []
         self._warnings: list[str] = []
         self._unmeasured = ""  # why the whole could not be scored, if so
@@ -100,11 +115,11 @@ class _Aim(Generic[Made]):
         crf = round(shot.options.crf) if answer is None else answer.crf
         if answer is not None and not answer.fits:
             self._give_up(answer.size)
-        if self._made is None or self._made[0] != crf:
+        if not self._is_made(crf):
             self._whole(shot.options if answer is None else replace(shot.options, crf=float(crf)))
         size = self._fitted(crf, answer)
-        assert self._made is not None
-        crf, made = self._made
+        assert self._now is not None
+        crf = self._now.crf
         told: dict[str, Any] = {}
         if shot.options.target_vmaf:
             told |= {"vmaf": shot.options.target_vmaf, "crf": crf}
@@ -113,7 +128,7 @@ class _Aim(Generic[Made]):
         told |= {"fitted": True} if self._warnings else {}
         told |= {"bigger": "keep"} if self._is_big(size) else {}
         options = replace(shot.options, crf=shot.options.crf if round(shot.options.crf) == crf else float(crf))
-        return Hit(made, options, told, tuple(self._warnings))
+        return Hit(self._now.made, options, told, tuple(self._warnings), self._now.scores)
 
     def _answer(self) -> tuple[Answer | None, str]:
         """The CRF that is aimed at, or why there is none."""
@@ -126,9 +141,10 @@ class _Aim(Generic[Made]):
         if not is_whole and not can_be_sampled(shot.plan, self._stream):
             return None, "a video's pictures or its clock change on the way: the fixed CRF is used for it"
         start = shot.hints.start()
-        goal = self._goal(shot.options.target_vmaf, _TOLERANCE_WHOLE if is_whole else _TOLERANCE)
+        target = shot.options.target_vmaf
+        goal = self._goal(target, _TOLERANCE_WHOLE if is_whole else _TOLERANCE, is_whole=is_whole)
         measure = self._measured_whole if is_whole else self._sampler().probe
-        answer, cause = self._search(goal, round(shot.options.crf) if start is None else start, measure)
+        answer, cause = self._search(goal, usual_start(target) if start is None else start, measure)
         if answer is not None:
             shot.hints.found({"by": self._key(), **asdict(answer)})
         return answer, cause
@@ -148,7 +164,7 @@ class _Aim(Generic[Made]):
             except (MediaError, MachineError, ChildOutgrew) as exc:  # the whole encode shows what is to blame
                 return None, f"no CRF was found for TARGET_VMAF: {exc}"
 
-    def _goal(self, target: float | None, tolerance: float = _TOLERANCE) -> Goal:
+    def _goal(self, target: float | None, tolerance: float = _TOLERANCE, *, is_whole: bool = False) -> Goal:
         options = self._shot.options
         return Goal(
             target=target,
@@ -157,6 +173,7 @@ class _Aim(Generic[Made]):
             tolerance=tolerance,
             largest=self._largest,
             floor=max(_WORTH_IT, options.quality_floor) if self._meter is not None else 0.0,
+            is_whole=is_whole,
         )
 
     def _key(self) -> str:
@@ -174,8 +191,8 @@ class _Aim(Generic[Made]):
             options=shot.options,
             reference=reference,
             folder=shot.encoded.parent,
-            meter=meter,
-            ffprobe=shot.ffprobe,
+            meter=replace(meter, every=_EVERY),
+            size_of=shot.size_of,
             running=shot.running,
             threads=shot.threads,
         )
@@ -183,16 +200,42 @@ class _Aim(Generic[Made]):
     # --- whole encodes -----------------------------------------------------------------------------------------------
 
     def _whole(self, options: OutputOptions) -> None:
-        self._made = None  # one that fails leaves nothing of the encode before it
-        self._made = round(options.crf), self._encode(options)
+        now, before = self._now, self._before
+        if now is not None and now.miss < math.inf and (before is None or now.miss <= before.miss):
+            self._shot.encoded.replace(self._aside)
+            self._before = now
+        self._now = None  # one that fails leaves nothing
+        self._now = _Whole(round(options.crf), self._encode(options))
+
+    def _is_made(self, crf: int) -> bool:
+        """Whether the latest whole encode, or the one set aside, which is the latest then, has this CRF."""
+        if self._before is not None and self._before.crf == crf:
+            self._aside.replace(self._shot.encoded)
+            self._now, self._before = self._before, None
+        return self._now is not None and self._now.crf == crf
+
+    @property
+    def _aside(self) -> Path:
+        return self._shot.encoded.with_name("before.mkv")
 
     def _measured_whole(self, crf: int) -> Probe:
         """Of a short video: encoded whole, and compared with the source."""
         self._whole(replace(self._shot.options, crf=float(crf)))
-        return Probe(crf, self._score(), self._size())
+        assert self._now is not None
+        score = self._score()
+        self._now.miss = abs(score - self._shot.options.target_vmaf)
+        return Probe(crf, score, max(1, self._shot.size_of(self._shot.encoded)))
 
     def _size(self) -> int:
-        return max(1, video_bytes(self._shot.encoded, self._shot.ffprobe, self._shot.running.stop))
+        """Bytes of the pictures of the latest whole encode; 0 if nobody can tell. What that is a sign of, the check of
+        the result finds out, and it knows whose fault it is."""
+        try:
+            return max(1, self._shot.size_of(self._shot.encoded))
+        except NoEncoder:
+            raise
+        except (MediaError, MachineError) as exc:
+            _say(f"the size was not measured: {exc}")
+            return 0
 
     def _score(self) -> float:
         """Of the whole that was encoded last, by samples if it is long. Raises what ``score`` does."""
@@ -200,6 +243,10 @@ class _Aim(Generic[Made]):
         if meter is None:
             return 0.0
         reference = reference_of(shot.plan, self._stream, shot.source, shot.encoder, shot.options)
+        if self._now is not None and is_scored_whole(sorted(self._stream.times)):
+            self._now.scores = score(shot.encoded, reference, (), meter, shot.running)
+            return self._now.scores.mean
+        meter = replace(meter, every=_EVERY)
         if is_short(self._stream):
             return score(shot.encoded, reference, (), meter, shot.running).mean
         if can_be_sampled(shot.plan, self._stream) and reference.can_seek:
@@ -277,14 +324,15 @@ class _Aim(Generic[Made]):
 def _expected(answer: Answer, crf: int, probes: list[Probe]) -> dict[str, Any]:
     """``predicted`` is the score, and ``predicted_size`` the bytes, at the CRF that the search came to."""
     at = answer.score if crf == answer.crf or not probes else score_at(probes, crf)
-    told = {"predicted": round(at, 2), "predicted_size": round(answer.size), "probes": answer.probes}
+    told: dict[str, Any] = {"predicted": round(at, 2), "predicted_size": round(answer.size), "probes": answer.probes}
+    told |= {"begin": answer.begin} if answer.begin is not None else {}
     return told | {"reason": answer.reason if crf == answer.crf else "size"}
 
 
 def _remembered(known: Told, key: str) -> Answer | None:
     """An answer that was noted, if it is one to the same question. Whoever can write there could write anything."""
     try:
-        if known.get("by") != key or known["reason"] not in {"reached", "bound", "size", "floor"}:
+        if known.get("by") != key or known["reason"] not in REASONS:
             return None
         crf, probes = int(known["crf"]), int(known["probes"])
         return Answer(crf, float(known["score"]), float(known["size"]), probes, known["reason"])

@@ -318,7 +318,7 @@ class FfmpegConverter:
                 decided = deciding(plan, encoder, self.output, hit.told)
                 plan = mux(plan, source, part, muxing, warnings)
                 seconds = time.monotonic() - began
-            by = Made(source, part, encoded, broken, encoder, programs.ffprobe, stop)
+            by = Made(source, part, encoded, broken, encoder, hit.options, programs.ffprobe, stop, hit.scores)
             with held("verify"):
                 began = time.monotonic()
                 try:
@@ -394,7 +394,7 @@ class FfmpegConverter:
             return made, damage, sha256.result()
 
     def _gate(self, plan: Plan, of: Made) -> Gate:
-        return Gate(plan, of.source, of.encoder, self.output, of.part.parent)
+        return Gate(plan, of.source, of.encoder, of.options, of.part.parent)
 
     def _measured(self, plan: Plan, of: Made, result: Facts, warnings: list[str]) -> dict[str, Any] | None:
         """How good the pictures of a verified result are, None if that was not measured. Raises PicturesDiffer."""
@@ -404,7 +404,8 @@ class FfmpegConverter:
             return None
         running = Running(of.stop, self.machine.stall_timeout, self._max_rss())
         gate = self._gate(plan, of)
-        scores = measured(gate, result, of.part, meter, running, warnings, is_damaged=bool(of.broken))
+        damaged = bool(of.broken)
+        scores = measured(gate, result, of.part, meter, running, warnings, is_damaged=damaged, known=of.scores)
         return scores.as_record() if scores else None
 
     def _meter(self, wanted: str, encoder: Encoder) -> Meter | None:
@@ -524,9 +525,8 @@ class FfmpegConverter:
         while True:
             is_sought = self.output.target_vmaf or self.output.max_size_percent
             meter = self._meter("auto", encoder) if is_sought else None
-            shot = Shot(
-                plan, encoder, self.output, source, part, meter, programs.ffprobe, running, threads, self._hints
-            )
+            size_of = partial(self._video_bytes, programs.ffprobe, stop)
+            shot = Shot(plan, encoder, self.output, source, part, meter, size_of, running, threads, self._hints)
             try:
                 return encoder, aimed(shot, encode)
             except (TranscodeError, MachineError) as exc:
@@ -537,6 +537,14 @@ class FfmpegConverter:
                 warnings.append(f"{encoder.label} failed on this file, the next encoder took it: {exc}")
                 self._forget(programs)  # one that failed must pass its trial again
                 encoder = following
+
+    def _video_bytes(self, ffprobe: Path, stop: threading.Event, path: Path) -> int:
+        """Of its encoded pictures. Raises as ``patiently`` does."""
+
+        def look(limit: ReadLimit) -> int:
+            return probe(path, ffprobe, stop, limit=limit).of("video")[0].bytes
+
+        return patiently(look, path, self._pace, stop)
 
     def _encode(
         self,

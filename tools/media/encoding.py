@@ -35,7 +35,7 @@ class OutputOptions:
 
     encoder: str = "auto"  # one of ``tools.media.encoders.ENCODERS``, or auto: the best that passes its trial
     preset: int = 6  # speed on SVT-AV1's scale, 13 = fastest
-    crf: float = 30.0  # quality, smaller = better and bigger; with a target where its search begins
+    crf: float = 30.0  # quality, smaller = better and bigger; with a target for what no search is possible of
     target_vmaf: float = 0.0  # VMAF that the CRF is searched for; 0 = the fixed CRF
     crf_min: int = 18  # no search goes below
     crf_max: int = 45  # nor above

@@ -8,8 +8,10 @@ from tools.core.errors import DiskFull, PipelineError, Stopped
 from tools.core.frames import END, Origin
 from tools.core.message import message
 from tools.media.encoders import Encoder
+from tools.media.encoding import OutputOptions
 from tools.media.frames import NEEDED, FrameOptions, FramesError, FramesMade, Making, lacking, make_frames, scan
 from tools.media.plan import Plan
+from tools.media.quality import Scores
 from tools.media.scan import LARGEST_SCAN, read_scan, scan_output
 from tools.runtime.files import sync_file
 from tools.runtime.spawn import Access
@@ -26,8 +28,10 @@ class Made:
     encoded: Path  # has the encoded streams alone, if a muxer made the part of them
     broken: int  # pictures of the source
     encoder: Encoder
+    options: OutputOptions  # of the encode, with its CRF
     ffprobe: Path
     stop: threading.Event
+    scores: Scores | None = None  # of all pictures, if the search for its CRF measured them
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ measured by a metric (``tools.media.quality``) over samples that are decoded onc
 
 import logging
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,11 +66,23 @@ class Gate:
             if found := difference(source, result, smaller, _coarser(self.options.crf)):
                 raise PicturesDiffer(_told(found), time=found.time, encoder=self.encoder.label)
 
-    def measure(self, made: Facts, result: Path, meter: Meter, running: Running, *, is_damaged: bool) -> Scores:
+    def measure(
+        self,
+        made: Facts,
+        result: Path,
+        meter: Meter,
+        running: Running,
+        *,
+        is_damaged: bool,
+        known: Scores | None = None,
+    ) -> Scores:
         """How good the main video is. Raises PicturesDiffer if that is less than the floor, and what ``score`` does.
 
-        ``is_damaged``: whether pictures of the source are; which ones differs between two decodes."""
-        scores = self._scores(made, result, meter, running)
+        ``is_damaged``: whether pictures of the source are; which ones differs between two decodes. ``known``: what the
+        search for its CRF measured of all pictures of this encode."""
+        scores = known
+        if scores is None or scores.metric != meter.metric:
+            scores = self._scores(made, result, meter, running)
         floor = floor_on(meter.metric, self.options.quality_floor)
         if scores.mean < floor or (scores.worst < _OF_ONE * floor and not is_damaged):
             raise PicturesDiffer(
@@ -83,7 +96,7 @@ class Gate:
         stream = self.plan.main_video
         reference = reference_of(self.plan, stream, self.source, self.encoder, self.options)
         times = encode_times(self.plan.facts, stream, keeps_clock=self._keeps_clock)
-        if not times or times[-1] - times[0] <= _SHORT:
+        if is_scored_whole(times):
             return score(result, reference, (), meter, running)
         samples = samples_of(times[0], times[-1])
         first = next((ours.taken()[0].time for _, ours, _ in self._pairs() if ours.taken()), times[0])
@@ -126,6 +139,11 @@ class Gate:
         return bool(self.plan.muxer or self.plan.added)
 
 
+def is_scored_whole(times: Sequence[float]) -> bool:
+    """Whether all pictures of a video are scored that is shown at these times (s, sorted)."""
+    return not times or times[-1] - times[0] <= _SHORT
+
+
 def samples_of(first: float, last: float) -> list[Sample]:
     """Parts of a video that is shown between these times (s), spread evenly, its begin and its end among them."""
     count = min(_MOST, max(_FEWEST, round((last - first) / _PER_SAMPLE)))
@@ -145,12 +163,20 @@ def floor_on(metric: Metric, floor: float) -> float:
 
 
 def measured(
-    gate: Gate, made: Facts, result: Path, meter: Meter, running: Running, warnings: list[str], *, is_damaged: bool
+    gate: Gate,
+    made: Facts,
+    result: Path,
+    meter: Meter,
+    running: Running,
+    warnings: list[str],
+    *,
+    is_damaged: bool,
+    known: Scores | None,
 ) -> Scores | None:
     """``Gate.measure``, but trouble of this machine does not count against the video: it is said, and None is returned.
     Raises PicturesDiffer, Stopped."""
     try:
-        return gate.measure(made, result, meter, running, is_damaged=is_damaged)
+        return gate.measure(made, result, meter, running, is_damaged=is_damaged, known=known)
     except (MachineError, EncoderStalled, NoEncoder, NotComparable) as exc:
         said = message(f"the quality was not measured: {exc}")
         if _said.is_news(type(exc).__name__):

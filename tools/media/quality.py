@@ -82,11 +82,16 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class Meter:
-    """A metric that an ffmpeg was seen to have."""
+    """A metric that an ffmpeg was seen to have, and how it is used."""
 
     ffmpeg: Path
     metric: Metric
     model: str = ""
+    every: int = 1  # of VMAF: of so many pictures one is scored, which costs that much less
+
+    @property
+    def filter(self) -> str:
+        return FILTERS[self.metric] + (f":n_subsample={self.every}" if self.every > 1 else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +213,7 @@ def _run(distorted: Path, reference: Reference, way: _Way, meter: Meter, running
         last += [f"crop=trunc(iw/{_XPSNR_BLOCK})*{_XPSNR_BLOCK}:ih", "hflip"]
     one = [*alike, *way.distorted, "showinfo=checksum=0", *last]
     other = [*reference.filters, *alike, *way.reference, f"setpts=PTS-{_EARLIER}/TB", *last]
-    graph = f"[0:V:0]{','.join(one)}[a];[1:{reference.index}]{','.join(other)}[b];[a][b]{FILTERS[meter.metric]}[c]"
+    graph = f"[0:V:0]{','.join(one)}[a];[1:{reference.index}]{','.join(other)}[b];[a][b]{meter.filter}[c]"
     argv: list[str | Path] = [meter.ffmpeg, "-hide_banner", "-nostdin", "-v", "repeat+level+info", "-nostats"]
     argv += [*reference.front, *way.front]
     argv += [*SAFE_INPUT, *way.of_distorted, "-i", f"file:{distorted}"]
@@ -232,22 +237,24 @@ def _run(distorted: Path, reference: Reference, way: _Way, meter: Meter, running
         raise MachineError(f"comparing the pictures {exc}") from exc
     if fault := machine_fault("ffmpeg", ended, heard.complaints):
         raise fault
-    if ended.status != 0 or not heard.times or len(heard.values) < len(heard.times):
+    missing = set(range(0, len(heard.times), meter.every)).difference(heard.values)
+    if ended.status != 0 or not heard.times or missing:
         cause = bare(heard.complaints.cause())[:200]
         raise NotComparable(message(f"the pictures could not be compared: {cause or 'none could be paired'}"))
     # After the last picture the filter goes on with it as long as the source has some.
-    return list(zip(heard.times, heard.values, strict=False))
+    return [(heard.times[number], value) for number, value in heard.values.items() if number < len(heard.times)]
 
 
 class _Heard:
     """What a run says: the metric's values on its standard output, complaints on the other, and the pictures' times."""
 
     def __init__(self, metric: Metric) -> None:
-        self.values: list[float] = []
+        self.values: dict[int, float] = {}  # by the picture's number
         self.complaints = Complaints()
         self.times: list[float] = []  # s
         self._column = -1
         self._planes: dict[str, float] = {}
+        self._next = 0  # number of a picture
         self._take: Callable[[str], bool] = {"vmaf": self._vmaf, "xpsnr": self._xpsnr, "ssim": self._ssim}[metric]
 
     def line(self, line: str) -> bool:
@@ -268,6 +275,7 @@ class _Heard:
         if "vmaf" in cells:
             self._column = cells.index("vmaf")
         elif 0 <= self._column < len(cells) and cells[0].isdecimal():
+            self._next = int(cells[0])
             self._add(_float(cells[self._column]))
             return True
         return False
@@ -289,7 +297,8 @@ class _Heard:
 
     def _add(self, value: float) -> None:
         if not math.isnan(value):
-            self.values.append(value)
+            self.values[self._next] = value
+        self._next += 1
 
 
 def _float(text: str) -> float:

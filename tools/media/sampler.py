@@ -1,7 +1,6 @@
 """Samples of a video, encoded by the arguments of the whole and compared with the source → what a CRF would come to."""
 
-import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,7 +10,6 @@ from tools.media.encoders import Encoder
 from tools.media.encoding import OutputOptions
 from tools.media.facts import Stream
 from tools.media.plan import Plan
-from tools.media.probe import probe
 from tools.media.quality import Meter, Reference, Running, Scores, score
 from tools.media.samples import Part, on_packets_clock, parts_of, sample_command, whole_size
 from tools.media.transcode import transcode
@@ -28,7 +26,7 @@ class Sampler:
     reference: Reference
     folder: Path
     meter: Meter
-    ffprobe: Path
+    size_of: Callable[[Path], int]  # bytes of the encoded pictures in a file
     running: Running
     threads: int | None
     parts: Sequence[Part] = field(init=False)
@@ -38,7 +36,7 @@ class Sampler:
         self.reference = on_packets_clock(self.reference)
 
     def probe(self, crf: int) -> Probe:
-        """Raises what ``transcode`` and ``score`` do."""
+        """Raises what ``transcode``, ``score`` and ``size_of`` do."""
         sizes, scores = [], []
         for part in self.parts:
             size, scored = self._one(part, replace(self.options, crf=float(crf)))
@@ -64,11 +62,6 @@ class Sampler:
                 on_progress=lambda progress: None,
             )
             scored = score(made, self.reference, [part.sample], self.meter, self.running)
-            return video_bytes(made, self.ffprobe, self.running.stop), scored
+            return self.size_of(made), scored
         finally:
             made.unlink(missing_ok=True)
-
-
-def video_bytes(path: Path, ffprobe: Path, stop: threading.Event) -> int:
-    """Bytes of the pictures of its first video stream. Raises as ``probe`` does."""
-    return probe(path, ffprobe, stop).of("video")[0].bytes

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
-from tools.core.aimed import crf_of, is_bigger
+from tools.core.aimed import is_bigger, start_of
 from tools.core.artifact import ArtifactKind
 from tools.core.companions import companions
 from tools.core.errors import Trouble
@@ -135,7 +135,7 @@ class ItemRun:
     def _latest_crf(self) -> int | None:
         """What the search for the CRF of a video of this folder came to last."""
         if self._crf is None:
-            found = (crf for _, record in reversed(self.plan.done) if (crf := crf_of(record)) is not None)
+            found = (crf for _, record in reversed(self.plan.done) if (crf := start_of(record)) is not None)
             self._crf = next(found, None)
         return self._crf
 
@@ -172,7 +172,7 @@ class ItemRun:
             task.is_converted = result.is_converted
         if result.outcome is Outcome.STORED:
             task.output = result.output
-            self._crf = (crf_of(result.output.record) if result.output else None) or self._crf
+            self._crf = (start_of(result.output.record) if result.output else None) or self._crf
         elif result.outcome is Outcome.REFUSED:
             self._refuse(task, result.cause)
         elif result.outcome is Outcome.FAILED:

@@ -7,7 +7,7 @@ from typing import Any
 
 from tools.core.aimed import saved_percent
 from tools.core.eta import Eta
-from tools.core.past import VideoLine
+from tools.core.past import Sums, VideoLine
 from tools.report import health
 from tools.report.heading import Pulse
 from tools.report.health import HealthLimits, Level, Problem
@@ -60,17 +60,22 @@ def outlook_lines(outlook: Outlook, live: int, now: float) -> list[str]:
     return [ui("Done: about {}, between {} and {}", *times)]
 
 
-def gain_lines(gain: Gain, lines: Sequence[VideoLine]) -> list[str]:
-    """What was gained; ``lines``: the latest videos, for their quality where it was measured."""
+def gain_lines(gain: Gain, lines: Sequence[VideoLine], run: Sums | None = None) -> list[str]:
+    """What was gained; ``lines``: the latest videos, for their quality where it was measured; ``run``: what was stored
+    since the processor was started."""
     if not gain.videos:
         return []
-    saved = gain.bytes_in - gain.bytes_out
-    share = f"{100 * saved / gain.bytes_in:.0f}" if gain.bytes_in else "0"
-    sizes = human_size(abs(saved)), share.lstrip("-"), human_size(gain.bytes_in), gain.videos
-    if saved >= 0:
+    sizes = _sizes(gain.bytes_in, gain.bytes_out, gain.videos)
+    if gain.bytes_in >= gain.bytes_out:
         found = [ui("Saved: {} ({}%) of {} in {} videos", *sizes)]
     else:
         found = [ui("Grown: by {} ({}%) from {} in {} videos", *sizes)]
+    if run is not None and run.stored:
+        sizes = _sizes(run.bytes_in, run.bytes_out, run.stored)
+        if run.saved >= 0:
+            found.append(ui("Saved in this run: {} ({}%) of {} in {} videos", *sizes))
+        else:
+            found.append(ui("Grown in this run: by {} ({}%) from {} in {} videos", *sizes))
     if gain.bigger:
         found.append(ui("Bigger than MAX_SIZE_PERCENT, whatever was tried: {} videos", gain.bigger))
     if gain.frames:
@@ -79,6 +84,11 @@ def gain_lines(gain: Gain, lines: Sequence[VideoLine]) -> list[str]:
         usual, low, high = f"{sum(crfs) / len(crfs):.0f}", f"{min(crfs):g}", f"{max(crfs):g}"
         found.append(ui("CRF: {} on average of the last {} videos, {} to {}", usual, len(crfs), low, high))
     return found + _quality_lines(mean_quality(lines))
+
+
+def _sizes(bytes_in: int, bytes_out: int, videos: int) -> tuple[str, str, str, int]:
+    share = f"{abs(100 * (bytes_in - bytes_out) / bytes_in):.0f}" if bytes_in else "0"
+    return human_size(abs(bytes_in - bytes_out)), share, human_size(bytes_in), videos
 
 
 def _quality_lines(values: Mapping[str, tuple[float, int]]) -> list[str]:
@@ -98,9 +108,18 @@ def _score(value: float) -> str:
     return f"{value:.1f}" if value > 1 else f"{value:.4f}"  # SSIM ends at 1
 
 
-def gain_json(gain: Gain) -> dict[str, Any]:
-    """What was gained, for programs and pages."""
-    return {**gain._asdict(), "saved_percent": saved_percent(gain.bytes_in, gain.bytes_out)}
+def gain_json(gain: Gain, run: Sums) -> dict[str, Any]:
+    """What was gained, for programs and pages. ``run``: what was stored since the processor was started."""
+    return {
+        **gain._asdict(),
+        "saved_percent": saved_percent(gain.bytes_in, gain.bytes_out),
+        "run": {
+            "videos": run.stored,
+            "bytes_in": run.bytes_in,
+            "bytes_out": run.bytes_out,
+            "saved_percent": saved_percent(run.bytes_in, run.bytes_out),
+        },
+    }
 
 
 def mean_quality(lines: Iterable[VideoLine]) -> dict[str, tuple[float, int]]:

@@ -7,8 +7,9 @@ from typing import Any
 
 from tools.core.eta import Calendar, Eta, Rest, Sample, UnderWay, forecast, learn
 from tools.core.hours import OUTSIDE
-from tools.core.past import VideoLine
+from tools.core.past import Sums, VideoLine
 from tools.core.queue_item import QueueItem, rank
+from tools.report.heading import Pulse
 from tools.state.history_reader import History
 from tools.state.orders import BY_HAND
 from tools.state.work_queue import Waiting
@@ -70,6 +71,12 @@ def outlook(
 
     found = forecast(costs, max(now, _resumes_at(paused)), jobs, rests, calendar=when, wanted=wanted)
     return Outlook(found.queue, found.folders, videos, upcoming, paused.startswith(BY_HAND))
+
+
+def run_of(history: History, seen: Pulse) -> Sums:
+    """What was stored since the processor that runs was started; nothing if none runs."""
+    since = seen.lives["processor"].since
+    return Sums() if since is None else history.stored(since)
 
 
 def places_of(progress: Mapping[str, Any]) -> dict[str, int]:

@@ -9,6 +9,7 @@ from typing import Any
 from tools.core.aimed import saved_percent
 from tools.core.eta import Rest
 from tools.core.message import message
+from tools.core.past import Sums
 from tools.core.queue_item import CANCELLED, QueueItem, Status, counted_as, local_time, rank, to_json
 from tools.report.cells import cells, cut, cut_name
 from tools.report.glance import clock, gain_lines, human_size, outlook_lines, short_time
@@ -56,14 +57,15 @@ def status_text(
     causes: int = SHOWN,
     *,
     outlook: Outlook = UNKNOWN,
+    run: Sums | None = None,
     paint: Paint = PLAIN,
 ) -> str:
     """Counts, when it is done, what was gained, what runs now, what failed, the latest items, for people; ``causes`` of
-    a failure."""
+    a failure. ``run``: what was stored since the processor was started."""
     counts = {name: number for name, number in overview.counts.items() if number or name != CANCELLED}
     lines = ["  ".join(f"{term(name)}{colon()}{number}" for name, number in counts.items())]
     lines += outlook_lines(outlook, len(overview.pending) + len(overview.processing), now)
-    lines += gain_lines(overview.gain, outlook.videos)
+    lines += gain_lines(overview.gain, outlook.videos, run)
     if progress["paused"]:
         lines.append(paint("yellow", pause_line(progress["paused"])))
     jobs = _jobs(progress, overview.processing)

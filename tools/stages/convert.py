@@ -100,7 +100,7 @@ def _hints(job: VideoJob, tools: JobTools, context: JobContext) -> Hints:
 
     def found(answer: Told) -> None:
         context.note(Event.SEARCHED, answer=answer)
-        tools.answers.note(job.folder, int(answer["crf"]))
+        tools.answers.note(job.folder, int(answer.get("begin") or answer["crf"]))
         about = {name: answer[name] for name in ("crf", "probes", "reason")}
         log.info("CRF found: %s", fields(video=job.source.path, **about, predicted=f"{answer['score']:.1f}"))
 

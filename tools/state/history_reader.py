@@ -83,6 +83,15 @@ class History:
         found = self._all(asked, (since,), lambda row: Sums(**_named(row)))
         return found[0] if found else Sums()
 
+    def stored(self, since: float) -> Sums:
+        """What was stored at ``since`` (epoch s) or later, not by hours: ``stored``, ``bytes_in`` and ``bytes_out``."""
+        asked = (
+            "SELECT COUNT(*), COALESCE(SUM(bytes_in), 0), COALESCE(SUM(bytes_out), 0) FROM video "
+            "WHERE ended >= ? AND outcome = 'stored'"
+        )
+        found = self._all(asked, (since,), lambda row: Sums(stored=row[0], bytes_in=row[1], bytes_out=row[2]))
+        return found[0] if found else Sums()
+
     def troubles(self, since: float = 0.0) -> list[TroubleCount]:
         """How attempts ended that did not succeed, most frequent first, in days (UTC) that begin at ``since`` or
         later."""

@@ -18,7 +18,7 @@ from tools.report.folders import why_lines
 from tools.report.glance import eta_json, gain_json, mean_quality, problems
 from tools.report.heading import Pulse, free_space, pulse, pulse_json, pulse_lines
 from tools.report.known import known_json
-from tools.report.outlook import Outlook, outlook, places_of
+from tools.report.outlook import Outlook, outlook, places_of, run_of
 from tools.report.status import FRESH, pause_line, retry_command, status_json
 from tools.runtime.language import Language, speaking, translated
 from tools.runtime.logs import LOG_FILE
@@ -110,7 +110,7 @@ class Source:
                 + sum(one.videos for one in found.pending),
             },
             "held": sum(one.held for one in found.pending),
-            "gain": gain_json(found.gain),
+            "gain": gain_json(found.gain, self._asked(lambda history: run_of(history, seen))),
             "quality": [[name, mean, videos] for name, (mean, videos) in mean_quality(ahead.videos).items()],
             "reused": known["reused"],
             "upcoming": [_rest_json(rest, ahead) for rest in ahead.upcoming],
