@@ -23,7 +23,6 @@ from tests.bench.clips import ffmpeg, real_folder
 from tests.bench.table import Row
 from tests.conversion import convert
 from tests.media import make
-from tools.media.aim import Hints
 from tools.media.converter import FfmpegConverter, MachineOptions, OutputOptions
 from tools.runtime.spawn import set_caged
 
@@ -41,11 +40,11 @@ _PARTS = (
     *(("elephants_test7_damaged_cut.mkv", 0.0, 3.0), ("anim_444.mkv", 0.0, 2.9), ("rv10_ac3.rm", 0.0, 5.0)),
 )
 _TURNS = ("null", "hflip,crop=iw*4/5:ih*4/5", "vflip,crop=iw*3/4:ih*3/4:0:0", "hflip,vflip,crop=iw*2/3:ih*2/3")
-_SIZE, _RATE = "640:360", 25
+_RATE = 25
 # Of a long one: the parts that it begins with, which turns, s, and how it was encoded before.
 _LONG = (
-    *(((0, 1), 150.0, "18"), ((3, 2), 150.0, "21"), ((6, 3), 150.0, "24")),
-    *(((9, 1), 150.0, "18"), ((5, 0), 150.0, "28"), ((7, 2), 150.0, "16")),
+    *(((0, 1), 125.0, "18"), ((3, 2), 125.0, "21"), ((6, 3), 125.0, "24")),
+    *(((9, 1), 125.0, "18"), ((5, 0), 125.0, "28"), ((7, 2), 125.0, "16")),
 )
 
 
@@ -79,13 +78,13 @@ def _jobs(top: Path) -> Any:
     for name in _SHORT:
         yield "short", name, lambda name=name: real_folder() / name
     for number, ((first, turn), seconds, crf) in enumerate(_LONG, 1):
-        what = f"{seconds:.0f} s of different clips, 640x360, no {number}"
-        yield "long", what, lambda f=first, t=turn, s=seconds, c=crf: _joined(top, f, t, s, c)
+        what = f"{seconds:.0f} s of different clips, 426x240, no {number}"
+        yield "long", what, lambda f=first, t=turn, s=seconds, c=crf: _joined(top, f, t, s, c, "426:240")
     what = "320 s of different clips, 640x360, in three turns"
-    yield "episode", what, lambda: _joined(top, 0, 0, 320.0, "20")
+    yield "episode", what, lambda: _joined(top, 0, 0, 320.0, "20", "640:360")
 
 
-def _joined(top: Path, first: int, turn: int, seconds: float, crf: str) -> Path:
+def _joined(top: Path, first: int, turn: int, seconds: float, crf: str, size: str) -> Path:
     """The parts one after the other from ``first`` on, each round in its next turn."""
     arguments: list[str] = []
     graph, names, lasts, number = "", "", 0.0, 0
@@ -95,7 +94,7 @@ def _joined(top: Path, first: int, turn: int, seconds: float, crf: str) -> Path:
         filters = _TURNS[(turn + place // len(_PARTS)) % len(_TURNS)]
         arguments += ["-ss", str(begin), "-t", str(length), "-i", f"file:{real_folder() / file}"]
         even = "yadif," if file.startswith("interlaced") else ""
-        graph += f"[{number}:v:0]{even}{filters},scale={_SIZE}:flags=lanczos,setsar=1,fps={_RATE},format=yuv420p"
+        graph += f"[{number}:v:0]{even}{filters},scale={size}:flags=lanczos,setsar=1,fps={_RATE},format=yuv420p"
         graph += f"[v{number}];"
         names += f"[v{number}]"
         lasts, number = lasts + length, number + 1
@@ -115,21 +114,19 @@ class _Used:
 
 
 def _of_long(clip: Path, top: Path) -> dict[str, str]:
-    """As the first of its folder, and as the next one, which begins at the answer."""
+    """As the first of its folder; the next one, which begins at the answer, usually takes one probe."""
     made, used, shown, scores = _converted(clip, top, DEFAULT)
     target = made.target
     share = 100 * target["predicted_size"] / target["video_size"] - 100
     off = target["predicted"] - scores["vmaf"][0]
     cost = 100 * (used.probes + used.scoring) / used.encode
     weighs = 100 * target["video_size"] / target["source_video_size"]
-    again, then, _, _ = _converted(clip, top, DEFAULT, start=int(target["crf"]), is_scored=False)
-    next_cost = 100 * (then.probes + then.scoring) / then.encode
     return {
         "predicted : measured": f"VMAF {target['predicted']:.1f} : {scores['vmaf'][0]:.1f} ({off:+.2f}), size "
         f"{share:+.1f} %; CRF {target['crf']}, {shown}, {weighs:.0f} % of its source",
         "search : encode, CPU": f"{cost:.1f} % ({target['probes']} probes, {used.probes:.0f} s and "
         f"{used.scoring:.0f} s of comparing : {used.encode:.0f} s); "
-        f"next of its folder {next_cost:.1f} % ({again.target['probes']} probes)",
+        f"{cost / target['probes']:.1f} % per probe",
         "check of the result : encode, CPU": f"{100 * used.check / used.encode:.1f} %",
     }
 
@@ -148,14 +145,12 @@ def _of_short(clip: Path, top: Path) -> dict[str, str]:
     }
 
 
-def _converted(
-    clip: Path, top: Path, options: OutputOptions, *, start: int | None = None, is_scored: bool = True
-) -> tuple[Any, _Used, str, dict[str, tuple[float, float]]]:
+def _converted(clip: Path, top: Path, options: OutputOptions) -> tuple[Any, _Used, str, dict[str, tuple[float, float]]]:
     """The report, what it took, how often the whole was encoded, and scores of all pictures."""
     noted = top / "used"
     noted.unlink(missing_ok=True)
     machine = MachineOptions(ffmpeg=str(_noting(top, noted)))
-    converter = FfmpegConverter(options, machine).with_hints(Hints(start=lambda: start))
+    converter = FfmpegConverter(options, machine)
     converter.prepare()
     noted.unlink(missing_ok=True)
     began = time.perf_counter()
@@ -174,7 +169,7 @@ def _converted(
         else:
             check += cpu
     used = _Used(whole[-1], probes + sum(whole[:-1]), scoring, check)
-    scores = {name: _vmaf(result, clip, model) for name, model in _MODELS.items()} if is_scored else {}
+    scores = {name: _vmaf(result, clip, model) for name, model in _MODELS.items()}
     return made, used, f"{len(whole)} × whole", scores
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.hub_server import RunningHub, running_hub
-from tests.media import make_clip
+from tests.media import make, make_clip
 from tests.patience import PATIENCE, until
 from tests.programs import ROOT, children_working_in, end, environment, run_program, start_program
 from tools.core.folder import RemoteFile
@@ -168,19 +168,24 @@ def answered(address: str, certificate: dict[str, str]) -> bool:
 
 @needs_dask
 def test_video_goes_through_a_cluster_secured_by_tls(hub: RunningHub, tmp_path: Path) -> None:
-    """Scheduler, worker and processor with certificates; each other party is shut out; a new token and SIGTERM."""
+    """Scheduler, worker and processor with certificates; each other party is shut out; a new token and SIGTERM. The
+    worker searches the CRF, and the next video of the folder begins at what the first one came to."""
     clip = make_clip(tmp_path / "clip.mp4", seconds=0.5)
     (hub.root / "datasets/me/in/番剧").mkdir(parents=True)
+    make(["-i", str(clip), "-c", "copy", "-metadata", "title=2"], hub.root / "datasets/me/in/番剧/2.mp4")
     clip.rename(hub.root / "datasets/me/in/番剧/1.mp4")
     address = f"tls://127.0.0.1:{free_port()}"
     dotenv = tmp_path / "dotenv"
     ours, others = certificates(tmp_path / "ours"), certificates(tmp_path / "others")
-    env = environment(hub, tmp_path, CLUSTER=address, ANIMATION_DOTENV=str(dotenv), **ours)
+    env = environment(
+        hub, tmp_path, CLUSTER=address, ANIMATION_DOTENV=str(dotenv), TARGET_VMAF="99", CRF_MIN="5", **ours
+    )
     del env["MODELSCOPE_API_TOKEN"]
     dotenv.write_text(f"MODELSCOPE_API_TOKEN={hub.token}\n", encoding="utf-8")
     worker_env = {
         **env,
         "CLUSTER_HOST": "127.0.0.3",
+        "MAX_CONCURRENT": "1",
         "LOG_DIR": str(tmp_path / "worker_log"),
         "WORK_DIR": str(tmp_path / "worker_work"),
     }
@@ -226,6 +231,9 @@ def test_video_goes_through_a_cluster_secured_by_tls(hub: RunningHub, tmp_path: 
         told = (tmp_path / "log/processing.log").read_text(encoding="utf-8")
         assert done.returncode == 0 and (hub.root / "datasets/me/out/番剧/1.mkv").exists(), told + log.read_text()
         assert "worker real is ready: slots=" in told
+        found = re.findall(r"CRF found: video=\S+ crf=(\d+) probes=(\d+) ", log.read_text(encoding="utf-8"))
+        assert [probes for _, probes in found] == ["2", "1"] and found[0][0] == found[1][0], log.read_text()
+        assert told.count(f" crf={found[0][0]} predicted=") == 2, told
         assert "error" not in told.lower().replace("errors", "")
         assert end(worker) == 0 and end(scheduler) == 0
     assert log.read_text(encoding="utf-8").rstrip().endswith("stopped")
