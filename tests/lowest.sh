@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
-sed -nE 's/^([A-Za-z0-9._-]+)>=([0-9][^,]*),.*/\1==\2/p' requirements.txt requirements-cluster.txt requirements-notify.txt requirements-frames.txt >"$folder/lowest.txt"
+sed -nE 's/^([A-Za-z0-9._-]+)>=([0-9][^,]*),[^;#]*(;[^#]*)?.*/\1==\2\3/p' requirements.txt requirements-cluster.txt requirements-notify.txt requirements-frames.txt >"$folder/lowest.txt"
 cat "$folder/lowest.txt"
 python3 -m venv "$folder/venv"
 "$folder/venv/bin/pip" install -q --disable-pip-version-check -r requirements-dev.txt -c "$folder/lowest.txt"

@@ -21,6 +21,8 @@ from tests.programs import ROOT, HubAddress, environment, run_program
 from tools.core.folder import Folder
 from tools.core.past import STAGES
 from tools.core.queue_item import new_item
+from tools.media.converter import FfmpegConverter, OutputOptions
+from tools.media.encoding import encoder_arguments
 from tools.state.history_reader import History
 from tools.state.work_queue import WorkQueue
 
@@ -34,8 +36,7 @@ set -e
 modelscope download --dataset me/in --local_dir in
 mkdir -p out/A
 for file in in/A/*.mkv; do
-  $FFMPEG -v error -nostdin -i "$file" -map 0 -c copy -c:v libsvtav1 -preset $PRESET -crf 30 -pix_fmt yuv420p10le \\
-    -svtav1-params enable-variance-boost=1 "out/A/$(basename "$file")"
+  $FFMPEG -v error -nostdin -i "$file" -map 0 -c copy $ARGUMENTS "out/A/$(basename "$file")"
 done
 modelscope upload me/out out --repo-type dataset
 """
@@ -98,9 +99,17 @@ def _hub(clips: list[Path], top: Path) -> list[str]:
     return ["tests.bench.slow_hub", "--root", str(top / "hub"), "--each", str(_RATE)]
 
 
+def _arguments(clip: Path) -> list[str]:
+    """For the encoder, those that the project gives it."""
+    converter = FfmpegConverter(OutputOptions(preset=int(_PRESET)))
+    encoder, video = converter._chosen().encoders[0], converter.plan(clip).main_video
+    return encoder_arguments(encoder, converter.output, source=video, threads=None, stream=0)[1]
+
+
 def _by_lines(clips: list[Path], top: Path) -> float:
     with serving(*_hub(clips, top)) as port:
-        env = environment(HubAddress(f"http://127.0.0.1:{port}", TOKEN), top, PRESET=_PRESET, FFMPEG=ffmpeg())
+        env = environment(HubAddress(f"http://127.0.0.1:{port}", TOKEN), top, FFMPEG=ffmpeg())
+        env["ARGUMENTS"] = " ".join(_arguments(clips[0]))
         env["PATH"] = f"{ROOT / '.venv' / 'bin'}:{env['PATH']}"
         began = time.monotonic()
         with (top / "lines.log").open("wb") as log:  # the client and SVT-AV1 write thousands of lines

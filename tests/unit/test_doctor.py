@@ -65,6 +65,13 @@ def test_missing_package_is_named(tmp_path: Path) -> None:
     assert "--setup-only" in finding.advice
 
 
+def test_package_with_a_line_for_each_python_counts_once(tmp_path: Path) -> None:
+    requirements = tmp_path / "requirements.txt"
+    lines = ('requests>=2,<3; python_version >= "3.11"', 'requests>=2,<3; python_version < "3.11"', "tqdm>=4")
+    requirements.write_text("\n".join(lines), encoding="utf-8")
+    assert checks.check_packages(requirements).seen == "all 2 of requirements.txt are installed"
+
+
 def test_packages_of_the_project_are_found() -> None:
     assert checks.check_packages(config.ROOT / "requirements.txt").ok
 

@@ -96,7 +96,7 @@ def check_sdk() -> Finding:
 def _wanted(requirements: str, machine: str) -> list[str]:
     """The packages that a requirements file names for this kind of machine."""
     lines = re.findall(r"^([\w.-]+)[^;\n#]*(?:; *platform_machine == \"(\w+)\")?", requirements, re.MULTILINE)
-    return [name for name, only in lines if only in {"", machine}]
+    return [*dict.fromkeys(name for name, only in lines if only in {"", machine})]
 
 
 def _is_installed(name: str) -> bool:
