@@ -256,12 +256,16 @@ def _connect(
 
     The token is read again each time, so one that was put into ``.env`` meanwhile counts.
     """
-    hub, user = login.connect()
-    _need_repos(settings, hub, user)
-    tools.workspace.prepare()
-    if work_lock is not None:
-        work_lock.acquire()
-    encoder = tools.converter.prepare()
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1) as beside:  # the trials of encoders take as long as the hub's first answers
+        prepared = beside.submit(tools.converter.prepare)
+        hub, user = login.connect()
+        _need_repos(settings, hub, user)
+        tools.workspace.prepare()
+        if work_lock is not None:
+            work_lock.acquire()
+        encoder = prepared.result()
     if said.is_news(f"{user} {encoder}"):  # a pause asks again and again
         log.info("connected as %s, encoder: %s", user, encoder)
     return hub

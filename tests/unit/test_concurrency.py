@@ -130,5 +130,10 @@ def test_encodes_begin_as_memory_and_sessions_allow_and_one_always_does(needs: l
     assert_holders(Slots(4, budget=1000), needs, count)
 
 
+def test_encodes_begin_as_free_memory_allows_which_those_before_them_have_not_filled_yet() -> None:
+    assert_holders(Slots(4, budget=10**6, free=lambda: 700), [Need(300)] * 4, 2)
+    assert_holders(Slots(4, budget=10**6, free=lambda: 0), [Need(300)] * 2, 1)
+
+
 def test_place_without_a_budget_takes_any(tmp_path: Path) -> None:
-    assert_holders(Slots(2), [Need(10**12)] * 3, 2)
+    assert_holders(Slots(2, free=lambda: 0), [Need(10**12)] * 3, 2)

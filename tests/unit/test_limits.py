@@ -98,6 +98,35 @@ def test_a_mount_point_with_a_space_is_found(tmp_path: Path) -> None:
 def test_this_machine_can_be_asked() -> None:
     assert 1 <= limits.cores() <= 8
     assert 0 < limits.memory() <= MACHINE
+    assert 0 < limits.free_memory() < MACHINE
+
+
+def test_free_is_what_the_machine_or_a_group_has_left_with_the_cache_that_can_go(tmp_path: Path) -> None:
+    files = {
+        "a/memory.max": str(4 * GB),
+        "a/memory.current": str(3 * GB),
+        "a/memory.stat": f"anon 1\ninactive_file {GB // 2}\nactive_file {GB}",
+    }
+    here = system(tmp_path, "0::/a", [V2], files)
+    (here / "proc/meminfo").write_text(f"MemTotal: 9 kB\nMemAvailable:   {2 * 10**6} kB\n")
+    assert limits.free_memory(here) == 1.5 * GB
+    (here / "proc/meminfo").write_text(f"MemTotal: 9 kB\nMemAvailable:   {10**6} kB\n")
+    assert limits.free_memory(here) == 1024 * 10**6
+    (here / "sys/fs/cgroup/a/memory.current").write_text(str(5 * GB))
+    assert limits.free_memory(here) == 0
+
+
+def test_free_of_version_1_and_of_a_kernel_that_does_not_tell(tmp_path: Path) -> None:
+    files = {
+        "memory/box/memory.limit_in_bytes": str(4 * GB),
+        "memory/box/memory.usage_in_bytes": str(3 * GB),
+        "memory/box/memory.stat": "total_inactive_file 500",
+        "memory/memory.limit_in_bytes": NO_LIMIT_V1,
+        "memory/memory.usage_in_bytes": str(5 * GB),
+    }
+    here = system(tmp_path, "9:memory:/box", [MEMORY_V1], files)
+    assert limits.free_memory(here) == GB + 500
+    assert limits.free_memory(tmp_path / "nothing") == MACHINE
 
 
 def test_kernel_says_how_often_it_killed_for_memory(tmp_path: Path) -> None:

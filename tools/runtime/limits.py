@@ -12,6 +12,11 @@ from pathlib import Path
 
 _SYSTEM = Path("/")
 _MEMORY_V1 = "memory.limit_in_bytes"
+# By version: what a group may take, what it has, and the name of what the kernel takes back of that when it is needed.
+_USAGE = {
+    1: ((_MEMORY_V1,), "memory.usage_in_bytes", "total_inactive_file"),
+    2: (("memory.max", "memory.high"), "memory.current", "inactive_file"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +46,33 @@ def memory(system: Path = _SYSTEM) -> int:
     """Bytes that may be used: the machine's, or the least that its control groups allow. ``system`` as in ``cores``."""
     found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for groups in _groups(system):
-        names = ("memory.max", "memory.high") if groups.version == 2 else (_MEMORY_V1,)
         if groups.version == 2 or "memory" in groups.controllers:
             # Version 1 without a limit says a number that no machine has.
+            names = _USAGE[groups.version][0]
             found += [int(said[0]) for folder in groups.folders for name in names if (said := _numbers(folder / name))]
     return min(number for number in found if number > 0)
+
+
+def free_memory(system: Path = _SYSTEM) -> int:
+    """Bytes that may be used beside what is in use now: of the machine, or the least that its control groups leave.
+    Source: proc(5), MemAvailable."""
+    named = dict(line.split(":", 1) for line in _lines(system / "proc/meminfo") if ":" in line)
+    found = [1024 * int(said) for said in named.get("MemAvailable", "").split()[:1] if said.isdecimal()]
+    for groups in _groups(system):
+        if groups.version == 2 or "memory" in groups.controllers:
+            found += [left for folder in groups.folders if (left := _left(folder, groups.version)) is not None]
+    return max(0, min(found, default=memory(system)))
+
+
+def _left(folder: Path, version: int) -> int | None:
+    """Bytes that a group may take beside what it has; None without a limit."""
+    names, usage, spare = _USAGE[version]
+    limits = [said[0] for name in names if (said := _numbers(folder / name)) and said[0] > 0]
+    used = _numbers(folder / usage)
+    if not limits or not used:
+        return None
+    about = dict(line.split(" ", 1) for line in _lines(folder / "memory.stat") if " " in line)
+    return min(limits) - used[0] + int(about.get(spare, "0"))
 
 
 def kills_for_memory(system: Path = _SYSTEM) -> int | None:

@@ -15,11 +15,13 @@ from tools.core.errors import Stopped
 from tools.core.planning import Stage, VideoJob
 from tools.hub.client import HubClient
 from tools.media.converter import Converter
+from tools.runtime.limits import free_memory
 from tools.stages.workspace import Workspace
 from tools.state.journal import Event, Journal, VideoHistory
 from tools.state.progress import JobProgress
 
 _MOST_FOLDERS = 1000  # whose answers are remembered
+_FILLING = 20.0  # s after which an encode has the memory that it takes
 _POLL = 0.2  # s between checks of ``stop`` while waiting for a slot, and between reports of a transfer
 
 
@@ -111,16 +113,23 @@ class JobContext(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Held:
+    need: Need
+    began: float  # monotonic s
+
+
 class Slots:
     """The places of one stage. Who was submitted first goes first, however long it took to get here."""
 
-    def __init__(self, count: int, budget: int = 0) -> None:
-        """``budget`` bytes for all who hold a place; 0 = a person gave the count, which neither memory nor the sessions
-        of a card then limit."""
+    def __init__(self, count: int, budget: int = 0, free: Callable[[], int] = free_memory) -> None:
+        """``budget`` bytes for all who hold a place, and ``free()`` of them that nobody uses now; 0 = a person gave the
+        count, which neither memory nor the sessions of a card then limit."""
         self._count = count
         self._budget = budget
+        self._free = free
         self._closed_by: set[str] = set()
-        self._holding: list[Need] = []
+        self._holding: list[_Held] = []
         self._waiting: list[int] = []
         self._changed = threading.Condition()
 
@@ -141,9 +150,16 @@ class Slots:
             return False
         if not self._holding:
             return True
-        is_within = not self._budget or sum(one.memory for one in self._holding) + need.memory <= self._budget
-        sessions = sum(one.is_hardware for one in self._holding) + need.is_hardware
-        return len(self._holding) < self._count and is_within and (not self._budget or sessions <= SESSIONS)
+        if len(self._holding) >= self._count or not self._budget:
+            return len(self._holding) < self._count
+        sessions = sum(one.need.is_hardware for one in self._holding) + need.is_hardware
+        is_within = sum(one.need.memory for one in self._holding) + need.memory <= self._budget
+        return is_within and sessions <= SESSIONS and self._soon_used() + need.memory <= self._free()
+
+    def _soon_used(self) -> int:
+        """Bytes that those who began just now have not taken yet, at most."""
+        now = time.monotonic()
+        return sum(one.need.memory for one in self._holding if now - one.began < _FILLING)
 
     @contextmanager
     def held(self, job: VideoJob, context: JobContext, need: Need = NO_NEED) -> Iterator[None]:
@@ -152,7 +168,7 @@ class Slots:
             self._waiting.append(context.order)
             is_shown = False
             try:
-                while not context.stop.is_set() and not (self._is_free(need) and min(self._waiting) == context.order):
+                while not context.stop.is_set() and not (min(self._waiting) == context.order and self._is_free(need)):
                     if not is_shown:
                         context.show(_waiting(job))
                         is_shown = True
@@ -162,12 +178,13 @@ class Slots:
                 self._changed.notify_all()
             if context.stop.is_set():
                 raise Stopped("stopped while waiting")
-            self._holding.append(need)
+            held = _Held(need, time.monotonic())
+            self._holding.append(held)
         try:
             yield
         finally:
             with self._changed:
-                self._holding.remove(need)
+                self._holding.remove(held)
                 self._changed.notify_all()
 
 
