@@ -30,6 +30,7 @@ _RATE = 2e6  # bytes/s on each connection
 _PRESET = "10"
 _FOLDERS = ((4, 120, "640x360", 0.85), (8, 30, "640x360", 0.85), (24, 60, "640x360", 0.75), (8, 10, "1920x1080", 0.85))
 _ONE_CORE = 1.1
+_GATE = f", QUALITY_METRIC={_METRIC}" if (_METRIC := os.environ.get("QUALITY_METRIC")) else ""
 
 _LINES = """
 set -e
@@ -55,7 +56,7 @@ def _race(count: int, seconds: int, size: str, target: float) -> list[Row]:
         lines, project = _by_lines(clips, top / "lines"), _by_project(clips, top / "project")
         where = _where(top / "project" / "log", count)
     target = target if len(os.sched_getaffinity(0)) > 1 else _ONE_CORE
-    data = f"{count} × {seconds} s of {size}, {_RATE / 1e6:.0f} MB/s per connection, preset {_PRESET}"
+    data = f"{count} × {seconds} s of {size}, {_RATE / 1e6:.0f} MB/s per connection, preset {_PRESET}{_GATE}"
     shown = ratio(project / lines, (project, lines), "s")
     return [
         at_most("a folder : the lines that a user would write", data, [project / lines], target, "×", shown),

@@ -34,7 +34,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub]:
 def hub(running: RunningHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelScopeHub]:
     running.renew(tmp_path / "hub")
     running.store.create(REPO, 1)
-    monkeypatch.setattr(modelscope_sdk, "_RANGE", RANGE)
+    monkeypatch.setattr(modelscope_sdk, "_SMALLEST_RANGE", RANGE)
     yield ModelScopeHub(running.endpoint, running.token, cache_dir=tmp_path / "cache")
     modelscope_sdk._IN_RANGES._calm_until = 0.0
 

@@ -14,6 +14,7 @@ from tools.core.concurrency import (
     encodes_for,
     memory_for,
     places_for,
+    range_of,
     ranges_for,
     share_of,
 )
@@ -81,6 +82,11 @@ def test_connections_stay_within_their_bound_and_the_first_download_gets_most() 
         connections.append(max(1, count))
         in_ranges += count if count > 1 else 0
     assert connections == [RANGES, 2, 1, 1] and sum(connections) == CONNECTIONS
+
+
+@pytest.mark.parametrize(("size", "each"), [(3, 2), (8, 2), (9, 3), (40, 10), (64, 16), (1000, 16)])
+def test_file_is_cut_into_as_many_ranges_as_it_gets_connections_and_a_large_one_into_more(size: int, each: int) -> None:
+    assert range_of(size, 2, 16) == each
 
 
 class Context:

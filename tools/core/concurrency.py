@@ -79,6 +79,11 @@ def jobs_for(encodes: int) -> int:
     return 2 * encodes + 2
 
 
+def range_of(size: int, smallest: int, largest: int) -> int:
+    """Bytes of each range of a file that has ``size``: what all connections get at once, within these bounds."""
+    return max(smallest, min(largest, -(-size // RANGES)))
+
+
 def ranges_for(in_use: int) -> int:
     """Connections for a download that begins while others have so many in ranges; below 2 it is not split. Each of the
     other places keeps one for itself."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from tools.core.concurrency import RANGES, ranges_for
+from tools.core.concurrency import RANGES, range_of, ranges_for
 from tools.core.errors import (
     HubError,
     HubForbidden,
@@ -34,7 +34,7 @@ from tools.runtime import logs
 
 _CONFLICT = re.compile("branch changed|could not update refs|please retry|try again|10030000001", re.IGNORECASE)
 _LOGIN = "m_session_id"  # the cookie that has the token
-_RANGE = 16 << 20  # bytes of a range, and of the smallest file that is worth several
+_SMALLEST_RANGE, _RANGE = 2 << 20, 16 << 20  # bytes of a range: a request each, whose answer takes a while to begin
 _LONGEST_SPLIT = 200  # bytes of a name to which the SDK may add where a range begins and ends
 _CALM = 600.0  # s of one connection per file after the hub had too many requests
 _LONGEST_DOWNLOAD = 30 * 24 * 3600.0  # s; what makes no progress is ended by the stall limit
@@ -223,9 +223,9 @@ def configure(stall: float) -> None:
         (_download, "DOWNLOAD_HASH_RETRY_TIMES", 1),
         (_download, "DOWNLOAD_SIZE_RETRY_TIMES", 1),
         (_download, "_incomplete_path", _partial_file),
-        (_download, "DOWNLOAD_PARALLEL_THRESHOLD", _RANGE),
+        (_download, "DOWNLOAD_PARALLEL_THRESHOLD", 2 * _SMALLEST_RANGE),
         (_download, "DOWNLOAD_PARALLELS", RANGES),
-        (_download, "DOWNLOAD_PART_SIZE", _RANGE),
+        (_download, "DOWNLOAD_PART_SIZE", _RangeSize(_IN_RANGES.size)),
         (_download, "_parallel_download", _IN_RANGES.download),
         (_download, "ThreadPoolExecutor", _IN_RANGES.executor),
         (_download, "tqdm", partial(tqdm, disable=True)),  # it prints bars of its own, also into files
@@ -236,6 +236,19 @@ def configure(stall: float) -> None:
         getattr(module, name)  # AttributeError if another version of the SDK names it otherwise
         setattr(module, name, value)
     logging.getLogger("modelscope_hub").setLevel(logging.CRITICAL)
+
+
+class _RangeSize:
+    """In the place of the number by which the SDK cuts all files alike: asked anew at each use."""
+
+    def __init__(self, size: Callable[[], int]) -> None:
+        self._size = size
+
+    def __rfloordiv__(self, size: int) -> int:
+        return size // self._size()
+
+    def __rmul__(self, number: int) -> int:
+        return number * self._size()
 
 
 class _Ranges:
@@ -249,7 +262,7 @@ class _Ranges:
         self._mine = threading.local()
         self._split: Callable[..., str] | None = None
 
-    def download(self, url: str, target: Path, *arguments: Any, **more: Any) -> str:
+    def download(self, url: str, target: Path, file_size: int, *arguments: Any, **more: Any) -> str:
         """In the place of the SDK's own, which does the work."""
         from modelscope_hub import _download
 
@@ -260,9 +273,9 @@ class _Ranges:
             if count < 2 or len(os.fsencode(target.name)) > _LONGEST_SPLIT or _partial_file(target).exists():
                 raise _download._RangeNotHonouredError("one connection is wanted")
             self._in_use += count
-        self._mine.count = count
+        self._mine.count, self._mine.size = count, range_of(file_size, _SMALLEST_RANGE, _RANGE)
         try:
-            return self._split(url, target, *arguments, **more)
+            return self._split(url, target, file_size, *arguments, **more)
         except Exception as exc:
             if getattr(exc, "status_code", None) in {429, 503}:
                 self._calm_until = time.monotonic() + _CALM
@@ -274,6 +287,10 @@ class _Ranges:
     def executor(self, max_workers: int | None = None, **more: Any) -> ThreadPoolExecutor:
         """The threads of one download."""
         return ThreadPoolExecutor(max_workers=getattr(self._mine, "count", max_workers), **more)
+
+    def size(self) -> int:
+        """Bytes of a range of the download of this thread."""
+        return int(self._mine.size)
 
     def take_over(self, split: Callable[..., str]) -> None:
         """``split`` of the SDK does the work from now on."""

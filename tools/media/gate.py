@@ -9,7 +9,7 @@ measured by a metric (``tools.media.quality``) over samples that are decoded onc
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tools.core.errors import EncoderStalled, MachineError, NoEncoder, PicturesDiffer
@@ -25,9 +25,12 @@ from tools.media.thumbnails import HEIGHT, WIDTH, Thumbnails, encode_times, spre
 from tools.runtime.once import Once
 
 log = logging.getLogger("animation.media")
-_SHORT = 20.0  # s of a video that is measured whole
+_SHORT = 30.0  # s of a video that is read whole
 _SAMPLE = 1.5  # s
 _PER_SAMPLE, _FEWEST, _MOST = 150.0, 4, 12  # s of video for each sample, and how many there are
+# Pictures that are scored, as a share of all and at least. Of VMAF: at 1080p it takes longer for a picture than SVT-AV1
+# does at preset 10, and all of a short clip took as long as its encode (docs/performance.md).
+_SCORED, _FEWEST_SCORED = 0.01, 36
 _OF_ONE = 0.75  # share of the floor that each sample must have: a scene may be harder than the others
 _said = Once()
 # What goes with a VMAF of 40 and of 95: a scale for those who have no VMAF. Its lower end is below what fine grain has
@@ -97,8 +100,10 @@ class Gate:
         reference = reference_of(self.plan, stream, self.source, self.encoder, self.options)
         times = encode_times(self.plan.facts, stream, keeps_clock=self._keeps_clock)
         if is_scored_whole(times):
-            return score(result, reference, (), meter, running)
+            return score(result, reference, (), replace(meter, every=every_of(len(times), 1.0)), running)
         samples = samples_of(times[0], times[-1])
+        share = sum(one.length for one in samples) / (times[-1] - times[0])
+        meter = replace(meter, every=every_of(len(times), share))
         first = next((ours.taken()[0].time for _, ours, _ in self._pairs() if ours.taken()), times[0])
         later = 0.0 if self._keeps_clock else self.plan.facts.start
         if reference.can_seek:
@@ -149,6 +154,11 @@ def samples_of(first: float, last: float) -> list[Sample]:
     count = min(_MOST, max(_FEWEST, round((last - first) / _PER_SAMPLE)))
     step = (last - first + 0.001 - _SAMPLE) / (count - 1)
     return [Sample(first + step * number, _SAMPLE) for number in range(count)]
+
+
+def every_of(pictures: int, share: float) -> int:
+    """Of how many pictures one is scored, of a video that has so many and of which that share is read."""
+    return max(1, int(pictures * share / max(_FEWEST_SCORED, _SCORED * pictures)))
 
 
 def _coarser(crf: float) -> float:

@@ -91,7 +91,8 @@ class Meter:
 
     @property
     def filter(self) -> str:
-        return FILTERS[self.metric] + (f":n_subsample={self.every}" if self.every > 1 else "")
+        is_thinned = self.metric == "vmaf" and self.every > 1
+        return FILTERS[self.metric] + (f":n_subsample={self.every}" if is_thinned else "")
 
 
 @dataclass(frozen=True, slots=True)
