@@ -11,7 +11,7 @@ import pytest
 from tests.conversion import convert, refusal, stand_in
 from tests.media import make, picture
 from tools.core.errors import PicturesDiffer
-from tools.media import thumbnails
+from tools.media import gate, thumbnails
 from tools.media.converter import FfmpegConverter, MachineOptions, OutputOptions
 
 pytestmark = pytest.mark.usefixtures("uncaged")
@@ -143,3 +143,10 @@ def test_trouble_of_the_machine_while_it_measures_does_not_count_against_the_vid
         convert(clip, tmp_path / "out.mkv", without)
     off = _spoiling(tmp_path, "vflip", replace(_OPTIONS, quality_metric="off"))
     assert convert(clip, tmp_path / "out.mkv", off).quality is None
+
+
+@pytest.mark.parametrize(
+    ("pictures", "share", "every"), [(1, 1.0, 1), (36, 1.0, 1), (240, 1.0, 6), (720, 0.2, 4), (36_000, 0.01, 1)]
+)
+def test_scored_is_a_share_of_the_pictures_and_of_a_short_video_enough(pictures: int, share: float, every: int) -> None:
+    assert gate.every_of(pictures, share) == every

@@ -1,6 +1,7 @@
 """Scores of pictures against their source, by the real ffmpeg."""
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,9 @@ def test_samples_are_paired_by_their_times_and_blur_is_seen_where_it_is(
     assert blurred.worst < bad < good < 2 * blurred.mean - blurred.worst  # the mean of the other one
     in_one = score_in_one(clips["blurred"], reference, [Sample(0.25, 0.5), Sample(1.25, 0.5)], meter, _RUNNING)
     assert in_one.worst == pytest.approx(blurred.worst, rel=0.1) and in_one.samples == 2
+    fewer = replace(meter, every=4)  # its times are those of the pictures that were scored
+    thinned = score_in_one(clips["blurred"], reference, [Sample(0.0, 0.8), Sample(1.25, 0.5)], fewer, _RUNNING)
+    assert thinned.worst == pytest.approx(blurred.worst, rel=0.1) and thinned.samples == 2 and thinned.minimum < bad
     assert score(clips["like"], reference, [], meter, _RUNNING).seconds == pytest.approx(2.0, abs=0.1)
     with pytest.raises(NotComparable):
         score(clips["smaller"], reference, [], meter, _RUNNING)

@@ -25,7 +25,7 @@ from tools.media.thumbnails import HEIGHT, WIDTH, Thumbnails, encode_times, spre
 from tools.runtime.once import Once
 
 log = logging.getLogger("animation.media")
-_SHORT = 30.0  # s of a video that is read whole
+_SHORT = 20.0  # s of a video that is read whole
 _SAMPLE = 1.5  # s
 _PER_SAMPLE, _FEWEST, _MOST = 150.0, 4, 12  # s of video for each sample, and how many there are
 # Pictures that are scored, as a share of all and at least. Of VMAF: at 1080p it takes longer for a picture than SVT-AV1
