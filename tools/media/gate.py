@@ -145,7 +145,7 @@ class Gate:
 
 
 def is_scored_whole(times: Sequence[float]) -> bool:
-    """Whether all pictures of a video are scored that is shown at these times (s, sorted)."""
+    """Whether a video that is shown at these times (s, sorted) is read whole to be scored."""
     return not times or times[-1] - times[0] <= _SHORT
 
 
