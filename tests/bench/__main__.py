@@ -16,7 +16,7 @@ from tests.rights import drop_all, whoami
 
 NAMES = (
     *("poll", "detection", "queue_file", "idle", "conversion", "per_video", "folder", "big_file", "cores", "growth"),
-    *("quality", "cluster", "damage", "mux", "renamed"),
+    *("quality", "cluster", "damage", "mux", "renamed", "scenes", "frames"),
     *("race", "usable", "eta", "tuning", "target", "presets", "dashboard"),
 )
 
