@@ -164,7 +164,7 @@ class ModelScopeMonitor:
         except Stopped:
             return 0.0
         except PipelineError as exc:
-            self._report(self._explained(exc))
+            self._report(self.explained(exc))
             asked = asked_to_wait(exc)
             return max(self.monitor_interval, asked.seconds if asked else 0.0)
         except Exception as exc:
@@ -332,7 +332,7 @@ class ModelScopeMonitor:
             else:
                 log.error("needs attention: %s", language.both(str(exc)))
 
-    def _explained(self, exc: PipelineError) -> PipelineError:
+    def explained(self, exc: PipelineError) -> PipelineError:
         """The error to report. A token that somebody has put into ``.env``, or logged in with, meanwhile is used from
         the next poll on; if none is accepted, that is why a private dataset does not exist."""
         if isinstance(exc, HubNotFound):  # "HTTP 404" of an address of the hub's says little
@@ -404,7 +404,7 @@ def _watch(settings: config.Settings, env: EnvWatch, *, once: bool) -> int:
     except Stopped:
         return 0
     except PipelineError as exc:
-        log.error("%s", exc)
+        log.error("%s", language.both(str(monitor.explained(exc))))
         return 1
     finally:
         monitor.close()

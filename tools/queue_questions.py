@@ -16,9 +16,10 @@ if TYPE_CHECKING:  # --status must not wait for what it does not use
     from tools.core.audit import FolderAudit
     from tools.core.coverage import Coverage
     from tools.core.folder import RemoteFile
-    from tools.core.queue_item import Quarantined
+    from tools.core.queue_item import Quarantined, QueueItem
     from tools.core.record import Record
     from tools.hub.client import Head, HubClient
+    from tools.state.monitor_state import MonitorState
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -215,26 +216,41 @@ def _ahead_and_past(folder: str, settings: config.Settings) -> list[str]:
     return lines
 
 
-def _why(folder: str, settings: config.Settings) -> int:
-    from tools.report.folders import why_lines
-    from tools.state.journal import Journal
+def _why(name: str, settings: config.Settings) -> int:
+    """Of a folder, or of a file."""
+    from tools.core.folder import ROOT
+    from tools.runtime.language import ui
     from tools.state.monitor_state import MonitorStateFile
-    from tools.state.orders import OrdersFile
 
     log_dir = settings.paths.log_dir
     state = MonitorStateFile(log_dir).read()
-    state.settled.update(OrdersFile(log_dir).read().forgotten)
     items = {item.folder: item for item in WorkQueue(log_dir).read().items()}
+    lines = _known_of(name, state, items, settings)
+    if not lines and "." in name.rpartition("/")[2]:
+        folder = name.rpartition("/")[0] or ROOT
+        if skipped := _why_skipped(name, settings):
+            lines = [skipped]
+        elif known := _known_of(folder, state, items, settings):
+            lines = [ui("a video; what is known of its folder, {}:", folder), *known]
+    if not lines:
+        near = [one for one in (*state.folders, *items) if name in one or (one in name and one != ROOT)]
+        unknown = f"nothing is known of {name}: it was not in the last listing of {settings.hub.input_repo}"
+        raise StateError(f"{unknown}; perhaps you mean {near[0]}" if near else message(unknown))
+    print("\n".join([name, *(f"  {line}" for line in lines)]))
+    return 0
+
+
+def _known_of(
+    folder: str, state: "MonitorState", items: "Mapping[str, QueueItem]", settings: config.Settings
+) -> list[str]:
+    """All that is known of a folder here, [] if nothing is."""
+    from tools.report.folders import why_lines
+    from tools.state.journal import Journal
+    from tools.state.orders import OrdersFile
+
+    log_dir = settings.paths.log_dir
+    state.settled.update(OrdersFile(log_dir).read().forgotten)
     history = Journal(log_dir, folder).history()
     age = settings.monitor.min_folder_stable_time
     lines = why_lines(folder, items, state, history, time.time(), settings.processor.aging_hours, age)
-    if folder in items:
-        lines += _ahead_and_past(folder, settings)
-    if not lines and "." in folder.rpartition("/")[2] and (skipped := _why_skipped(folder, settings)):
-        lines = [skipped]
-    if not lines:
-        near = [name for name in (*state.folders, *items) if folder in name or name in folder]
-        unknown = f"nothing is known of {folder}: it was not in the last listing of {settings.hub.input_repo}"
-        raise StateError(f"{unknown}; perhaps you mean {near[0]}" if near else message(unknown))
-    print("\n".join([folder, *(f"  {line}" for line in lines)]))
-    return 0
+    return lines + (_ahead_and_past(folder, settings) if folder in items else [])

@@ -149,6 +149,18 @@ def test_result_shows_what_the_source_showed(how: str, base: Path, tmp_path: Pat
     assert facts_of(target)["streams"][0]["codec_name"] == "av1"
 
 
+def test_chapters_that_ffmpeg_numbered_are_kept(base: Path, tmp_path: Path) -> None:
+    """It counts them from 1 in each file, and mkvmerge gives them other numbers, to tags that refer to them too."""
+    chapter = ";FFMETADATA1\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=100\nEND=400\ntitle=序章\n"
+    (tmp_path / "chapters.txt").write_text(chapter + "artist=A\n", encoding="utf-8")
+    inputs = ["-i", str(base), "-i", str(tmp_path / "chapters.txt"), "-map", "0", "-map_chapters", "1", "-c", "copy"]
+    source, target = make(inputs, tmp_path / "in.mkv"), tmp_path / "out.mkv"
+    report = convert(source, target)
+    assert not [line for line in report.warnings if "mkvmerge" in line], report.warnings
+    before, after = ([one["tags"] for one in facts_of(path)["chapters"]] for path in (source, target))
+    assert before == after and before[0] == {"title": "序章", "ARTIST": "A"}
+
+
 def test_statistics_are_those_of_the_program_that_wrote_the_file(base: Path, tmp_path: Path) -> None:
     source = merged(base, "BASE")
     source.write_bytes(source.read_bytes().replace(b"mkvmerge v", b"oldmerge v"))

@@ -16,6 +16,7 @@ from tests.programs import ROOT, environment, run_program
 from tools import queue_processor
 from tools.core.queue_item import QueueItem, Status
 from tools.startup import version
+from tools.state.progress import ProgressFile
 from tools.state.singleton import Singleton
 from tools.state.work_queue import WorkQueue
 
@@ -164,6 +165,36 @@ def test_orders_without_a_running_program_count_at_its_next_start(site: tuple[di
     status = json.loads(run_program("queue_processor.py", "--status", "--json", env=env).stdout)
     assert {item["folder"] for item in status["items"] if item.get("held")} == {PENDING, HELD}
     assert json.loads((log_dir / "orders.json").read_bytes())["pause"]["reason"] == "night"
+    assert status["paused"] == "by --pause: night", "it is told although no program has seen it"
+    (log_dir / "progress.json").write_text('{"paused": "by --pause: night"}')
+    assert run_program("queue_processor.py", "--resume", env=env).returncode == 0
+    assert ProgressFile(log_dir).read()["paused"] is None, "nor its end"
+
+
+def test_dataset_that_does_not_exist_is_named_as_its_setting_by_every_command(
+    site: tuple[dict[str, str], Path], tmp_path: Path
+) -> None:
+    env = site[0] | {"INPUT_REPO": "me/nobody", "LOG_DIR": str(tmp_path)}
+    done = run_program("modelscope_monitor.py", "--once", env=env)
+    told = "ERROR monitor INPUT_REPO=me/nobody does not exist, or this token can't see it INPUT_REPO=me/nobody 不存在"
+    assert done.returncode == 1 and told in done.stderr, "in both languages, as what a person must act on is"
+    for question in ("--coverage", "--mirror"):
+        done = run_program("queue_processor.py", question, env=env)
+        assert done.returncode == 1 and "me/nobody does not exist, or this token can't see it\n" in done.stderr, done
+
+
+def test_why_of_a_video_tells_of_its_folder(
+    site: tuple[dict[str, str], Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in site[0].items():
+        monkeypatch.setenv(name, value)
+    for asked, folder in ((f"{FAILED}/1.mp4", FAILED), (FAILED, FAILED)):
+        assert queue_processor.main(["--why", asked]) == 0
+        shown = capsys.readouterr().out.splitlines()
+        assert shown[0] == asked and any("attempts 0" in line for line in shown)
+        assert (f"  a video; what is known of its folder, {folder}:" in shown) == (asked != folder)
+    assert queue_processor.main(["--why", f"{FAILED}/1.txt"]) == 0 and "VIDEO_EXTENSIONS" in capsys.readouterr().out
+    assert queue_processor.main(["--why", "nobody/1.mp4"]) == 1
 
 
 GOOD = [

@@ -79,7 +79,10 @@ class Listing:
         return [str(commit.get("Id")) for commit in self._commits(repo, _RECENT)[0]]
 
     def _commits(self, repo: str, count: int) -> tuple[list[dict[str, Any]], float | None]:
-        answer = self._get(f"{repo}/commits", {"Ref": _BRANCH, "PageNumber": 1, "PageSize": count})
+        try:
+            answer = self._get(f"{repo}/commits", {"Ref": _BRANCH, "PageNumber": 1, "PageSize": count})
+        except HubNotFound as exc:  # whose words name an address, which means nothing to people
+            raise HubNotFound(f"{repo} does not exist, or this token can't see it", status=exc.status) from exc
         content = answers.content_of(answer.content)
         commits = answers.list_of(content, "Commit")
         if not commits and answers.total_of(content):

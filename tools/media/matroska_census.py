@@ -160,6 +160,7 @@ def _tags(plan: Plan, facts: Facts, canonical: Canonical) -> Iterator[object]:
     if facts is plan.facts:
         encoded = {facts.track(p.source).number("TrackUID") for p in plan.streams if p.action == "encode"} - {0}
         kept = {facts.track(p.source).number("TrackUID") for p in plan.streams if p.is_kept} - {0}
+    places = _places_of_chapters(facts)
     for tag in facts.head.tags if facts.head is not None else ():
         targets = tag.first("Targets")
         tracks = {int(part.value) for part in targets.all("TagTrackUID") if isinstance(part.value, int)} - {0}
@@ -167,12 +168,27 @@ def _tags(plan: Plan, facts: Facts, canonical: Canonical) -> Iterator[object]:
             continue
         owners = tuple(sorted(tracks & kept)) if plan.muxer else bool(tracks & kept)
         about = targets.number("TargetTypeValue", 50), targets.text("TargetType"), owners
-        others = tuple(sorted((part.name, str(part.value)) for part in targets.parts if part.name in _OTHER_TARGETS))
+        meant = ((part.name, part.value) for part in targets.parts if part.name in _OTHER_TARGETS)
+        others = tuple(sorted((n, places.get(v, str(v)) if n == "TagChapterUID" else str(v)) for n, v in meant))
         for simple in tag.all("SimpleTag"):
             of_encoder = bool(tracks & encoded) or plan.muxer is None  # ffmpeg's muxer names itself
             of_file = plan.muxer is None and _is_signature(simple)
             if not (is_stale(simple, is_encoded=of_encoder) if tracks else of_file):
                 yield about, others, _simple(simple, canonical)
+
+
+def _places_of_chapters(facts: Facts) -> dict[object, str]:
+    """By number: where each chapter stands."""
+    places: dict[object, str] = {}
+
+    def note(parent: Element, place: str) -> None:
+        for number, atom in enumerate(parent.all("ChapterAtom")):
+            places.setdefault(atom.first("ChapterUID").value, own := f"{place}.{number}")
+            note(atom, own)
+
+    for number, edition in enumerate(facts.head.editions if facts.head is not None else ()):
+        note(edition, f"edition {number}")
+    return places
 
 
 def _is_signature(simple: Element) -> bool:
@@ -215,7 +231,9 @@ def _edition(edition: Element, canonical: Canonical) -> object:
 def _atom(atom: Element, canonical: Canonical) -> object:
     flags = tuple(atom.number(name, default) for name, default in _ATOM.items())
     times = atom.number("ChapterTimeStart"), atom.first("ChapterTimeEnd").value
-    uids = atom.first("ChapterUID").value, atom.text("ChapterStringUID"), atom.text("ChapterSegmentUUID")
+    # Not its number: mkvmerge gives new ones to the chapters of ffmpeg, which counts from 1 in each file; what refers
+    # to one is compared by its place.
+    uids = atom.text("ChapterStringUID"), atom.text("ChapterSegmentUUID")
     tracks = tuple(part.value for part in atom.first("ChapterTrack").all("ChapterTrackUID"))
     names = tuple(_display(one, canonical) for one in atom.all("ChapterDisplay"))
     return uids, times, flags, tracks, names, tuple(_atom(one, canonical) for one in atom.all("ChapterAtom"))

@@ -3,7 +3,7 @@
 import logging
 
 from tools.runtime import logs
-from tools.state.orders import BY_HAND, OrdersFile, PauseHow, PauseOrder
+from tools.state.orders import OrdersFile, PauseHow, PauseOrder
 
 log = logging.getLogger("animation.processor")
 
@@ -39,6 +39,4 @@ class Ordered:
     @property
     def reason(self) -> str | None:
         """For people; None if there is no order."""
-        if self._order is None:
-            return None
-        return BY_HAND + (f": {self._order.reason}" if self._order.reason else "")
+        return self._order.text if self._order is not None else None

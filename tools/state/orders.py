@@ -39,6 +39,11 @@ class PauseOrder(NamedTuple):  # no dataclass: --status imports this, and must n
     reason: str
     since: float  # epoch s
 
+    @property
+    def text(self) -> str:
+        """For people."""
+        return BY_HAND + (f": {self.reason}" if self.reason else "")
+
 
 class Orders:
     """All that is ordered."""

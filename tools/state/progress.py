@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from tools.runtime.files import create
 from tools.runtime.owner import give_to_owner
+from tools.state.orders import BY_HAND, OrdersFile
 
 if TYPE_CHECKING:  # --status must not wait for what it does not use
     from tools.core.planning import Stage
@@ -108,7 +109,10 @@ class ProgressFile:
         temporary.replace(self._path)
 
     def read(self) -> dict[str, Any]:
-        """The content, without what makes no sense in it; an empty one if there is no readable file."""
+        """The content, without what makes no sense in it; an empty one if there is no readable file.
+
+        A pause that a person ordered, or ended, counts before the processor has seen it, and while none runs.
+        """
         try:
             content = json.loads(self._path.read_bytes())
         except (OSError, ValueError, RecursionError):
@@ -117,6 +121,11 @@ class ProgressFile:
             content = {}
         updated, paused, confined = (content.get(name) for name in ("updated", "paused", "confined"))
         slots = content.get("slots")
+        order = OrdersFile(self._path.parent).read().pause
+        if order is not None:
+            paused = paused or order.text
+        elif isinstance(paused, str) and paused.startswith(BY_HAND):
+            paused = None
         return {
             "updated": updated if _is_number(updated) else 0.0,
             "interval": content.get("interval") if _is_number(content.get("interval")) else None,
