@@ -187,7 +187,7 @@ def _places_of_chapters(facts: Facts) -> dict[object, str]:
             note(atom, own)
 
     for number, edition in enumerate(facts.head.editions if facts.head is not None else ()):
-        note(edition, f"edition {number}")
+        note(edition, str(number))
     return places
 
 
