@@ -197,6 +197,17 @@ set_demo() {
   export MONITOR_INTERVAL=${MONITOR_INTERVAL:-5} MIN_FOLDER_STABLE_TIME=${MIN_FOLDER_STABLE_TIME:-10}
   export CHECK_INTERVAL=${CHECK_INTERVAL:-3} PRESET=${PRESET:-10} MIN_FREE_SPACE_GB=${MIN_FREE_SPACE_GB:-1}
   export TARGET_VMAF=${TARGET_VMAF:-off} # a search would take longer than the encode of such short clips
+  if can_make_frames; then
+    export FRAMES_REPO=demo/animation-frames
+  else
+    export FRAMES_REPO=
+    say "the demo makes no scene frames: Pillow can't be installed here" "演示不制作场景图片：此处无法安装 Pillow"
+  fi
+}
+
+# Nothing of the demo depends on them.
+can_make_frames() {
+  "$venv/bin/python3" -c 'import PIL' 2>/dev/null || (need_packages requirements-frames.txt) 2>/dev/null
 }
 
 make_demo() {

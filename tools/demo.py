@@ -107,6 +107,7 @@ def _note(settings: config.Settings) -> None:
         "MODELSCOPE_ENDPOINT": hub.endpoint,
         "INPUT_REPO": hub.input_repo,
         "OUTPUT_REPO": hub.output_repo,
+        "FRAMES_REPO": settings.frames.repo,
         "LOG_DIR": paths.log_dir,
         "HUB_DIR": paths.hub_dir,
         "MIN_FREE_SPACE_GB": f"{settings.processor.min_free_space_gb:g}",
@@ -181,7 +182,9 @@ def _summary(settings: config.Settings) -> int:
             raise PipelineError("the demo does not run: bash start_monitoring.sh --demo starts it")
         time.sleep(_ASKED_EVERY)
     measured = _measured(History(log_dir).videos(limit=len(_CLIPS)))
-    print("\n".join(_told(settled, measured, settings.paths.hub_dir / "datasets" / settings.hub.output_repo)))
+    datasets = settings.paths.hub_dir / "datasets"
+    results = [datasets / repo for repo in (settings.hub.output_repo, settings.frames.repo) if repo]
+    print("\n".join(_told(settled, measured, results)))
     return int(any(item.status is Status.FAILED for item in settled))
 
 
@@ -193,7 +196,7 @@ def _measured(videos: Sequence[VideoLine]) -> list[str]:
     return []
 
 
-def _told(items: Sequence[QueueItem], measured: Sequence[str], results: Path) -> list[str]:
+def _told(items: Sequence[QueueItem], measured: Sequence[str], results: Sequence[Path]) -> list[str]:
     """What became of the clips, for somebody who sees this for the first time; fits 80 columns."""
     size_in, size_out = sum(item.bytes_in for item in items), sum(item.bytes_out for item in items)
     videos = sum(item.videos_done for item in items)
@@ -209,7 +212,7 @@ def _told(items: Sequence[QueueItem], measured: Sequence[str], results: Path) ->
     return [
         *lines,
         "  " + heading("results"),
-        f"    {results}",
+        *(f"    {folder}" for folder in results),
         "  " + heading("next, for your own videos"),
         f"    {lasting}",
         "    " + heading("end the demo, then type"),

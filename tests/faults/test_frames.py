@@ -13,15 +13,21 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.world import EXTENSIONS, CountingHub, Points, World
+from tests.faults.world import EXTENSIONS, CountingHub, InlineExecutor, Points, World
+from tools.cluster.plain_result import decode, encode
 from tools.core.artifact import ArtifactKind
 from tools.core.card import frames_card
 from tools.core.errors import HubRejected
-from tools.core.folder import group_folders
+from tools.core.folder import RemoteFile, group_folders
+from tools.core.frames import END
 from tools.core.ordering import add_now
+from tools.core.planning import VideoJob
 from tools.core.queue_item import Status
 from tools.core.record import METADATA
 from tools.hub.client import Operation
+from tools.processor.build import local_executor
+from tools.processor.executor import Deliver, LocalExecutor, Note, _LocalContext
+from tools.stages.job_context import JobTools
 from tools.state.work_queue import WorkQueue
 
 FILES = {"A/1.mp4": b"one", "A/2.mp4": b"two", "A/3.mp4": b"has none!"}
@@ -260,3 +266,64 @@ def test_dataset_card_is_made_once_and_never_overwritten(tmp_path: Path) -> None
         assert world.live(Points())
         assert world.published("me/frames")["README.md"] == content
         assert f"B{number}/B{number}_part01of01.tar" in world.published("me/frames")
+
+
+class FarExecutor(InlineExecutor):
+    """As a worker of a cluster: its files are not here, and what it tells comes as plain data."""
+
+    def _work(self, job: VideoJob, context: _LocalContext) -> None:
+        deliver, self._deliver = self._deliver, lambda result: deliver(decode(encode(result), job))
+        try:
+            super()._work(job, context)
+        finally:
+            self._deliver = deliver
+
+    def artifact_file(self, folder: str, source: RemoteFile, kind: ArtifactKind) -> Path | None:
+        return None
+
+
+class ClusterWorld(World):
+    """Its jobs run elsewhere."""
+
+    def _executor(self, tools: JobTools, deliver: Deliver, note: Note) -> LocalExecutor:
+        tools.joins = frozenset()
+        return local_executor(tools, deliver, note, FarExecutor)
+
+
+def cluster_world(top: Path) -> ClusterWorld:
+    world = ClusterWorld(top, batch_size=3, other_repos={ArtifactKind.FRAMES: "me/frames"})
+    world.hub.put("me/in", dict(FILES))
+    return world
+
+
+def test_archives_of_workers_are_committed_as_they_stored_them_and_nothing_is_downloaded_twice(tmp_path: Path) -> None:
+    world, points = cluster_world(tmp_path / "a"), Points()
+    assert world.live(points)
+    assert points.names.count("before hub download") == 3, "the sources"
+    assert points.names.count("before hub store_blob") == 6, "an MKV and an archive each, also an empty one"
+    assert archives(world) == {
+        "A/A_part01of01.tar": {"A/1.mp4": b"one"},
+        "A/A_part01of01-2.tar": {"A/2.mp4": b"two"},
+    }
+    without = cluster_world(tmp_path / "b")
+    frames, without.other_repos = without.other_repos, {}
+    assert without.live(Points())
+    without.other_repos = frames
+    queue_again(without)
+    points = Points()
+    assert without.live(points) and len(without.converter.encoded) == 3
+    assert points.names.count("before hub download") == points.names.count("before hub store_blob") == 3
+    assert [list(one) for one in archives(without).values()] == [["A/2.mp4"], ["A/1.mp4"]]
+
+
+def test_archive_of_a_worker_that_the_hub_lost_keeps_no_video_back(tops: Iterator[Path]) -> None:
+    world, points = cluster_world(next(tops)), Points()
+    assert world.live(points)
+    before = next(number for number, name in enumerate(points.names, 1) if name == "before hub commit")
+    world = cluster_world(next(tops))
+    assert not world.live(Points(before))
+    one = next(sha256 for sha256, content in world.hub._blobs.items() if content.endswith(END) and b"two" in content)
+    del world.hub._blobs[one]
+    assert world.live(Points()) and len(world.converter.encoded) == 3
+    assert world.published().keys() == {*MKVS, f"A/{METADATA}"}
+    assert archives(world) == {"A/A_part01of01.tar": {"A/1.mp4": b"one"}}

@@ -40,7 +40,9 @@ def test_demo_warns_of_nothing_and_ends_with_what_came_out(environ: dict[str, st
     assert summary[0].count("MiB") == 2 and "% smaller" in summary[0]
     assert any(line.startswith("Quality beside the sources: VMAF ") for line in summary[:4]), summary[:4]
     assert sum("% smaller" in line for line in summary) == 3
-    assert f"    {tmp_path}/hub/datasets/demo/animation-av1" in summary
+    for repo in ("animation-av1", "animation-frames"):
+        assert f"    {tmp_path}/hub/datasets/demo/{repo}" in summary
+    assert log.count("scene frames committed") == 2, "of each folder"
     assert all(cells(line) <= 80 for line in summary if str(tmp_path) not in line)
     windows = tmux("list-windows", "-t", "=tested", "-F", "#{window_index} #{window_name}").split()
     assert windows[:2] == ["0", "monitor"] and sorted(windows[3::2]) == ["dashboard", "hub", "processor"]

@@ -109,6 +109,22 @@ def test_pictures_are_square_pixels_turned_and_no_larger_than_wanted(clips: Path
     assert sizes == {"wide": (200, 103), "turned": (150, 200), "plain": (200, 150)}
 
 
+def test_picture_of_an_interlaced_video_has_no_comb(clips: Path, tmp_path: Path) -> None:
+    bar = "color=black:s=160x96:r=50:d=0.4,format=gray,geq=lum='255*lt(mod(X-8*N,80),40)',format=yuv420p"
+    woven = ["-filter_complex", f"{bar},interlace=lowpass=off", *X264, "-flags", "+ilme+ildct"]
+    source = make(woven, clips / "woven.mkv")
+    assert run(tmp_path, source).returncode == 0
+    ((_, picture),) = pictures(tmp_path / "woven.tar")
+    light = picture.convert("L").tobytes()
+    rows = [light[start : start + 160] for start in range(0, len(light), 160)]
+    combed = sum(
+        abs(this - above) > 60 and abs(this - below) > 60
+        for first, second, third in zip(rows, rows[1:], rows[2:], strict=False)
+        for above, this, below in zip(first, second, third, strict=True)
+    )
+    assert combed < 0.02 * len(light), combed / len(light)
+
+
 def test_hdr_is_mapped_to_what_a_usual_screen_shows(clips: Path, tmp_path: Path) -> None:
     graph = "color=white:s=128x96:d=0.2:r=10,format=yuv420p10le,drawbox=c=gray:w=64:t=fill"
     tags = ["-color_primaries", "bt2020", "-color_trc", "smpte2084", "-colorspace", "bt2020nc", "-color_range", "tv"]

@@ -31,6 +31,14 @@ def test_chosen_picture_is_none_of_a_fade() -> None:
     assert [scene.frame for scene in scenes] == [pytest.approx(40, abs=6)], "not its middle, 23, which is dark gray"
 
 
+def test_chosen_picture_is_no_blank_blurred_or_moving_one_but_the_nearest_to_the_middle_that_is_none() -> None:
+    plain = _pictures([0.0, *[0.2] * 48])
+    for number, worse in ((24, {"blur": 8.0}), (25, {"detail": 0.01}), (23, {"change": 30.0}), (26, {"blur": 0.0})):
+        plain[number] = plain[number]._replace(**worse)
+    scenes, _ = find_scenes(plain, SceneRules(threshold=50.0))
+    assert [scene.frame for scene in scenes] == [21], "of 22 the next one is another picture"
+
+
 def test_motion_on_threes_pans_and_a_single_flash_are_no_cuts() -> None:
     on_threes = [0.0, *[0.0, 0.0, 15.0] * 20]
     assert find_cuts(_pictures(on_threes), RULES) == []
