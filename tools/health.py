@@ -107,9 +107,9 @@ def _check(log_dir: Path, work_dir: Path, limits: HealthLimits, now: float) -> t
     queue = _read(log_dir / "processing_queue.json", list, problems)
     monitor_age, processor_age = _age(now, health.last_poll(state)), _age(now, health.number_of(progress, "updated"))
     limit = health.monitor_silence(state) if limits.monitor_age is None else limits.monitor_age
-    problems += health.judge_program("monitor", life_of(log_dir, "monitor"), monitor_age, limit, "polled", now)
+    problems += health.judge_program("monitor", life_of(log_dir, "monitor"), monitor_age, limit, now)
     limit = health.processor_silence(progress) if limits.processor_age is None else limits.processor_age
-    problems += health.judge_program("processor", life_of(log_dir, "processor"), processor_age, limit, "wrote", now)
+    problems += health.judge_program("processor", life_of(log_dir, "processor"), processor_age, limit, now)
     problems += health.judge_pause(progress or {})
     counts = health.count_items(queue or [])
     problems += health.judge_queue(counts, limits.failed)

@@ -17,6 +17,7 @@ from tools.report.health import (
     monitor_silence,
     processor_silence,
 )
+from tools.runtime.language import Language, translated, use
 from tools.state.liveness import Life
 
 ALIVE, NOW = Life(True), 1_000_000.0
@@ -43,11 +44,18 @@ ALIVE, NOW = Life(True), 1_000_000.0
     ],
 )
 def test_program_is_critical_when_gone_or_silent(life: Life, age: float | None, said: str | None) -> None:
-    found = judge_program("monitor", life, age, 100.0, "polled", NOW)
+    found = judge_program("monitor", life, age, 100.0, NOW)
     if said is None:
         assert found == []
     else:
         assert [trouble.level for trouble in found] == [Level.CRITICAL] and said in found[0].text
+
+
+def test_what_stalled_is_said_in_chinese_to_the_last_word() -> None:
+    life = Life(True, since=NOW - 900)
+    use(Language.CHINESE)
+    said = [translated(judge_program(name, life, 102.0, 100.0, NOW)[0].text) for name in ("monitor", "processor")]
+    assert said == ["监控程序停滞，最近一次轮询在 102 秒前", "处理程序停滞，最近一次写入在 102 秒前"]
 
 
 def test_pause_is_a_warning_with_its_reason() -> None:

@@ -166,6 +166,7 @@ def test_damaged_history_costs_itself_alone_and_is_said_once(
     assert 1 <= past.totals().stored <= 2 and past.problem is None
     said = [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert len(said) == (damage not in (Path.unlink, _empty)), [record.getMessage() for record in said]
+    assert all("; a new history begins" in record.getMessage() for record in said)
 
 
 def test_folder_that_takes_no_history_is_said_once_and_waits_for_nothing(
@@ -280,6 +281,22 @@ def test_damaged_history_that_can_not_be_set_aside_is_said_once(
     written(tmp_path, STORED, STORED)
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
     assert "history can't be written" in caplog.text
+
+
+def test_lines_of_a_second_are_kept_together_or_not_at_all(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    past = written(tmp_path, STORED, replace(STORED, frames=1 << 70))
+    assert past.videos() == [] and past.totals().stored == 0 and "work continues without it" in caplog.text
+    pause = written(tmp_path, PauseBegan(NOON, "one"), PauseBegan(NOON + 10, "another")).pauses()
+    assert [(one.cause, one.ended) for one in pause] == [("another", None), ("one", NOON + 10)]
+
+
+def test_python_without_sqlite_has_no_history_and_says_so_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "sqlite3", None)
+    monkeypatch.setattr(history, "_AT_ONCE", 0.0)
+    written(tmp_path, STORED, STORED)
+    assert [record.levelno for record in caplog.records] == [logging.WARNING] and "no sqlite3 module" in caplog.text
 
 
 def test_troubles_are_counted_by_day_and_pauses_hour_by_hour_up_to_sixty_days(tmp_path: Path) -> None:

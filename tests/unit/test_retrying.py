@@ -241,3 +241,36 @@ def test_what_is_given_up_says_so() -> None:
     error = HubUnavailable("down")
     waits(Backoff(clock, attempts=2), clock, error)
     assert error.given_up
+
+
+@pytest.mark.parametrize(
+    ("verb", "asked"),
+    [
+        ("whoami", ()),
+        ("repo_exists", ("me/out",)),
+        ("create_repo", ("me/out",)),
+        ("need_write", ("me/out",)),
+        ("head", ("me/out",)),
+        ("recent", ("me/out",)),
+        ("list_folder", ("me/out", "c", "A")),
+        ("read_file", ("me/out", "c", "A/1")),
+        ("lacks", ("me/out", [("a" * 64, 1)])),
+        ("store_blob", ("me/out", Path("x"), "a" * 64, 1, print)),
+    ],
+)
+def test_question_is_passed_on_as_it_is_and_repeated_and_its_answer_comes_back(
+    verb: str, asked: tuple[object, ...]
+) -> None:
+    clock, told, answer = FakeClock(), list[tuple[object, ...]](), object()
+    hub = MemoryHub(clock)
+
+    def stumbles(*arguments: object) -> object:
+        told.append(arguments)
+        if len(told) == 1:
+            raise HubUnavailable("down")
+        return answer
+
+    setattr(hub, verb, stumbles)
+    found = getattr(RetryingHub(hub, clock), verb)(*asked)
+    assert found is (None if verb in {"create_repo", "need_write", "store_blob"} else answer)
+    assert len(told) == 2 and told[1][: min(4, len(asked))] == asked[:4]

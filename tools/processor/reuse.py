@@ -163,7 +163,7 @@ class Reuse:
             if content is not None and file.sha256 in {"", came}:
                 records = Published.parse(content, self.input_repo).records.values()
                 return self.results.put(name, file.sha256, _rows(records))
-            mark = f"{file.sha256} came as {came}"
+            mark = f"{file.sha256}≠{came}"
             if known.get(name) != mark:
                 again.append(name)
                 return self.results.put(name, mark, ())

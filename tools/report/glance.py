@@ -29,10 +29,9 @@ def problems(
         "processor": now - updated if updated else None,
     }
     limits = {"monitor": seen.silence, "processor": health.processor_silence(progress)}
-    done = {"monitor": "polled", "processor": "wrote"}
     found: list[Problem] = []
     for name, life in seen.lives.items():
-        found += health.judge_program(name, life, ages[name], limits[name], done[name], now)
+        found += health.judge_program(name, life, ages[name], limits[name], now)
     found += health.judge_pause(progress)
     found += health.judge_queue({"odd": 0, **counts}, 1)
     found += health.judge_disk(free, HealthLimits())

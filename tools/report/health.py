@@ -76,8 +76,8 @@ def number_of(content: Any, key: str) -> float | None:
     return float(value)
 
 
-def judge_program(name: str, life: Life, age: float | None, limit: float, done: str, now: float) -> list[Problem]:
-    """``age`` s since the program's last sign of life, None without one; ``done`` what that sign was.
+def judge_program(name: str, life: Life, age: float | None, limit: float, now: float) -> list[Problem]:
+    """``age`` s since the program's last sign of life (of the monitor a poll), None without one.
 
     One that has only just begun may be silent as long as one that worked: what is older is its predecessor's.
     """
@@ -90,6 +90,7 @@ def judge_program(name: str, life: Life, age: float | None, limit: float, done: 
         return [Problem(Level.CRITICAL, f"{name} has shown no sign of life yet")]
     if not -limit <= age <= limit:
         when = f"{shown_age(age)} ago" if age > 0 else f"{shown_age(-age)} in the future"
+        done = "polled" if name == "monitor" else "wrote"
         return [Problem(Level.CRITICAL, f"{name} stalled, it last {done} {when}")]
     return []
 

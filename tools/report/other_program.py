@@ -16,12 +16,12 @@ def problem_of(log_dir: Path, program: str) -> str | None:
         return None
     if program == "monitor":
         state = _read(log_dir / "monitor_state.json")
-        seen, limit, done = health.last_poll(state), health.monitor_silence(state), "polled"
+        seen, limit = health.last_poll(state), health.monitor_silence(state)
     else:
         state = _read(log_dir / "progress.json")
-        seen, limit, done = health.number_of(state, "updated"), health.processor_silence(state), "wrote"
+        seen, limit = health.number_of(state, "updated"), health.processor_silence(state)
     age = None if seen is None else now - seen
-    problems = health.judge_program(program, life, age, limit, done, now)
+    problems = health.judge_program(program, life, age, limit, now)
     return problems[0].text if problems else None
 
 
