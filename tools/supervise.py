@@ -11,7 +11,9 @@ import sys
 if not __package__:
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 
+from tools.core.message import message
 from tools.entry import enter_venv
+from tools.runtime.language import both
 
 enter_venv(__name__)
 
@@ -143,7 +145,7 @@ class Supervisor:
         cause = cause_of(kept.status, said=said, killed_by_kernel=self._was_killed_by_kernel())
         if is_final(kept.status, runs_elsewhere=runs_elsewhere):
             if kept.status == WRONG_SETTINGS and said is None:
-                log.error("%s stays ended: %s", kept.name, cause)
+                log.error("%s", both(message(f"{kept.name} stays ended: {cause}")))
             return
         kept.restarts = kept.restarts.after(time.monotonic() - kept.started)
         kept.due = time.monotonic() + kept.restarts.wait
@@ -151,7 +153,8 @@ class Supervisor:
         log.warning("%s died, restarting: %s", kept.name, facts)
         if kept.restarts.is_loop:
             times = kept.restarts.quick
-            log.error("%s died %d times soon after its start, see its lines above; restarts continue", kept.name, times)
+            told = f"{kept.name} died {times} times soon after its start, see its lines above"
+            log.error("%s", both(message(f"{told}; restarts continue")))
 
     def _was_killed_by_kernel(self) -> bool | None:
         """Whether the kernel killed for lack of memory since the last look, a minute ago at most."""

@@ -93,7 +93,8 @@ def test_damaged_file_is_set_aside_and_the_generation_before_restored(
     assert [one.folder for one in WorkQueue(tmp_path).read().items()] == ["A", "C"]
     aside = list(tmp_path.glob("processing_queue.json.damaged-*"))
     assert len(aside) == 1 and aside[0].read_bytes() == damage
-    assert any(record.levelname == "ERROR" for record in caplog.records)
+    (said,) = (record.getMessage() for record in caplog.records if record.levelname == "ERROR")
+    assert "restored the previous version" in said and "已恢复上一版本" in said, "a person acts on it, in either language"
 
 
 def test_entry_that_can_not_be_understood_stays_and_the_others_are_processed(
@@ -106,7 +107,8 @@ def test_entry_that_can_not_be_understood_stays_and_the_others_are_processed(
     put(queue, item("B"))
     written = json.loads(path.read_bytes())
     assert [entry["folder"] for entry in written if isinstance(entry, dict)] == ["A", "B", "X", "A"] and 5 in written
-    assert len([r for r in caplog.records if r.levelname == "ERROR"]) == 3
+    said = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert len(said) == 3 and all("fix it by hand" in line and "请手工修正" in line for line in said)
 
 
 def test_both_generations_damaged_is_said_and_nothing_is_overwritten(tmp_path: Path) -> None:

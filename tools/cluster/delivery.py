@@ -6,8 +6,10 @@ import threading
 
 from tools.cluster.roster import Member, State
 from tools.core.errors import PipelineError, ProbeError, Trouble, trouble_of
+from tools.core.message import message
 from tools.core.planning import VideoJob
 from tools.processor.executor import Deliver, Note
+from tools.runtime.language import both
 from tools.stages.job_context import JobTools
 from tools.stages.video_job import JobResult, Outcome
 from tools.state.journal import Event
@@ -66,6 +68,11 @@ def look_up(tools: JobTools, job: VideoJob, sha256: str) -> JobResult | None:
     return None if output is None else JobResult(job, Outcome.STORED, output)
 
 
+def log_refusal(member: Member, why: str) -> None:
+    """A person must make the two alike."""
+    log.error("%s", both(message(f"worker {member.name} rejected: {why}")))
+
+
 def log_change(member: Member, state: State) -> None:
     """Log once when a worker is ready, stops reporting, is suspended."""
     if member.logged is state:
@@ -78,5 +85,8 @@ def log_change(member: Member, state: State) -> None:
     elif state is State.RESTING:
         log.info("worker %s begins nothing: %s", member.name, member.resting)
     elif state is State.SUSPENDED:
-        level = logging.WARNING if member.trouble is Trouble.HUB_UNAVAILABLE else logging.ERROR
-        log.log(level, "worker %s is suspended: repeated failures of its own: %s", member.name, member.cause)
+        said = message(f"worker {member.name} is suspended: repeated failures of its own: {member.cause}")
+        if member.trouble is Trouble.HUB_UNAVAILABLE:
+            log.warning("%s", said)
+        else:
+            log.error("%s", both(said))

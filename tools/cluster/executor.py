@@ -31,7 +31,7 @@ from pathlib import Path
 
 from tools.cluster import node, plain_result
 from tools.cluster.connection import Connect, HowLost, JobUnknown, WorkerDied
-from tools.cluster.delivery import Delivery, log_change
+from tools.cluster.delivery import Delivery, log_change, log_refusal
 from tools.cluster.handshake import Handshake
 from tools.cluster.link import Link
 from tools.cluster.needs import Needs
@@ -325,7 +325,7 @@ class ClusterExecutor:
         answer = await self._link.call(member.address, node.accept_handshake, handshake.as_json())
         why = f"{answer}; is it the same version?" if isinstance(answer, str) else plain_result.reasons(answer)
         if why is not None and why != member.refused:
-            log.error("worker %s rejected: %s", member.name, why)
+            log_refusal(member, why)
         with self._lock:
             member.refused, member.accepted = why, True
         self._link.wake()

@@ -19,10 +19,12 @@ from tools.cluster import plain_result
 from tools.cluster.handshake import Handshake, objections, remarks, versions_here
 from tools.cluster.worker_report import LateResult, Message, ReportedJob, WorkerReport
 from tools.core.errors import HubForbidden, HubUnavailable, PipelineError, Trouble
+from tools.core.message import message
 from tools.core.planning import Stage, VideoJob
 from tools.hub.client import HubClient
 from tools.media.converter import Converter
 from tools.processor.executor import LocalExecutor
+from tools.runtime.language import both
 from tools.stages.job_context import JobContext, JobTools
 from tools.stages.video_job import JobResult, Outcome, run_video_job
 from tools.stages.work_hours import HoursOptions, WorkHours
@@ -161,11 +163,11 @@ class WorkerNode:
             self._tools.converter.prepare()
             here = versions_here(self._tools.converter.version())
         except PipelineError as exc:
-            log.error("can't work for the processor: %s", exc)
+            log.error("%s", both(message(f"can't work for the processor: {exc}")))
             return [str(exc)]
         reasons = objections(here, handshake.versions)
         for line in reasons:
-            log.error("rejected by the processor: %s", line)
+            log.error("%s", both(message(f"rejected by the processor: {line}")))
         for line in [] if reasons else remarks(here, handshake.versions, self._endpoint, handshake.endpoint):
             log.warning("accepted with differences: %s", line)
         return reasons

@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tools.core.errors import CorruptState, PipelineError, StateError
+from tools.core.message import message
 from tools.runtime.files import create, replace_durably, second_name, write_failure
+from tools.runtime.language import both
 from tools.runtime.owner import give_to_owner, make_folder
 
 log = logging.getLogger("animation.state")
@@ -103,10 +105,12 @@ class JsonFile:
         aside = self._name_aside()
         if restored is None:
             self.path.replace(aside)
-            log.error("%s was damaged (%s), see %s; no earlier one, starting empty", self.path, damage, aside.name)
+            said = message(f"{self.path} was damaged ({damage}), see {aside.name}; no earlier one, starting empty")
+            log.error("%s", both(said))
             return None
         self._restore(aside)
-        log.error("%s was damaged (%s), see %s; restored the previous version", self.path, damage, aside.name)
+        said = message(f"{self.path} was damaged ({damage}), see {aside.name}; restored the previous version")
+        log.error("%s", both(said))
         return restored
 
     def start_over(self) -> None:

@@ -40,7 +40,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tools.core.errors import CorruptState
+from tools.core.message import message
 from tools.core.queue_item import CANCELLED, RESULT_KEPT, QueueItem, Status, counted_as, from_json, to_json
+from tools.runtime.language import both
 from tools.runtime.once import Once
 from tools.state.json_file import JsonFile
 
@@ -338,7 +340,8 @@ class WorkQueue:
 
     def _tell(self, problem: str) -> None:
         if self._said.is_news(problem):
-            log.error("an entry of %s can't be understood and is left as it is: %s; fix it by hand", self.path, problem)
+            said = f"an entry of {self.path} can't be understood and is left as it is: {problem}"
+            log.error("%s", both(message(f"{said}; fix it by hand")))
 
 
 def _indented(entry: object) -> bytes:
