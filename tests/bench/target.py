@@ -24,7 +24,7 @@ from tests.bench.table import Row
 from tests.conversion import convert
 from tests.media import make
 from tools.media.converter import FfmpegConverter, MachineOptions, OutputOptions
-from tools.runtime.spawn import set_caged
+from tools.runtime.spawn import set_caged, set_patience
 
 DEFAULT = OutputOptions(target_vmaf=95.0, max_size_percent=100.0)
 _FIXED = OutputOptions()
@@ -54,6 +54,7 @@ def run() -> list[Row]:
     kept = Path(os.environ.get("TARGETS_KEPT") or os.devnull)
     known = _read(kept)
     set_caged(False)
+    set_patience(0, "auto")  # beside other programs it would take a day
     rows = []
     with tempfile.TemporaryDirectory() as name:
         top = Path(name)

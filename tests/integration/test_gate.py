@@ -13,6 +13,7 @@ from tests.media import make, picture
 from tools.core.errors import PicturesDiffer
 from tools.media import gate, thumbnails
 from tools.media.converter import FfmpegConverter, MachineOptions, OutputOptions
+from tools.media.facts import Facts
 
 pytestmark = pytest.mark.usefixtures("uncaged")
 _OPTIONS = OutputOptions(encoder="libsvtav1", preset=12)
@@ -130,6 +131,25 @@ def test_next_encoder_takes_what_the_gate_refused_and_the_scores_are_told(tmp_pa
     assert (quality["metric"], quality["model"], quality["samples"]) == ("vmaf", "vmaf_v0.6.1", 1)
     assert quality["mean"] > 80 and quality["mean"] >= quality["p5"] >= quality["min"]
     assert quality["seconds"] == pytest.approx(2.0, abs=0.1)
+
+
+def test_scores_of_the_search_serve_the_gate_which_goes_by_the_crf_that_was_found(
+    tmp_path: Path, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged, judge = [], gate.Gate.judge
+
+    def judging(self: gate.Gate, made: Facts) -> None:
+        judged.append(self.options.crf)
+        judge(self, made)
+
+    def twice(*_: Any, **__: Any) -> None:
+        raise AssertionError("the search measured it")
+
+    monkeypatch.setattr(gate, "score", twice)
+    monkeypatch.setattr(gate.Gate, "judge", judging)
+    made = convert(clip, tmp_path / "out.mkv", FfmpegConverter(replace(_OPTIONS, target_vmaf=93.0)))
+    assert judged == [made.target["crf"]] and judged != [_OPTIONS.crf]
+    assert (made.quality or {})["mean"] == made.target["predicted"]
 
 
 def test_trouble_of_the_machine_while_it_measures_does_not_count_against_the_video(tmp_path: Path, clip: Path) -> None:
