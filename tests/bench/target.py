@@ -130,7 +130,6 @@ def _of_long(clip: Path, top: Path) -> dict[str, str]:
         "search : encode, CPU": f"{cost:.1f} % ({target['probes']} probes, {used.probes:.0f} s and "
         f"{used.scoring:.0f} s of comparing : {used.encode:.0f} s); "
         f"{cost / target['probes']:.1f} % per probe",
-        "check of the result : encode, CPU": f"{100 * used.check / used.encode:.1f} %",
     }
 
 
