@@ -1,5 +1,6 @@
 """Captions inside the pictures (CEA-608) become a track of text, with their times; what is none gets no track."""
 
+import random
 import re
 import subprocess
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ import pytest
 
 from tests.conversion import CONVERTER, convert
 from tests.media import facts_of, ffmpeg
+from tests.programs import ROOT
 from tests.sei import T35, film, sei
 from tools.media import captions
 from tools.media.caption_services import languages_in
@@ -154,3 +156,32 @@ def test_channels_that_ffmpeg_does_not_tell_apart_or_read_are_named(tmp_path: Pa
         "stream 0: captions of CC2 are in the track of another channel: ffmpeg does not tell them apart",
         "stream 0: captions inside the pictures that ffmpeg can't read are not kept: CC4, CEA-708 service 1",
     ]
+
+
+REAL = ROOT.parent / "shared" / "cases" / "captions_608.mkv"
+CODES = b"GA94\x03"
+
+
+@pytest.mark.skipif(not REAL.exists(), reason="the small real files are not beside the checkout")
+def test_captions_of_a_real_file_that_begin_after_its_first_pictures_are_read(tmp_path: Path) -> None:
+    source = tmp_path / "in.mkv"
+    *first, rest = REAL.read_bytes().split(CODES, 4)  # the first three are nobody's, what they began the fourth begins
+    source.write_bytes(b"GA95\x03".join(first) + CODES + rest[:3] + b"\x94\x20" + rest[5:])
+    assert not [line for line in CONVERTER.plan(source).warnings() if "captions" in line], "no sign of any"
+    report = convert(source, tmp_path / "out.mkv")
+    assert [one["title"] for one in report.streams if one["type"] == "subtitle"] == ["Closed captions (CC1)"]
+    command = [ffmpeg(), "-v", "error", "-i", str(tmp_path / "out.mkv"), "-map", "0:s", "-f", "srt", "-"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "LOOK OVER THERE" in shown and "00:00:00,5" in shown and not [w for w in report.warnings if "captions" in w]
+
+
+@pytest.mark.skipif(not REAL.exists(), reason="the small real files are not beside the checkout")
+def test_real_captions_that_are_garbage_cost_a_word_and_not_the_film(tmp_path: Path) -> None:
+    source = tmp_path / "in.mkv"
+    before, *messages = REAL.read_bytes().split(CODES)
+    dice = random.Random(1)
+    broken = [one[:3] + bytes([dice.randrange(1, 256), dice.randrange(1, 256)]) + one[5:] for one in messages]
+    source.write_bytes(CODES.join([before, *broken]))
+    report = convert(source, tmp_path / "out.mkv")
+    told = [line for line in report.warnings if "captions" in line]
+    assert report.frames == 96 and len(told) == 1 and "stream 0: captions" in told[0], (told, report.streams)
