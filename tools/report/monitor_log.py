@@ -33,7 +33,7 @@ def tell_changes(before: MonitorState, now: MonitorState, min_age: float) -> Non
                 ),
             )
     for name in before.folders.keys() - now.folders.keys():
-        log.info("%s is no longer in %s: what was published of it stays", name, now.repo)
+        log.info("%s is no longer in %s: its results stay unless MIRROR=1", name, now.repo)
 
 
 def no_video(folder: Folder) -> str:
