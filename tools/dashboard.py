@@ -16,6 +16,7 @@ enter_venv(__name__)
 
 import argparse
 import errno
+import resource
 import socket
 import threading
 import time
@@ -25,7 +26,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 import config
@@ -39,7 +40,7 @@ from tools.runtime.listening import listen
 from tools.startup import read_command_settings, run_program
 from tools.state.history_reader import History
 from tools.status_command import calendar_of, content
-from tools.web.app import application, routes
+from tools.web.app import Answer, application, routes
 from tools.web.guard import Guard, is_loopback, names_of_this_machine
 from tools.web.source import Place, Source
 from tools.web.token import TOKEN_FILE, kept_token
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _MOST = 1000  # lines in one answer
+_MOST_MEMORY = 2 << 30  # bytes, with what threads reserve; 10,000 folders take a tenth of it
 _STOP_WITHIN = 4.0  # s
 _FREED_WITHIN = 10.0  # s in which the port of one that was ended is free again
 
@@ -128,7 +130,7 @@ def _data_routes(settings: config.Settings) -> list[BaseRoute]:
 
 
 async def _json(make: Callable[[], Any]) -> Response:
-    return JSONResponse(await run_in_threadpool(make))
+    return Answer(await run_in_threadpool(make))
 
 
 def _number(request: Request, name: str, default: float) -> float:
@@ -163,6 +165,8 @@ def _run(parsed: argparse.Namespace) -> int:
     if (is_open or parsed.allow_name) and token is None:
         token = kept_token(settings.paths.log_dir)
     names = {*parsed.allow_name, *(names_of_this_machine() if is_open else ())}
+    # Whatever a stranger's files expand to, the answer fails and the machine does not.
+    resource.setrlimit(resource.RLIMIT_DATA, (_MOST_MEMORY, resource.getrlimit(resource.RLIMIT_DATA)[1]))
     with _listening(wanted.host, wanted.port) as listener:
         server = uvicorn.Server(
             uvicorn.Config(

@@ -30,6 +30,7 @@ from tools.flags import Parser
 from tools.report import health
 from tools.report.heading import free_space
 from tools.report.health import HealthLimits, Level, Problem
+from tools.runtime.files import read_plain
 from tools.runtime.language import translated, ui
 from tools.startup import dotenv_path, read_dotenv, run_program
 from tools.state.liveness import life_of
@@ -125,7 +126,7 @@ def _check(log_dir: Path, work_dir: Path, limits: HealthLimits, now: float) -> t
 def _read(path: Path, kind: type, problems: list[Problem]) -> Any:
     """The content; None if the file is missing, or can't be read, which is reported."""
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(read_plain(path))
     except FileNotFoundError:
         return None
     except OSError as exc:

@@ -371,6 +371,7 @@ def _run(parsed: argparse.Namespace) -> int:
 
 def _show_queue(settings: config.Settings) -> int:
     from tools.report.heading import pulse, pulse_lines
+    from tools.report.paint import printable
     from tools.report.status import queue_text
     from tools.report.waiting import waiting_lines
 
@@ -380,7 +381,8 @@ def _show_queue(settings: config.Settings) -> int:
     shown = queue_text(items, now, settings.processor.aging_hours)
     by_name, state = {item.folder: item for item in items}, MonitorStateFile(log_dir).read()
     waiting = waiting_lines(state, by_name, now, settings.monitor.min_folder_stable_time)
-    print("\n".join([*pulse_lines(pulse(log_dir), now), "", shown, *([""] if waiting else []), *waiting]))
+    lines = [*pulse_lines(pulse(log_dir), now), "", shown, *([""] if waiting else []), *waiting]
+    print(printable("\n".join(lines)))
     return 0
 
 

@@ -1,6 +1,6 @@
 """What both programs do to tell people by message what happens; see ``tools/report/notifier.py``."""
 
-import socket
+import os
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -36,7 +36,7 @@ def notifier_of(settings: config.Settings, other: str) -> "Notifier | None":
     addresses = Addresses(wanted.urls)
     desk = NewsDesk(wanted.events, min(GATHER, wanted.interval), wanted.interval)
     watch = partial(problem_of, settings.paths.log_dir, other)
-    return Notifier(desk, addresses.send, addresses.names(), socket.gethostname(), watch)
+    return Notifier(desk, addresses.send, addresses.names(), os.uname().nodename, watch)
 
 
 def wishes(settings: config.Settings) -> list[str]:
@@ -59,7 +59,7 @@ def send_test(settings: config.Settings) -> int:
     if not settings.notify.urls:
         raise config.ConfigError("NOTIFY_URLS is empty: put the addresses that are to be told into .env")
     addresses = Addresses(settings.notify.urls)
-    title = f"{socket.gethostname()}: {ui('a test')}"
+    title = f"{os.uname().nodename}: {ui('a test')}"
     failed = addresses.send(title, ui("If you can read this, you will be told what happens."))
     for name in addresses.names():
         print(ui("{}: NOT sent, check the address", name) if name in failed else ui("{}: sent", name))

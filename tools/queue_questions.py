@@ -63,6 +63,7 @@ def run(parsed: argparse.Namespace, settings: config.Settings) -> int:
 
 def _coverage(parsed: argparse.Namespace, settings: config.Settings) -> int:
     from tools.report.folders import coverage_json, coverage_text
+    from tools.report.paint import printable
     from tools.report.status import ALL
 
     commit, coverage = _covered(settings)
@@ -70,7 +71,7 @@ def _coverage(parsed: argparse.Namespace, settings: config.Settings) -> int:
     if parsed.json:
         print(json.dumps(coverage_json(repo, commit, coverage), ensure_ascii=False, indent=1))
     else:
-        print(coverage_text(repo, coverage, *([ALL] if parsed.all else [])))
+        print(printable(coverage_text(repo, coverage, *([ALL] if parsed.all else []))))
     return 1 if any(names for heading, names in coverage.items() if heading.needs_person) else 0
 
 
@@ -110,6 +111,7 @@ def _check(parsed: argparse.Namespace, settings: config.Settings) -> int:
     from tools.deep_check import DeepCheck
     from tools.login import Login
     from tools.report.folders import audit_lines, audit_sum
+    from tools.report.paint import printable
     from tools.runtime.clock import SystemClock
 
     hub, _ = Login(settings, SystemClock()).connect()
@@ -133,7 +135,7 @@ def _check(parsed: argparse.Namespace, settings: config.Settings) -> int:
             found = replace(found, broken=deep.wrong(recorded))
         audits.append(found)
         if not parsed.json and (parsed.all or not found.is_right):
-            print("\n".join(audit_lines(found)), flush=True)
+            print(printable("\n".join(audit_lines(found))), flush=True)
     if parsed.json:
         print(json.dumps([asdict(one) for one in audits], ensure_ascii=False, indent=1))
     else:
@@ -219,6 +221,7 @@ def _ahead_and_past(folder: str, settings: config.Settings) -> list[str]:
 def _why(name: str, settings: config.Settings) -> int:
     """Of a folder, or of a file."""
     from tools.core.folder import ROOT
+    from tools.report.paint import printable
     from tools.runtime.language import ui
     from tools.state.monitor_state import MonitorStateFile
 
@@ -236,7 +239,7 @@ def _why(name: str, settings: config.Settings) -> int:
         near = [one for one in (*state.folders, *items) if name in one or (one in name and one != ROOT)]
         unknown = f"nothing is known of {name}: it was not in the last listing of {settings.hub.input_repo}"
         raise StateError(f"{unknown}; perhaps you mean {near[0]}" if near else message(unknown))
-    print("\n".join([name, *(f"  {line}" for line in lines)]))
+    print(printable("\n".join([name, *(f"  {line}" for line in lines)])))
     return 0
 
 

@@ -2,8 +2,8 @@
 
 import argparse
 import contextlib
+import os
 import time
-import uuid
 from typing import TYPE_CHECKING
 
 import config
@@ -110,7 +110,7 @@ def _wanted(
             untold += len(found.untold)
             _tell(name, found)
         if again:
-            orders[name] = redo_with(options, again if parsed.if_settings_differ else (), uuid.uuid4().hex[:12])
+            orders[name] = redo_with(options, again if parsed.if_settings_differ else (), os.urandom(6).hex())
             meant.append((name, by_pattern))
     if untold:
         print(ui("{} videos of an earlier version do not tell by what they were made: name their folders", untold))

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shutil
 import sys
 import time
 from collections.abc import Callable, Collection
@@ -10,12 +11,13 @@ from typing import Any
 import config
 from tools import notifying
 from tools.core.hours import Opening
+from tools.report.cells import rows_of
 from tools.report.glance import eta_json, gain_json, health_line, outlook_lines, problems
 from tools.report.heading import free_space, pulse, pulse_json, pulse_lines
 from tools.report.known import known_json, known_lines, mirror_json, mirror_lines
 from tools.report.losses import losses, losses_json
 from tools.report.outlook import Outlook, outlook, run_of
-from tools.report.paint import Paint
+from tools.report.paint import Paint, printable
 from tools.report.status import ALL, SHOWN, status_json, status_text
 from tools.runtime.language import ui
 from tools.state.history_reader import History
@@ -24,6 +26,8 @@ from tools.state.monitor_state import MonitorStateFile
 from tools.state.progress import ProgressFile
 from tools.state.results import read_known
 from tools.state.work_queue import Overview, WorkQueue
+
+_LEAST = 12  # lines, however low the terminal
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -60,7 +64,20 @@ def _text(parsed: argparse.Namespace, settings: config.Settings, paint: Paint) -
     overview = WorkQueue(log_dir).overview(latest, causes)
     found = problems(seen, progress, overview.counts, free_space(log_dir, settings.paths.work_dir), now)
     history = History(log_dir)
-    ahead = outlook_of(settings, history, overview, progress, now)
+    ahead, run = outlook_of(settings, history, overview, progress, now), run_of(history, seen)
+    history.close()
+    is_mirrored = bool(settings.processor.mirror)
+    known = known._replace(gone={}, folders={}) if is_mirrored else known  # they do not stay
+    told = known_lines(known, there, *([ALL] if parsed.all else []))
+    head = [health_line(found, paint), *pulse_lines(seen, now), *notifying.wishes(settings), ""]
+    tail = [
+        *([""] * bool(told)),
+        *told,
+        *(mirror_lines(MirrorFile(log_dir).read()) if is_mirrored else []),
+    ]
+    is_fitted = paint.is_terminal and not parsed.all and not parsed.failed
+    columns, lines = shutil.get_terminal_size()
+    above = sum(rows_of(line, columns) for line in (*head, *tail))
     shown = status_text(
         overview,
         progress,
@@ -68,24 +85,11 @@ def _text(parsed: argparse.Namespace, settings: config.Settings, paint: Paint) -
         seen.lives["processor"].running is not False,
         causes,
         outlook=ahead,
-        run=run_of(history, seen),
+        run=run,
         paint=paint,
+        room=max(_LEAST, lines - 1 - above) if is_fitted else None,
     )
-    history.close()
-    is_mirrored = bool(settings.processor.mirror)
-    known = known._replace(gone={}, folders={}) if is_mirrored else known  # they do not stay
-    told = known_lines(known, there, *([ALL] if parsed.all else []))
-    lines = [
-        health_line(found, paint),
-        *pulse_lines(seen, now),
-        *notifying.wishes(settings),
-        "",
-        shown,
-        *([""] * bool(told)),
-        *told,
-        *(mirror_lines(MirrorFile(log_dir).read()) if is_mirrored else []),
-    ]
-    return "\n".join(lines)
+    return printable("\n".join([*head, shown, *tail]))
 
 
 def queue_line(settings: config.Settings) -> str:
@@ -153,7 +157,7 @@ def content(settings: config.Settings) -> dict[str, Any]:
     run = run_of(history, seen)
     history.close()
     return {
-        **status_json(view.counts(), items, progress),
+        **status_json(view.counts(), items, progress, ahead),
         **pulse_json(seen),
         **known_json(known, there),
         **(mirror_json(MirrorFile(log_dir).read()) if settings.processor.mirror else {}),

@@ -78,6 +78,15 @@ class Visit:
     def waits_for(self, selector: str) -> Any:
         return self.page.wait_for_selector(selector)
 
+    def waits_for_jobs(self, top: Path) -> None:
+        """Of a processor that tells of them, however long the page took: what is old is not believed."""
+
+        def shown() -> bool:
+            _freshen(top)
+            return bool(self.page.evaluate("document.querySelector('.job progress') !== null"))
+
+        until(shown, "what runs")
+
     def until(self, expression: str) -> None:
         """Wait for what is true in the page. Its policy lets nobody evaluate a text there but the debugger."""
         until(lambda: bool(self.page.evaluate(expression)), expression)
@@ -103,15 +112,16 @@ def test_five_questions_are_answered_without_a_click_or_a_scroll(browser: Any, a
         with Visit(browser, url, color_scheme=colours) as visit:
             visit.waits_for(".queue tbody tr")
             visit.waits_for(".charts svg")
-            visit.waits_for(".job progress")
+            visit.waits_for_jobs(top)
             for part in (".banner", ".running", ".done .big", ".needs code", ".gained .big"):
                 box = visit.page.locator(part).first.bounding_box()
                 assert box and box["y"] + (0 if part == ".running" else box["height"]) <= DESK["height"], part
             assert "Warning" in visit.page.inner_text(".banner")
             assert "≈" in visit.page.inner_text(".done") and "GiB" in visit.page.inner_text(".gained")
             assert "--retry" in visit.page.inner_text(".needs")
-            assert serious(visit.page) == []
+            visit.waits_for_jobs(top)
             _picture(visit.page, f"dashboard-{colours}.png")
+            assert serious(visit.page) == []
 
 
 def test_phone_has_them_in_order_and_chinese_by_its_language(browser: Any, address: tuple[str, Path]) -> None:
@@ -119,25 +129,28 @@ def test_phone_has_them_in_order_and_chinese_by_its_language(browser: Any, addre
     _freshen(top)
     with Visit(browser, url, viewport=PHONE, is_mobile=True, has_touch=True) as visit:
         visit.waits_for(".queue tbody tr")
-        visit.waits_for(".job progress")
-        tops = [
-            visit.page.locator(part).bounding_box()["y"]
-            for part in (".banner", ".running", ".done", ".needs", ".gained")
+        visit.waits_for_jobs(top)
+        boxes = [
+            visit.page.locator(part).first.bounding_box()
+            for part in (".banner", ".job progress", ".done .big", ".gained .big", ".needs .cause")
         ]
-        assert tops == sorted(tops)
+        tops = [box["y"] for box in boxes]
+        assert tops == sorted(tops) and boxes[-1]["y"] + boxes[-1]["height"] <= PHONE["height"]
         wide = visit.page.evaluate("document.documentElement.scrollWidth")
         assert wide <= PHONE["width"]
-        assert serious(visit.page) == []
+        visit.waits_for_jobs(top)
         _picture(visit.page, "dashboard-phone.png")
+        assert serious(visit.page) == []
     _freshen(top)
     with Visit(browser, url, locale="zh-CN") as visit:
         visit.waits_for(".queue tbody tr")
         visit.waits_for(".charts svg")
-        visit.waits_for(".job progress")
+        visit.waits_for_jobs(top)
         assert visit.page.get_attribute("html", "lang") == "zh-CN"
         assert "警告" in visit.page.inner_text(".banner") and "正在运行" in visit.page.inner_text(".running")
         assert "个项目失败" in visit.page.inner_text(".banner")
         assert "{" not in visit.page.inner_text("main")
+        visit.waits_for_jobs(top)
         _picture(visit.page, "dashboard-zh.png")
         visit.page.select_option("#language", "en")
         visit.waits_for("html[lang=en] .queue tbody tr")
@@ -172,7 +185,7 @@ def test_change_shows_by_itself_and_the_keyboard_is_enough(browser: Any, address
     with Visit(browser, url) as visit:
         page = visit.page
         visit.waits_for(".queue tbody tr")
-        visit.waits_for(".job progress")
+        visit.waits_for_jobs(top)
         page.focus(".job a")
         held = page.evaluate("document.activeElement.dataset.key")
         items = [one for one in WorkQueue(top).read().items() if one.status.value == "pending"]
@@ -229,10 +242,10 @@ def _picture(page: Any, name: str) -> None:
         folder = ROOT / "docs/images"
         folder.mkdir(exist_ok=True)
         page.screenshot(path=folder / name)
-        _shrink(folder / name)
+        shrunk(folder / name)
 
 
-def _shrink(path: Path) -> None:
+def shrunk(path: Path) -> None:
     """To 256 colours, which is a third of the size; as it is where there is no Pillow."""
     with contextlib.suppress(ImportError):
         from PIL import Image

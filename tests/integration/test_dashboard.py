@@ -70,6 +70,9 @@ def address(log_dir: Path) -> Iterator[str]:
 def test_values_are_those_of_status_and_change_with_the_files(log_dir: Path, address: str) -> None:
     seen = requests.get(f"{address}/api/overview", timeout=60).json()
     status = requests.get(f"{address}/api/status", timeout=60).json()
+    for job in (*seen["running"], *status["running"]):
+        left = job.pop("done") - time.time()
+        assert abs(left - job["eta_s"]) < 600 if job["stage"] == "encode" else left > 0
     for name in ("counts", "gain", "paused", "workers", "running", "slots", "version"):
         assert seen[name] == status[name], name
     assert abs(seen["eta"]["queue"]["likely"] - status["eta"]["queue"]["likely"]) < 60

@@ -1,13 +1,14 @@
 """Estimates: none without a history, right where folders are equal, a range that holds the truth, hours and pauses."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.bench import eta as bench
-from tools.core.eta import Eta, Rest, Sample, UnderWay, forecast, learn
+from tools.core.eta import Eta, Rest, Sample, UnderWay, forecast, learn, left_of
 from tools.core.past import VideoLine
 from tools.core.queue_item import QueueItem, Status
 from tools.report.outlook import outlook, paused_share
@@ -62,6 +63,44 @@ def test_what_runs_counts_with_what_is_left_of_it() -> None:
     assert nothing == Eta(NOW, NOW, NOW)
 
 
+def test_probe_tells_what_bytes_do_not() -> None:
+    """Of a folder of which nothing is done, by a video that runs and has shown no pace yet."""
+    known = [Sample(f"K{n}", 1000, {"encode": 100.0, "upload": 4.0}, 1e9) for n in range(9)]
+    costs = learn(known, PLACES)
+    assert costs is not None
+    rests = [Rest("N", 9, 9000)]
+
+    def seconds(work: float | None) -> float:
+        found = forecast(costs, NOW, [UnderWay("N", None, "encode", 0.0, None, work)], rests).queue
+        assert found is not None
+        return found.likely - NOW
+
+    assert seconds(None) == pytest.approx(1004, rel=0.01) and seconds(1e9) == pytest.approx(1004, rel=0.01)
+    assert left_of(UnderWay("N", None, "encode", 0.0, None, 4e9), costs) == pytest.approx(400, rel=0.01)
+    assert 1400 < seconds(4e9) < 4000, "others of the folder are as dear, as far as one can be believed"
+    sure = learn([*known, *[Sample("N", 1000, {"encode": 100.0}, 1e9)] * 50], PLACES)
+    found = forecast(sure, NOW, [UnderWay("N", None, "encode", 0.0, None, 4e9)], rests).queue
+    assert found is not None and found.likely - NOW < 1400, "one that is longer says little against fifty"
+
+
+def test_each_running_video_is_done_after_its_own_stages_and_its_wait_for_a_place() -> None:
+    costs = learn([Sample("A", 1000, {"download": 10.0, "encode": 100.0, "verify": 6.0, "upload": 4.0})] * 9, PLACES)
+    jobs = [
+        UnderWay("A", None, "encode", 50.0, 40.0),
+        UnderWay("A", None, "waiting", work=1e9),
+        UnderWay("A", None, "download", 50.0),
+        UnderWay("A", None, "verify", 50.0),
+        UnderWay("A", None, "upload", 25.0, 9.0),
+    ]
+    found = [round(when - NOW) for when in forecast(costs, NOW, jobs, []).videos]
+    assert found == [50, 150, 250, 7, 9]
+    both = replace(costs, places=2) if costs is not None else None
+    found = [round(when - NOW) for when in forecast(both, NOW, jobs[:2], []).videos]
+    assert found == [50, 110], "what was probed is here: it is not downloaded again"
+    alone = forecast(costs, NOW, jobs[:1], []).queue
+    assert alone is not None and alone.earliest < alone.likely < alone.latest
+
+
 @pytest.mark.parametrize(
     ("kind", "share", "most"), [("equal folders", 0.1, 0.1), ("equal folders", 0.5, 0.1), ("mixed folders", 0.5, 0.35)]
 )
@@ -69,6 +108,14 @@ def test_range_holds_the_truth_and_the_middle_is_near_it(kind: str, share: float
     """On a few of the bench's queues, which are the same each time."""
     found = bench.errors(kind, list(bench.ESTIMATORS)[-1], share, queues=24)
     assert found.median <= most and found.covered >= 0.8
+
+
+def test_folder_that_has_just_begun_is_estimated_better_by_its_probes() -> None:
+    """On the bench's queues: films, episodes and shorts, whose bytes tell little."""
+    by_bytes, by_probes = (
+        bench.folder_errors("mixed folders", name, queues=24) for name in list(bench.ESTIMATORS)[-2:]
+    )
+    assert by_probes.median < 0.8 * by_bytes.median and by_probes.covered >= 0.8
 
 
 def line(ended: float, folder: str = "A") -> VideoLine:

@@ -56,7 +56,7 @@ def test_health_is_the_worst_first_by_the_programs_own_intervals() -> None:
 def test_done_is_a_time_with_a_range_or_unknown() -> None:
     eta = Eta(NOW + 3600, NOW + 1800, NOW + 86400)
     assert outlook_lines(Outlook(eta), 3, NOW) == ["Done: about 13:00, between 12:30 and 01-06 12:00"]
-    assert "if it is resumed now" in outlook_lines(Outlook(eta, is_held=True), 3, NOW)[0]
+    assert "if resumed now" in outlook_lines(Outlook(eta, is_held=True), 3, NOW)[0]
     assert "unknown" in outlook_lines(Outlook(None), 3, NOW)[0]
     assert outlook_lines(Outlook(eta), 0, NOW) == []
 

@@ -6,8 +6,12 @@ from typing import Any
 
 import pytest
 
+from tools.core.eta import Eta, Rest
 from tools.core.past import VideoLine
 from tools.core.queue_item import CANCELLED, Quarantined, QueueItem, Status, to_json
+from tools.report.cells import rows_of
+from tools.report.fitted import fitted
+from tools.report.glance import clock
 from tools.report.health import count_items
 from tools.report.losses import losses
 from tools.report.outlook import Outlook
@@ -96,3 +100,41 @@ def test_what_the_latest_videos_lost_is_told_once() -> None:
     overview = Overview.of((item("F", Status.COMPLETED),), SHOWN, SHOWN)
     lines = status_text(overview, NOTHING, 0.0, True, 2, outlook=Outlook(None, videos=videos)).splitlines()
     assert f"  2 videos, the latest F/1.mp4: {lost}" in lines and "  … and 1 more, see --status --all" in lines
+
+
+@pytest.mark.parametrize(
+    ("room", "expected"),
+    [(100, (2, 30, 2, 20, 9)), (20, (2, 5, 2, 9, 0)), (16, (2, 5, 2, 5, 0)), (9, (2, 0, 0, 5, 0))],
+)
+def test_what_matters_is_seen_without_scrolling(room: int, expected: tuple[int, ...]) -> None:
+    """A line of the top is so long that it takes two rows."""
+    names = ("top", "queue", "failed", "running", "latest")
+    blocks = [
+        [f"{name} {number}" for number in range(most)] for name, most in zip(names, (2, 30, 2, 20, 9), strict=True)
+    ]
+    lines = fitted(blocks, (0, 3, 2, 1, 4), room, "--all", lambda one: 1 + (one == "top 1"))
+    assert tuple(sum(line.startswith(name) for line in lines) for name in names) == expected
+    hidden = 63 - sum(expected)
+    assert lines[-1] == (f"… {hidden} more lines, see --all" if hidden else "latest 8")
+
+
+def test_rows_are_counted_as_a_terminal_wraps() -> None:
+    assert [rows_of(line, 10) for line in ("", "x" * 10, "x" * 11, "長" * 5, "長" * 6)] == [1, 1, 2, 1, 2]
+    assert rows_of("\033[31m" + "x" * 10 + "\033[0m", 10) == 1
+
+
+def test_queue_tells_of_what_is_not_begun_and_when_each_running_video_is_done() -> None:
+    job = {"folder": "F", "video": "F/1.mp4", "stage": "encode", "percent": 64.0, "eta_s": 9}
+    ahead = Outlook(
+        Eta(90.0, 80.0, 99.0), upcoming=(Rest("F", 0, 0), Rest("G", 2, 7)), running={"F/1.mp4": 60}, folders={}
+    )
+    overview = Overview.of((item("F", Status.PROCESSING), item("G", Status.PENDING)), 0, 0)
+    lines = status_text(overview, NOTHING | {"jobs": [job]}, 0.0, True, outlook=ahead).splitlines()
+    queue = lines[lines.index("Queue:") + 1 : lines.index("Queue:") + 3]
+    assert queue[0].split() == ["not", "begun", "size", "done", "folder"] and queue[1].split() == [
+        *("2", "7", "B", "?", "G")
+    ]
+    assert not any(line.endswith("  F") for line in lines)
+    assert next(line for line in lines if "F/1.mp4" in line).count(f"≈ {clock(60, 0)}") == 1
+    told = status_json({}, [item("F", Status.PROCESSING)], NOTHING | {"jobs": [job]}, ahead)
+    assert told["running"] == [job | {"done": 60}]

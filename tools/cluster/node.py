@@ -291,6 +291,7 @@ def _reported(key: str, running: _RunningJob, progress: JobProgress | None) -> R
         fps=progress.fps,
         speed=progress.speed,
         eta_s=progress.eta_s,
+        work=progress.work,
     )
 
 

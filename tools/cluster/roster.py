@@ -287,6 +287,7 @@ def progress_of(member: Member, job: VideoJob) -> JobProgress | None:
         fps=reported.fps,
         speed=reported.speed,
         eta_s=reported.eta_s,
+        work=reported.work,
         attempt=job.attempt,
         worker=member.name,
     )

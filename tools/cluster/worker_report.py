@@ -27,6 +27,7 @@ class ReportedJob:
     fps: float | None = None  # frames/s of an encode
     speed: float | None = None  # × real time of an encode, bytes/s of a transfer
     eta_s: float | None = None
+    work: float | None = None  # seconds × pixels of its pictures
     sha256: str = ""  # hex, of its source, which the hub did not tell: it waits to hear whether a result is known
 
 
@@ -100,6 +101,7 @@ def _job(job: Mapping[str, object]) -> ReportedJob:
         fps=_finite(job["fps"]),
         speed=_finite(job["speed"]),
         eta_s=_finite(job["eta_s"]),
+        work=_finite(job["work"]),
         sha256=_digest(job["sha256"]),
     )
 

@@ -22,10 +22,11 @@ sessions that a driver of recent years allows on a card for consumers."""
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What an encode takes beside its cores."""
+    """What an encode takes beside its cores, and how much there is to do."""
 
     memory: int = 0  # bytes
     is_hardware: bool = False
+    work: float = 0.0  # seconds × pixels of its pictures; 0 = unknown
 
 
 NO_NEED = Need()

@@ -5,15 +5,21 @@ stage. So a video of ``x`` bytes is taken to cost ``a · x^b`` seconds of the st
 of an episode are 24 minutes whatever their bit rate, and a film is longer than an episode, so ``b`` lies between 0
 (each video costs the same) and 1 (each byte does), and is fitted. Folders differ by more than their bytes tell (size
 of the picture, grain), and the videos of one are alike; so each folder has a factor of its own, learned from its videos
-that are done and held to 1 by as much as folders were seen to differ. ``tests/bench/eta.py`` compares this with other
-ways; ``docs/performance.md`` has the table.
+that are done and held to 1 by as much as folders were seen to differ.
+
+Of a video that is here its probe has told how long its pictures last and how many pixels they have, and seconds ×
+pixels are a better measure of an encode than bytes: what grain and codec change is left. So a video that runs is
+estimated by that, and a folder of which none is done gets its factor from those of its videos that were probed.
+``tests/bench/eta.py`` compares all this with other ways; ``docs/performance.md`` has the table.
 
 The range comes from how much videos and folders were seen to differ. Without any video done there is no answer.
 """
 
+import heapq
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 Calendar = Callable[[float, float], float]
 """Epoch s, seconds of work → epoch s at which that work is done, if it goes on only at certain hours."""
@@ -23,6 +29,7 @@ _Z = 2.5  # standard deviations on either side, as if logarithms were normal, wh
 _VIDEO_SPREAD, _FOLDER_SPREAD, _EXPONENT = 0.25, 0.5, 0.6
 _VIDEOS, _FOLDERS = 3.0, 2.0
 _EXPONENT_WEIGHT = 4.0  # of the prior exponent, in units of squared spread of log bytes among the folders
+_PACE_SPREAD = 0.2  # of what is left by the pace of a video that runs
 _SMALLEST = 0.05  # s; what cost less cost this
 
 
@@ -33,6 +40,7 @@ class Sample:
     folder: str
     size: int  # bytes of the source
     seconds: Mapping[str, float]  # s by stage: download, encode, verify, upload
+    work: float = 0.0  # seconds × pixels of its pictures; 0 = unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +61,7 @@ class UnderWay:
     stage: str
     percent: float | None = None  # of the stage
     eta_s: float | None = None  # of the stage
+    work: float | None = None  # seconds × pixels of its pictures; None = not probed yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +75,29 @@ class Eta:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """``queue``: when all of it is done. ``folders``: of those that were wanted. None: unknown, nothing was learned."""
+    """``queue``: when all of it is done. ``folders``: of those that were wanted. None: unknown, nothing was learned.
+    ``videos``: when each that is under way is likely stored, epoch s, in their order; its batch is published later."""
 
     queue: Eta | None
     folders: Mapping[str, Eta] = field(default_factory=dict)
+    videos: Sequence[float] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Law:
+    """What videos cost beside a measure of them: logarithms."""
+
+    level: float  # of a folder like most
+    factors: Mapping[str, tuple[float, float]]  # by folder: how much dearer it is, and how surely (1 / variance)
+    video_spread: float  # standard deviation within a folder
+    folder_spread: float  # likewise, among folders
+    videos: int  # how much was learned from
+    folders: int
+
+    def of(self, folder: str) -> tuple[float, float]:
+        """How much dearer a folder is, and the variance of that."""
+        factor, sure = self.factors.get(folder, (0.0, 0.0))
+        return factor, 1 / (1 / self.folder_spread**2 + sure)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,72 +106,124 @@ class Costs:
 
     stage: str
     places: int  # how many videos are in that stage at a time
-    others: float  # s that a video spends in the other stages
-    scale: float  # s of a video of ``size`` bytes
-    size: float  # bytes
+    beside: Mapping[str, float]  # s that a video spends in each of the other stages
+    size: float  # bytes to which the law is related
     exponent: float
-    factors: Mapping[str, tuple[int, float]]  # by folder: of how many videos, and how much dearer they are
-    video_spread: float  # standard deviation of the logarithm of the cost, within a folder
-    folder_spread: float  # likewise, among folders
-    videos: float  # how much was learned from
-    folders: float
+    law: Law  # beside a power of the bytes
+    by_work: Law | None = None  # beside seconds × pixels; None: unknown, or not what counts
+
+    @property
+    def others(self) -> float:
+        """Seconds that a video spends in the other stages."""
+        return sum(self.beside.values())
 
     def of(self, rest: Rest) -> tuple[float, float]:
         """Seconds of what is not begun of a folder, and the variance that concerns this folder alone."""
         if not rest.videos:
             return 0.0, 0.0
-        known, factor = self.factors.get(rest.folder, (0, 1.0))
-        each = self.scale * (max(1.0, rest.size / rest.videos) / self.size) ** self.exponent * factor
-        seconds = each * rest.videos
-        folder = self.folder_spread**2
-        if known:
-            folder = 1 / (1 / folder + known / self.video_spread**2)
-        return seconds, seconds**2 * (folder + self.video_spread**2 / rest.videos)
+        factor, folder = self.law.of(rest.folder)
+        seconds = rest.videos * math.exp(self._by_bytes(rest.size / rest.videos) + factor)
+        return seconds, seconds**2 * (folder + self.law.video_spread**2 / rest.videos)
+
+    def _by_bytes(self, size: float) -> float:
+        return self.law.level + self.exponent * math.log(max(1.0, size) / self.size)
+
+    def whole(self, job: UnderWay) -> float:
+        """Seconds of a video that runs, from its beginning."""
+        if self.by_work is not None and job.work:
+            return math.exp(self.by_work.level + self.by_work.of(job.folder)[0] + math.log(job.work))
+        return self.of(Rest(job.folder, 1, job.size or int(self.size)))[0]
+
+    def variance_of(self, job: UnderWay) -> float:
+        """Of the logarithm of what is left of a video that runs; its own pace, once it has one, is the best witness."""
+        if job.stage == self.stage and job.eta_s is not None:
+            return _PACE_SPREAD**2
+        law = self.by_work if self.by_work is not None and job.work else self.law
+        return law.of(job.folder)[1] + law.video_spread**2
+
+    def with_probed(self, under_way: Iterable[UnderWay], rests: Iterable[Rest]) -> "Costs":
+        """What the probes of running videos tell of the others in their folders."""
+        known = self.by_work
+        if known is None:
+            return self
+        sizes = {rest.folder: rest.size / rest.videos for rest in rests if rest.videos}
+        found: dict[str, list[float]] = {}
+        for job in under_way:
+            if job.work and job.folder in sizes:
+                seen = math.log(self.whole(job)) - self._by_bytes(job.size or sizes[job.folder])
+                found.setdefault(job.folder, []).append(seen)
+        factors = dict(self.law.factors)
+        for folder, told in found.items():
+            before, sure = factors.get(folder, (0.0, 0.0))
+            prior = 1 / self.law.folder_spread**2 + sure
+            more = 1 / (known.of(folder)[1] + (known.video_spread**2 + self.law.video_spread**2) / len(told))
+            mean = (before * prior + sum(told) / len(told) * more) / (prior + more)
+            factors[folder] = mean, sure + more
+        return replace(self, law=replace(self.law, factors=factors))
 
     @property
     def doubt(self) -> float:
         """Variance of the logarithm of what is common to all."""
-        return self.folder_spread**2 / self.folders + self.video_spread**2 / self.videos
+        return self.law.folder_spread**2 / self.law.folders + self.law.video_spread**2 / self.law.videos
 
 
 def learn(
-    samples: Sequence[Sample], places: Mapping[str, int], exponent: float | None = None, *, by_folder: bool = True
+    samples: Sequence[Sample],
+    places: Mapping[str, int],
+    exponent: float | None = None,
+    *,
+    by_folder: bool = True,
+    by_work: bool = True,
 ) -> Costs | None:
     """From videos that are done; None without any. ``places``: how many videos may be in each stage at a time.
 
-    ``exponent`` and ``by_folder`` are for the comparison alone: the exponent given, no folder different from others.
+    ``exponent``, ``by_folder`` and ``by_work`` are for the comparison alone: the exponent given, no folder different
+    from others, nothing of what probes tell.
     """
     if not samples:
         return None
     spent = {stage: sum(one.seconds.get(stage, 0.0) for one in samples) for stage in places}
     stage = max(places, key=lambda name: spent[name] / places[name])
-    others = (sum(spent.values()) - spent[stage]) / len(samples)
+    beside = {name: seconds / len(samples) for name, seconds in spent.items() if name != stage}
     logs = [(one.folder, math.log(max(1, one.size)), _log(one.seconds.get(stage, 0.0))) for one in samples]
     b = _fitted_exponent(logs) if exponent is None else exponent
     middle = sum(size for _, size, _ in logs) / len(logs)
-    residuals: dict[str, list[float]] = {}
-    for folder, size, cost in logs:
-        residuals.setdefault(folder, []).append(cost - b * (size - middle))
-    means = {folder: sum(found) / len(found) for folder, found in residuals.items()}
-    within = sum((one - means[folder]) ** 2 for folder, found in residuals.items() for one in found)
-    freedom = len(logs) - len(means)
-    video = (within + _VIDEOS * _VIDEO_SPREAD**2) / (freedom + _VIDEOS)
-    between, level = _between(residuals, means, video)
-    factors = {}
-    for folder, found in residuals.items():
-        share = between / (between + video / len(found))
-        factors[folder] = len(found), math.exp(share * (means[folder] - level)) if by_folder else 1.0
+    law = _law((folder, cost - b * (size - middle)) for folder, size, cost in logs)
+    if not by_folder:
+        law = replace(law, level=law.level + law.folder_spread**2 / 2, factors={})
+    done = [one for one in samples if one.work > 0] if by_work and by_folder and stage == "encode" else []
+    worked = _law((one.folder, _log(one.seconds.get(stage, 0.0)) - math.log(one.work)) for one in done)
     return Costs(
         stage=stage,
         places=places[stage],
-        others=others,
-        scale=math.exp(level + (0.0 if by_folder else between / 2)),
+        beside=beside,
         size=math.exp(middle),
         exponent=b,
-        factors=factors if by_folder else {},
+        law=law,
+        by_work=worked if done else None,
+    )
+
+
+def _law(residuals: Iterable[tuple[str, float]]) -> Law:
+    """Of what is left of each video's cost, by folder; of none there is nothing to learn."""
+    found: dict[str, list[float]] = {}
+    for folder, one in residuals:
+        found.setdefault(folder, []).append(one)
+    means = {folder: sum(those) / len(those) for folder, those in found.items()}
+    videos = sum(map(len, found.values()))
+    within = sum((one - means[folder]) ** 2 for folder, those in found.items() for one in those)
+    video = (within + _VIDEOS * _VIDEO_SPREAD**2) / (videos - len(means) + _VIDEOS)
+    between, level = _between(found, means, video) if found else (_FOLDER_SPREAD**2, 0.0)
+    factors = {}
+    for folder, those in found.items():
+        share = between / (between + video / len(those))
+        factors[folder] = share * (means[folder] - level), len(those) / video
+    return Law(
+        level=level,
+        factors=factors,
         video_spread=math.sqrt(video),
         folder_spread=math.sqrt(between),
-        videos=len(logs),
+        videos=videos,
         folders=len(means),
     )
 
@@ -193,53 +273,111 @@ def forecast(
     """
     if costs is None:
         return Forecast(None)
+    rests = list(rests)
+    costs = costs.with_probed(under_way, rests)
     when = calendar or (lambda begin, seconds: begin + seconds)
-    tail: dict[str, float] = {}  # what is left of the videos of a folder that run
-    seconds = variance = 0.0
-    for job in under_way:
+    ends, line = _begun(under_way, costs)
+    running: dict[str, _Span] = {}
+    for job, end in zip(under_way, ends, strict=True):
         left = left_of(job, costs)
-        tail[job.folder] = max(tail.get(job.folder, 0.0), left + costs.others)
-        seconds += min(left, costs.of(Rest(job.folder, 1, job.size or int(costs.size)))[0] * 4)
-        variance += (0.2 * left) ** 2
-    fresh = mean = 0.0
-    folders: dict[str, Eta] = {}
-    videos = len(under_way)
+        span = _Span(end, math.sqrt(costs.variance_of(job)) * left / end if end else 0.0)
+        running[job.folder] = max(running.get(job.folder, span), span)
+    seconds = sum(left_of(job, costs) for job in under_way)
+    variance = sum(left_of(job, costs) ** 2 * costs.variance_of(job) for job in under_way)
+    fresh = last = 0.0
 
-    def eta(longest: float) -> Eta:
-        """Of all that was added up so far; ``longest`` s that a video that runs still takes."""
-        busy = seconds / costs.places
-        if videos > costs.places > 1:  # at the end not every place has work
-            busy += mean / 2 * (1 - 1 / costs.places)
-        spread = variance + (fresh**2) * costs.doubt
-        relative = math.sqrt(math.log1p(spread / seconds**2)) if seconds else 0.0
-        lag = costs.others if seconds > 0 else 0.0
-        low, high = busy * math.exp(-_Z * relative), busy * math.exp(_Z * relative)
-        return Eta(*(when(start, max(one + lag, longest)) for one in (busy, low, high)))
+    def eta(*spans: _Span) -> Eta:
+        return Eta(*(when(start, max(span.at(deviations) for span in spans)) for deviations in (0.0, -_Z, _Z)))
 
-    for folder in wanted:
-        if folder in tail:
-            folders[folder] = eta(tail[folder])
+    def queued(end: float) -> _Span:
+        """Of the end of what was put into the line so far."""
+        return _Span(end + costs.others, math.sqrt(math.log1p((variance + fresh**2 * costs.doubt) / seconds**2)))
+
+    folders = {folder: eta(running[folder]) for folder in wanted if folder in running}
     for rest in rests:
         cost, own = costs.of(rest)
-        seconds += cost
-        variance += own
-        fresh += cost
-        videos += rest.videos
-        mean = cost / rest.videos if rest.videos else mean
+        if not cost:
+            continue
+        seconds, variance, fresh = seconds + cost, variance + own, fresh + cost
+        end = line.put(cost, rest.videos)
+        last = max(last, end)
         if rest.folder in wanted:
-            folders[rest.folder] = eta(tail.get(rest.folder, 0.0) if not rest.videos else 0.0)
-    return Forecast(eta(max(tail.values(), default=0.0)) if seconds or tail else Eta(start, start, start), folders)
+            begun = [running[rest.folder]] if rest.folder in running else []
+            folders[rest.folder] = eta(queued(end), *begun)
+    spans = [*running.values(), *([queued(last)] if last else [])] or [_Span(0.0, 0.0)]
+    return Forecast(eta(*spans), folders, [when(start, one) for one in ends])
+
+
+class _Span(NamedTuple):
+    """Seconds until something is done, and the standard deviation of their logarithm."""
+
+    seconds: float
+    spread: float
+
+    def at(self, deviations: float) -> float:
+        return self.seconds * math.exp(deviations * self.spread)
+
+
+class _Line:
+    """The places of the stage that holds the others up, and in how many seconds each of them is free."""
+
+    def __init__(self, free: Iterable[float]) -> None:
+        self._free = sorted(free)
+
+    def put(self, cost: float, videos: int) -> float:
+        """Have so many videos of ``cost`` s in all worked at, wherever a place is free first; in how many seconds the
+        last is done. They are not looked at one by one: there may be a hundred thousand."""
+        free, each = self._free, cost / videos
+        level, reached = free[0], len(free) if free[-1] == free[0] else 1
+        while reached < len(free) and (room := (free[reached] - level) * reached) < cost:
+            cost, level, reached = cost - room, free[reached], reached + 1
+        level += cost / reached
+        first, free[:reached] = free[0], [level] * reached
+        return max(first + each, level + each / 2 * (1 - 1 / reached))  # at the end not every place has work
+
+
+_ORDER = ("waiting", "download", "encode", "verify", "upload")
+
+
+def _place(job: UnderWay) -> int:
+    return _ORDER.index(job.stage) if job.stage in _ORDER else 0
 
 
 def left_of(job: UnderWay, costs: Costs) -> float:
     """Seconds of the stage that holds the others up which a running video still needs."""
-    order = ("waiting", "download", "encode", "verify", "upload")
-    place, counted = order.index(job.stage) if job.stage in order else 0, order.index(costs.stage)
+    place, counted = _place(job), _ORDER.index(costs.stage)
     if job.stage == costs.stage:
         if job.eta_s is not None:
             return job.eta_s
-        whole = costs.of(Rest(job.folder, 1, job.size or int(costs.size)))[0]
-        return whole * (1 - (job.percent or 0.0) / 100)
-    if place > counted:
-        return 0.0
-    return costs.of(Rest(job.folder, 1, job.size or int(costs.size)))[0]
+        return costs.whole(job) * (1 - (job.percent or 0.0) / 100)
+    return 0.0 if place > counted else costs.whole(job)
+
+
+def _begun(under_way: Sequence[UnderWay], costs: Costs) -> tuple[list[float], _Line]:
+    """In how many seconds each running video is stored, those that are not there yet after waiting for a place; and
+    the line behind them."""
+    counted = _ORDER.index(costs.stage)
+    # The pace of the first moments may be a hundred times too slow.
+    free = [min(left_of(job, costs), 4 * costs.whole(job)) for job in under_way if _place(job) == counted]
+    free += [0.0] * (costs.places - len(free))
+    heapq.heapify(free)
+    found = []
+    for job in under_way:
+        left, place = left_of(job, costs), _place(job)
+        if place < counted:
+            begin = counted if job.work else place  # what was probed is here, and waits for a place alone
+            left += max(heapq.heappop(free), _rest_of(job, costs, begin, counted))
+            heapq.heappush(free, left)
+        found.append(left + _rest_of(job, costs, max(place, counted), len(_ORDER)))
+    return found, _Line(free)
+
+
+def _rest_of(job: UnderWay, costs: Costs, begin: int, end: int) -> float:
+    """Seconds of the stages from ``begin`` up to ``end``, but for the one that holds the others up."""
+    seconds = 0.0
+    for name in _ORDER[begin:end]:
+        usual = costs.beside.get(name, 0.0)
+        if name == job.stage and name != costs.stage:
+            usual = job.eta_s if job.eta_s is not None else usual * (1 - (job.percent or 0.0) / 100)
+        seconds += usual
+    return seconds

@@ -50,7 +50,7 @@ WORDS = (
     message("p"),
     message("videos"),
     message("ended, ETA"),
-    message("videos left"),
+    message("not begun"),
     message("done"),
     message("files"),
     message("size"),

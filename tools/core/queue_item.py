@@ -369,6 +369,7 @@ _NUMBERS = (
     "scenes",
     "frames",
 )
+_MOST = 1 << 60  # what is more is no number of anything, and no float either
 _TIMES = ("added_time", "start_time", "end_time", "not_before")
 
 
@@ -381,7 +382,7 @@ def _check_types(item: QueueItem) -> None:
         raise CorruptState(f"folder {item.folder!r}: half a character is in it")
     for name in _NUMBERS:
         value = getattr(item, name)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < _MOST:
             raise CorruptState(f"folder {item.folder!r}: {name} must be a whole number, found {value!r}")
     for name in _TIMES:
         value = getattr(item, name)

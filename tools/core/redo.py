@@ -6,11 +6,13 @@ was published stays until the commit of the new result replaces it.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tools.core.folder import RemoteFile
 from tools.core.options import Option, Options, Wanted, options_of
-from tools.core.record import Published
+
+if TYPE_CHECKING:  # --status must not wait for what it does not use
+    from tools.core.folder import RemoteFile
+    from tools.core.record import Published
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ class Difference:
     published: tuple[str, ...]  # all that are published in the content that they have now
 
 
-def compare(sources: Sequence[RemoteFile], published: Published, wanted: Wanted) -> Difference:
+def compare(sources: "Sequence[RemoteFile]", published: "Published", wanted: Wanted) -> Difference:
     """The published videos of a folder against the options wanted now."""
     differing: dict[str, tuple[str, ...]] = {}
     untold, found = [], []

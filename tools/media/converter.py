@@ -623,8 +623,9 @@ def _need_of(plan: Plan, encoder: Encoder, output: OutputOptions) -> Need:
     if plan.action != "transcode":
         return NO_NEED
     facts = plan.main_video.facts
-    memory = memory_for(int(facts.get("width") or 0), int(facts.get("height") or 0), output.preset)
-    return Need(memory, encoder.is_hardware)
+    width, height = int(facts.get("width") or 0), int(facts.get("height") or 0)
+    work = (plan.facts.duration or 0.0) * width * height
+    return Need(memory_for(width, height, output.preset), encoder.is_hardware, work)
 
 
 def _entry_of(added: Added) -> dict[str, Any]:

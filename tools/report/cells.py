@@ -4,12 +4,13 @@ import re
 import unicodedata
 from pathlib import PurePosixPath
 
-_EPISODE = re.compile(r"(?i)(?<![0-9a-z.])(?:s\d{1,2}\s?e|ep?|第)?\d{1,4}(?:v\d)?[话話集回]?(?![0-9a-z.])")
+# Compiled when they are first needed: --status must not wait for what it does not use.
+_EPISODE = r"(?i)(?<![0-9a-z.])(?:s\d{1,2}\s?e|ep?|第)?\d{1,4}(?:v\d)?[话話集回]?(?![0-9a-z.])"
 _WIDE = "\u2e80-\u9fff\uff00-\uffef"
 _CLOSING = "，。；：、）！？”"
 # What stays on one line: a command, a wide character, or a word, each with the punctuation behind it.
-_WORD = re.compile(rf"`[^`]*`[^\s{_WIDE}]*[{_CLOSING}]*|[（“]*[{_WIDE}][{_CLOSING}]*|[（“]*[^\s{_WIDE}]+[{_CLOSING}]*")
-_YEAR = re.compile(r"(?:19|20)\d\d")
+_WORD = rf"`[^`]*`[^\s{_WIDE}]*[{_CLOSING}]*|[（“]*[{_WIDE}][{_CLOSING}]*|[（“]*[^\s{_WIDE}]+[{_CLOSING}]*"
+_YEAR = r"(?:19|20)\d\d"
 
 
 def cells(text: str) -> int:
@@ -17,6 +18,12 @@ def cells(text: str) -> int:
     return sum(
         2 if unicodedata.east_asian_width(char) in "WF" else 0 if unicodedata.combining(char) else 1 for char in text
     )
+
+
+def rows_of(line: str, columns: int) -> int:
+    """How many rows of a terminal a line takes; colours take no cells."""
+    plain = re.sub("\033\\[[0-9;]*m", "", line) if "\033" in line else line
+    return max(1, -(-cells(plain) // columns))
 
 
 def cut(text: str, room: int) -> str:
@@ -34,7 +41,7 @@ def wrapped(text: str, room: int, indent: int = 0) -> list[str]:
     Chinese characters, and not within a command between backticks: that, and a longer word, is left whole, so that it
     can be copied."""
     lines, end = [""], 0
-    for word in _WORD.finditer(text):
+    for word in re.finditer(_WORD, text):
         gap, end = text[end : word.start()], word.end()
         if lines[-1].strip() and cells(lines[-1] + gap + word[0]) > room:
             lines.append(" " * indent)
@@ -68,5 +75,5 @@ def _beginning(text: str, room: int) -> str:
 
 def _episode_number(stem: str) -> tuple[int, int]:
     """Where the number of an episode stands: the last that is no year, resolution, codec or digest; else the end."""
-    found = [match for match in _EPISODE.finditer(stem) if not _YEAR.fullmatch(match[0])]
+    found = [match for match in re.finditer(_EPISODE, stem) if not re.fullmatch(_YEAR, match[0])]
     return found[-1].span() if found else (max(0, len(stem) - 6), len(stem))

@@ -55,7 +55,7 @@ def outlook_lines(outlook: Outlook, live: int, now: float) -> list[str]:
         return [ui("Done: unknown until a video has been converted here")]
     times = tuple(clock(when, now) for when in (eta.likely, eta.earliest, eta.latest))
     if outlook.is_held:
-        return [ui("Done: about {} if it is resumed now, between {} and {}", *times)]
+        return [ui("Done: about {} if resumed now, between {} and {}", *times)]
     return [ui("Done: about {}, between {} and {}", *times)]
 
 
@@ -92,14 +92,21 @@ def _sizes(bytes_in: int, bytes_out: int, videos: int) -> tuple[str, str, str, i
 
 def _quality_lines(values: Mapping[str, tuple[float, int]]) -> list[str]:
     """One for each metric, with its 5th percentile and minimum behind it."""
+    return [
+        ui("Quality: {} {} on average of the last {} videos", name, shown, videos)
+        for name, shown, videos in quality_of(values)
+    ]
+
+
+def quality_of(values: Mapping[str, tuple[float, int]]) -> list[tuple[str, str, int]]:
+    """Of each metric its name, its mean with its 5th percentile and minimum behind it, and of how many videos."""
     found = []
     for name, (mean, videos) in values.items():
         metric, _, part = name.partition("_")
         if part and metric in values:
             continue
         parts = [f"{one.partition('_')[2]} {_score(values[one][0])}" for one in values if one.startswith(f"{name}_")]
-        shown = _score(mean) + (f" ({', '.join(parts)})" if parts else "")
-        found.append(ui("Quality: {} {} on average of the last {} videos", name, shown, videos))
+        found.append((name, _score(mean) + (f" ({', '.join(parts)})" if parts else ""), videos))
     return found
 
 

@@ -3,7 +3,6 @@
 Reads the locks and ``monitor_state.json`` of a log folder; imports nothing heavy.
 """
 
-import json
 import shutil
 import time
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from tools.core.message import message
 from tools.report.health import last_poll, monitor_silence, number_of, shown_age
 from tools.runtime.language import colon, ui
 from tools.state.liveness import Life, life_of
+from tools.state.monitor_state import MonitorStateFile
 
 _NAMES = {"monitor": message("Monitor"), "processor": message("Processor")}
 _START = "bash start_monitoring.sh"
@@ -33,10 +33,7 @@ class Pulse:
 
 def pulse(log_dir: Path) -> Pulse:
     """As of now; takes a moment, raises nothing."""
-    try:
-        state: Any = json.loads((log_dir / "monitor_state.json").read_bytes())
-    except (OSError, ValueError, RecursionError):
-        state = None
+    state = MonitorStateFile(log_dir).about()
     lives = {name: life_of(log_dir, name) for name in _NAMES}
     expected = (number_of(state, "interval") or 300.0) + _GRACE
     return Pulse(lives, last_poll(state), expected, monitor_silence(state))

@@ -12,11 +12,11 @@ _SHORTEST_BAR, _LONGEST_BAR = 8, 20  # cells
 _SHORTEST_NAME = 8  # cells
 
 
-def job_line(job: JobProgress, columns: int) -> str:
-    """What the bar of a job shows on a terminal of this width."""
+def job_line(job: JobProgress, columns: int, done: str = "") -> str:
+    """What the bar of a job shows on a terminal of this width; ``done``: when the whole video is."""
     stage, widest = ui(job.stage), max(cells(ui(stage)) for stage in _STAGES)
     name = job.video.rpartition("/")[2]
-    return bar_line(padded(stage, widest), name, job.percent, _numbers(job), columns)
+    return bar_line(padded(stage, widest), name, job.percent, f"{_numbers(job)} {done}".strip(), columns)
 
 
 def bar_line(heading: str, name: str, percent: float | None, numbers: str, columns: int) -> str:

@@ -53,6 +53,18 @@ def mirror_lines(state: MirrorState) -> list[str]:
     return []
 
 
+def gone_from(folder: str, mirror: MirrorState, known: Known) -> list[dict[str, Any]]:
+    """``[{"name", "since": epoch s or null}]``: files of a folder of the output whose sources left the input, by name.
+    ``since`` of those that ``MIRROR=1`` waits to take out; the others stay."""
+    waiting = {path.rpartition("/")[2]: since for path, since in mirror.gone.items() if _folder_of(path) == folder}
+    names = sorted({*waiting, *known.gone.get(folder, ())})
+    return [{"name": name, "since": waiting.get(name)} for name in names]
+
+
+def _folder_of(path: str) -> str:
+    return path.rpartition("/")[0] or "."
+
+
 def _time(seconds: float) -> str:
     return human_time(seconds) or "?"
 

@@ -99,8 +99,8 @@ def _gauge(name: str, help: str, value: float | None) -> Metric:
 
 def _gauges(name: str, help: str, label: str, values: Mapping[str, float]) -> Metric:
     found = GaugeMetricFamily(f"animation_{name}", help, labels=(label,))
-    for key, value in values.items():
-        found.add_metric((key,), value)
+    for key, value in values.items():  # of a stranger's file: halves of characters have no encoding
+        found.add_metric((key.encode("utf-8", "backslashreplace").decode(),), value)
     return found
 
 

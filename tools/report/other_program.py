@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.report import health
+from tools.runtime.files import read_plain
 from tools.state.liveness import life_of
 
 
@@ -27,6 +28,6 @@ def problem_of(log_dir: Path, program: str) -> str | None:
 
 def _read(path: Path) -> Any:
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(read_plain(path))
     except (OSError, ValueError, RecursionError):
         return None

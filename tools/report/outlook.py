@@ -29,6 +29,7 @@ class Outlook:
     videos: Sequence[VideoLine] = ()  # that it was learned from, newest first
     upcoming: Sequence[Rest] = ()  # what is not begun of the folders in work, and of those that come next
     is_held: bool = False  # a person paused the work: times are as if it were resumed now
+    running: Mapping[str, float] = field(default_factory=dict)  # by path: when a video under way is published, epoch s
 
 
 UNKNOWN = Outlook(None)
@@ -50,13 +51,16 @@ def outlook(
     with ``following`` also those in work and so many behind them. ``calendar``: of the hours at which work goes on. A
     folder that is held is in no estimate."""
     videos = history.videos(outcome="stored", limit=LEARNED_FROM)
-    samples = [Sample(one.folder, one.bytes_in, one.seconds) for one in videos if one.seconds.get("encode", 0.0) > 0]
+    samples = [
+        Sample(one.folder, one.bytes_in, one.seconds, one.work) for one in videos if one.seconds.get("encode", 0.0) > 0
+    ]
     places = places_of(progress)
     costs = learn(samples, places) if places["encode"] else None
+    folders = {item.folder for item in processing}
+    running = [job for job in progress["jobs"] if job.get("folder") in folders]
     jobs = [
-        UnderWay(str(job["folder"]), None, _stage(job), job.get("percent"), job.get("eta_s"))
-        for job in progress["jobs"]
-        if any(item.folder == job.get("folder") for item in processing)
+        UnderWay(str(job["folder"]), None, _stage(job), job.get("percent"), job.get("eta_s"), job.get("work"))
+        for job in running
     ]
     rests = [_rest(item, jobs) for item in sorted(processing, key=lambda item: item.start_time or "")]
     in_order = sorted((one for one in pending if not one.held), key=lambda one: rank(one, now, aging_hours))
@@ -70,7 +74,8 @@ def outlook(
         return (calendar or _always)(start, seconds * stretch)
 
     found = forecast(costs, max(now, _resumes_at(paused)), jobs, rests, calendar=when, wanted=wanted)
-    return Outlook(found.queue, found.folders, videos, upcoming, paused.startswith(BY_HAND))
+    running_until = {str(job.get("video")): round(until) for job, until in zip(running, found.videos, strict=False)}
+    return Outlook(found.queue, found.folders, videos, upcoming, paused.startswith(BY_HAND), running_until)
 
 
 def run_of(history: History, seen: Pulse) -> Sums:

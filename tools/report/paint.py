@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 from collections.abc import Mapping
 from typing import IO
 
@@ -21,6 +22,15 @@ class Paint:
         """``style``: bold, red, green, yellow or dim. Takes no more cells than the text."""
         return f"\033[{_CODES[style]}m{text}\033[0m" if self._colours and text else text
 
+
+def printable(text: str) -> str:
+    """Lines for a terminal, in which a stranger's names and causes command nothing: of control characters only line
+    breaks and our colours stay, and marks that turn the direction of writing are shown by their number."""
+    return _COMMANDS.sub(lambda one: one[1] or f"\\u{ord(one[0]):04x}", text)
+
+
+_UNSEEN = "\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
+_COMMANDS = re.compile(f"(\033\\[(?:{'|'.join(['0', *_CODES.values()])})m)|[{_UNSEEN}]")
 
 PLAIN = Paint(io.StringIO())
 """For whoever is no terminal."""

@@ -11,7 +11,8 @@ from tools.core.eta import Rest
 from tools.core.message import message
 from tools.core.past import Sums
 from tools.core.queue_item import CANCELLED, QueueItem, Status, counted_as, local_time, rank, to_json
-from tools.report.cells import cells, cut, cut_name
+from tools.report.cells import cells, cut, cut_name, rows_of
+from tools.report.fitted import fitted
 from tools.report.glance import clock, gain_lines, human_size, outlook_lines, short_time
 from tools.report.health import shown_age
 from tools.report.job_line import job_line, job_of, speed_of
@@ -30,16 +31,19 @@ VERSION = 1
 FRESH = 15.0  # s; progress.json older than this tells of a processor that is not running
 
 
-def status_json(counts: Mapping[str, int], items: Sequence[QueueItem], progress: Mapping[str, Any]) -> dict[str, Any]:
+def status_json(
+    counts: Mapping[str, int], items: Sequence[QueueItem], progress: Mapping[str, Any], outlook: Outlook = UNKNOWN
+) -> dict[str, Any]:
     """The part of ``--status --json`` that state files tell; docs/status.md has each field.
 
     Jobs, workers, requests and the reason (or None) are those of ``progress.json``, items those of
     ``processing_queue.json``.
     """
+    jobs = _jobs(progress, [item for item in items if item.status is Status.PROCESSING])
     return {
         "version": VERSION,
         "counts": dict(counts),
-        "running": _jobs(progress, [item for item in items if item.status is Status.PROCESSING]),
+        "running": [job | {"done": outlook.running.get(str(job.get("video")))} for job in jobs],
         "workers": progress["workers"],
         "paused": progress["paused"],
         "confined": progress["confined"],
@@ -59,52 +63,88 @@ def status_text(
     outlook: Outlook = UNKNOWN,
     run: Sums | None = None,
     paint: Paint = PLAIN,
+    room: int | None = None,
 ) -> str:
     """Counts, when it is done, what was gained, what runs now, what failed, the latest items, for people; ``causes`` of
-    a failure. ``run``: what was stored since the processor was started."""
+    a failure. ``run``: what was stored since the processor was started; ``room``: how many rows a terminal has for it,
+    None = as many as it takes."""
     counts = {name: number for name, number in overview.counts.items() if number or name != CANCELLED}
-    lines = ["  ".join(f"{term(name)}{colon()}{number}" for name, number in counts.items())]
-    lines += outlook_lines(outlook, len(overview.pending) + len(overview.processing), now)
-    lines += gain_lines(overview.gain, outlook.videos, run)
+    top = ["  ".join(f"{term(name)}{colon()}{number}" for name, number in counts.items())]
+    top += outlook_lines(outlook, len(overview.pending) + len(overview.processing), now)
+    top += gain_lines(overview.gain, outlook.videos, run)
     if progress["paused"]:
-        lines.append(paint("yellow", pause_line(progress["paused"])))
+        top.append(paint("yellow", pause_line(progress["paused"])))
     jobs = _jobs(progress, overview.processing)
-    if running and jobs and now - float(progress["updated"]) < FRESH:
-        lines += ["", paint("bold", heading("Running")), *_running(jobs, paint)]
-    if outlook.upcoming:
-        rows = [_titles("videos left", "size", "done", "folder")]
-        rows += [_rest_row(rest, outlook, now) for rest in outlook.upcoming]
-        hidden = len(overview.pending) + len(overview.processing) - len(outlook.upcoming)
-        lines += ["", paint("bold", heading("Queue")), *_table(rows, cut_name)]
-        lines += _hidden("  ", hidden, "modelscope_monitor.py --queue")
+    is_fresh = running and now - float(progress["updated"]) < FRESH
+    blocks = [
+        top,
+        _titled(heading("Running"), _running(jobs, paint, outlook, now), paint) if is_fresh and jobs else [],
+        _queue_block(overview, outlook, now, paint),
+        _failures_block(overview, causes, paint),
+        _titled(heading("Hub requests"), _table([_hub_row(now, work) for work in progress["hub"]], cut_name), paint)
+        if running and progress["hub"]
+        else [],
+        _workers_block(progress["workers"], now, paint) if running else [],
+        _latest_block(overview, outlook, now, paint),
+        loss_lines(losses(outlook.videos), causes) if overview.latest else [],
+        ["", ui("ffmpeg is confined in: {}", ", ".join(progress["confined"]) or "-")] if running else [],
+    ]
+    if room is None:
+        return "\n".join(line for block in blocks for line in block)
+    columns = shutil.get_terminal_size().columns
+    return "\n".join(fitted(blocks, _ORDER, room, "--status --all", lambda line: rows_of(line, columns)))
+
+
+_ORDER = (0, 1, 3, 2, 5, 4, 6, 7, 8)  # of the blocks of the status, what a person asks first
+
+
+def _titled(title: str, lines: Sequence[str], paint: Paint) -> list[str]:
+    return ["", paint("bold", title), *lines]
+
+
+def _queue_block(overview: Overview, outlook: Outlook, now: float, paint: Paint) -> list[str]:
+    """What comes next; of a folder whose last videos run there is nothing more to say."""
+    rests = [rest for rest in outlook.upcoming if rest.videos]
+    if not rests:
+        return []
+    rows = [_titles("not begun", "size", "done", "folder"), *(_rest_row(rest, outlook, now) for rest in rests)]
+    hidden = len(overview.pending) + len(overview.processing) - len(outlook.upcoming)
+    return _titled(
+        heading("Queue"), [*_table(rows, cut_name), *_hidden("  ", hidden, "modelscope_monitor.py --queue")], paint
+    )
+
+
+def _failures_block(overview: Overview, causes: int, paint: Paint) -> list[str]:
+    lines = []
     for number, item in enumerate(overview.failed):
         first, *more = failure_lines(item, causes)
         lines += [*([""] if number == 0 else []), paint("red", first), *more]
-    lines += _hidden("", overview.counts.get("failed", 0) - len(overview.failed), "--status --failed")
-    if running and progress["hub"]:
-        rows = [_hub_row(now, work) for work in progress["hub"]]
-        lines += ["", paint("bold", heading("Hub requests")), *_table(rows, cut_name)]
-    if running and progress["workers"]:
-        titles = _titles("worker", "slots", "state", "fps", "seen", "encodes")
-        rows = [titles, *map(partial(_worker_row, now), progress["workers"])]
-        lines += ["", paint("bold", heading("Workers")), *_table(rows)]
-    if overview.latest:
-        rows = [_titles("status", "p", "videos", "saved", "added", "ended, ETA", "folder")]
-        rows += [_item_row(item, outlook, now) for item in overview.latest]
-        lines += ["", paint("bold", heading("Latest")), *_table(rows, cut_name)]
-    if overview.latest:
-        lines += loss_lines(losses(outlook.videos), causes)
-    if running:
-        lines += ["", ui("ffmpeg is confined in: {}", ", ".join(progress["confined"]) or "-")]
-    return "\n".join(lines)
+    return lines + _hidden("", overview.counts.get("failed", 0) - len(overview.failed), "--status --failed")
 
 
-def _running(jobs: Sequence[Mapping[str, Any]], paint: Paint) -> list[str]:
-    """With bars on a terminal."""
+def _workers_block(workers: Sequence[Mapping[str, Any]], now: float, paint: Paint) -> list[str]:
+    if not workers:
+        return []
+    titles = _titles("worker", "slots", "state", "fps", "seen", "encodes")
+    return _titled(heading("Workers"), _table([titles, *map(partial(_worker_row, now), workers)]), paint)
+
+
+def _latest_block(overview: Overview, outlook: Outlook, now: float, paint: Paint) -> list[str]:
+    if not overview.latest:
+        return []
+    rows = [_titles("status", "p", "videos", "saved", "added", "ended, ETA", "folder")]
+    rows += [_item_row(item, outlook, now) for item in overview.latest]
+    return _titled(heading("Latest"), _table(rows, cut_name), paint)
+
+
+def _running(jobs: Sequence[Mapping[str, Any]], paint: Paint, outlook: Outlook, now: float) -> list[str]:
+    """With bars on a terminal; with the time at which each is likely done."""
+    until = [outlook.running.get(str(job.get("video"))) for job in jobs]
+    done = ["" if when is None else f"≈ {clock(when, now)}" for when in until]
     if not paint.is_terminal:
-        return _table([_job_row(job) for job in jobs], cut_name)
+        return _table([_job_row(job, when) for job, when in zip(jobs, done, strict=True)], cut_name)
     columns = shutil.get_terminal_size().columns
-    return ["  " + job_line(job_of(job), columns - 2) for job in jobs]
+    return ["  " + job_line(job_of(job), columns - 2, when) for job, when in zip(jobs, done, strict=True)]
 
 
 def pause_line(paused: str) -> str:
@@ -117,7 +157,7 @@ def pause_line(paused: str) -> str:
     return ui("PAUSED: {}; work resumes by itself", cause)
 
 
-def _jobs(progress: Mapping[str, Any], processing: Sequence[QueueItem]) -> list[Mapping[str, Any]]:
+def _jobs(progress: Mapping[str, Any], processing: Sequence[QueueItem]) -> list[dict[str, Any]]:
     """Those of items that are in work: what was cancelled may take a moment to end."""
     folders = [item.folder for item in processing]
     return [job for job in progress["jobs"] if job.get("folder") in folders]
@@ -175,7 +215,7 @@ def human_time(seconds: float | None) -> str:
     return f"{hours}:{minutes:02}:{rest:02}"
 
 
-def _job_row(job: Mapping[str, Any]) -> tuple[str, ...]:
+def _job_row(job: Mapping[str, Any], done: str) -> tuple[str, ...]:
     percent, fps = job.get("percent"), job.get("fps")
     return (
         term(str(job.get("stage"))),
@@ -183,6 +223,7 @@ def _job_row(job: Mapping[str, Any]) -> tuple[str, ...]:
         "" if fps is None else f"{fps:.1f} fps",
         speed_of(job_of(job)),
         "ETA " + human_time(job.get("eta_s")) if job.get("eta_s") is not None else "",
+        done,
         str(job.get("video")),
     )
 

@@ -12,6 +12,8 @@ from typing import BinaryIO
 from tools.core.errors import DiskFull, StateError, Stopped
 from tools.runtime.owner import give_to_owner
 
+MOST_READ = 1 << 28
+"""Bytes of a state file that is read at once: what 400,000 folders take."""
 _CHUNK = 1 << 20  # bytes per read
 _NO_LINKS = frozenset({errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV})
 _DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -63,10 +65,34 @@ def open_plain(path: Path) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
-def read_plain(path: Path) -> bytes:
-    """The content of a regular file, not through a link. Raises OSError."""
+def size_plain(path: Path, most: int) -> int:
+    """Bytes of a regular file of at most ``most``, which is not opened: any other lets go of locks that this process
+    holds on it. Raises OSError."""
+    found = path.lstat()
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    if found.st_size > most:
+        raise _too_large(path, most)
+    return found.st_size
+
+
+def read_plain(path: Path, most: int = MOST_READ) -> bytes:
+    """The content of a regular file of at most ``most`` bytes, not through a link. Raises OSError."""
     with open_plain(path) as stream:
-        return stream.read()
+        if os.fstat(stream.fileno()).st_size > most:
+            raise _too_large(path, most)
+        return stream.read(most)
+
+
+def read_end(path: Path, most: int) -> bytes:
+    """The last ``most`` bytes of a regular file, all if it has fewer, not through a link. Raises OSError."""
+    with open_plain(path) as stream:
+        stream.seek(max(0, os.fstat(stream.fileno()).st_size - most))
+        return stream.read(most)
+
+
+def _too_large(path: Path, most: int) -> OSError:
+    return OSError(errno.EFBIG, f"it has more than {most} bytes", str(path))
 
 
 def replace_durably(path: Path, content: bytes, *, prepare: Callable[[Path], None] = lambda temporary: None) -> None:

@@ -50,15 +50,16 @@ def convert(
     if any(target.kind is ArtifactKind.FRAMES for target in job.targets):
         archive = tools.workspace.artifact_file(job.folder, job.source, ArtifactKind.FRAMES)
         converter = converter.with_frames(Origin(job.source.path, source_sha256), archive)
+    shown = _Shown(job, tools, context)
     began = datetime.now().astimezone().isoformat(timespec="seconds")
     try:
         conversion = converter.convert(
             source,
             tools.workspace.artifact_file(job.folder, job.source, ArtifactKind.VIDEO),
-            on_progress=partial(_show, job, context, "encode"),
+            on_progress=partial(shown.show, "encode"),
             stop=context.stop,
             threads=tools.threads,
-            held=partial(_held, job, tools, context),
+            held=shown.held,
         )
     except (MediaError, MachineError) as exc:
         if not isinstance(exc, NoEncoder):
@@ -78,7 +79,7 @@ def complete(job: VideoJob, tools: JobTools, context: JobContext, result: Path) 
     (target,) = (target for target in job.targets if target.kind in job.kinds)
     archive = tools.workspace.artifact_file(job.folder, job.source, target.kind)
     converter = tools.converter.with_frames(Origin(job.source.path, job.published["source_sha256"]), archive)
-    made, warnings = converter.frames_alone(result, context.stop, partial(_held, job, tools, context))
+    made, warnings = converter.frames_alone(result, context.stop, _Shown(job, tools, context).held)
     output = VideoOutput.of_published(job.published, job.targets, [_pictures(target, archive, made, context.stop)])
     _leave(job, tools, result, output)
     return output, warnings
@@ -185,27 +186,35 @@ def make_record(job: VideoJob, conversion: Conversion, source_sha256: str, began
     return record
 
 
-@contextlib.contextmanager
-def _held(
-    job: VideoJob, tools: JobTools, context: JobContext, stage: Stage, need: Need = NO_NEED
-) -> Iterator[int | None]:
-    with (tools.encode if stage == "encode" else tools.verify).held(job, context, need):
-        if stage == "encode":
-            context.note(Event.ENCODING)  # from here on a crash counts against this video
-        _show(job, context, stage, EncodeProgress(percent=0.0, fps=None, speed=None, eta_s=None))
-        yield tools.cores_now()
+class _Shown:
+    """What is shown of a video while it is converted. How much there is to do is known once it was probed."""
 
+    def __init__(self, job: VideoJob, tools: JobTools, context: JobContext) -> None:
+        self._job, self._tools, self._context = job, tools, context
+        self._work: float | None = None
 
-def _show(job: VideoJob, context: JobContext, stage: Stage, progress: EncodeProgress) -> None:
-    context.show(
-        JobProgress(
-            folder=job.folder,
-            video=job.source.path,
-            stage=stage,
-            percent=progress.percent,
-            fps=progress.fps,
-            speed=progress.speed,
-            eta_s=progress.eta_s,
-            attempt=job.attempt,
+    @contextlib.contextmanager
+    def held(self, stage: Stage, need: Need = NO_NEED) -> Iterator[int | None]:
+        """Hold a place of a stage."""
+        tools, self._work = self._tools, need.work or self._work
+        with (tools.encode if stage == "encode" else tools.verify).held(self._job, self._context, need):
+            if stage == "encode":
+                self._context.note(Event.ENCODING)  # from here on a crash counts against this video
+            begun = 0.0 if stage == "encode" else None  # nobody tells how far a verification is
+            self.show(stage, EncodeProgress(percent=begun, fps=None, speed=None, eta_s=None))
+            yield tools.cores_now()
+
+    def show(self, stage: Stage, progress: EncodeProgress) -> None:
+        self._context.show(
+            JobProgress(
+                folder=self._job.folder,
+                video=self._job.source.path,
+                stage=stage,
+                percent=progress.percent,
+                fps=progress.fps,
+                speed=progress.speed,
+                eta_s=progress.eta_s,
+                attempt=self._job.attempt,
+                work=self._work,
+            )
         )
-    )

@@ -170,7 +170,7 @@ class Slots:
             try:
                 while not context.stop.is_set() and not (min(self._waiting) == context.order and self._is_free(need)):
                     if not is_shown:
-                        context.show(_waiting(job))
+                        context.show(_waiting(job, need.work))
                         is_shown = True
                     self._changed.wait(_POLL)
             finally:
@@ -188,8 +188,9 @@ class Slots:
                 self._changed.notify_all()
 
 
-def _waiting(job: VideoJob) -> JobProgress:
-    return JobProgress(folder=job.folder, video=job.source.path, stage="waiting", attempt=job.attempt)
+def _waiting(job: VideoJob, work: float) -> JobProgress:
+    known = work or None
+    return JobProgress(folder=job.folder, video=job.source.path, stage="waiting", attempt=job.attempt, work=known)
 
 
 class TransferMeter:

@@ -11,10 +11,10 @@ raises for a history that is missing, damaged or of another version: answers are
     history.close()
 """
 
-import contextlib
 import json
+import math
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,10 +29,12 @@ from tools.core.past import (
     VideoLine,
     WorkerSums,
 )
+from tools.state.foreign_sqlite import ForeignBase
 from tools.state.history import COLUMNS, HISTORY_FILE, SHARED, SUMS, VERSION
 
 T = TypeVar("T")
 _BUSY = 1.0  # s
+_TABLES = ("video", "poll", "pause", "hour", "trouble", "text")
 _SHOWN = ", ".join(f"(SELECT text FROM text WHERE id = {name})" if name in SHARED else name for name in COLUMNS)
 _NUMBERS = frozenset(name for name in COLUMNS if name not in SHARED | {"video", "outcome", "quality", "crf"})
 
@@ -42,7 +44,7 @@ class History:
 
     def __init__(self, log_dir: Path) -> None:
         self._path = log_dir / HISTORY_FILE
-        self._database: sqlite3.Connection | None = None
+        self._database: ForeignBase | None = None
         self._inode = 0
         self.problem: str | None = None
         """Why the latest answer is empty, in one line; None if the history is there."""
@@ -75,7 +77,7 @@ class History:
         """Sums per hour, oldest first, of those that begin in ``[since, until)`` (epoch s). Hours without anything are
         absent."""
         asked = f"SELECT hour, {', '.join(SUMS)} FROM hour WHERE hour >= ? AND hour < ? ORDER BY hour"
-        return self._all(asked, (since, until), lambda row: HourSums(hour=row[0], **_named(row[1:])))
+        return self._all(asked, (since, until), lambda row: HourSums(hour=int(_number(row[0])), **_named(row[1:])))
 
     def totals(self, since: float = 0.0) -> Sums:
         """Sums over all hours that begin at ``since`` (epoch s) or later; by default of all time."""
@@ -89,7 +91,11 @@ class History:
             "SELECT COUNT(*), COALESCE(SUM(bytes_in), 0), COALESCE(SUM(bytes_out), 0) FROM video "
             "WHERE ended >= ? AND outcome = 'stored'"
         )
-        found = self._all(asked, (since,), lambda row: Sums(stored=row[0], bytes_in=row[1], bytes_out=row[2]))
+        found = self._all(
+            asked,
+            (since,),
+            lambda row: Sums(**dict(zip(("stored", "bytes_in", "bytes_out"), _numbers(row), strict=True))),
+        )
         return found[0] if found else Sums()
 
     def troubles(self, since: float = 0.0) -> list[TroubleCount]:
@@ -108,7 +114,7 @@ class History:
             "SUM((outcome = 'stored') * bytes_in), SUM(encode_s), MAX(ended) FROM video WHERE ended >= ? "
             "GROUP BY worker ORDER BY 1"
         )
-        return self._all(asked, (since,), lambda row: WorkerSums(str(row[0] or ""), *row[1:]))
+        return self._all(asked, (since,), lambda row: WorkerSums(str(row[0] or ""), *_numbers(row[1:])))
 
     def folders(self) -> dict[str, FolderSums]:
         """What was stored, by folder."""
@@ -116,7 +122,8 @@ class History:
             "SELECT (SELECT text FROM text WHERE id = folder), COUNT(*), SUM(bytes_in), SUM(bytes_out), "
             "SUM(encode_s), MAX(ended) FROM video WHERE outcome = 'stored' GROUP BY folder"
         )
-        return {one.folder: one for one in self._all(asked, (), lambda row: FolderSums(str(row[0]), *row[1:]))}
+        found = self._all(asked, (), lambda row: FolderSums(str(row[0]), *_numbers(row[1:])))
+        return {one.folder: one for one in found}
 
     def polls(self, since: float = 0.0, limit: int = 1000) -> list[PollLine]:
         """Polls of the hub, newest first. Only the newest are kept; ``hours`` counts all."""
@@ -126,7 +133,7 @@ class History:
     def pauses(self, since: float = 0.0, limit: int = 1000) -> list[PauseLine]:
         """Pauses that last, or ended at ``since`` (epoch s) or later, newest first."""
         asked = "SELECT began, ended, cause FROM pause WHERE ended IS NULL OR ended >= ? ORDER BY id DESC LIMIT ?"
-        return self._all(asked, (since, limit), lambda row: PauseLine(began=row[0], ended=row[1], cause=str(row[2])))
+        return self._all(asked, (since, limit), _pause)
 
     def close(self) -> None:
         """Let go of the file; a later question opens it again."""
@@ -139,11 +146,10 @@ class History:
     def _all(self, asked: str, values: Sequence[object], make: Callable[[Sequence[Any]], T]) -> list[T]:
         """Every row as ``make`` makes it; [] and a ``problem`` if that can't be done."""
         try:
-            with contextlib.closing(self._opened().execute(asked, values)) as rows:
-                found = [make(row) for row in rows]
+            found = [make(row) for row in self._opened().rows(asked, values)]
         except FileNotFoundError:
             self.problem = "there is no history yet"
-        except (sqlite3.Error, OSError, ValueError, TypeError) as exc:
+        except (sqlite3.Error, OSError, ValueError, TypeError, OverflowError, RecursionError) as exc:
             self.problem = f"the history can't be read: {exc}"
         else:
             self.problem = None
@@ -151,29 +157,18 @@ class History:
         self.close()
         return []
 
-    def _opened(self) -> sqlite3.Connection:
-        inode = self._path.stat().st_ino
+    def _opened(self) -> ForeignBase:
+        inode = self._path.lstat().st_ino
         if self._database is not None and inode == self._inode:
             return self._database
         self.close()
-        for database in self._ways():
-            try:
-                (version,) = database.execute("PRAGMA user_version").fetchone()
-            except sqlite3.OperationalError as exc:  # nothing can be written beside it, which WAL wants
-                database.close()
-                failure = exc
-                continue
-            if version != VERSION:
-                database.close()
-                raise ValueError(f"its format is {version}, this version of the programs knows {VERSION}")
-            self._database, self._inode = database, inode
-            return database
-        raise failure
-
-    def _ways(self) -> Iterator[sqlite3.Connection]:
-        uri = self._path.absolute().as_uri()
-        for mode in ("mode=ro", "mode=ro&immutable=1"):
-            yield sqlite3.connect(f"{uri}?{mode}", uri=True, timeout=_BUSY, check_same_thread=False)
+        database = ForeignBase(self._path, _TABLES, _BUSY)
+        version = database.version
+        if version != VERSION:
+            database.close()
+            raise ValueError(f"its format is {version}, this version of the programs knows {VERSION}")
+        self._database, self._inode = database, inode
+        return database
 
 
 def _plain(text: str) -> str:
@@ -182,11 +177,28 @@ def _plain(text: str) -> str:
 
 
 def _named(row: Sequence[Any]) -> dict[str, Any]:
-    return dict(zip(SUMS, row, strict=True))
+    return dict(zip(SUMS, _numbers(row), strict=True))
+
+
+def _number(value: Any) -> Any:
+    """A number that can be added up and shown; what else a stranger's file holds raises ValueError."""
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError("a number of it is none")
+    return value
+
+
+def _numbers(row: Sequence[Any]) -> list[Any]:
+    return [_number(value) for value in row]
+
+
+def _pause(row: Sequence[Any]) -> PauseLine:
+    began, ended, cause = row
+    return PauseLine(began=_number(began), ended=None if ended is None else _number(ended), cause=str(cause))
 
 
 def _poll(row: Sequence[Any]) -> PollLine:
-    when, answered, cause, listed, folders, waiting, queued = row
+    cause, numbers = row[2], _numbers((*row[:2], *row[3:]))
+    when, answered, listed, folders, waiting, queued = numbers
     return PollLine(
         time=when,
         answered=bool(answered),
@@ -202,13 +214,14 @@ def _video(row: Sequence[Any]) -> VideoLine:
     """Of a row whose numbers are numbers; what else a stranger's file holds raises ValueError."""
     values = dict(zip(("id", *COLUMNS), row, strict=True))
     for name, value in values.items():
-        if name in _NUMBERS and not isinstance(value, int | float):
-            raise ValueError(f"{name} of an attempt is no number")
-        if name in SHARED and value is None:
-            values[name] = ""
+        if name in _NUMBERS or (name == "crf" and value is not None):
+            _number(value)
+        elif name in SHARED or name in {"video", "outcome"}:
+            values[name] = "" if value is None else str(value)
     seconds = {stage: float(values.pop(f"{stage}_s")) for stage in STAGES}
     quality = json.loads(values["quality"]) if values["quality"] else {}
     if not isinstance(quality, dict):
         raise ValueError("quality of an attempt is no object")
-    values |= {"final": bool(values["final"]), "seconds": seconds, "quality": quality}
+    values |= {"final": bool(values["final"]), "seconds": seconds}
+    values["quality"] = {name: _number(value) for name, value in quality.items()}
     return VideoLine(**values)

@@ -19,12 +19,13 @@ from typing import Any, TypeVar
 
 from tools.core.errors import CorruptState, PipelineError, StateError
 from tools.core.message import message
-from tools.runtime.files import create, replace_durably, second_name, write_failure
+from tools.runtime.files import create, read_plain, replace_durably, second_name, write_failure
 from tools.runtime.language import both
 from tools.runtime.owner import give_to_owner, make_folder
 
 log = logging.getLogger("animation.state")
 T = TypeVar("T")
+_LONGEST_SUM = 100  # bytes
 
 
 class JsonFile:
@@ -65,7 +66,7 @@ class JsonFile:
         self, path: Path, understand: Callable[[Any], T], recognise: Callable[[bytes], T | None] | None = None
     ) -> T | None:
         try:
-            content = path.read_bytes()
+            content = read_plain(path)
             if recognise is not None and self._noted_sum() == _sum_of(content) and (made := recognise(content)):
                 return made
             return understand(json.loads(content))
@@ -78,7 +79,7 @@ class JsonFile:
 
     def _noted_sum(self) -> bytes:
         try:
-            return self._sum.read_bytes()
+            return read_plain(self._sum, _LONGEST_SUM)
         except OSError:
             return b""
 
@@ -127,7 +128,7 @@ class JsonFile:
         try:
             aside.unlink(missing_ok=True)
             second_name(self.path, aside)
-            self._replace(self.previous.read_bytes(), keep_previous=False)
+            self._replace(read_plain(self.previous), keep_previous=False)
         except OSError as exc:
             raise write_failure(self.path, exc) from exc
         except PipelineError:

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tools.runtime.files import read_plain
+
+_LONGEST = 1 << 16  # bytes of a plate
 _NOBODY = "its pid is unknown"
 
 
@@ -68,7 +71,7 @@ def _is_held(path: Path) -> bool | None:
 def _plate(path: Path) -> dict[str, Any] | None:
     """None without one; {} for one that can't be understood."""
     try:
-        plate = json.loads(path.read_bytes())
+        plate = json.loads(read_plain(path, _LONGEST))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, RecursionError):

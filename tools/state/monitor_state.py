@@ -28,13 +28,14 @@ from typing import Any
 from tools.core.errors import CorruptState, StateError
 from tools.core.folder import Folder
 from tools.core.stability import Snapshot
-from tools.runtime.files import read_plain
+from tools.runtime.files import read_end, read_plain
 from tools.state.json_file import JsonFile
 
 log = logging.getLogger("animation.state")
 _Marks = tuple[str | None, str | None, str | None]  # what is remembered beside a snapshot: see ``_marks``
 STATE_FILE = "monitor_state.json"
 _NAME = re.compile(rb'^    ("(?:[^"\\]|\\.)*"): \{', re.MULTILINE)  # of a folder, as ``_encoded`` writes it
+_WHOLE = b',\n  "last_check": '  # what is told of the whole begins so, and no name holds a line break
 _TAIL = 2000  # bytes at the end, with what is told of the whole
 
 
@@ -94,7 +95,20 @@ class MonitorStateFile:
             content = read_plain(self._file.path)
         except OSError:
             return None
-        return {json.loads(name) for name in _NAME.findall(content)} if b'"head": "' in content[-_TAIL:] else None
+        if b'"head": "' not in content[-_TAIL:]:
+            return None
+        return {json.loads(name) if b"\\" in name else name[1:-1].decode() for name in _NAME.findall(content)}
+
+    def about(self) -> dict[str, Any]:
+        """What is told of the whole, such as ``last_check`` and ``interval``: without reading the folders, of which
+        there may be many. {} without a file that can be read."""
+        try:
+            end = read_end(self._file.path, _TAIL)
+            place = end.rfind(_WHOLE)
+            found = json.loads(b"{" + end[place + 1 :] if place >= 0 else read_plain(self._file.path))
+        except (OSError, ValueError, RecursionError):
+            return {}
+        return found if isinstance(found, dict) else {}
 
     def save(self, state: MonitorState) -> None:
         """Write the state durably. Raises DiskFull or StateError."""

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from tools.core.errors import AlreadyRunning
-from tools.runtime.files import replace_durably, sync_folder, write_failure
+from tools.runtime.files import read_plain, replace_durably, sync_folder, write_failure
 from tools.runtime.owner import give_to_owner, make_folder
 from tools.state.history import HISTORY_FILES
 from tools.state.json_file import JsonFile
@@ -34,6 +34,7 @@ if TYPE_CHECKING:  # --status reads without locks
 
 ORIGIN_FILE = "origin.json"
 _PROGRAMS = ("monitor", "processor")
+_LONGEST = 1 << 16  # bytes
 _GENERATIONS = ("{}", "{}.prev", ".{}.sum")  # see ``JsonFile``
 
 
@@ -90,7 +91,7 @@ def start(log_dir: Path, program: str, origin: Origin, version: str | None = Non
 def read_origin(log_dir: Path) -> Origin | None:
     """Of what the state files are; None if they do not say."""
     try:
-        content = json.loads((log_dir / ORIGIN_FILE).read_bytes())
+        content = json.loads(read_plain(log_dir / ORIGIN_FILE, _LONGEST))
         return Origin(str(content["endpoint"]), str(content["input_repo"]), str(content["output_repo"]))
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None

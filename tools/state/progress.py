@@ -4,7 +4,7 @@
 
     {"updated": epoch s, "interval": s, "slots": number, "paused": reason or null,
      "hub": [{"kind", "about", "state", "since", "until", "cause"}],
-     "jobs": [{"folder", "video", "stage", "percent", "fps", "speed", "eta_s", "attempt", "worker"}],
+     "jobs": [{"folder", "video", "stage", "percent", "fps", "speed", "eta_s", "attempt", "worker", "work"}],
      "workers": [{"name", "address", "slots", "state", "cause", "encoding", "fps", "last_seen"}]}
 
 ``slots`` encodes at a time on this machine. ``hub`` is what is asked of the hub for the engine, and what waits since
@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tools.runtime.files import create
+from tools.runtime.files import create, read_plain
 from tools.runtime.owner import give_to_owner
 from tools.state.orders import BY_HAND, OrdersFile
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # --status must not wait for what it does not use
     from tools.core.planning import Stage
 
 PROGRESS_FILE = "progress.json"
+_LONGEST = 1 << 24  # bytes; a job takes about 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +42,7 @@ class JobProgress:
     eta_s: float | None = None  # s
     attempt: int = 1  # from 1
     worker: str | None = None  # its name; None on this machine
+    work: float | None = None  # seconds × pixels of its pictures, once a probe has told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +116,7 @@ class ProgressFile:
         A pause that a person ordered, or ended, counts before the processor has seen it, and while none runs.
         """
         try:
-            content = json.loads(self._path.read_bytes())
+            content = json.loads(read_plain(self._path, _LONGEST))
         except (OSError, ValueError, RecursionError):
             content = None
         if not isinstance(content, dict):
@@ -138,7 +140,7 @@ class ProgressFile:
         }
 
 
-_NUMBERS = ("percent", "fps", "speed", "eta_s", "attempt", "slots", "last_seen", "since", "until")
+_NUMBERS = ("percent", "fps", "speed", "eta_s", "attempt", "work", "slots", "last_seen", "since", "until")
 
 
 def _sensible(entries: object) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from tools.core.errors import StateError
 from tools.runtime.owner import give_to_owner, make_folder
+from tools.state.foreign_sqlite import ForeignBase
 
 RESULTS_FILE = "results.sqlite"
 RESULTS_FILES = (RESULTS_FILE, RESULTS_FILE + "-journal")
@@ -248,12 +249,14 @@ class Known(NamedTuple):
 
 def read_known(log_dir: Path) -> Known:
     """From the file as it is, which another program may be writing; nothing from one that can't be read."""
-    path = log_dir / RESULTS_FILE
-    if not path.exists():
+    try:
+        base = ForeignBase(log_dir / RESULTS_FILE, ("results", "gone", "folders"))
+    except (OSError, ValueError, sqlite3.Error):
         return Known()
-    with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(path, timeout=1.0)) as base:
-        reused, saved = base.execute("SELECT COUNT(saved), TOTAL(saved) FROM results").fetchone()
-        gone = {str(folder): str(names).split("\n") for folder, names in base.execute("SELECT * FROM gone ORDER BY 1")}
-        counts = "SELECT name, COUNT(*) FROM folders JOIN results ON folder = folders.id GROUP BY name ORDER BY name"
-        return Known(reused, saved, gone, dict(base.execute(counts)))
+    counts = "SELECT name, COUNT(*) FROM folders JOIN results ON folder = folders.id GROUP BY name ORDER BY name"
+    with contextlib.suppress(sqlite3.Error, ValueError, TypeError), contextlib.closing(base):
+        ((reused, saved),) = base.rows("SELECT COUNT(saved), TOTAL(saved) FROM results")
+        gone = {str(folder): str(names).split("\n") for folder, names in base.rows("SELECT * FROM gone ORDER BY 1")}
+        found = {str(folder): int(number) for folder, number in base.rows(counts)}
+        return Known(int(reused), min(1e12, max(0.0, float(saved))), gone, found)
     return Known()

@@ -236,11 +236,18 @@ class Overview(NamedTuple):
             for state, done in zip(states, numbers, strict=True)
             if state[2] == b"pending"
         ]
-        bigger, scenes, frames = (sum(map(int, one.findall(content))) for one in (_BIGGER, _SCENES, _FRAMES))
+        bigger, scenes, frames = (_sum_of(name, content) for name in ("videos_bigger", "scenes", "frames"))
         _, *sums = (sum(column) for column in zip(*numbers, strict=True))
         gain = Gain(*sums)._replace(bigger=bigger, scenes=scenes, frames=frames)
         latest, worst, running = ([_item_at(content, at) for _, at, _ in some] for some in chosen)
         return cls(counts, latest, worst, running, pending, gain)
+
+
+def _sum_of(name: str, content: bytes) -> int:
+    """Of a number that few entries have."""
+    if f'"{name}"'.encode() not in content:
+        return 0
+    return sum(map(int, re.findall(rb'\n    "%b": (\d{1,18})\b' % name.encode(), content)))
 
 
 def _counted(words: Iterable[str]) -> dict[str, int]:
@@ -360,14 +367,12 @@ def _key_of(folder: str) -> bytes:
 
 _ERROR, _CANCELLED = b'\n    "error": ', b'\n    "error": "cancelled"'
 _NAME, _NAME_END = len(b'    "folder": "'), b'",\n'  # no JSON string holds a line break
-_BIGGER = re.compile(rb'\n    "videos_bigger": (\d+)')
-_SCENES = re.compile(rb'\n    "scenes": (\d+)')
-_FRAMES = re.compile(rb'\n    "frames": (\d+)')
 _DONE = re.compile(
-    rb'\n    "videos_total": (\d+),\n    "videos_done": (\d+),\n    "bytes_in": (\d+),\n    "bytes_out": (\d+)'
+    rb'\n    "videos_total": (\d{1,18}),\n    "videos_done": (\d{1,18}),'
+    rb'\n    "bytes_in": (\d{1,18}),\n    "bytes_out": (\d{1,18})\b'
 )
 _STATE = re.compile(
-    rb'\n    "added_time": "([^"]*)",\n    "status": "(\w+)",\n    "priority": (?P<priority>\d+),'
+    rb'\n    "added_time": "([^"]*)",\n    "status": "(\w+)",\n    "priority": (?P<priority>\d{1,9}),'
     rb'\n    "start_time": (?:null|"([^"]*)"),\n    "end_time": (?:null|"([^"]*)")'
 )
 

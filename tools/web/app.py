@@ -1,14 +1,14 @@
 """The application: pages, their files, JSON, and a stream of events. It changes nothing, and no request can make it."""
 
-import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
+from typing import Any
 from urllib.parse import parse_qs
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from tools.core.errors import StateError
@@ -18,18 +18,28 @@ from tools.web.guard import COOKIE, LOGIN, Guard
 from tools.web.items import Query
 from tools.web.log_tail import LEVELS
 from tools.web.source import Source
+from tools.web.streams import Streams
 from tools.web.texts import ASSETS, texts
 
-_EVERY = 0.5  # s between two looks at the files; what changes is seen within that and the time to read it
-_BEAT = 10.0  # s after which a stream says something in any case, so that a dead connection is noticed
 _STREAMS = 64  # at a time
+_LINES = 500  # of the log in one answer
 _LONGEST_FORM = 8192  # bytes
 _KINDS = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml", ".html": "text/html"}
 
 
 def routes(source: Source, ends: Callable[[], bool]) -> list[BaseRoute]:
     """Of the pages. ``ends``: whether the server is about to stop, which streams do not outlive."""
-    streams = 0
+    streams = Streams(_STREAMS)
+
+    async def events(request: Request) -> Response:
+        answer = streams.opened(lambda: source.overview(_language(request)), ends)
+        return answer or JSONResponse({"error": "too many pages are open"}, 503)
+
+    return [*_files(), *_values(source), Route("/api/events", events)]
+
+
+def _files() -> list[BaseRoute]:
+    """The pages themselves."""
 
     async def page(request: Request) -> Response:
         return _file("page.html")
@@ -37,76 +47,53 @@ def routes(source: Source, ends: Callable[[], bool]) -> list[BaseRoute]:
     async def asset(request: Request) -> Response:
         return _file(request.path_params["name"])
 
-    async def words(request: Request) -> Response:
-        return JSONResponse(texts() if _language(request) is Language.CHINESE else {})
+    return [*(Route(path, page) for path in ("/", "/folder", "/log")), Route("/assets/{name}", asset)]
 
-    async def overview(request: Request) -> Response:
-        return JSONResponse(await run_in_threadpool(source.overview, _language(request)))
 
-    async def items(request: Request) -> Response:
-        query = Query.of(request.query_params)
-        return JSONResponse(await run_in_threadpool(source.items, query, _language(request)))
+def _values(source: Source) -> list[BaseRoute]:
+    """What the pages ask for."""
 
-    async def folder(request: Request) -> Response:
-        name = request.query_params.get("name", "")
-        return JSONResponse(await run_in_threadpool(source.folder, name, _language(request)))
+    def words(request: Request) -> dict[str, str]:
+        return texts() if _language(request) is Language.CHINESE else {}
 
-    async def charts(request: Request) -> Response:
+    def items(request: Request) -> dict[str, Any]:
+        return source.items(Query.of(request.query_params), _language(request))
+
+    def folder(request: Request) -> dict[str, Any]:
+        return source.folder(request.query_params.get("name", ""), _language(request))
+
+    def charts(request: Request) -> dict[str, Any]:
         span = request.query_params.get("span", "")
-        return JSONResponse(await run_in_threadpool(source.charts, span if span in SPANS else "week"))
+        return source.charts(span if span in SPANS else "week", _language(request))
 
-    async def log(request: Request) -> Response:
-        level = request.query_params.get("level", "")
-        text = request.query_params.get("text", "")[:500]
-        found = await run_in_threadpool(source.log, level if level in LEVELS else "INFO", text, 500)
-        return JSONResponse({"entries": found})
-
-    async def events(request: Request) -> Response:
-        nonlocal streams
-        if streams >= _STREAMS:
-            return JSONResponse({"error": "too many pages are open"}, 503)
-
-        async def said() -> AsyncIterator[bytes]:
-            nonlocal streams
-            streams += 1
-            try:
-                async for event in _changes(source, _language(request), ends):
-                    yield event
-            finally:
-                streams -= 1
-
-        return StreamingResponse(said(), media_type="text/event-stream", headers={"x-accel-buffering": "no"})
+    def log(request: Request) -> dict[str, Any]:
+        level, text = request.query_params.get("level", ""), request.query_params.get("text", "")[:500]
+        return {"entries": source.log(level if level in LEVELS else "INFO", text, _LINES)}
 
     return [
-        *(Route(path, page) for path in ("/", "/folder", "/log")),
-        Route("/assets/{name}", asset),
-        Route("/api/texts", words),
-        Route("/api/overview", overview),
-        Route("/api/items", items),
-        Route("/api/folder", folder),
-        Route("/api/charts", charts),
-        Route("/api/log", log),
-        Route("/api/events", events),
+        _value("/api/texts", words),
+        _value("/api/overview", lambda request: source.overview(_language(request))),
+        _value("/api/items", items),
+        _value("/api/folder", folder),
+        _value("/api/charts", charts),
+        _value("/api/log", log),
     ]
 
 
-async def _changes(source: Source, language: Language, ends: Callable[[], bool]) -> AsyncIterator[bytes]:
-    """The first page's values each time that they change, as server-sent events."""
-    told: object = None
-    beat = 0.0
-    while not ends():
-        try:
-            found = await run_in_threadpool(source.overview, language)
-        except StateError as exc:
-            found = {"error": str(exc)}
-        if found is not told and found != told:
-            told, beat = found, 0.0
-            yield b"event: overview\ndata: " + json.dumps(found, ensure_ascii=True).encode() + b"\n\n"
-        elif beat >= _BEAT:
-            beat = 0.0
-            yield b": still here\n\n"
-        await asyncio.sleep(_EVERY)
-        beat += _EVERY
+class Answer(JSONResponse):
+    """JSON in ASCII: a stranger's text may hold halves of characters, which no encoding takes."""
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content).encode("ascii")
+
+
+def _value(path: str, ask: Callable[[Request], dict[str, Any]]) -> Route:
+    """What a thread finds out, as JSON."""
+
+    async def answer(request: Request) -> Response:
+        return Answer(await run_in_threadpool(ask, request))
+
+    return Route(path, answer)
 
 
 def application(all_routes: list[BaseRoute], token: str | None, names: frozenset[str]) -> Guard:

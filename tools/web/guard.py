@@ -1,7 +1,8 @@
 """Who may ask: the host and the origin of a request, and the token where one is demanded.
 
 A page of another site must not read this through its visitor's browser, neither under our name (``Origin``) nor under
-its own (DNS rebinding, ``Host``). Nothing can be changed here, so there is nothing else to protect.
+its own (DNS rebinding, ``Host``), nor have it work for nothing (``Sec-Fetch-Site``). Nothing can be changed here, so
+there is nothing else to protect.
 """
 
 import hashlib
@@ -78,6 +79,8 @@ class Guard:
         origin = headers.get("origin")
         if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
             return JSONResponse({"error": "another origin"}, 403)
+        if _is_of_another_page(headers):
+            return JSONResponse({"error": "another site"}, 403)
         path = scope["path"]
         if self._token is None or path.startswith(_OPEN) or self.knows(headers):
             return None
@@ -114,6 +117,13 @@ class Guard:
     def cookie(self) -> str:
         """What a browser keeps: it proves the token and is not it."""
         return hmac.new((self._token or "").encode(), b"dashboard", hashlib.sha256).hexdigest()
+
+
+def _is_of_another_page(headers: Headers) -> bool:
+    """Whether a page of another site, or of another port here, asks for something behind its visitor's back; a link
+    that somebody follows is none. Source: Fetch Metadata Request Headers (W3C)."""
+    is_followed = headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
+    return headers.get("sec-fetch-site") in {"cross-site", "same-site"} and not is_followed
 
 
 def _same(one: str, other: str) -> bool:

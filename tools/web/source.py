@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tools.core.aimed import saved_percent
-from tools.core.eta import Calendar, Rest
+from tools.core.eta import Calendar
 from tools.core.past import VideoLine
 from tools.core.queue_item import QueueItem, Status
 from tools.report.folders import why_lines
-from tools.report.glance import eta_json, gain_json, mean_quality, problems
+from tools.report.glance import eta_json, gain_json, mean_quality, problems, quality_of
 from tools.report.heading import Pulse, free_space, pulse, pulse_json, pulse_lines
-from tools.report.known import known_json
+from tools.report.known import gone_from, known_json
 from tools.report.outlook import Outlook, outlook, places_of, run_of
 from tools.report.status import FRESH, pause_line, retry_command, status_json
 from tools.runtime.language import Language, speaking, translated
@@ -25,6 +25,7 @@ from tools.runtime.logs import LOG_FILE
 from tools.state.history import HISTORY_FILES
 from tools.state.history_reader import History
 from tools.state.journal import Journal
+from tools.state.mirror_file import MirrorFile
 from tools.state.monitor_state import MonitorStateFile
 from tools.state.orders import OrdersFile
 from tools.state.progress import ProgressFile
@@ -37,7 +38,7 @@ from tools.web.log_tail import tail
 T = TypeVar("T")
 _STATE = ("processing_queue.json", "progress.json", "monitor_state.json", "orders.json")
 _ANEW = 5.0  # s after which the same files are judged anew: silence is a matter of time
-_FAILED, _CAUSES, _FOLLOWING, _ATTEMPTS = 5, 3, 5, 1000
+_FAILED, _CAUSES, _ATTEMPTS = 5, 3, 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ class Source:
         seen, progress = pulse(log_dir), ProgressFile(log_dir).read()
         found = self._summary()
         wrong = problems(seen, progress, found.counts, free_space(log_dir, self._place.work_dir), now)
-        ahead = self._asked(lambda history: self._outlook(history, found, progress, now, following=_FOLLOWING))
+        ahead = self._asked(lambda history: self._outlook(history, found, progress, now))
         known = known_json(read_known(log_dir), None)
         return {
             "now": now,
@@ -100,7 +101,7 @@ class Source:
                 "pulse": pulse_lines(seen, now),
             },
             **pulse_json(seen),
-            **_state_json(found, progress, seen, now),
+            **_state_json(found, progress, seen, now, ahead),
             "pause": pause_line(progress["paused"]) if progress["paused"] else None,
             "places": places_of(progress)["encode"],
             "eta": {"queue": eta_json(ahead.queue), "if_resumed": ahead.is_held},
@@ -111,9 +112,8 @@ class Source:
             },
             "held": sum(one.held for one in found.pending),
             "gain": gain_json(found.gain, self._asked(lambda history: run_of(history, seen))),
-            "quality": [[name, mean, videos] for name, (mean, videos) in mean_quality(ahead.videos).items()],
+            "quality": quality_of(mean_quality(ahead.videos)),
             "reused": known["reused"],
-            "upcoming": [_rest_json(rest, ahead) for rest in ahead.upcoming],
             "failed": [failure_json(item, _CAUSES) for item in found.failed],
         }  # fmt: skip
 
@@ -130,7 +130,6 @@ class Source:
         progress: Mapping[str, Any],
         now: float,
         wanted: Sequence[str] = (),
-        following: int = 0,
     ) -> Outlook:
         place = self._place
         return outlook(
@@ -142,7 +141,6 @@ class Source:
             place.aging_hours,
             wanted=wanted,
             calendar=place.calendar,
-            following=following,
         )
 
     def items(self, query: Query, language: Language) -> dict[str, Any]:
@@ -175,22 +173,25 @@ class Source:
             row = self._rows([item], now)[0] if item else None
             failure = failure_json(item, 10**6) if item and item.status is Status.FAILED else None
             lines = self._asked(lambda history: history.videos(folder=name, limit=_ATTEMPTS))
-            videos, progress = _latest(lines), ProgressFile(log_dir).read()
-            seen = pulse(log_dir)
-            found = Overview.of([item] if item else [], 0, 0)
-            jobs = _state_json(found, progress, seen, now)["running"]
+            videos = _latest(lines)
+            gone = gone_from(name, MirrorFile(log_dir).read(), read_known(log_dir))
         return {
-            "now": now, "folder": name, "item": row, "why": why, "failure": failure, "running": jobs, "videos": videos,
+            "now": now, "folder": name, "item": row, "why": why, "failure": failure, "videos": videos, "gone": gone,
         }  # fmt: skip
 
-    def charts(self, span: str) -> dict[str, Any]:
+    def charts(self, span: str, language: Language) -> dict[str, Any]:
         """Bars of a span of ``SPANS``; and what each worker did in it."""
         now = time.time()
         since = now - SPANS[span][0] - SPANS[span][1]
-        hours, workers, problem = self._asked(
-            lambda history: (history.hours(since), history.workers(since), history.problem)
-        )
-        return {**bars(hours, span, now), "workers": [asdict(one) for one in workers], "problem": problem}
+
+        def ask(history: History) -> dict[str, Any]:
+            made, problem = bars(history.hours(since), span, now), history.problem
+            workers = [asdict(one) for one in history.workers(since)]
+            return {**made, "workers": workers, "problem": problem or history.problem}
+
+        with speaking(language):
+            found = self._asked(ask)
+            return {**found, "problem": translated(found["problem"] or "")}
 
     def log(self, level: str, text: str, limit: int) -> list[dict[str, str]]:
         """Entries of the log, oldest first. Raises OSError."""
@@ -204,17 +205,15 @@ class Source:
             history.close()
 
 
-def _state_json(found: Overview, progress: Mapping[str, Any], seen: Pulse, now: float) -> dict[str, Any]:
+def _state_json(
+    found: Overview, progress: Mapping[str, Any], seen: Pulse, now: float, ahead: Outlook
+) -> dict[str, Any]:
     """What ``--status --json`` has of it, but for the items; nothing runs if the processor does not."""
-    told = status_json(found.counts, found.processing, progress)
+    told = status_json(found.counts, found.processing, progress, ahead)
     del told["items"]
     if seen.lives["processor"].running is False or now - float(progress["updated"]) >= FRESH:
         told |= {"running": [], "workers": [], "hub": []}
     return told
-
-
-def _rest_json(rest: Rest, ahead: Outlook) -> dict[str, Any]:
-    return {**asdict(rest), "eta": eta_json(ahead.folders.get(rest.folder))}
 
 
 def failure_json(item: QueueItem, causes: int) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 // Two charts of the history, drawn as SVG: videos per bar of time, and what was saved.
 
-import { fill, get, h } from "./dom.js";
-import { clock, keep, kept, lasting, number, percent, size, t } from "./words.js";
+import { fill, foreign, get, h } from "./dom.js";
+import { clock, keep, kept, language, lasting, number, percent, size, t } from "./words.js";
 
 const WIDE = 560, HIGH = 150, LEFT = 78, BOTTOM = 20, TOP = 8;
 
@@ -18,7 +18,7 @@ export function charts() {
     said = Date.now();
     const mine = ++asking;
     try {
-      const found = await get("/api/charts", { span: select.value });
+      const found = await get("/api/charts", { span: select.value, lang: language });
       if (mine === asking) fill(body, drawn(found));
     } catch (error) {
       fill(body, h("p", { class: "warn" }, error.message));
@@ -28,10 +28,10 @@ export function charts() {
   return { element, update(changed) { if (!said || (changed && Date.now() - said > 2000) || Date.now() - said > 60000) load(); } };
 }
 
-function drawn({ bars, width, workers }) {
+function drawn({ bars, width, workers, problem }) {
   const sum = (name) => bars.reduce((total, bar) => total + bar[name], 0);
   const stored = sum("stored"), saved = sum("bytes_in") - sum("bytes_out");
-  if (!stored && !sum("failed")) return [h("p", { class: "quiet" }, t("Nothing was done in this time."))];
+  if (!stored && !sum("failed")) return [h("p", { class: "quiet" }, problem ? foreign(problem) : t("Nothing was done in this time."))];
   let total = 0;
   const grown = bars.map((bar) => (total += bar.bytes_in - bar.bytes_out));
   const title = (bar) => `${clock(bar.begin)} – ${clock(bar.begin + width)}`;

@@ -7,11 +7,11 @@ import { clock, interval, language, percent, score, size, t, whole, word } from 
 
 export function folderPage(main) {
   const name = new URLSearchParams(location.search).get("name") ?? "";
-  const head = h("div", {}), jobs = h("div", {}), failure = h("div", {}), videos = h("div", {}), log = h("div", {});
+  const head = h("div", {}), jobs = h("div", {}), failure = h("div", {}), videos = h("div", {}), gone = h("div", {}), log = h("div", {});
   main.className = "page";
   document.title = name + " · Animation AV1";
   main.replaceChildren(
-    h("p", {}, h("a", { href: "/" }, "← " + t("Overview"))), h("h1", { class: "long" }, foreign(name)), head, failure, jobs, videos, h("h2", {}, t("Log lines")), log,
+    h("p", {}, h("a", { href: "/" }, "← " + t("Overview"))), h("h1", { class: "long" }, foreign(name)), head, failure, jobs, videos, gone, h("h2", {}, t("Log lines")), log,
   );
   let stamps = {}, asking = 0, last = 0;
   async function load() {
@@ -23,6 +23,7 @@ export function folderPage(main) {
       fill(head, headOf(found));
       fill(failure, found.failure ? h("section", { class: "card needs", "aria-label": t("Needs you") }, failureOf(found.failure, false)) : null);
       fill(videos, videosOf(found));
+      fill(gone, goneOf(found));
     } catch (error) {
       fill(head, h("p", { class: "warn" }, foreign(error.message)));
     }
@@ -61,6 +62,12 @@ function headOf(found) {
       ? h("details", { "data-key": "why", open: !item }, h("summary", { "data-key": "why" }, t("All that is known here")), h("ul", { class: "plain" }, found.why.map((line) => h("li", {}, foreign(line)))))
       : item ? null : h("p", { class: "quiet" }, t("Nothing is known of this folder here.")),
   ];
+}
+
+function goneOf(found) {
+  if (!found.gone.length) return null;
+  return h("section", { class: "card", "aria-label": t("Left the input") }, h("h2", {}, t("Left the input, still in the output")),
+    h("ul", { class: "causes" }, found.gone.map((one) => h("li", {}, foreign(one.name), " ", h("span", { class: "quiet" }, one.since === null ? t("stays") : t("seen {}, is taken out by MIRROR", clock(one.since)))))));
 }
 
 function videosOf(found) {

@@ -3,9 +3,11 @@
 import { charts } from "./chart.js";
 import { folderLink, foreign, h, refill } from "./dom.js";
 import { queueTable } from "./queue.js";
-import { ago, clock, interval, lasting, number, score, size, t, word } from "./words.js";
+import { ago, clock, interval, lasting, number, size, t, word } from "./words.js";
 
-const FEW = 6;
+const phone = matchMedia("(max-width: 600px)");
+const few = () => (phone.matches ? 2 : 6); // jobs, so that all five answers are on the first screen
+
 const section = (name, title, ...children) => {
   const body = h("div", { class: "body" }, ...children);
   return [h("section", { class: "card " + name, "aria-labelledby": "title-" + name }, h("h2", { id: "title-" + name }, title), body), body];
@@ -24,7 +26,7 @@ export function overviewPage(main) {
   const graphs = charts();
   main.className = "overview";
   main.replaceChildren(
-    h("h1", { class: "sr-only" }, t("Overview")), health, running, done, needs, gained, workers, hub, queue.element, graphs.element,
+    h("h1", { class: "sr-only" }, t("Overview")), health, running, done, gained, needs, workers, hub, queue.element, graphs.element,
   );
   let stamps = {};
   return {
@@ -69,6 +71,7 @@ export function jobRow(job) {
     job.fps !== null && job.stage === "encode" ? job.fps.toFixed(1) + " fps" : "",
     job.speed === null ? "" : job.stage === "encode" ? job.speed.toFixed(2) + "×" : (job.speed / 1e6).toFixed(1) + " MB/s",
     job.eta_s === null ? "" : t("{} left", interval(job.eta_s)),
+    job.done === null ? "" : "≈ " + clock(job.done),
     job.attempt > 1 ? t("attempt {}", job.attempt) : "",
   ];
   return h("li", { class: "job" },
@@ -87,9 +90,9 @@ function runningOf(seen) {
   const rows = jobs.map(jobRow);
   return [
     h("p", { class: "quiet" }, t("{} of {} encode slots busy, {} videos in work", encodes, seen.places, jobs.length)),
-    h("ul", { class: "jobs" }, rows.slice(0, FEW)),
-    rows.length > FEW
-      ? h("details", { "data-key": "more jobs" }, h("summary", { "data-key": "more jobs" }, t("{} more", rows.length - FEW)), h("ul", { class: "jobs" }, rows.slice(FEW)))
+    h("ul", { class: "jobs" }, rows.slice(0, few())),
+    rows.length > few()
+      ? h("details", { "data-key": "more jobs" }, h("summary", { "data-key": "more jobs" }, t("{} more", rows.length - few())), h("ul", { class: "jobs" }, rows.slice(few())))
       : null,
   ];
 }
@@ -98,7 +101,7 @@ function doneOf(seen) {
   const eta = seen.eta.queue;
   const left = t("{} videos in {} folders left", number(seen.left.videos), number(seen.left.folders));
   if (!seen.left.folders) return [h("p", { class: "big" }, t("All done")), h("p", { class: "quiet" }, t("Nothing waits."))];
-  const pause = seen.pause ? h("p", { class: "warn" }, foreign(seen.pause)) : null;
+  const pause = seen.pause && !seen.eta.if_resumed ? h("p", { class: "warn" }, foreign(seen.pause)) : null;
   if (!eta) return [h("p", { class: "big" }, t("unknown")), pause, h("p", { class: "quiet" }, t("until a video has been converted here")), h("p", { class: "quiet" }, left)];
   return [
     h("p", { class: "big" }, "≈ " + clock(eta.likely, seen.now)),
@@ -124,11 +127,11 @@ function needsOf(seen, queue) {
   const byHand = seen.pause && seen.eta.if_resumed;
   const resume = byHand ? [h("p", { class: "warn" }, foreign(seen.pause)), h("p", {}, h("code", { class: "command" }, "python3 tools/queue_processor.py --resume"))] : [];
   if (!failed) return resume.length ? resume : h("p", { class: "quiet" }, t("Nothing. No folder has failed."));
-  const hidden = failed - 2;
+  const shown = phone.matches ? 1 : 2, hidden = failed - shown;
   return [
     ...resume,
     h("p", { class: "count" }, h("strong", {}, number(failed)), " ", failed === 1 ? t("folder failed") : t("folders failed")),
-    h("ul", { class: "failures" }, seen.failed.slice(0, 2).map((item) => h("li", {}, failureOf({ ...item, videos: item.videos.slice(0, 1), more: item.more + Math.max(0, item.videos.length - 1) })))),
+    h("ul", { class: "failures" }, seen.failed.slice(0, shown).map((item) => h("li", {}, failureOf({ ...item, videos: item.videos.slice(0, 1), more: item.more + Math.max(0, item.videos.length - 1) })))),
     hidden > 0 ? h("button", { type: "button", "data-key": "all failed", onclick: () => queue.show("failed") }, t("Show all {} failed folders", number(failed))) : null,
   ];
 }
@@ -140,7 +143,7 @@ function gainedOf(seen) {
     h("p", { class: "big" }, size(Math.abs(saved))),
     h("p", {}, saved >= 0 ? t("saved, {} of {}", gain.saved_percent + "%", size(gain.bytes_in)) : t("grown, {} of {}", -gain.saved_percent + "%", size(gain.bytes_in))),
     h("p", { class: "quiet" }, t("{} videos converted", number(gain.videos))),
-    seen.quality.map(([name, mean, videos]) => h("p", { class: "quiet" }, foreign(name), " ", score(mean), " · ", t("mean of the last {} videos", videos))),
+    seen.quality.map(([name, shown, videos]) => h("p", { class: "quiet" }, foreign(name), " ", foreign(shown), " · ", t("mean of the last {} videos", videos))),
     seen.reused.videos ? h("p", { class: "quiet" }, t("{} results used again, {} of work spared", number(seen.reused.videos), lasting(seen.reused.seconds_saved))) : null,
   ];
 }
