@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tools.core.message import message
 from tools.core.past import (
     STAGES,
     FolderSums,
@@ -180,10 +181,10 @@ def _named(row: Sequence[Any]) -> dict[str, Any]:
     return dict(zip(SUMS, _numbers(row), strict=True))
 
 
-def _number(value: Any) -> Any:
+def _number(value: Any, said: str = message("a number of it is none")) -> Any:
     """A number that can be added up and shown; what else a stranger's file holds raises ValueError."""
     if not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError("a number of it is none")
+        raise ValueError(said)
     return value
 
 
@@ -215,7 +216,7 @@ def _video(row: Sequence[Any]) -> VideoLine:
     values = dict(zip(("id", *COLUMNS), row, strict=True))
     for name, value in values.items():
         if name in _NUMBERS or (name == "crf" and value is not None):
-            _number(value)
+            _number(value, message(f"{name} of an attempt is no number"))
         elif name in SHARED or name in {"video", "outcome"}:
             values[name] = "" if value is None else str(value)
     seconds = {stage: float(values.pop(f"{stage}_s")) for stage in STAGES}
