@@ -315,6 +315,12 @@ def test_what_is_published_is_made_again_with_other_settings_beside_its_sidecars
     listed = ask("--redo", "--if-settings-differ")
     assert "1 of 1 videos were made otherwise: crf" in listed and items(tmp_path) == {"番剧甲": "completed"}
     assert "in=1 out=1 quarantined=0 sidecars=2" in ask("--check", "--deep", "2", "--all")
+    env["FRAMES_REPO"] = "me/frames"
+    assert "1 folder queued" in ask("--frames-only", "番剧*")
+    assert drain() == [second], "nothing is encoded again"
+    frames = hub.root / "datasets" / "me" / "frames" / "番剧甲"
+    assert {file.name for file in frames.iterdir()} == {"metadata.jsonl", "番剧甲_part01of01.tar"}
+    assert "Scene frames: " in ask("--status")
     record = hub.root / "datasets" / "me" / "out" / "番剧甲" / "metadata.jsonl"
     record.write_text(json.dumps(second | {"frames": 1}) + "\n", encoding="utf-8")
     until(lambda: "damaged=1" in run_program("queue_processor.py", "--check", "--deep", env=env).stdout, str)
