@@ -18,6 +18,7 @@ import pytest
 import config
 from tests.fakes import MemoryHub
 from tests.hub_server import Fault, RunningHub, running_hub
+from tests.media import ffmpeg
 from tests.patience import PATIENCE
 from tools.hub.modelscope_client import ModelScopeHub
 from tools.media.choice import Trial
@@ -394,3 +395,17 @@ def test_every_requirement_is_bounded_on_both_sides(name: str) -> None:
     assert wanted and not [
         line for line in wanted if not re.fullmatch(r"[\w.-]+(>=\d[\d.]*,<|==)\d[\d.]*(; .*)?", line)
     ]
+
+
+def test_what_scene_frames_need_is_found_missing_before_work_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bare = tmp_path / "ffmpeg"
+    bare.write_text("#!/bin/sh\necho ' ..C scdet V->V x'\n")
+    bare.chmod(0o755)
+    found = checks.check_frames([bare])
+    assert not found.ok and "bwdif" in found.seen and "scdet" not in found.seen
+    assert checks.check_frames([Path(ffmpeg())]).ok
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    found = checks.check_frames([Path(ffmpeg())])
+    assert not found.ok and found.seen == "Pillow is not installed" and "--setup-only" in found.advice

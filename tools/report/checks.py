@@ -321,6 +321,10 @@ def check_frames(ffmpegs: Sequence[Path]) -> Finding:
     """What pictures of scenes need here: Pillow, and filters of the ffmpeg in use."""
     if not importlib.util.find_spec("PIL"):
         return Finding("frames", False, "Pillow is not installed", "run `bash start_monitoring.sh --setup-only` once")
+    from PIL import features
+
+    if not features.check("webp"):
+        return Finding("frames", False, "Pillow was built without WebP", "install Pillow from its wheel")
     lacks: frozenset[str] = lacking(ffmpegs[0]) if ffmpegs else frozenset()
     if needed := sorted(lacks.intersection(NEEDED)):
         return Finding("frames", False, f"the ffmpeg in use has no {', '.join(needed)}", "set FFMPEG to another one")
