@@ -274,3 +274,19 @@ def test_question_is_passed_on_as_it_is_and_repeated_and_its_answer_comes_back(
     found = getattr(RetryingHub(hub, clock), verb)(*asked)
     assert found is (None if verb in {"create_repo", "need_write", "store_blob"} else answer)
     assert len(told) == 2 and told[1][: min(4, len(asked))] == asked[:4]
+
+
+def test_unless_told_otherwise_there_are_six_tries() -> None:
+    clock = FakeClock()
+    shortest = [0.5, 1, 2, 4, 8]
+    assert waits(Backoff(clock, random=lambda: 0.0), clock, HubUnavailable("down")) == shortest
+    hub = MemoryHub(clock)
+
+    def whoami() -> str:
+        raise HubUnavailable("down")
+
+    hub.whoami = whoami  # type: ignore[method-assign]
+    clock.slept.clear()
+    with pytest.raises(HubUnavailable):
+        RetryingHub(hub, clock, random=lambda: 0.0).whoami()
+    assert clock.slept == shortest
