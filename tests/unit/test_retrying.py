@@ -290,3 +290,10 @@ def test_unless_told_otherwise_there_are_six_tries() -> None:
     with pytest.raises(HubUnavailable):
         RetryingHub(hub, clock, random=lambda: 0.0).whoami()
     assert clock.slept == shortest
+
+
+def test_commit_that_is_answered_is_looked_for_by_nobody() -> None:
+    hub, retrying, _ = late(None)
+    hub.commits_asked = 1
+    commit = retrying.commit("me/out", [AddBytes("B/kept.mkv", b"kept")], "what is there already")
+    assert hub.looks == 0 and hub.recent("me/out")[0] == commit and hub.commits_of("me/out") == 2
