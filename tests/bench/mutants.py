@@ -224,6 +224,7 @@ def _run_tests(project: Path, tests: Sequence[str], output: Path) -> None:
             del sys.modules[name]
         os.chdir(project)
         os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+        os.environ.setdefault("TEST_PATIENCE", "30")  # many a mutant has something never happen
         sys.dont_write_bytecode, sys.path[0] = True, str(project)
         opened = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(opened, 1)
