@@ -98,6 +98,7 @@ class QueueProcessor:
         """
         from tools.report.bars import Bars
         from tools.report.historian import Historian
+        from tools.report.notifier import HURRY, PEACE
         from tools.runtime.clock import SystemClock
         from tools.state.history import HistoryWriter
 
@@ -125,7 +126,7 @@ class QueueProcessor:
             bars.close()
             historian.close(clock.time())
             if notifier is not None:
-                notifier.close()
+                notifier.close(HURRY if clock.stopping else PEACE)
             if self._work_lock is not None:
                 self._work_lock.release()
             log.info("stopped")

@@ -131,6 +131,22 @@ def test_what_waits_is_sent_when_the_program_ends() -> None:
     assert told.messages == [("box: paused", "paused: the hub refused the token")]
 
 
+def test_last_message_gets_the_time_that_the_program_has() -> None:
+    told, may = Told(), threading.Event()
+
+    def send(title: str, body: str) -> list[str]:
+        may.wait(20)
+        return told.send(title, body)
+
+    notifier = Notifier(NewsDesk(ALL, 0, 0), send, ["1 (json)"], "box")
+    notifier.observe(QueueEmpty())
+    notifier.close(0.01)
+    assert not told.messages, "it is not waited for"
+    threading.Timer(0.1, may.set).start()
+    notifier.close(20)
+    assert told.messages == [("box: the queue is empty", "the queue is empty")]
+
+
 def test_what_is_held_back_by_the_interval_is_sent_when_the_program_ends() -> None:
     told = Told()
     notifier = Notifier(NewsDesk(ALL, 0.0, INTERVAL), told.send, ["1 (json)"], "box")

@@ -28,7 +28,8 @@ GATHER = 20.0
 """Seconds that a message waits for what else happens."""
 _WATCH = 60.0  # s between two looks at the other program
 _AGAIN = 300.0  # s before a message that nobody took is sent again
-_CLOSE = 3.0  # s for the last message when the program ends
+HURRY, PEACE = 3.0, 30.0
+"""Seconds for the last message when a program is told to end, and when it ends by itself."""
 _WORK, _OTHER = "work", "other-program"
 
 Send = Callable[[str, str], list[str]]
@@ -61,12 +62,12 @@ class Notifier:
         if news is not None:
             self._add(news)
 
-    def close(self) -> None:
-        """Send all that is left, whatever it waits for; give up after a moment."""
+    def close(self, within: float = HURRY) -> None:
+        """Send all that is left, whatever it waits for; give up after so many s."""
         with self._changed:
             self._is_ending = True
             self._changed.notify()
-        self._thread.join(_CLOSE)
+        self._thread.join(within)
 
     def _add(self, news: News) -> None:
         with self._changed:
