@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from tools.processor.reporting import AttemptOver, Progress
 from tools.report.historian import Historian, line_of, warnings_of
 from tools.stages.video_job import JobResult, Outcome
 from tools.state import history
-from tools.state.history import HISTORY_FILE, HistoryWriter, PauseBegan, PauseEnded
+from tools.state.history import COLUMNS, HISTORY_FILE, HistoryWriter, PauseBegan, PauseEnded
 from tools.state.history_reader import History
 
 NOON = 1_767_268_800.0  # epoch s, on the hour
@@ -348,6 +349,25 @@ def test_file_of_a_stranger_with_our_tables_is_said_and_not_believed(tmp_path: P
         database.execute("UPDATE video SET worker = 99, crf = NULL")
     assert [(line.worker, line.crf, line.quality) for line in past.videos()] == [("", None, {})] and not past.problem
     assert past.totals().stored == 1
+
+
+def test_long_text_that_many_rows_of_a_stranger_share_does_not_fill_the_memory(tmp_path: Path) -> None:
+    written(tmp_path, STORED).close()
+    long = 1 << 20
+    with sqlite3.connect(tmp_path / HISTORY_FILE) as database:
+        database.execute("UPDATE text SET text = ? WHERE id = (SELECT folder FROM video)", ("x" * long,))
+        names = ", ".join(COLUMNS)
+        database.execute(
+            f"WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200) "
+            f"INSERT INTO video ({names}) SELECT {names} FROM video, n"
+        )
+    past = History(tmp_path)
+    tracemalloc.start()
+    try:
+        assert past.videos() == [] and "characters" in str(past.problem)
+        assert tracemalloc.get_traced_memory()[1] < 100 * long
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("said", ["dropped a data stream\nno flag", ["dropped a data stream", "no flag"]])

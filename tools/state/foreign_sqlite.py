@@ -1,14 +1,16 @@
 """A SQLite file that a stranger may have made, read without believing it: that of a ``LOG_DIR`` copied from elsewhere.
 
 A schema is a program: a view can be endless, a generated column costly, and either bears any name. So nothing is asked
-but of tables that are tables, a question ends after a number of steps, an answer after a number of rows, and neither
-file nor what lies beside it is a link, a pipe, a device, or larger than ours ever get.
+but of tables that are tables, and a question ends after a number of steps, an answer after a number of rows and of
+characters: a few that are long can stand in a million rows. Neither file nor what lies beside it is a link, a pipe, a
+device, or larger than ours ever get.
 
 Source: SQLite, "Defense Against The Dark Arts".
 """
 
 import contextlib
 import sqlite3
+import sys
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ _LARGEST = 1 << 29  # bytes of each file; ours stay below a tenth of that
 _BESIDE = ("-wal", "-shm", "-journal")
 _STEPS, _AT_ONCE = 400_000_000, 100_000  # of SQLite's machine; the longest of our questions takes a twentieth of it
 _ROWS = 1_000_000  # of an answer
+_TEXTS = 1 << 26  # characters, or bytes, of the values of an answer; what 400,000 folders are called
 
 
 class ForeignBase:
@@ -45,6 +48,8 @@ class ForeignBase:
             uri = f"{path.absolute().as_uri()}?{mode}"
             base = sqlite3.connect(uri, uri=True, timeout=busy, check_same_thread=False)
             base.set_progress_handler(self._is_too_long, _AT_ONCE)
+            if sys.version_info >= (3, 11):
+                base.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _TEXTS)
             try:
                 base.execute("PRAGMA trusted_schema = OFF")
                 base.execute("PRAGMA cell_size_check = ON")
@@ -73,9 +78,11 @@ class ForeignBase:
         without an end."""
         self._left = _STEPS
         with contextlib.closing(self._base.execute(asked, values)) as found:
+            held = 0
             for number, row in enumerate(found):
-                if number >= _ROWS:
-                    raise ValueError(f"more than {_ROWS} rows")
+                held += sum(len(value) for value in row if isinstance(value, str | bytes))
+                if number >= _ROWS or held > _TEXTS:
+                    raise ValueError(f"more than {_ROWS} rows, or {_TEXTS} characters")
                 yield row
 
     def close(self) -> None:
