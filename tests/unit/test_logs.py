@@ -111,6 +111,19 @@ def test_log_continues_in_a_new_file_after_rotation(root: logging.Logger, tmp_pa
     assert "after" in written(tmp_path) and "before" not in written(tmp_path)
 
 
+def test_what_an_exception_says_in_a_traceback_commands_no_terminal_and_forges_no_line(
+    root: logging.Logger, tmp_path: Path
+) -> None:
+    logs.set_up("processor", tmp_path)
+    try:
+        raise ValueError("bad name \x1b]0;mine\x07\x9b2J\n2026-01-01 00:00:00 ERROR processor forged")
+    except ValueError:
+        logging.getLogger("x").exception("failed")
+    said = written(tmp_path)
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", said) and "\n 2026-01-01" in said
+    assert len(re.findall(r"^\d", said, re.MULTILINE)) == 1
+
+
 def test_callers_debug_level_is_respected(root: logging.Logger, tmp_path: Path) -> None:
     logging.basicConfig(level=logging.DEBUG, force=True)
     logs.set_up("processor", tmp_path)

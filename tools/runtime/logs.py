@@ -32,6 +32,9 @@ _SHORTEST_SECRET = 6  # characters; what is shorter is no token, and would mask 
 _secrets: set[str] = set()
 _LINE_ENDS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
+_COMMANDS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029]+")
+_LIKE_A_LINE = re.compile(r"\n(?=\d)")
+
 
 def keep_secret(*secrets: str | None) -> None:
     """These texts are in no log line from now on, nor in what ``masked`` gives back."""
@@ -58,7 +61,9 @@ class _LineFormatter(logging.Formatter):
         return _THE_WORD.sub("\\1·\\2", text) if record.levelno < logging.ERROR else text
 
     def format(self, record: logging.LogRecord) -> str:
-        return masked(super().format(record).encode("utf-8", "backslashreplace").decode())
+        text = _COMMANDS.sub(" ", super().format(record))
+        # Of a traceback no line begins with a digit, but for what an exception says in several lines.
+        return masked(_LIKE_A_LINE.sub("\n ", text).encode("utf-8", "backslashreplace").decode())
 
 
 class _Masking(logging.Formatter):
