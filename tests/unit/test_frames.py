@@ -18,9 +18,11 @@ from tools.core.frames import (
     duplicates,
     key_stem,
     may_have_pictures,
+    member,
     row_bytes,
     rows_of,
     rows_text,
+    samples_in,
     with_rows,
 )
 
@@ -106,6 +108,7 @@ ROW = [3, 72, 3.0, 2.5, 3.5, 320, 180, "0" * 16, SHA]
         _told([4, [ROW, ROW]]),
         _told([3, [ROW[:-1]]]),
         _told([3, [[*ROW, 1]]]),
+        _told([3, [[*ROW[:2], 10**400, *ROW[3:]]]]),
         *(_told([3, [[*ROW[:place], value, *ROW[place + 1 :]]]]) for place, value in [
             (0, 0), (0, "3"), (0, True), (1, -1), (1, 1.5), (2, 2.0), (2, 4.0), (3, -1.0), (4, float("inf")),
             (4, "9"), (5, 1 << 40), (6, None), (7, "0" * 15), (7, "G" * 16), (8, "0" * 63), (8, SHA + "\n"), (8, 5),
@@ -132,6 +135,24 @@ def test_every_row_has_every_field_of_its_type_and_is_one_line() -> None:
     kinds = {"string": str, "int64": int, "float64": float}
     assert all(type(row[one["name"]]) is kinds[one["dtype"]] for one in features(FRAME_COLUMNS))
     assert json.loads(row_bytes(row)) == row and b"\n" not in row_bytes(row)
+
+
+def test_lines_end_where_json_lines_end_whatever_is_in_their_texts() -> None:
+    """U+2028 and the like end a line for Python, not for JSON Lines."""
+    ours = rows_of(Origin("A/1\u2028\x85\x1d.mp4", SHA), [_frame(1)])
+    stranger = json.dumps({"text": "one\u2028two\x85three"}, ensure_ascii=False)
+    table = rows_text([stranger, *with_rows(b"", [("A_part01of01.tar", ours)])])
+    assert rows_text(with_rows(table, [])) == table
+    assert len(with_rows(table, [("A_part02of02.tar", ours)])) == 2
+
+
+def test_archive_with_a_member_of_negative_size_is_refused() -> None:
+    head = bytearray(b"".join(member("1.json", b"{}"))[:512])
+    head[124:136] = (-512).to_bytes(12, "big", signed=True)
+    head[148:156] = b" " * 8
+    head[148:156] = b"%06o\0 " % sum(head)
+    with pytest.raises(ValueError, match="negative"):
+        next(samples_in(lambda offset: bytes(head), 1 << 20))
 
 
 def test_rows_of_a_video_that_is_made_again_replace_the_old_and_others_stay() -> None:

@@ -8,7 +8,6 @@ alone.
 import base64
 import hashlib
 import json
-import math
 import re
 import tarfile
 import unicodedata
@@ -189,7 +188,7 @@ def _is_told(frame: Frame) -> bool:
     times = frame.begin, frame.time, frame.end
     return (
         all(type(one) is int and 0 <= one < _LARGEST_NUMBER for one in numbers)
-        and all(type(one) in (int, float) and math.isfinite(one) for one in times)
+        and all(type(one) in (int, float) for one in times)
         and 0 <= frame.begin <= frame.time <= frame.end < _LARGEST_NUMBER
         and isinstance(frame.hash, str)
         and isinstance(frame.sha256, str)
@@ -222,6 +221,8 @@ def samples_in(head: Callable[[int], bytes], size: int) -> Iterator[tuple[int, i
                 entry = tarfile.TarInfo.frombuf(head(at), "utf-8", "surrogateescape")
             except tarfile.HeaderError as exc:
                 raise ValueError(f"no archive of frames: {exc}") from exc
+            if entry.size < 0:
+                raise ValueError("no archive of frames: a member of negative size")
             at += BLOCK + -(-entry.size // BLOCK) * BLOCK
         yield begin, at - begin
         begin = at
@@ -250,8 +251,7 @@ def with_rows(content: bytes, added: Iterable[tuple[str, Iterable[Mapping[str, A
     that are not ours are kept."""
     new = [{"archive": archive, **row} for archive, rows in added for row in rows]
     sources = {row["source_path"] for row in new}
-    lines = content.decode("utf-8", "surrogateescape").splitlines()
-    kept = [line for line in lines if line.strip() and source_of(line) not in sources]
+    kept = [line for line in lines_of(content) if line.strip() and source_of(line) not in sources]
     return [*kept, *(row_bytes(row).decode("utf-8", "surrogateescape") for row in new)]
 
 
@@ -266,6 +266,11 @@ def may_have_pictures(record: Mapping[str, Any]) -> bool:
 def rows_text(lines: Sequence[str]) -> bytes:
     """A ``metadata.jsonl`` of these lines."""
     return "".join(line + "\n" for line in lines).encode("utf-8", "surrogateescape")
+
+
+def lines_of(content: bytes) -> list[str]:
+    """Of a ``metadata.jsonl``: a text in it may hold what ends lines elsewhere, such as U+2028."""
+    return content.decode("utf-8", "surrogateescape").split("\n")
 
 
 def source_of(line: str) -> str | None:

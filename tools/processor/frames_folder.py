@@ -21,6 +21,7 @@ from tools.core.frames import (
     Origin,
     archive_name,
     last_part,
+    lines_of,
     may_have_pictures,
     packed,
     row_in,
@@ -275,7 +276,7 @@ def _bare(output: VideoOutput) -> VideoOutput:
 def _archived(files: Mapping[str, RemoteFile], content: bytes) -> dict[str, Mapping[str, object]]:
     """By key the rows of a ``metadata.jsonl`` whose archive is there."""
     there = {path.rpartition("/")[2] for path in files}
-    rows = (row_in(line) for line in content.decode("utf-8", "surrogateescape").splitlines())
+    rows = map(row_in, lines_of(content))
     return {str(row["key"]): row for row in rows if row is not None and row["archive"] in there}
 
 
