@@ -122,10 +122,10 @@ class LateHub(MemoryHub):
 OPERATIONS: list[Operation] = [AddBytes("A/metadata.jsonl", b"{}"), AddBytes("B/1.mkv", b"one"), Remove("A/old.mkv")]
 
 
-def late(seconds: float | None) -> tuple[LateHub, RetryingHub, FakeClock]:
+def late(seconds: float | None, late_commit: float = 30.0) -> tuple[LateHub, RetryingHub, FakeClock]:
     clock = FakeClock()
     hub = LateHub(clock, seconds)
-    return hub, RetryingHub(hub, clock, random=lambda: 1.0), clock
+    return hub, RetryingHub(hub, clock, random=lambda: 1.0, late_commit=late_commit), clock
 
 
 @pytest.mark.parametrize(("seconds", "looked_at"), [(0.0, []), (3.0, [2]), (20.0, [2, 4, 8, 16])])
@@ -136,10 +136,11 @@ def test_commit_whose_answer_was_lost_is_looked_for_and_not_sent_again(seconds: 
     assert clock.slept == [1, *looked_at], "the backoff, and the waits between two looks"
 
 
-def test_commit_that_can_not_come_any_more_is_sent_again() -> None:
-    hub, retrying, clock = late(None)
+@pytest.mark.parametrize(("late_commit", "looked_at"), [(30.0, [2, 4, 8, 16]), (25.0, [2, 4, 8, 11])])
+def test_commit_that_can_not_come_any_more_is_sent_again(late_commit: float, looked_at: list[float]) -> None:
+    hub, retrying, clock = late(None, late_commit)
     assert retrying.commit("me/out", OPERATIONS, "x") == hub.recent("me/out")[0]
-    assert hub.commits_asked == 2 and clock.slept == [1, 2, 4, 8, 16] and hub.looks == 5
+    assert hub.commits_asked == 2 and clock.slept == [1, *looked_at] and hub.looks == 5
 
 
 @pytest.mark.parametrize(
