@@ -21,10 +21,17 @@ def until(
     meanwhile: Callable[[], object] = _rest,
     *,
     patience: float = PATIENCE,
+    moving: Callable[[], object] = lambda: None,
 ) -> None:
-    """Wait for a condition, doing something short meanwhile. ``what`` is said if it never holds."""
-    deadline = time.monotonic() + patience
+    """Wait for a condition, doing something short meanwhile. ``what`` is said if it never holds.
+
+    ``moving``: what changes as long as something gets on, a log say; patience begins again with each change.
+    """
+    deadline, seen = time.monotonic() + patience, moving()
     while not condition():
         if time.monotonic() >= deadline:
-            raise AssertionError(f"not within {patience:.0f} s: {what() if callable(what) else what}")
+            now = moving()
+            if now == seen:
+                raise AssertionError(f"not within {patience:.0f} s: {what() if callable(what) else what}")
+            deadline, seen = time.monotonic() + patience, now
         meanwhile()

@@ -64,7 +64,7 @@ class Site:
         return {row["source_path"]: row for row in rows}
 
     def wait(self, condition: Callable[[], bool], what: str) -> None:
-        until(condition, lambda: f"{what}\n{self.log()[-3000:]}")
+        until(condition, lambda: f"{what}\n{self.log()[-3000:]}", moving=self.log)
 
 
 @pytest.fixture

@@ -131,7 +131,7 @@ class Site:
             logs = "\n".join(f"--- {name}\n{self.log(name)[-3000:]}" for name in self.processes)
             return f"{what}\n{self.workers()}\n{logs}"
 
-        until(condition, told)
+        until(condition, told, moving=lambda: [self.log(name) for name in self.processes])
 
     def drained(self) -> int:
         """The exit status of the processor once the queue is empty."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.patience import PATIENCE, until
+from tests.patience import until
 from tests.start_script import SCRIPT, Tmux
 from tools.report.cells import cells
 
@@ -26,13 +26,15 @@ def test_demo_warns_of_nothing_and_ends_with_what_came_out(environ: dict[str, st
     run = " ".join(["env", "-i", *(shlex.quote(f"{k}={v}") for k, v in env.items()), "bash", shlex.quote(str(SCRIPT))])
     tmux("new-session", "-d", "-s", "person", "-x", "80", "-y", "50", "bash", "-c", f"{run}; exec sleep 600")
 
+    progress = tmp_path / "log" / "progress.json"
+
     def screen() -> str:
         return tmux("capture-pane", "-p", "-J", "-S", "-200", "-t", "=person:")
 
     until(
         lambda: "bash start_monitoring.sh" in screen().rpartition("next, for your own videos 下一步")[2],
-        "the summary",
-        patience=2 * PATIENCE,
+        screen,
+        moving=lambda: (screen(), progress.read_bytes() if progress.exists() else b""),
     )
     log = (tmp_path / "log" / "processing.log").read_text(encoding="utf-8")
     assert " WARNING " not in log and " ERROR " not in log and log.count("批次处理成功") >= 2, log
