@@ -13,7 +13,7 @@ import pytest
 
 from tests.programs import ROOT
 
-OTHERS = {"bench", "patience.py"}
+OTHERS = {"bench", "patience.py", "pictures.py"}  # which makes the pictures of the README
 TESTS = sorted(path for path in (ROOT / "tests").rglob("*.py") if not OTHERS & set(path.parts))
 CLOCKS = {"monotonic", "perf_counter", "time"}
 WAITS = {"wait", "join", "settimeout", "wait_for"}
