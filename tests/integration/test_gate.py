@@ -76,7 +76,7 @@ def test_of_a_long_video_the_edges_and_parts_of_what_is_between_are_compared(
     said = refusal(clip, tmp_path / "out.mkv", _spoiling(tmp_path, "negate=enable=gte(n\\\\,236)"))
     assert "the pictures differ from the source's at 0:19" in said
     made = convert(clip, tmp_path / "out.mkv", FfmpegConverter(_OPTIONS))
-    assert (made.quality or {})["seconds"] == pytest.approx(6.0, abs=0.5)  # of 4 samples
+    assert (made.quality or {})["seconds"] == pytest.approx(3.0, abs=0.5)  # of 2 samples
 
 
 def test_blur_beyond_the_floor_is_refused(tmp_path: Path, clip: Path) -> None:
@@ -163,6 +163,13 @@ def test_trouble_of_the_machine_while_it_measures_does_not_count_against_the_vid
         convert(clip, tmp_path / "out.mkv", without)
     off = _spoiling(tmp_path, "vflip", replace(_OPTIONS, quality_metric="off"))
     assert convert(clip, tmp_path / "out.mkv", off).quality is None
+
+
+@pytest.mark.parametrize(("seconds", "count"), [(21, 2), (30, 2), (50, 3), (60, 4), (600, 4), (1440, 10), (9000, 12)])
+def test_samples_are_spread_from_the_begin_to_the_end_and_are_a_tenth_at_most(seconds: int, count: int) -> None:
+    found = gate.samples_of(5.0, 5.0 + seconds)
+    assert len(found) == count and found[0].begin == 5.0
+    assert found[-1].begin + found[-1].length == pytest.approx(5.0 + seconds, abs=0.01)
 
 
 @pytest.mark.parametrize(

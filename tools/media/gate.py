@@ -28,6 +28,7 @@ log = logging.getLogger("animation.media")
 _SHORT = 20.0  # s of a video that is read whole
 _SAMPLE = 1.5  # s
 _PER_SAMPLE, _FEWEST, _MOST = 150.0, 4, 12  # s of video for each sample, and how many there are
+_AT_MOST, _ENDS = 0.1, 2  # share of a video that they are together, with fewer then; the begin and the end always
 # Pictures that are scored, as a share of all and at least. Of VMAF: at 1080p it takes longer for a picture than SVT-AV1
 # does at preset 10, and all of a short clip took as long as its encode (docs/performance.md).
 _SCORED, _FEWEST_SCORED = 0.01, 36
@@ -151,8 +152,9 @@ def is_scored_whole(times: Sequence[float]) -> bool:
 
 def samples_of(first: float, last: float) -> list[Sample]:
     """Parts of a video that is shown between these times (s), spread evenly, its begin and its end among them."""
-    count = min(_MOST, max(_FEWEST, round((last - first) / _PER_SAMPLE)))
-    step = (last - first + 0.001 - _SAMPLE) / (count - 1)
+    length = last - first
+    count = min(_MOST, max(_ENDS, min(_FEWEST, int(_AT_MOST * length / _SAMPLE)), round(length / _PER_SAMPLE)))
+    step = (length + 0.001 - _SAMPLE) / (count - 1)
     return [Sample(first + step * number, _SAMPLE) for number in range(count)]
 
 
