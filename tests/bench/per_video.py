@@ -9,6 +9,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -31,20 +32,22 @@ _SMALL = ["-vf", "scale=160:-2", "-c:v", "libx264", "-preset", "veryfast", "-c:a
 
 
 def run() -> list[Row]:
-    """Rows of one picture, clips of 6 and 10 s, an episode; and of a second start. VIDEOS: some of them, by name."""
+    """Rows of one picture, clips of 6 and 10 s, an episode; and of a second start. VIDEOS: some of them, by name;
+    QUALITY_METRIC=off: without the gate, which ``tests.bench.quality`` measures."""
     chosen = (os.environ.get("VIDEOS") or "picture 6 10 episode start").split()
     rows = []
     with tempfile.TemporaryDirectory() as name:
         top = Path(name)
         one = make([*picture(0.04, "352x288", "25"), "-frames:v", "1", "-c:v", "libx264"], top / "one.mkv")
-        usual = FfmpegConverter(OutputOptions())
+        metric = os.environ.get("QUALITY_METRIC", "auto")
+        usual = FfmpegConverter(OutputOptions(quality_metric=metric))
         if "picture" in chosen:
             rows += _rows(usual, one, "one picture, 352x288", 5)
         for seconds, repeats in ((6, 5), (10, 2)):
             if str(seconds) in chosen:
                 rows += _rows(usual, *_clip(top, seconds), repeats)
         if "episode" in chosen:
-            episode, quick = make(_looped(top), top / "episode.mkv"), FfmpegConverter(OutputOptions(preset=13))
+            episode, quick = make(_looped(top), top / "episode.mkv"), FfmpegConverter(replace(usual.output, preset=13))
             rows += _rows(quick, episode, "24 min, 160 pixels wide, a clip looped, preset 13", 1)
         if "start" in chosen:
             rows += [_second_start(one, top), *_children()]
@@ -65,6 +68,7 @@ def _looped(top: Path) -> list[str]:
 
 def _rows(converter: FfmpegConverter, clip: Path, what: str, repeats: int) -> list[Row]:
     """Wall and CPU of this program and of the two bare commands, in turns."""
+    what += "" if converter.output.quality_metric == "auto" else f", QUALITY_METRIC={converter.output.quality_metric}"
     encode = plain_command(converter, clip, clip.with_name("plain.mkv"))
     decode = [ffmpeg(), "-v", "error", "-nostdin", "-i", str(clip.with_name("plain.mkv")), "-f", "null", "-"]
     bare, decoded, ours, beyond = [], [], [], []

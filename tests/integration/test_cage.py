@@ -264,3 +264,39 @@ def test_hardware_encoders_reach_their_cards_and_nothing_beside_them(
     opened = {name: told[path] for name, path in files.items()}
     wanted = dict.fromkeys(CARDS, "rw") | dict.fromkeys(ABOUT, "r") | dict.fromkeys(NOT_OF_CARDS, "")
     assert opened == wanted
+
+
+# A program under a kernel, or in a container, that has no Landlock: its first call is not implemented.
+WITHOUT_LANDLOCK = """
+import ctypes, os, struct, sys
+from tools.runtime import sandbox
+steps = [(0x20, 0, 0, 0), (0x15, 0, 1, sandbox._CREATE_RULESET)]
+steps += [(0x06, 0, 0, 0x00050000 | 38), (0x06, 0, 0, 0x7FFF0000)]
+program = b"".join(struct.pack("HBBI", *step) for step in steps)
+sandbox.libc.prctl(sandbox._PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+sandbox._checked(sandbox.libc.prctl(22, 2, ctypes.byref(sandbox._Program(len(steps), program)), 0, 0))
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+
+
+def without_landlock(tmp_path: Path, *program: str, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", WITHOUT_LANDLOCK, *program],
+        cwd=config.ROOT,
+        env={**os.environ, "LOG_DIR": str(tmp_path), "PYTHONPATH": str(config.ROOT), **env},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_without_landlock_it_is_said_what_holds_and_nothing_starts_that_requires_it(tmp_path: Path) -> None:
+    asked = "from tools.runtime.cage import cage_here; print(cage_here(), cage_here().parts())"
+    told = without_landlock(tmp_path, "-c", asked).stdout
+    assert told == "network (not files, signals: this kernel can't) ('network',)\n"
+    refused = without_landlock(tmp_path, "tools/convert.py", "--plan", str(tmp_path / "no.mp4"), CAGE="require")
+    assert refused.returncode == 1 and not refused.stdout
+    assert refused.stderr.startswith("convert.py: CAGE=require, but this kernel can confine ffmpeg only in: network")
+    assert len(refused.stderr.splitlines()) <= 2, "a line for each language"
+    tried = "from tools.runtime.spawn import Access, spawn; print(spawn(['true'], Access(), {}).wait())"
+    assert without_landlock(tmp_path, "-c", tried).stdout == "0\n", "children run as before"
