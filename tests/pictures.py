@@ -81,7 +81,7 @@ def _status(tmux: Tmux, language: str) -> str:
 
 def _windows(tmux: Tmux) -> dict[str, str]:
     """Both windows of a demo, while it encodes and knows when it will be done."""
-    with tempfile.TemporaryDirectory() as top:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as top:  # what ends may still write
         env = {"PATH": os.environ["PATH"], "HOME": top, "LANG": "en_US.UTF-8", "TMUX_SOCKET": tmux.socket}
         env |= {
             "HUB_DIR": f"{top}/hub",

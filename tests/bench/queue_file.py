@@ -10,8 +10,10 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from tests import scene
 from tests.bench.measure import ROOT
 from tests.bench.table import Row, at_least, at_most, ratio
+from tests.scene import Scene
 from tools.core.folder import Folder
 from tools.core.queue_item import claim, new_item, settle
 from tools.state.work_queue import WorkQueue
@@ -72,26 +74,39 @@ def run() -> list[Row]:
                 rows.append(at_least(f"durable change, {kind}", f"{items:,} items", ratios, 4, "×", shown))
             if items == 10_000:
                 rows += _status(Path(top), queue.path)
-    return rows
+    return [*rows, _whole_status()]
+
+
+def _timed(command: list[str], log_dir: Path) -> float:
+    """s of a program, by the interpreter that runs this."""
+    environment = {**os.environ, "LOG_DIR": str(log_dir)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    began = time.perf_counter()
+    subprocess.run([sys.executable, *command], env=environment, stdout=subprocess.DEVNULL, check=True)
+    return time.perf_counter() - began
+
+
+_STATUS = [str(ROOT / "tools/queue_processor.py"), "--status"]
+
+
+def _whole_status() -> Row:
+    """With a history, and half of the folders waiting for their estimates."""
+    with tempfile.TemporaryDirectory() as top:
+        scene.make(Path(top), Scene(folders=10_000))
+        _timed(_STATUS, Path(top))
+        times = [_timed(_STATUS, Path(top)) for _ in range(11)]
+    return at_most("--status with history and estimates", "10,000 items, half waiting", times, 0.3, "s")
 
 
 def _status(log_dir: Path, path: Path) -> list[Row]:
     """All by the interpreter that runs this; the first run of each, which writes bytecode, does not count."""
-    environment = {**os.environ, "LOG_DIR": str(log_dir)}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
-
-    def timed(command: list[str]) -> float:
-        began = time.perf_counter()
-        subprocess.run([sys.executable, *command], env=environment, stdout=subprocess.DEVNULL, check=True)
-        return time.perf_counter() - began
-
-    status = [str(ROOT / "tools/queue_processor.py"), "--status"]
     read, parse = f"open({str(path)!r}, 'rb').read()", f"import json; json.load(open({str(path)!r}))"
-    commands = [status, ["-c", read], ["-c", parse]]
+    commands = [_STATUS, ["-c", read], ["-c", parse]]
     for command in commands:
-        timed(command)
+        _timed(command, log_dir)
     ours, reading, parsing = (
-        statistics.median(times) for times in zip(*([timed(c) for c in commands] for _ in range(15)), strict=True)
+        statistics.median(times)
+        for times in zip(*([_timed(c, log_dir) for c in commands] for _ in range(15)), strict=True)
     )
     shown = ratio(ours / parsing, (1000 * ours, 1000 * parsing), "ms", (1, 0))
     what = "--status : an empty program and reading the file"
