@@ -94,6 +94,9 @@ def _windows(tmux: Tmux) -> dict[str, str]:
         done = subprocess.run(["bash", str(SCRIPT), "--demo"], env=env, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
 
+        for window in ("monitor", "processor"):
+            tmux("resize-window", "-t", f"=shown:{window}", "-x", "100", "-y", "26")
+
         def screen(window: str) -> str:
             return tmux("capture-pane", "-p", "-t", f"=shown:{window}")
 
