@@ -75,6 +75,7 @@ def test_short_video_comes_out_at_its_target_and_the_next_one_begins_there(clip:
 
 def test_long_video_is_sampled_and_comes_out_as_predicted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(samples, "SHORT", 20.0)
+    monkeypatch.setattr(samples, "_FEWEST", 2)
     source = clip_of(tmp_path / "long.mp4", 24, "-crf", "12", "-preset", "ultrafast", "-g", "20")
     # It begins beside the answer: each probe more is two encodes more, and the search is the short video's matter.
     report = aimed(source, tmp_path / "out.mkv", target_vmaf=TARGET, crf=51, crf_min=5, crf_max=63)
@@ -156,6 +157,7 @@ def test_long_video_is_scored_by_samples_also_where_no_seek_can_be_trusted(
         raise NotComparable("nothing there")
 
     monkeypatch.setattr(samples, "SHORT", 20.0)
+    monkeypatch.setattr(samples, "_FEWEST", 2)
     monkeypatch.setattr(aim, "score", misled)
     source = clip_of(tmp_path / f"long.{container}", 24, "-crf", "38", "-preset", "veryfast", "-bf", "0")
     report = aimed(source, tmp_path / "out.mkv", crf=20, crf_max=63, max_size_percent=100, quality_floor=0)

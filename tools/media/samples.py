@@ -16,11 +16,11 @@ from tools.media.facts import Stream
 from tools.media.plan import Plan
 from tools.media.quality import Reference, Sample
 
-SHORT = 120.0
-"""s; what is shorter is its own sample: two samples would be a sixth of it, and its encode is soon done anyway."""
+SHORT = 240.0
+"""s; what is shorter is its own sample: four samples would be a sixth of it, and its encode is soon done anyway."""
 _LASTS = float(KEYFRAME_SECONDS)
 _ONE_FOR = 360.0  # s of video: 40 of an episode's 1440
-_FEWEST, _MOST = 2, 12
+_FEWEST, _MOST = 4, 12  # by two, videos of different scenes were off by up to 1.6 of VMAF, by four by half of that
 _GRID = 2.0  # s between the places that a sample may begin at
 _LEAD = 1.0  # s before a sample that are decoded with it: filters know what came before, and a seek may be off
 
