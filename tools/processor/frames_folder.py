@@ -17,6 +17,7 @@ from tools.core.errors import HubError
 from tools.core.folder import RemoteFile, inside
 from tools.core.frames import (
     END,
+    FRAME_COLUMNS,
     About,
     Origin,
     archive_name,
@@ -24,6 +25,7 @@ from tools.core.frames import (
     lines_of,
     may_have_pictures,
     packed,
+    row_bytes,
     row_in,
     rows_of,
     rows_text,
@@ -50,7 +52,8 @@ class _Rows(_State):
     """With its ``metadata.jsonl``."""
 
     content: bytes = b""
-    archived: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # by key the rows whose archive is there
+    told: Mapping[str, bytes] = field(default_factory=dict)  # by key a digest of each row whose archive is there
+    scenes: Mapping[tuple[str, str], int] = field(default_factory=dict)  # the highest of them, by source and its sha256
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +99,7 @@ class FramesFolder(OutputFolder):
 
     def lacking(self, files: Iterable[RemoteFile], published: Published) -> frozenset[str]:
         """Paths of the sources that are published and have no picture here, as of ``head``, though some could have."""
-        there = {(row["source_path"], row["source_sha256"]) for row in self._rows.archived.values()}
+        there = self._rows.scenes
         found = ((file.path, published.record_of(file)) for file in files)
         return frozenset(
             path
@@ -106,12 +109,7 @@ class FramesFolder(OutputFolder):
 
     def counted(self) -> tuple[int, int]:
         """By the table: a scene without a picture at the end of a video does not count."""
-        last: dict[object, int] = {}  # the highest number of a scene, by source
-        for row in self._rows.archived.values():
-            number = row.get("scene")
-            known = last.setdefault(row["source_path"], 0)
-            last[row["source_path"]] = max(known, number if isinstance(number, int) else 0)
-        return sum(last.values()), len(self._rows.archived)
+        return sum(self._rows.scenes.values()), len(self._rows.told)
 
     @property
     def _rows(self) -> _Rows:
@@ -124,10 +122,10 @@ class FramesFolder(OutputFolder):
         if listed is not None:
             content = self._contents.get(listed.sha256) or self._read(hub, commit, listed)
             self._contents = {listed.sha256: content}
-        return _Rows(state.files, state.published, state.carried, content, _archived(state.files, content))
+        return _Rows(state.files, state.published, state.carried, content, *_told(state.files, content))
 
     def _is_in(self, state: _State, outputs: Outputs, sidecars: Sequence[Sidecar]) -> bool:
-        there = state.archived if isinstance(state, _Rows) else {}
+        there = state.told if isinstance(state, _Rows) else {}
         return all(_has(there, rows) for rows in self._rows_of(outputs).values())
 
     def _rows_of(self, outputs: Outputs) -> dict[RemoteFile, Rows]:
@@ -138,7 +136,7 @@ class FramesFolder(OutputFolder):
         }
 
     def usable(self, hub: HubClient, outputs: Outputs) -> Outputs:
-        there = self._rows.archived
+        there = self._rows.told
         rows = self._rows_of(outputs)
         missing = {
             source: (artifact.sha256, artifact.size)
@@ -181,9 +179,8 @@ class FramesFolder(OutputFolder):
         more: Sequence[Operation] = (),
     ) -> None:
         """Join and send the archives of what is not there yet, then make them visible. Raises HubError."""
-        lacking = {
-            source: rows for source, rows in self._rows_of(outputs).items() if not _has(self._rows.archived, rows)
-        }
+        there = self._rows.told
+        lacking = {source: rows for source, rows in self._rows_of(outputs).items() if not _has(there, rows)}
         artifacts = {source: artifact for source, artifact in self.artifacts(outputs) if source in lacking}
         operations: list[Operation] = []
         added: list[tuple[str, Rows]] = []
@@ -273,16 +270,28 @@ def _bare(output: VideoOutput) -> VideoOutput:
     return replace(output, artifacts=tuple(replace(artifact, about="") for artifact in output.artifacts))
 
 
-def _archived(files: Mapping[str, RemoteFile], content: bytes) -> dict[str, Mapping[str, object]]:
-    """By key the rows of a ``metadata.jsonl`` whose archive is there."""
+def _told(files: Mapping[str, RemoteFile], content: bytes) -> tuple[dict[str, bytes], dict[tuple[str, str], int]]:
+    """What is kept of the rows of a ``metadata.jsonl`` whose archive is there: they may be a hundred thousand."""
     there = {path.rpartition("/")[2] for path in files}
-    rows = map(row_in, lines_of(content))
-    return {str(row["key"]): row for row in rows if row is not None and row["archive"] in there}
+    told: dict[str, bytes] = {}
+    scenes: dict[tuple[str, str], int] = {}
+    for row in map(row_in, lines_of(content)):
+        if row is not None and row["archive"] in there:
+            source, number = (row["source_path"], row["source_sha256"]), row.get("scene")
+            scenes[source] = max(scenes.get(source, 0), number if isinstance(number, int) else 0)
+            told[row["key"]] = _digest(row)
+    return told, scenes
 
 
-def _has(there: Mapping[str, Mapping[str, object]], rows: Rows) -> bool:
+def _digest(row: Mapping[str, object]) -> bytes:
+    """Of what it tells of a picture, wherever that is."""
+    told = {one.name: row.get(one.name) for one in FRAME_COLUMNS}
+    return hashlib.blake2b(row_bytes(told), digest_size=16).digest()
+
+
+def _has(there: Mapping[str, bytes], rows: Rows) -> bool:
     """Whether the table has every picture as it is."""
-    return all(row.items() <= there.get(str(row["key"]), {}).items() for row in rows)
+    return all(there.get(str(row["key"])) == _digest(row) for row in rows)
 
 
 def _samples(file: Path, artifact: Artifact, rows: Rows) -> list[_Sample] | None:
