@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from requests.cookies import RequestsCookieJar
 
-from config import Settings
+from config import ConfigError, Settings
 from tests.fakes import FakeClock
 from tests.hub_server import Fault, running_hub
 from tools import queue_processor
@@ -156,3 +156,22 @@ def test_start_says_whose_right_is_missing_where_instead_of_hours_later(home: Pa
         with pytest.raises(HubFull, match="free space or ask for more"):
             queue_processor._need_repos(settings, client, "me")
         assert not hub.asked("PUT") and not hub.asked("/commit/")
+
+
+def test_right_that_is_missing_for_scene_frames_and_a_name_that_serves_twice_are_said_at_the_start(
+    home: Path, tmp_path: Path
+) -> None:
+    with running_hub(tmp_path / "hub") as hub:
+        for repo in ("me/in", "me/out"):
+            hub.store.create(repo, 1)
+        given = {"MODELSCOPE_ENDPOINT": hub.endpoint, "INPUT_REPO": "me/in", "OUTPUT_REPO": "me/out"}
+        settings = Settings.load({**os.environ, **given, "FRAMES_REPO": "them/frames"})
+        client = ModelScopeHub(hub.endpoint, hub.token, cache_dir=tmp_path)
+        hub.faults[:] = [Fault("POST /api/v1/datasets", "status:403")]
+        with pytest.raises(HubForbidden, match="of me may not create or write FRAMES_REPO=them/frames"):
+            queue_processor._need_repos(settings, client, "me")
+        queue_processor._need_repos(settings, client, "me")
+        assert hub.store.names() == ["me/in", "me/out", "them/frames"]
+        for name in ("me/in", "me/out"):
+            with pytest.raises(ConfigError, match=f"FRAMES_REPO='{name}' is also (IN|OUT)PUT_REPO"):
+                Settings.load({**os.environ, **given, "FRAMES_REPO": name})
