@@ -252,8 +252,9 @@ def test_stopped_processor_ends_the_jobs_of_its_workers_and_leaves_the_item_pend
     is_in_order = site.log("processor").rstrip().endswith(" stopped")
     assert site.item()["status"] == "pending" or not is_in_order, site.log("processor")[-2000:]
     assert not site.item()["quarantined"]
-    # Asked to end by then; on a busy machine the workers may be slower than a program that must end within 10 s.
-    site.wait(lambda: not [line for w in "12" for line in children_working_in(site.top / f"w{w}")], "the encodes end")
+    # Asked to end by then, unless the guard was first; on a busy machine the workers may be slower than the processor.
+    if is_in_order:
+        site.wait(lambda: not any(children_working_in(site.top / worker) for worker in ("w1", "w2")), "the encodes end")
     assert not site.published() and "error" not in site.log("processor").lower()
 
 
