@@ -26,6 +26,7 @@ from tools.media.installed import find_ffmpegs, find_ffprobe
 from tools.media.pace import usual_limit
 from tools.media.probe import probe
 from tools.report.glance import human_size
+from tools.report.paint import printable
 from tools.runtime.cage import confine_children
 from tools.runtime.clock import stop_on_signals
 from tools.runtime.files import replace_durably, sha256_of
@@ -84,16 +85,17 @@ def _one(tools: _Tools, source: Path, name: str) -> bool:
             raise FileExistsError(17, "the result exists already, delete it first", str(target))
         made = _made(tools, source, target, tools.out / f"{name}.jpg" if tools.with_sheet else None)
     except Stopped:
-        print(ui("{}: stopped", source), file=sys.stderr)
+        print(printable(ui("{}: stopped", source)), file=sys.stderr)
         return False
     except (PipelineError, OSError) as exc:
         cause = f"{exc.strerror}: {exc.filename or source}" if isinstance(exc, OSError) else str(exc)
-        print(f"{source}: {translated(cause)}", file=sys.stderr)
+        print(printable(f"{source}: {translated(cause)}"), file=sys.stderr)
         return False
     size = human_size(made.size)
-    print(ui("{}: {} scenes, {} pictures, {} in {}", source.name, made.scenes, len(made.frames), size, target))
+    told = ui("{}: {} scenes, {} pictures, {} in {}", source.name, made.scenes, len(made.frames), size, target)
+    print(printable(told))
     for warning in made.warnings:
-        print(f"  ! {translated(warning)}")
+        print(printable(f"  ! {translated(warning)}"))
     return True
 
 

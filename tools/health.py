@@ -30,6 +30,7 @@ from tools.flags import Parser
 from tools.report import health
 from tools.report.heading import free_space
 from tools.report.health import HealthLimits, Level, Problem
+from tools.report.paint import printable
 from tools.runtime.files import read_plain
 from tools.runtime.language import translated, ui
 from tools.startup import dotenv_path, read_dotenv, run_program
@@ -61,7 +62,7 @@ def _run(parsed: argparse.Namespace) -> int:
     work_dir = config.ROOT / parsed.work_dir if parsed.work_dir else config.default_work_dir(log_dir)
     level, text = _check(log_dir, work_dir, limits, time.time())
     if level or not parsed.quiet:
-        print(text.encode("utf-8", "replace").decode())
+        print(printable(text.encode("utf-8", "replace").decode()))
     return int(level)
 
 

@@ -15,6 +15,7 @@ import config
 from tools import queue_mirror, queue_redo
 from tools.core.errors import StateError
 from tools.core.message import message
+from tools.report.paint import printable
 from tools.runtime.language import ui
 
 if TYPE_CHECKING:  # --status must not wait for what it does not use
@@ -168,7 +169,7 @@ def _change(settings: config.Settings, verb: _Verb, folders: list[str], dry_run:
 
 
 def _tell(folders: list[str], done: str, after: str = "") -> None:
-    names = ", ".join(folders) or "-"
+    names = printable(", ".join(folders)) or "-"
     if len(folders) == 1:
         print(ui("1 folder {}: {}; {}", done, names, after) if after else ui("1 folder {}: {}", done, names))
     elif after:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import config
 from tools.core.errors import StateError
+from tools.report.paint import printable
 from tools.runtime.language import translated, ui
 
 if TYPE_CHECKING:  # --status must not wait for what it does not use
@@ -68,11 +69,11 @@ def _of(videos: int, files: int, found: "Look") -> tuple[int, int, int, int]:
 
 def _show(found: "Look") -> None:
     for folder, files in groupby(sorted(found.gone, key=lambda one: one.path), key=lambda one: one.folder):
-        print("\n".join([folder, *(f"  {one.path.rpartition('/')[2]}" for one in files)]))
+        print(printable("\n".join([folder, *(f"  {one.path.rpartition('/')[2]}" for one in files)])))
     stays = sorted(found.stays.items())
     if stays:
         print(ui("without a source too, and stays for now ({} files):", len(stays)))
     for path, why in stays[:_SHOWN]:
-        print(f"  {path}: {translated(why)}")
+        print(printable(f"  {path}: {translated(why)}"))
     if len(stays) > _SHOWN:
         print("  " + ui("… and {} more", len(stays) - _SHOWN))

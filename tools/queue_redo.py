@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 import config
+from tools.report.paint import printable
 from tools.runtime.language import ui
 
 if TYPE_CHECKING:  # --status must not wait for what it does not use
@@ -63,7 +64,7 @@ def run(parsed: argparse.Namespace, settings: config.Settings) -> int:
         for folder, entry in [] if is_dry else made:
             Journal(settings.paths.log_dir, folder.name).discard()  # it tells of results that are not wanted any more
             view.put(entry)
-    names = ", ".join(folder.name for folder, _ in made) or "-"
+    names = printable(", ".join(folder.name for folder, _ in made)) or "-"
     if not is_dry:
         print(ui("{} folders queued to be made again: {}", len(made), names))
     else:
@@ -121,7 +122,7 @@ def _tell(folder: str, found: "Difference") -> None:
     names = ", ".join(sorted({option for differing in found.videos.values() for option in differing}))
     if names:
         of = len(found.videos), len(found.published)
-        print(ui("{}: {} of {} videos were made otherwise: {}", folder, *of, names))
+        print(ui("{}: {} of {} videos were made otherwise: {}", printable(folder), *of, names))
 
 
 class _Listed:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from config import ROOT, ConfigError, Settings, flag_values, with_token
 from tools.core.concurrency import budget_of, encodes_for
 from tools.core.errors import PipelineError
+from tools.report.paint import printable
 from tools.runtime import language, limits
 from tools.runtime.owner import whose
 
@@ -101,7 +102,7 @@ def _refusal(exc: OSError) -> str:
 
 
 def _say(parser: argparse.ArgumentParser, text: str, status: int) -> int:
-    print(f"{parser.prog}: {language.translated(text)}", file=sys.stderr)
+    print(printable(f"{parser.prog}: {language.translated(text)}"), file=sys.stderr)
     _log_end(text)
     return status
 
@@ -324,7 +325,7 @@ def tell_origin(settings: Settings) -> None:
     found = read_origin(settings.paths.log_dir)
     if found is not None and found != origin_of(settings):
         told = language.ui("the state here is of {}, the settings name {}", found, origin_of(settings))
-        print(told, file=sys.stderr)
+        print(printable(told), file=sys.stderr)
 
 
 def make_hub(settings: Settings, clock: "Clock") -> "HubClient":

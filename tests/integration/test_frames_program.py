@@ -145,11 +145,12 @@ def test_videos_without_a_picture_of_two_frames_and_broken_ones_end_in_one_line_
     content = bytearray(whole.read_bytes())
     content[len(content) // 2 : len(content) // 2 + 4000] = os.urandom(4000)
     whole.write_bytes(content)
-    text = clips / "no video.mkv"
+    text = clips / "no \x1b[2J video.mkv"
     text.write_text("no video")
     done = run(tmp_path, black, pair, whole, text)
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 2 and "no picture, only black" in done.stderr, done.stderr
+    assert "\x1b" not in done.stderr
     assert sorted(path.name for path in tmp_path.glob("*.tar")) == ["broken.tar", "pair.tar"]
     assert [path for path in tmp_path.iterdir() if path.name.startswith(".")] == [], "nothing is left behind"
 

@@ -14,8 +14,9 @@ from typing import IO
 import pytest
 
 from config import ROOT, ConfigError, Settings, settings_table
-from tools import login, startup
+from tools import login, queue_commands, queue_redo, startup
 from tools.core.errors import PipelineError
+from tools.core.redo import Difference
 from tools.report.checks import check_python
 from tools.runtime.owner import whose
 from tools.startup import run_program, version
@@ -46,6 +47,18 @@ def test_what_stops_a_program_is_one_line_and_a_status(
 
     assert run_program(argparse.ArgumentParser(prog="p.py"), [], work) == status
     assert capsys.readouterr().err == said
+
+
+def test_names_of_a_stranger_command_no_terminal(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    def work(parsed: argparse.Namespace) -> int:
+        raise PipelineError("nothing is known of it; perhaps you mean \x1b[2J\u202e")
+
+    assert run_program(argparse.ArgumentParser(prog="program.py"), [], work) == 1
+    queue_commands._tell(["A\x1b[2J", "B\x9b2J"], "held")
+    queue_redo._tell("A\x1b[2J", Difference({"1.mkv": ("CRF",)}, (), ("1.mkv",)))
+    said = capsys.readouterr()
+    assert said.err.endswith("perhaps you mean \\u001b[2J\\u202e\n")
+    assert said.out.count("\\u001b[2J") == 2 and not re.search(r"[\x1b\x9b]", said.out)
 
 
 def test_status_of_the_work_is_that_of_the_program_and_flags_reach_it() -> None:
