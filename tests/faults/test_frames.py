@@ -17,7 +17,7 @@ from tests.faults.world import EXTENSIONS, CountingHub, InlineExecutor, Points, 
 from tools.cluster.plain_result import decode, encode
 from tools.core.artifact import ArtifactKind
 from tools.core.card import frames_card
-from tools.core.errors import HubRejected
+from tools.core.errors import HubRejected, MachineError, ProbeError
 from tools.core.folder import RemoteFile, group_folders
 from tools.core.frames import END
 from tools.core.ordering import add_now
@@ -151,7 +151,8 @@ def test_folder_that_is_queued_again_gets_its_frames_of_the_published_mkvs_whate
         assert (item.status, item.videos_done, item.scenes, item.frames) == (Status.COMPLETED, 3, 2, 2), where
         assert len(world.converter.encoded) == 3, (where, "nothing is encoded again")
         assert archives(world) == {"A/A_part01of01.tar": expected}, where
-        assert world.hub.commits_of("me/out") == world.hub.commits_of("me/frames") == 1, where
+        # Of the one that shows no picture, the record came to say so.
+        assert (world.hub.commits_of("me/out"), world.hub.commits_of("me/frames")) == (2, 1), where
         assert world.leftovers() == [], where
 
     world, points = converted_without_frames(next(tops)), Points()
@@ -160,7 +161,7 @@ def test_folder_that_is_queued_again_gets_its_frames_of_the_published_mkvs_whate
     steps = ("hub download", "replace part.mkv", "unlink published.mkv", "replace converted", "unlink joined.tar")
     firsts = [points.names.index(next(name for name in points.names if f"after {step}" in name)) for step in steps]
     commits = [number for number, name in enumerate(points.names) if "hub commit" in name]
-    assert len(commits) == 2, "before and after the one commit"
+    assert len(commits) == 4, "before and after the commit of pictures, and that of the record"
     for number in (1 + place for place in (*firsts, *commits)):
         world, dying = converted_without_frames(next(tops)), Points(number)
         assert world.live(dying) or world.live(Points())
@@ -169,8 +170,38 @@ def test_folder_that_is_queued_again_gets_its_frames_of_the_published_mkvs_whate
     queue_again(world)
     points = Points()
     assert world.live(points) and world.converter.encoded == encoded
-    # Only the one that showed no picture, of which no record says so, is looked at once more.
-    assert points.names.count("before hub download") == 1
+    assert points.names.count("before hub download") == 0, "not even the one that showed no picture"
+    assert (world.hub.commits_of("me/out"), world.hub.commits_of("me/frames")) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("error", "tries", "tries_later"), [(ProbeError("no MKV"), 1, 0), (MachineError("killed"), 3, 3)]
+)
+def test_published_video_stays_so_whatever_becomes_of_its_frames(
+    tmp_path: Path, error: Exception, tries: int, tries_later: int
+) -> None:
+    world = converted_without_frames(tmp_path)
+    tried: list[Path] = []
+
+    def fail(stage: str, source: Path, stop: threading.Event) -> None:
+        if stage == "frames" and source.read_bytes() == MKVS["A/2.mkv"]:
+            tried.append(source)
+            raise error
+
+    world.converter._during = fail
+    assert world.live(Points())
+    for expected in (tries, tries_later):
+        item = world.items()["A"]
+        assert (item.status, item.videos_done, item.quarantined) == (Status.COMPLETED, 3, ())
+        assert archives(world) == {"A/A_part01of01.tar": {"A/1.mp4": MKVS["A/1.mkv"]}}
+        assert len(tried) == expected and world.leftovers() == []
+        tried.clear()
+        queue_again(world)
+        assert world.live(Points())
+    records = [json.loads(line) for line in world.published()[f"A/{METADATA}"].splitlines()]
+    assert ["no frames" in record["warnings"] for record in records] == [False, not tries_later, True]
+    world.hub.put("me/in", {"B/2.mp4": FILES["A/2.mp4"]})  # the same bytes: nothing was found out about them
+    assert world.live(Points()) and world.items()["B"].status is Status.COMPLETED
 
 
 @pytest.mark.parametrize("lost", [2, 1])

@@ -15,6 +15,7 @@ from tools.core.frames import (
     About,
     Frame,
     Origin,
+    completed,
     duplicates,
     key_stem,
     may_have_pictures,
@@ -23,7 +24,9 @@ from tools.core.frames import (
     rows_of,
     rows_text,
     samples_in,
+    says_of_none,
     with_rows,
+    without_pictures,
 )
 
 SHA = "0" * 64
@@ -129,6 +132,18 @@ def test_pictures_are_missed_only_where_nothing_says_why_there_are_none() -> Non
     assert not may_have_pictures({"warnings": "1 stream dropped\nno frames: it shows no picture"})
 
 
+def test_record_comes_to_say_once_and_in_one_line_why_there_is_no_picture() -> None:
+    assert without_pictures({}, "it\nis \ud800") == {"warnings": "no frames: it is ?"}
+    record = without_pictures({"size": 1, "warnings": "1 stream dropped"}, "no frames: black")
+    assert record == {"size": 1, "warnings": "1 stream dropped\nno frames: black"} and says_of_none(record)
+    assert len(without_pictures({"warnings": ""}, "x" * 9999)["warnings"]) == 500
+    assert completed({"size": 1}, {**record, "size": 2}) == {"size": 1, "warnings": "no frames: black"}
+    strange: list[object] = [None, 7, ["no frames: 1"], "no picture"]
+    for warnings in strange:
+        assert completed({"size": 1}, {"warnings": warnings}) == {"size": 1}
+    assert completed(record, {"warnings": "no frames: another"}) == record
+
+
 def test_every_row_has_every_field_of_its_type_and_is_one_line() -> None:
     (row,) = rows_of(Origin("A/1.mp4", SHA), [_frame(1)])
     assert list(row) == [column.name for column in FRAME_COLUMNS]
@@ -158,11 +173,12 @@ def test_archive_with_a_member_of_negative_size_is_refused() -> None:
 def test_rows_of_a_video_that_is_made_again_replace_the_old_and_others_stay() -> None:
     first = rows_of(Origin("A/1.mp4", SHA), [_frame(1), _frame(2)])
     second = rows_of(Origin("A/2.mp4", SHA), [_frame(1)])
-    content = b"what somebody wrote\n" + rows_text(with_rows(b"", [("A_part01of01.tar", [*first, *second])]))
+    strange = "what somebody wrote\u2028 in \x85 one line"
+    content = strange.encode() + b"\n" + rows_text(with_rows(b"", [("A_part01of01.tar", [*first, *second])]))
     again = rows_of(Origin("A/1.mp4", "1" * 64), [_frame(1)])
     lines = with_rows(content, [("A_part02of02.tar", again)])
     assert [line if line[0] != "{" else json.loads(line)["archive"] for line in lines] == [
-        "what somebody wrote",
+        strange,
         "A_part01of01.tar",
         "A_part02of02.tar",
     ]

@@ -105,7 +105,7 @@ def test_free_is_what_the_machine_or_a_group_has_left_with_the_cache_that_can_go
     files = {
         "a/memory.max": str(4 * GB),
         "a/memory.current": str(3 * GB),
-        "a/memory.stat": f"anon 1\ninactive_file {GB // 2}\nactive_file {GB}",
+        "a/memory.stat": f"anon 1\ninactive_file {GB // 4}\nactive_file {GB // 4}\nshmem {GB}",
     }
     here = system(tmp_path, "0::/a", [V2], files)
     (here / "proc/meminfo").write_text(f"MemTotal: 9 kB\nMemAvailable:   {2 * 10**6} kB\n")
@@ -120,7 +120,7 @@ def test_free_of_version_1_and_of_a_kernel_that_does_not_tell(tmp_path: Path) ->
     files = {
         "memory/box/memory.limit_in_bytes": str(4 * GB),
         "memory/box/memory.usage_in_bytes": str(3 * GB),
-        "memory/box/memory.stat": "total_inactive_file 500",
+        "memory/box/memory.stat": "inactive_file 9\ntotal_inactive_file 200\ntotal_active_file 300",
         "memory/memory.limit_in_bytes": NO_LIMIT_V1,
         "memory/memory.usage_in_bytes": str(5 * GB),
     }

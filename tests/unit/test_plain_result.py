@@ -195,3 +195,15 @@ def test_record_and_mkv_of_a_published_video_are_not_the_worker_s_to_tell() -> N
     assert output.record == job.published
     assert output.artifacts[0] == Artifact(ArtifactKind.VIDEO, "me/out", "A/1.mkv", "9" * 64, 77)
     assert output.artifacts[1].about == ABOUT
+
+
+def test_worker_may_tell_why_a_published_video_has_no_picture_and_nothing_else() -> None:
+    published = output_of(JOB).record
+    job = replace(JOB, targets=(*JOB.targets, FRAMES), published=published)
+    message = sent()
+    message["output"]["record"] |= {"warnings": "made by me\nno frames: black\ud800", "encoder": "mine", "size": 3}
+    for about, added in ((ABOUT, {}), ("", {"warnings": "no frames: black?"})):
+        frames = {"kind": "frames", "repo": "", "path": "", "sha256": "8" * 64, "size": 9, "about": about}
+        told = {**message, "output": {**message["output"], "artifacts": [*message["output"]["artifacts"], frames]}}
+        output = decode(json.dumps(told).encode(), job).output
+        assert output is not None and output.record == {**published, "file_name": "1.mkv", **added}

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from tools.core.artifact import Artifact, ArtifactKind, VideoOutput
 from tools.core.errors import Trouble
-from tools.core.frames import About
+from tools.core.frames import About, completed
 from tools.core.planning import STAGES, VideoJob
 from tools.core.record import Record, made_fields
 from tools.core.retry import LONGEST, AskedToWait
@@ -102,7 +102,10 @@ def _output(found: Any, job: VideoJob) -> VideoOutput:
         raise ValueError("its files are not those that the job asked for")
     artifacts = tuple(Artifact(one.kind, one.repo, one.path, *kinds[one.kind]) for one in job.targets)
     if job.published is not None:
-        return VideoOutput.of_published(job.published, job.targets, artifacts)
+        told = found.get("record")
+        says = told if isinstance(told, dict) and not any(one.about for one in artifacts) else {}
+        record = completed(job.published, says)
+        return VideoOutput.of_published(record, job.targets, artifacts)
     return VideoOutput(_record(found.get("record"), job), artifacts).at_source(job.source, job.input_repo)
 
 

@@ -16,10 +16,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from tools.core.columns import Column
 
+R = TypeVar("R", bound=Mapping[str, Any])
 BLOCK = 512  # bytes
 END = bytes(2 * BLOCK)
 """What ends an archive."""
@@ -178,6 +179,14 @@ class About:
         return cls(scenes, frames)
 
 
+def told_of(text: str) -> About:
+    """What a text tells of pictures; nothing if it is none of ``as_text``, as one of an older version."""
+    try:
+        return About.of_text(text)
+    except ValueError:
+        return About()
+
+
 _TOLD = tuple(field.name for field in fields(Frame))
 _LARGEST_NUMBER = 1e9  # of a time in s, a picture, a length in pixels
 _HASH, _SHA256 = re.compile("[0-9a-f]{16}"), re.compile("[0-9a-f]{64}")
@@ -243,6 +252,7 @@ def packed(sizes: Sequence[int], limit: int) -> list[list[int]]:
 
 _NONE = "no frames: "
 """How a record's warning begins that says why there is no picture."""
+_LONGEST_CAUSE = 500  # characters
 _LONGEST_LEAF = 200  # bytes of UTF-8
 
 
@@ -255,12 +265,38 @@ def with_rows(content: bytes, added: Iterable[tuple[str, Iterable[Mapping[str, A
     return [*kept, *(row_bytes(row).decode("utf-8", "surrogateescape") for row in new)]
 
 
+def says_of_none(record: Mapping[str, Any]) -> bool:
+    """Whether a record says why there is no picture of its video."""
+    warnings = record.get("warnings") or ""
+    lines = warnings if isinstance(warnings, list) else str(warnings).splitlines()
+    return any(tells_of_none(str(line)) for line in lines)
+
+
+def tells_of_none(warning: str) -> bool:
+    """Whether a warning says why there is no picture of a video, for what the video is."""
+    return warning.startswith(_NONE)
+
+
 def may_have_pictures(record: Mapping[str, Any]) -> bool:
     """Whether a published video may have pictures of its own: it is no other one's result, and nothing said why it has
     none."""
+    return not record.get("reused_from") and not says_of_none(record)
+
+
+def completed(record: R, made: Mapping[str, Any]) -> R:
+    """A published record with what whoever looked at its MKV has to add to it: why there is no picture, if so."""
+    warnings = made.get("warnings") if says_of_none(made) and not says_of_none(record) else ""
+    cause = next((line for line in str(warnings).splitlines() if tells_of_none(line)), "")
+    return without_pictures(record, cause) if cause else record
+
+
+def without_pictures(record: R, cause: str) -> R:
+    """A published record that says why there is no picture, so that nobody looks for one again."""
+    line = " ".join(cause.split())
+    line = (line if tells_of_none(line) else _NONE + line)[:_LONGEST_CAUSE].encode("utf-8", "replace").decode()
     warnings = record.get("warnings") or ""
     lines = warnings if isinstance(warnings, list) else str(warnings).splitlines()
-    return not record.get("reused_from") and not any(str(line).startswith(_NONE) for line in lines)
+    return cast(R, {**record, "warnings": "\n".join([*map(str, lines), line])})
 
 
 def rows_text(lines: Sequence[str]) -> bytes:

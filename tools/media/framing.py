@@ -4,7 +4,7 @@ import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tools.core.errors import DiskFull, PipelineError, Stopped
+from tools.core.errors import DiskFull, MediaError, PipelineError, Stopped
 from tools.core.frames import END, Origin
 from tools.core.message import message
 from tools.media.encoders import Encoder
@@ -86,7 +86,9 @@ def frames_or_none(
     except (DiskFull, Stopped):
         raise
     except PipelineError as exc:
-        warnings.append(str(exc) if isinstance(exc, FramesError) else message(f"no frames: {exc}"))
+        # What speaks of this machine is no word about the video, which may have pictures another time.
+        said = message(f"no frames: {exc}") if isinstance(exc, MediaError) else message(f"frames were not made: {exc}")
+        warnings.append(str(exc) if isinstance(exc, FramesError) else said)
         part.write_bytes(END)
     sync_file(part)
     return made

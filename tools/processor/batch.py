@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from tools.core.artifact import VideoOutput
+from tools.core.artifact import Artifact, VideoOutput
 from tools.core.folder import RemoteFile
+from tools.core.frames import EMPTY, without_pictures
 from tools.core.planning import Video
 from tools.core.queue_item import Quarantined
 from tools.core.record import Record
@@ -22,6 +23,17 @@ class Task:
     is_converted: bool = False  # as far as this run saw: what is left of it is its upload
     output: VideoOutput | None = None  # stored, ready to be committed
     refused: Quarantined | None = None
+
+    def refuse(self, refused: Quarantined) -> None:
+        """It is given up. What is published stays so, whatever it lacks; its record says why, if that is for what the
+        video is."""
+        record = self.video.published
+        if record is None:
+            self.refused = refused
+            return
+        record = without_pictures(record, refused.cause) if refused.is_of_content else record
+        artifacts = [Artifact(target.kind, "", "", *EMPTY) for target in self.video.targets]
+        self.output = VideoOutput.of_published(record, self.video.targets, artifacts)
 
     @property
     def begins_with(self) -> str:

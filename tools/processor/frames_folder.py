@@ -18,7 +18,6 @@ from tools.core.folder import RemoteFile, inside
 from tools.core.frames import (
     END,
     FRAME_COLUMNS,
-    About,
     Origin,
     archive_name,
     last_part,
@@ -30,6 +29,7 @@ from tools.core.frames import (
     rows_of,
     rows_text,
     samples_in,
+    told_of,
     with_rows,
 )
 from tools.core.record import METADATA, Published
@@ -131,7 +131,9 @@ class FramesFolder(OutputFolder):
     def _rows_of(self, outputs: Outputs) -> dict[RemoteFile, Rows]:
         """The rows of the pictures that belong here. Where they come from is told by the record alone."""
         return {
-            source: rows_of(Origin(source.path, outputs[source].record["source_sha256"]), _about(artifact).frames)
+            source: rows_of(
+                Origin(source.path, outputs[source].record["source_sha256"]), told_of(artifact.about).frames
+            )
             for source, artifact in self.artifacts(outputs)
         }
 
@@ -197,7 +199,7 @@ class FramesFolder(OutputFolder):
             self.repo, [*operations, *more], f"Add {pictures} pictures of scenes of {len(lacking)} videos"
         )
         self.committed(commit, type(made)(operations, outputs, (), made.published, made.carried))
-        scenes = sum(_about(artifact).scenes for artifact in artifacts.values())
+        scenes = sum(told_of(artifact.about).scenes for artifact in artifacts.values())
         about = fields(repo=self.repo, folder=self.folder, videos=len(lacking), scenes=scenes, frames=pictures)
         log.info("scene frames committed: %s", about)
 
@@ -256,13 +258,6 @@ class FramesFolder(OutputFolder):
             return []
         found = hub.read_file(self.repo, head.commit_id, CARD) if head else None
         return [AddBytes(CARD, frames_card(self.repo, self._input_repo, self._endpoint))] if may_begin(found) else []
-
-
-def _about(artifact: Artifact) -> About:
-    try:
-        return About.of_text(artifact.about)
-    except ValueError:
-        return About()
 
 
 def _bare(output: VideoOutput) -> VideoOutput:

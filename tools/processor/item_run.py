@@ -216,7 +216,7 @@ class ItemRun:
 
     def _refuse(self, task: Task, cause: str, *, result_kept: bool = False, is_spent: bool = False) -> None:
         source = task.video.source
-        task.refused = Quarantined(source.path, cause, source.sha256, result_kept, is_spent)
+        task.refuse(Quarantined(source.path, cause, source.sha256, result_kept, is_spent))
 
     def batches_ready(self, now: float) -> list[Batch]:
         """Batches whose videos are all settled and that are not being published."""
@@ -281,6 +281,11 @@ class ItemRun:
 
     def quarantined(self) -> tuple[Quarantined, ...]:
         return (*self.plan.quarantined, *(q for batch in self.batches for q in batch.refused()))
+
+    def is_settled(self, source: RemoteFile) -> bool:
+        """Whether nothing more is tried with this video."""
+        task = self._task_of(source)
+        return task is not None and task.is_settled
 
     def why_quarantined(self, source: RemoteFile) -> str | None:
         """The cause, if this video is quarantined."""

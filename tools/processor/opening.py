@@ -128,5 +128,5 @@ def _task(video: Video, history: Mapping[tuple[str, str], VideoHistory], rules: 
     task.output = past.stored and past.stored.at(video.targets)
     if task.output is None and cause is not None:
         is_spent = past.refused is None
-        task.refused = Quarantined(video.source.path, cause, video.source.sha256, is_spent=is_spent)
+        task.refuse(Quarantined(video.source.path, cause, video.source.sha256, is_spent=is_spent))
     return task

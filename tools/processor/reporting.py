@@ -137,6 +137,15 @@ class PicturesStored:
 
 
 @dataclass(frozen=True, slots=True)
+class PicturesGivenUp:
+    """Of a video that was published without them, and stays so."""
+
+    video: str  # path of the result
+    attempt: int  # from 1
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
 class VideoReused:
     """A result of the same bytes is there already; nothing is downloaded, encoded or sent."""
 
@@ -307,6 +316,7 @@ Event = (
     | AttemptOver
     | VideoStored
     | PicturesStored
+    | PicturesGivenUp
     | VideoReused
     | VideoFailed
     | VideoQuarantined
@@ -369,6 +379,7 @@ _LINES: dict[type[Event], tuple[int, str]] = {
     TransfersAbandoned: (logging.INFO, "some transfers did not stop in time and are abandoned"),
     VideoStored: (logging.INFO, "stored"),
     PicturesStored: (logging.INFO, "scene frames made of the published video:"),
+    PicturesGivenUp: (logging.WARNING, "no scene frames of a published video, which stays as it is:"),
     VideoReused: (logging.INFO, "same bytes as a published result, which is used again:"),
     VideoFailed: (logging.WARNING, "failed, will retry:"),
     VideoQuarantined: (logging.WARNING, "can't be converted, quarantined:"),

@@ -11,7 +11,7 @@ from tools.core.aimed import aim_of, crf_of, saved_percent
 from tools.core.artifact import ArtifactKind
 from tools.core.blame import OF_THE_HUB
 from tools.core.errors import PipelineError, Trouble
-from tools.core.frames import About
+from tools.core.frames import told_of
 from tools.processor import reporting
 from tools.processor.item_run import ItemRun
 from tools.processor.parts import EngineParts, Guard
@@ -75,6 +75,10 @@ class Results:
     def _tell_failure(self, run: ItemRun, result: JobResult) -> None:
         source, attempt = result.job.source, result.job.attempt
         cause = run.why_quarantined(source)
+        if result.job.published is not None and run.is_settled(source):
+            self._tell_end(result, final=True)
+            self._tell(reporting.PicturesGivenUp(result.job.targets[0].path, attempt, result.cause))
+            return
         self._tell_end(result, final=cause is not None)
         if cause is not None:
             self._tell(reporting.VideoQuarantined(source.path, attempt, cause))
@@ -135,7 +139,7 @@ class Results:
 
 def _pictures(result: JobResult) -> reporting.PicturesStored:
     artifacts = () if result.output is None else result.output.artifacts
-    made = sum(len(About.of_text(one.about).frames) for one in artifacts)
+    made = sum(len(told_of(one.about).frames) for one in artifacts)
     return reporting.PicturesStored(result.job.targets[0].path, result.job.attempt, made)
 
 

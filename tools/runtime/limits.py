@@ -12,10 +12,12 @@ from pathlib import Path
 
 _SYSTEM = Path("/")
 _MEMORY_V1 = "memory.limit_in_bytes"
-# By version: what a group may take, what it has, and the name of what the kernel takes back of that when it is needed.
+# By version: what a group may take, what it has, and the names of what the kernel takes back of that when it is needed:
+# files that were read twice too, as a source is by the check of its sha256 and by its encode, so that the cache of one
+# film would keep all other encodes waiting.
 _USAGE = {
-    1: ((_MEMORY_V1,), "memory.usage_in_bytes", "total_inactive_file"),
-    2: (("memory.max", "memory.high"), "memory.current", "inactive_file"),
+    1: ((_MEMORY_V1,), "memory.usage_in_bytes", ("total_inactive_file", "total_active_file")),
+    2: (("memory.max", "memory.high"), "memory.current", ("inactive_file", "active_file")),
 }
 
 
@@ -72,7 +74,7 @@ def _left(folder: Path, version: int) -> int | None:
     if not limits or not used:
         return None
     about = dict(line.split(" ", 1) for line in _lines(folder / "memory.stat") if " " in line)
-    return min(limits) - used[0] + int(about.get(spare, "0"))
+    return min(limits) - used[0] + sum(int(about.get(name, "0")) for name in spare)
 
 
 def kills_for_memory(system: Path = _SYSTEM) -> int | None:

@@ -14,7 +14,7 @@ from tools.core.artifact import Artifact, ArtifactKind, Target, VideoOutput
 from tools.core.companions import too_many_fonts
 from tools.core.concurrency import NO_NEED, Need
 from tools.core.errors import MachineError, MediaError, NoEncoder
-from tools.core.frames import About, Origin
+from tools.core.frames import About, Origin, completed, tells_of_none, without_pictures
 from tools.core.planning import Stage, VideoJob
 from tools.core.record import Record
 from tools.core.reuse import is_as_wanted
@@ -80,7 +80,9 @@ def complete(job: VideoJob, tools: JobTools, context: JobContext, result: Path) 
     archive = tools.workspace.artifact_file(job.folder, job.source, target.kind)
     converter = tools.converter.with_frames(Origin(job.source.path, job.published["source_sha256"]), archive)
     made, warnings = converter.frames_alone(result, context.stop, _Shown(job, tools, context).held)
-    output = VideoOutput.of_published(job.published, job.targets, [_pictures(target, archive, made, context.stop)])
+    causes = [line for line in warnings if tells_of_none(line)] if made is None else []
+    record = without_pictures(job.published, causes[0]) if causes else job.published
+    output = VideoOutput.of_published(record, job.targets, [_pictures(target, archive, made, context.stop)])
     _leave(job, tools, result, output)
     return output, warnings
 
@@ -145,7 +147,7 @@ def converted_before(job: VideoJob, tools: JobTools, context: JobContext) -> Vid
             if sha256_of(file, context.stop) != artifact.sha256:
                 return None
         if job.published is not None:
-            return VideoOutput.of_published(job.published, job.targets, own)
+            return VideoOutput.of_published(completed(job.published, output.record), job.targets, own)
     except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     placed = output.at(job.targets)  # the names planned before the crash may have been others
