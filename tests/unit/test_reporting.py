@@ -30,6 +30,7 @@ from tools.processor.reporting import (
     MirrorWaits,
     Observers,
     Paused,
+    PicturesGivenUp,
     PicturesStored,
     Progress,
     ProgressWriter,
@@ -94,6 +95,11 @@ LINES: list[tuple[Event, str, str]] = [
         PicturesStored("A/1.mkv", 1, 12),
         "INFO",
         "scene frames made of the published video: video=A/1.mkv attempt=1 pictures=12",
+    ),
+    (
+        PicturesGivenUp("A/1.mkv", 3, "no MKV"),
+        "WARNING",
+        'no scene frames of a published video, which stays as it is: video=A/1.mkv attempt=3 cause="no MKV"',
     ),
     (
         VideoReused("B/1.mkv", "A/1.mkv", 60),
