@@ -1,7 +1,7 @@
 """Pictures of the terminal for README and docs, of what the programs really show: ``python3 -m tests.pictures``.
 
-Each is what tmux has on a screen of 80 columns (``capture-pane -e``), drawn by a browser: ``--status`` over
-``tests/scene.py``, and both windows of a demo while it encodes. Those of the dashboard are made by
+Each is what tmux has on a screen (``capture-pane -e``), drawn by a browser: ``--status`` over ``tests/scene.py`` in 80
+columns, and both windows of a demo while it encodes in 100. Those of the dashboard are made by
 ``PICTURES=1 pytest tests/integration/test_browser.py``.
 """
 

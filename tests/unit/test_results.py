@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from tools.core.errors import StateError
-from tools.report.known import known_json, known_lines
+from tools.report.known import gone_from, known_json, known_lines
+from tools.state.mirror_file import MirrorState
 from tools.state.results import _FIND as FIND
-from tools.state.results import RESULTS_FILE, Found, ResultRow, ResultsFile, forgive, read_known
+from tools.state.results import RESULTS_FILE, Found, Known, ResultRow, ResultsFile, forgive, read_known
 
 A, B, C, R, S, T = (letter * 64 for letter in "abc123")
 
@@ -121,3 +122,10 @@ def test_status_tells_what_was_reused_and_what_has_no_source(tmp_path: Path) -> 
     ]
     index.note_gone("B", [])
     assert known_json(read_known(tmp_path), {"A", "B"})["source_gone"] == {}
+
+
+def test_folder_names_what_left_the_input_and_what_becomes_of_it() -> None:
+    mirror = MirrorState(gone={"A/1.mkv": 5.0, "2.mkv": 6.0, "A/B/3.mkv": 7.0})
+    known = Known(gone={"A": ["0.mkv", "1.mkv"], "C": ["9.mkv"]})
+    assert gone_from("A", mirror, known) == [{"name": "0.mkv", "since": None}, {"name": "1.mkv", "since": 5.0}]
+    assert gone_from(".", mirror, known) == [{"name": "2.mkv", "since": 6.0}]
