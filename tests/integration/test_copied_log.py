@@ -127,6 +127,24 @@ def test_numbers_of_a_stranger_are_numbers(tmp_path: Path, copied: Path, value: 
         assert requests.get(f"{address}/metrics", timeout=60).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("progress.json", '"folder": "', '"folder": ["A"], "was": "'),
+        ("progress.json", '"work": ', '"work": -1, "was": '),
+        ("monitor_state.json", '"total_size": ', f'"total_size": {10**400}, "was": '),
+    ],
+)
+def test_pages_of_odd_state_files_are_pages(tmp_path: Path, name: str, old: str, new: str) -> None:
+    scene.make(tmp_path, Scene(folders=4))
+    text = (tmp_path / name).read_text()
+    assert old in text
+    (tmp_path / name).write_text(text.replace(old, new))
+    with served(tmp_path) as address:
+        for page in ("overview", "status"):
+            assert requests.get(f"{address}/api/{page}", timeout=60).status_code in {200, 503}, page
+
+
 def test_numbers_of_the_queue_are_bounded(tmp_path: Path) -> None:
     item = '{"folder": "A", "total_size": %s, "videos_total": 2, "added_time": "2026-01-01T00:00:00"}'
     (tmp_path / "processing_queue.json").write_text(f"[{item % ('9' * 400)}, {item.replace('A', 'B') % 7}]")

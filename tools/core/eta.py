@@ -130,7 +130,7 @@ class Costs:
 
     def whole(self, job: UnderWay) -> float:
         """Seconds of a video that runs, from its beginning."""
-        if self.by_work is not None and job.work:
+        if self.by_work is not None and job.work and job.work > 0:  # a worker tells it, who may be anybody
             return math.exp(self.by_work.level + self.by_work.of(job.folder)[0] + math.log(job.work))
         return self.of(Rest(job.folder, 1, job.size or int(self.size)))[0]
 

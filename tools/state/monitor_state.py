@@ -37,6 +37,7 @@ STATE_FILE = "monitor_state.json"
 _NAME = re.compile(rb'^    ("(?:[^"\\]|\\.)*"): \{', re.MULTILINE)  # of a folder, as ``_encoded`` writes it
 _WHOLE = b',\n  "last_check": '  # what is told of the whole begins so, and no name holds a line break
 _TAIL = 2000  # bytes at the end, with what is told of the whole
+_MOST = 10**30  # bytes or files of a folder, whatever a hub says of its files
 
 
 @dataclass(slots=True)
@@ -199,9 +200,9 @@ def _snapshot(name: str, entry: Mapping[str, Any], steady: float) -> Snapshot:
     folder = Folder(
         name=name,
         fingerprint=str(entry["hash"]),
-        file_count=int(entry["file_count"]),
-        video_count=int(entry.get("video_count") or 0),
-        total_size=int(entry["total_size"]),
+        file_count=_count(entry["file_count"]),
+        video_count=_count(entry.get("video_count") or 0),
+        total_size=_count(entry["total_size"]),
         last_modified=_finite_or_none(entry.get("last_modified")),
         has_marker=bool(entry.get("has_marker")),
         others=tuple(str(kind) for kind in entry.get("others") or ()),
@@ -209,6 +210,14 @@ def _snapshot(name: str, entry: Mapping[str, Any], steady: float) -> Snapshot:
         contents=str(entry.get("contents") or ""),
     )
     return Snapshot(folder, _finite(entry["last_check_time"]), min(steady, _finite(entry.get("quiet_from", steady))))
+
+
+def _count(value: Any) -> int:
+    """Raises ValueError for what nothing has so many of."""
+    number = int(value)
+    if not 0 <= number < _MOST:
+        raise ValueError("it is no count")
+    return number
 
 
 def _finite_or_none(value: Any) -> float | None:

@@ -150,6 +150,7 @@ def _sensible(entries: object) -> list[dict[str, Any]]:
         entry
         for entry in found
         if all(entry.get(name) is None or _is_number(entry[name]) for name in _NUMBERS)
+        and isinstance(entry.get("folder") or "", str)
         and isinstance(entry.get("encoding") or [], list)
         and all(isinstance(name, str) for name in entry.get("encoding") or ())
     ]
