@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import requests
@@ -141,7 +142,8 @@ def test_pages_of_odd_state_files_are_pages(tmp_path: Path, name: str, old: str,
     assert old in text
     (tmp_path / name).write_text(text.replace(old, new))
     with served(tmp_path) as address:
-        for page in ("overview", "status"):
+        queue = json.loads((tmp_path / "processing_queue.json").read_text())
+        for page in ("overview", "status", *(f"folder?name={quote(item['folder'])}" for item in queue)):
             assert requests.get(f"{address}/api/{page}", timeout=60).status_code in {200, 503}, page
 
 
