@@ -9,6 +9,7 @@ import pytest
 from tools.core.eta import Eta, Rest
 from tools.core.past import VideoLine
 from tools.core.queue_item import CANCELLED, Quarantined, QueueItem, Status, to_json
+from tools.report import cells
 from tools.report.cells import rows_of
 from tools.report.fitted import fitted
 from tools.report.glance import clock
@@ -116,6 +117,21 @@ def test_what_matters_is_seen_without_scrolling(room: int, expected: tuple[int, 
     assert tuple(sum(line.startswith(name) for line in lines) for name in names) == expected
     hidden = 63 - sum(expected)
     assert lines[-1] == (f"… {hidden} more lines, see --all" if hidden else "latest 8")
+
+
+def test_name_of_any_length_is_cut_without_being_read_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A state file of a stranger may hold a name of megabytes."""
+    seen = 0
+
+    def counted(text: str) -> int:
+        nonlocal seen
+        seen += len(text)
+        return real(text)
+
+    real = cells.cells
+    monkeypatch.setattr(cells, "cells", counted)
+    assert cells.cut("星" * 20_000, 20) == "星" * 9 + "…" and cells.cut_name("e" * 20_000, 20) == "e" * 13 + "…eeeeee"
+    assert seen < 200_000
 
 
 def test_rows_are_counted_as_a_terminal_wraps() -> None:

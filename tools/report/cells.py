@@ -68,8 +68,11 @@ def cut_name(name: str, room: int) -> str:
 
 
 def _beginning(text: str, room: int) -> str:
-    while text and cells(text) > room:
-        text = text[:-1]
+    taken = 0
+    for place, char in enumerate(text):
+        taken += cells(char)
+        if taken > room:
+            return text[:place]
     return text
 
 
