@@ -216,7 +216,7 @@ def _count(value: Any) -> int:
     """Raises ValueError for what nothing has so many of."""
     number = int(value)
     if not 0 <= number < _MOST:
-        raise ValueError("it is no count")
+        raise ValueError(value)
     return number
 
 
