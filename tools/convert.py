@@ -11,7 +11,6 @@ from tools.entry import enter_venv
 enter_venv(__name__)
 
 import argparse
-import json
 import logging
 import shutil
 import threading
@@ -29,6 +28,7 @@ from tools.media.converter import Beside, Conversion, EncodeProgress, FfmpegConv
 from tools.media.plan import Plan
 from tools.report.glance import human_size
 from tools.report.job_line import bar_line
+from tools.report.paint import json_text
 from tools.report.status import human_time
 from tools.runtime.cage import confine_children
 from tools.runtime.clock import stop_on_signals
@@ -132,7 +132,7 @@ def _beside(source: Path) -> list[Beside]:
 
 def _tell(content: dict[str, Any], text: str, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(content, ensure_ascii=False), flush=True)
+        print(json_text(content, indent=None), flush=True)
     else:
         print(text, file=sys.stderr if "refused" in content else sys.stdout, flush=True)
 

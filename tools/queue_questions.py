@@ -1,7 +1,6 @@
 """What a person asks about folders: ``queue_processor.py --coverage``, ``--check`` and ``--why``. Changes nothing."""
 
 import argparse
-import json
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
@@ -63,13 +62,13 @@ def run(parsed: argparse.Namespace, settings: config.Settings) -> int:
 
 def _coverage(parsed: argparse.Namespace, settings: config.Settings) -> int:
     from tools.report.folders import coverage_json, coverage_text
-    from tools.report.paint import printable
+    from tools.report.paint import json_text, printable
     from tools.report.status import ALL
 
     commit, coverage = _covered(settings)
     repo = settings.hub.input_repo
     if parsed.json:
-        print(json.dumps(coverage_json(repo, commit, coverage), ensure_ascii=False, indent=1))
+        print(json_text(coverage_json(repo, commit, coverage)))
     else:
         print(printable(coverage_text(repo, coverage, *([ALL] if parsed.all else []))))
     return 1 if any(names for heading, names in coverage.items() if heading.needs_person) else 0
@@ -111,7 +110,7 @@ def _check(parsed: argparse.Namespace, settings: config.Settings) -> int:
     from tools.deep_check import DeepCheck
     from tools.login import Login
     from tools.report.folders import audit_lines, audit_sum
-    from tools.report.paint import printable
+    from tools.report.paint import json_text, printable
     from tools.runtime.clock import SystemClock
 
     hub, _ = Login(settings, SystemClock()).connect()
@@ -137,7 +136,7 @@ def _check(parsed: argparse.Namespace, settings: config.Settings) -> int:
         if not parsed.json and (parsed.all or not found.is_right):
             print(printable("\n".join(audit_lines(found))), flush=True)
     if parsed.json:
-        print(json.dumps([asdict(one) for one in audits], ensure_ascii=False, indent=1))
+        print(json_text([asdict(one) for one in audits]))
     else:
         print(audit_sum(audits))
     return 0 if all(one.is_right for one in audits) else 1

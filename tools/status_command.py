@@ -1,7 +1,6 @@
 """``queue_processor.py --status``: reads state files and the history, changes nothing, imports nothing heavy."""
 
 import argparse
-import json
 import shutil
 import sys
 import time
@@ -17,7 +16,7 @@ from tools.report.heading import free_space, pulse, pulse_json, pulse_lines
 from tools.report.known import known_json, known_lines, mirror_json, mirror_lines
 from tools.report.losses import losses, losses_json
 from tools.report.outlook import Outlook, outlook, run_of
-from tools.report.paint import Paint, printable
+from tools.report.paint import Paint, json_text, printable
 from tools.report.status import ALL, SHOWN, status_json, status_text
 from tools.runtime.language import ui
 from tools.state.history_reader import History
@@ -42,7 +41,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(parsed: argparse.Namespace, settings: config.Settings) -> int:
     """Show it once, or until Ctrl-C; returns the exit status. Raises StateError."""
     if parsed.json:
-        print(json.dumps(content(settings), ensure_ascii=False, indent=1))
+        print(json_text(content(settings)))
         return 0
     paint = Paint(sys.stdout)
     if parsed.watch and paint.is_terminal:

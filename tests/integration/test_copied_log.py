@@ -22,7 +22,7 @@ from config import ROOT
 from tests import scene
 from tests.integration.test_dashboard import served
 from tests.scene import Scene
-from tools.report.paint import printable
+from tools.report.paint import json_text, printable
 from tools.runtime.files import read_end, read_plain, size_plain
 from tools.state import foreign_sqlite
 from tools.state.history import HISTORY_FILE
@@ -252,6 +252,13 @@ def test_texts_of_a_stranger_command_nothing(tmp_path: Path) -> None:
         env = {"LOG_DIR": str(tmp_path), "PATH": os.environ["PATH"], "ANIMATION_DOTENV": str(tmp_path / "none")}
         done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout.count("\\u001b[2J") >= 6 and not re.search("[\x1b\u202e]", done.stdout)
+
+
+def test_json_commands_no_terminal_and_says_the_same() -> None:
+    content = {"番 \033[2J\x9b2J\u202e\u2028": ["\x85\n", 1.5, None]}
+    text = json_text(content)
+    assert json.loads(text) == content and "番" in text
+    assert not [char for char in text if not char.isprintable() and char != "\n"]
 
 
 def test_own_colours_stay() -> None:

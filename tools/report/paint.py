@@ -1,6 +1,7 @@
 """Colours on a terminal, none anywhere else."""
 
 import io
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -27,6 +28,12 @@ def printable(text: str) -> str:
     """Lines for a terminal, in which a stranger's names and causes command nothing: of control characters only line
     breaks and our colours stay, and marks that turn the direction of writing are shown by their number."""
     return _COMMANDS.sub(lambda one: one[1] or f"\\u{ord(one[0]):04x}", text)
+
+
+def json_text(content: object, indent: int | None = 1) -> str:
+    """JSON whose strings command nothing to a terminal that shows it: what ``printable`` shows by its number is an
+    escape of JSON then, so that programs read the same strings."""
+    return printable(json.dumps(content, ensure_ascii=False, indent=indent))
 
 
 _UNSEEN = "\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
