@@ -135,7 +135,7 @@ def test_last_message_gets_the_time_that_the_program_has() -> None:
     told, may = Told(), threading.Event()
 
     def send(title: str, body: str) -> list[str]:
-        may.wait(20)
+        may.wait(PATIENCE)
         return told.send(title, body)
 
     notifier = Notifier(NewsDesk(ALL, 0, 0), send, ["1 (json)"], "box")
