@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 bash start_monitoring.sh --setup-only
 python=$PWD/.venv/bin/python3
 
-wanted=$(cat requirements.txt requirements-cluster.txt requirements-notify.txt requirements-frames.txt requirements-dev.txt | sha256sum)
+wanted=$(cat requirements.txt requirements-cluster.txt requirements-notify.txt requirements-frames.txt requirements-frame-readers.txt requirements-dev.txt | sha256sum)
 if [ "$(cat .venv/.requirements-dev 2>/dev/null)" != "$wanted" ]; then
   "$python" -m pip install -q --disable-pip-version-check -r requirements-dev.txt
   echo "$wanted" >.venv/.requirements-dev

@@ -126,11 +126,13 @@ def _hub(settings: config.Settings) -> Iterator[Finding]:
             yield from _way(settings)
             user = "" if is_near(settings.hub.endpoint) else token.seen.rpartition(" ")[2]
         yield checks.within(_LIMIT, lambda: checks.check_input(hub, source, token.ok), "input repo")
-        yield checks.check_two(hub, source, target) or checks.within(
+        others = {"INPUT_REPO": source}
+        yield checks.check_apart(hub, target, others) or checks.within(
             _LIMIT, lambda: checks.check_output(hub, target, token.ok, user), "output repo"
         )
         if frames := settings.frames.repo:
-            yield checks.within(
+            others["OUTPUT_REPO"] = target
+            yield checks.check_apart(hub, frames, others, checks.FRAMES) or checks.within(
                 _LIMIT, lambda: checks.check_output(hub, frames, token.ok, user, checks.FRAMES), "frames repo"
             )
 

@@ -273,49 +273,40 @@ def _connect(
 
 
 def _need_repos(settings: config.Settings, hub: "HubClient", user: str) -> None:
-    """Both datasets, the output made if it is missing; and the right to write there, which would be missed hours later.
-    Raises HubError, which says whose right is missing where."""
-    from tools.core.errors import HubForbidden, HubFull, HubNotFound, HubRejected
-    from tools.hub.client import is_one_dataset
+    """All datasets, those that are written made if they are missing; and the right to write there, which would be
+    missed hours later. Raises HubError, which says whose right is missing where."""
+    from tools.core.errors import HubForbidden, HubFull, HubNotFound
 
-    source, target = settings.hub.input_repo, settings.hub.output_repo
+    source = settings.hub.input_repo
     if not hub.repo_exists(source):
         raise HubNotFound(f"INPUT_REPO={source} does not exist, or this token can't see it")
-    name = "OUTPUT_REPO"
-    try:
-        if not hub.repo_exists(target):
-            hub.create_repo(target)
-            log.info("created the private dataset %s", target)
-        elif is_one_dataset(hub, source, target):
-            raise HubRejected(
-                f"OUTPUT_REPO={target} is the same dataset as INPUT_REPO={source}: give two different datasets"
-            )
-        hub.need_write(target)
-        if frames := settings.frames.repo:
-            others = {"INPUT_REPO": source, "OUTPUT_REPO": target}
-            name, target = "FRAMES_REPO", frames
-            _need_frames_repo(hub, frames, others)
-    except HubFull:
-        raise
-    except HubForbidden as exc:
-        if exc.status != _FORBIDDEN:
+    others = {"INPUT_REPO": source}
+    for name, target in (("OUTPUT_REPO", settings.hub.output_repo), ("FRAMES_REPO", settings.frames.repo)):
+        if not target:
+            continue
+        try:
+            _need_written(hub, name, target, others)
+        except HubFull:
             raise
-        said = f"the token of {user} may not create or write {name}={target}: use another token or dataset"
-        raise HubForbidden(said, status=exc.status) from exc
+        except HubForbidden as exc:
+            if exc.status != _FORBIDDEN:
+                raise
+            said = f"the token of {user} may not create or write {name}={target}: use another token or dataset"
+            raise HubForbidden(said, status=exc.status) from exc
+        others[name] = target
 
 
-def _need_frames_repo(hub: "HubClient", frames: str, others: "Mapping[str, str]") -> None:
-    """The dataset of scene frames, made if it is missing, and the right to write there. Raises HubError."""
+def _need_written(hub: "HubClient", name: str, repo: str, others: "Mapping[str, str]") -> None:
+    """A dataset that is written, which none of the others is; made if it is missing. Raises HubError."""
     from tools.core.errors import HubRejected
-    from tools.hub.client import is_one_dataset
+    from tools.hub.client import same_dataset
 
-    if not hub.repo_exists(frames):
-        hub.create_repo(frames)
-        log.info("created the private dataset %s", frames)
-    for name, other in others.items():
-        if is_one_dataset(hub, other, frames):
-            raise HubRejected(f"FRAMES_REPO={frames} is the same dataset as {name}={other}: give a dataset of its own")
-    hub.need_write(frames)
+    if not hub.repo_exists(repo):
+        hub.create_repo(repo)
+        log.info("created the private dataset %s", repo)
+    elif same := same_dataset(hub, repo, others):
+        raise HubRejected(f"{name}={repo} is the same dataset as {same}: give a dataset of its own")
+    hub.need_write(repo)
 
 
 def main(argv: list[str] | None = None) -> int:

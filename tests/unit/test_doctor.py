@@ -312,12 +312,15 @@ def test_right_to_write_is_asked_without_a_byte_moved(hub: RunningHub, tmp_path:
 def test_one_dataset_under_two_names_is_told_if_the_hub_says_so() -> None:
     hub = MemoryHub()
     hub.put("me/in", {"A/1.mp4": b"1"})
-    assert checks.check_two(hub, "me/in", "ME/IN") is None, "this one tells them apart"
-    hub._repos["ME/IN"] = hub._repos["me/in"]
-    finding = checks.check_two(hub, "me/in", "ME/IN")
-    assert finding is not None and not finding.ok and "the same dataset" in finding.seen
     hub.put("me/other", {"A/1.mp4": b"1"})
-    assert checks.check_two(hub, "me/in", "me/other") is None
+    others = {"OUTPUT_REPO": "me/other", "INPUT_REPO": "me/in"}
+    assert checks.check_apart(hub, "ME/IN", others) is None, "this one tells them apart"
+    hub._repos["ME/IN"] = hub._repos["me/in"]
+    for wanted in (checks.OUTPUT, checks.FRAMES):
+        seen = f"{wanted.setting}=ME/IN is the same dataset as INPUT_REPO=me/in"
+        finding = checks.check_apart(hub, "ME/IN", others, wanted)
+        assert finding is not None and (finding.subject, finding.ok, finding.seen) == (wanted.subject, False, seen)
+    assert checks.check_apart(hub, "me/third", others) is None
 
 
 @pytest.mark.another_user
@@ -387,6 +390,7 @@ def test_wrong_setting_is_one_line_and_status_2(hub: RunningHub, tmp_path: Path)
         "requirements-notify.txt",
         "requirements-dev.txt",
         "requirements-frames.txt",
+        "requirements-frame-readers.txt",
     ],
 )
 def test_every_requirement_is_bounded_on_both_sides(name: str) -> None:
@@ -395,6 +399,21 @@ def test_every_requirement_is_bounded_on_both_sides(name: str) -> None:
     assert wanted and not [
         line for line in wanted if not re.fullmatch(r"[\w.-]+(>=\d[\d.]*,<|==)\d[\d.]*(; .*)?", line)
     ]
+
+
+def test_every_requirement_stands_in_one_file_and_the_tests_set_up_again_if_any_of_theirs_changes() -> None:
+    texts = {file.name: file.read_text(encoding="utf-8") for file in config.ROOT.glob("requirements*.txt")}
+    names = {name: set(re.findall(r"^([\w-]+)(?:\[.*\])?[>=]=", text, re.MULTILINE)) for name, text in texts.items()}
+    doubled = {one for one in set().union(*names.values()) if sum(one in found for found in names.values()) > 1}
+    assert doubled <= {"modelscope"}, "which readers want with an extra"
+
+    def included(name: str) -> set[str]:
+        return {name}.union(*map(included, re.findall(r"^-r (\S+)", texts[name], re.MULTILINE)))
+
+    script = (config.ROOT / "tests/run.sh").read_text(encoding="utf-8")
+    (hashed,) = re.findall(r"cat (requirements.*) \| sha256sum", script)
+    assert set(hashed.split()) == included("requirements-dev.txt")
+    assert "requirements-frames.txt" in included("requirements-readers.txt")
 
 
 def test_what_scene_frames_need_is_found_missing_before_work_begins(

@@ -5,6 +5,7 @@ import json
 import random
 import zlib
 from dataclasses import replace
+from itertools import islice
 
 import pytest
 
@@ -18,8 +19,10 @@ from tools.core.frames import (
     completed,
     duplicates,
     key_stem,
+    last_part,
     may_have_pictures,
     member,
+    new_names,
     row_bytes,
     rows_of,
     rows_text,
@@ -124,6 +127,19 @@ def test_what_tells_nothing_of_pictures_is_refused(text: str) -> None:
     assert About.of_text(_told([3, [ROW]])).frames == (replace(_frame(3), begin=2.5, end=3.5),)
     with pytest.raises(ValueError):
         About.of_text(text)
+
+
+def test_no_archive_gets_the_name_of_one_that_is_there() -> None:
+    there: set[str] = set()
+    for expected in ("A_part01of02.tar", "A_part02of02.tar", "A_part03of03.tar"):
+        name, piece = islice(new_names("A", last_part("A", there) + 1, 2, there), 2)
+        assert name == expected and piece == name.replace(".tar", "-2.tar")
+        there.add(name)
+    there = {"A_part999999of999999.tar", "A_part1000001of1000001-2.tar"}  # numbers that somebody else gave
+    for _ in range(3):
+        names = set(islice(new_names("A", last_part("A", there) + 1, 2, there), 3))
+        assert len(names) == 3 and not names & there
+        there |= names
 
 
 def test_pictures_are_missed_only_where_nothing_says_why_there_are_none() -> None:

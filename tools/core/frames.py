@@ -12,9 +12,9 @@ import re
 import tarfile
 import unicodedata
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import PurePosixPath
 from typing import Any, TypeVar, cast
 
@@ -217,6 +217,13 @@ def last_part(folder: str, names: Iterable[str]) -> int:
     """The highest number of an archive among the names in a folder, 0 if there is none."""
     found = (re.fullmatch(r".*_part(\d{2,6})of\d{2,6}(-\d+)?\.tar", name, re.DOTALL) for name in names)
     return max((int(match[1]) for match in found if match), default=0)
+
+
+def new_names(folder: str, number: int, total: int, there: Collection[str]) -> Iterator[str]:
+    """Names for the archives of one batch, without end, the ``number``-th of ``total``: none of those that are
+    ``there``, whatever numbers somebody gave to those."""
+    names = (archive_name(folder, number, max(number, total), piece) for piece in count(1))
+    return (name for name in names if name not in there)
 
 
 def samples_in(head: Callable[[int], bytes], size: int) -> Iterator[tuple[int, int]]:

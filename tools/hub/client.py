@@ -4,7 +4,7 @@ Every implementation raises the errors of ``tools.core.errors`` alone: ``HubUnav
 (401/403), ``HubNotFound`` (404), ``HubRejected`` (other refusals), ``IntegrityError`` (bytes differ).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -134,3 +134,9 @@ def is_one_dataset(hub: HubClient, one: str, other: str) -> bool:
     heads = [hub.head(name) for name in (one, other)]
     ids = {head.commit_id if head is not None else "" for head in heads}
     return len(ids) == 1
+
+
+def same_dataset(hub: HubClient, repo: str, others: Mapping[str, str]) -> str:
+    """Of the repos of other settings the one that is this dataset, as ``INPUT_REPO=me/in``; "" if none is. Raises
+    HubError."""
+    return next((f"{name}={other}" for name, other in others.items() if is_one_dataset(hub, other, repo)), "")

@@ -19,10 +19,10 @@ from tools.core.frames import (
     END,
     FRAME_COLUMNS,
     Origin,
-    archive_name,
     last_part,
     lines_of,
     may_have_pictures,
+    new_names,
     packed,
     row_bytes,
     row_in,
@@ -245,12 +245,10 @@ class FramesFolder(OutputFolder):
 
     def _names(self) -> Iterator[str]:
         """Of the archives of the next batch."""
-        last = last_part(self.folder, (path.rpartition("/")[2] for path in self.files))
+        there = {path.rpartition("/")[2] for path in self.files}
+        last = last_part(self.folder, there)
         self._first = last if self._first is None else self._first
-        piece = 1
-        while True:
-            yield archive_name(self.folder, last + 1, max(last + 1, self._first + self.batches), piece)
-            piece += 1
+        return new_names(self.folder, last + 1, self._first + self.batches, there)
 
     def _card(self, hub: HubClient, head: Head | None) -> list[Operation]:
         """The dataset card, where there is none."""

@@ -22,7 +22,7 @@ from shlex import quote
 from typing import NamedTuple
 
 from tools.core.errors import HubError, HubForbidden, HubFull, HubNotFound, NoEncoder, PipelineError
-from tools.hub.client import HubClient, is_one_dataset
+from tools.hub.client import HubClient, same_dataset
 from tools.hub.modelscope_sdk import TESTED_WITH, moved_parts
 from tools.media.choice import Trial, chosen, is_bundled, not_used, ranked, warning_about
 from tools.media.frames import NEEDED, OF_HDR, lacking
@@ -357,12 +357,13 @@ def check_output(hub: HubClient, repo: str, has_token: bool = True, user: str = 
     return Finding(wanted.subject, True, f"{repo}, can be written")
 
 
-def check_two(hub: HubClient, source: str, target: str) -> Finding | None:
-    """That both names are one dataset, which only the hub can tell if they differ in upper and lower case alone."""
+def check_apart(hub: HubClient, repo: str, others: Mapping[str, str], wanted: Wanted = OUTPUT) -> Finding | None:
+    """That a dataset that is written is one of the ``others``, by setting: which only the hub can tell of names that
+    differ in upper and lower case alone."""
     try:
-        if is_one_dataset(hub, source, target):
-            seen = f"OUTPUT_REPO={target} is the same dataset as INPUT_REPO={source}"
-            return Finding("output repo", False, seen, "give two different datasets")
+        if same := same_dataset(hub, repo, others):
+            seen = f"{wanted.setting}={repo} is the same dataset as {same}"
+            return Finding(wanted.subject, False, seen, "give a dataset of its own")
     except HubError:
         pass  # what is wrong with them is told elsewhere
     return None
