@@ -17,14 +17,14 @@ from tests.faults.world import EXTENSIONS, CountingHub, InlineExecutor, Points, 
 from tools.cluster.plain_result import decode, encode
 from tools.core.artifact import ArtifactKind
 from tools.core.card import frames_card
-from tools.core.errors import HubRejected, MachineError, ProbeError
+from tools.core.errors import HubError, HubRejected, HubUnavailable, MachineError, ProbeError
 from tools.core.folder import RemoteFile, group_folders
 from tools.core.frames import END
 from tools.core.ordering import add_now
 from tools.core.planning import VideoJob
 from tools.core.queue_item import Status
 from tools.core.record import METADATA
-from tools.hub.client import Operation
+from tools.hub.client import Operation, Progress
 from tools.processor.build import local_executor
 from tools.processor.executor import Deliver, LocalExecutor, Note, _LocalContext
 from tools.stages.job_context import JobTools
@@ -238,16 +238,89 @@ class RefusingHub(CountingHub):
 
 def test_hub_that_refuses_frames_keeps_no_video_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     world = new_world(tmp_path)
-    hub = RefusingHub(world.clock)
-    for repo in ("me/in", "me/out", "me/frames"):
-        hub.create_repo(repo)
-    hub.put("me/in", dict(FILES))
-    world.hub = hub
+    use_hub(world, RefusingHub(world.clock), dict(FILES))
     assert world.live(Points())
     item = world.items()["A"]
     assert (item.status, item.videos_done, item.quarantined, item.frames) == (Status.COMPLETED, 3, (), 0)
     assert world.published().keys() == {*MKVS, f"A/{METADATA}"}
     assert "no such pictures here" in caplog.text and world.leftovers() == []
+
+
+class MadeAnewHub(CountingHub):
+    """Its dataset of frames is deleted and made anew after the first batch."""
+
+    def commit(self, repo: str, operations: Sequence[Operation], message: str) -> str:
+        made = super().commit(repo, operations, message)
+        if repo == "me/out" and self.commits_of(repo) == 1:
+            del self._repos["me/frames"]
+            self.create_repo("me/frames")
+        return made
+
+
+class LameHub(CountingHub):
+    """Answers to a verb with an error, for the dataset of frames alone, and for blobs that have ``of`` in them."""
+
+    error: HubError = HubUnavailable("no frames today", status=500)
+    verb, of = "commit", b""
+
+    def commit(self, repo: str, operations: Sequence[Operation], message: str) -> str:
+        self._fail("commit", repo)
+        return super().commit(repo, operations, message)
+
+    def store_blob(self, repo: str, source: Path, sha256: str, size: int, progress: Progress) -> None:
+        if self.of in source.read_bytes():
+            self._fail("store_blob", repo)
+        super().store_blob(repo, source, sha256, size, progress)
+
+    def _fail(self, verb: str, repo: str) -> None:
+        if (verb, repo) == (self.verb, "me/frames"):
+            raise self.error
+
+
+def use_hub(world: World, hub: CountingHub, files: dict[str, bytes]) -> None:
+    world.hub = hub
+    for repo in ("me/in", "me/out", "me/frames"):
+        hub.create_repo(repo)
+    hub.put("me/in", files)
+
+
+def test_dataset_of_frames_that_is_made_anew_meanwhile_gets_those_of_later_batches_and_keeps_no_video_back(
+    tmp_path: Path,
+) -> None:
+    world = new_world(tmp_path, batch_size=1)
+    use_hub(world, MadeAnewHub(world.clock), {"A/1.mp4": b"one", "A/2.mp4": b"two"})
+    assert world.live(Points())
+    item = world.items()["A"]
+    assert (item.status, item.videos_done, item.quarantined) == (Status.COMPLETED, 2, ())
+    assert archives(world) == {"A/A_part01of02.tar": {"A/2.mp4": b"two"}} and world.leftovers() == []
+    queue_again(world)
+    assert world.live(Points()) and len(world.converter.encoded) == 2
+    assert sum(map(len, archives(world).values())) == 2
+
+
+@pytest.mark.parametrize(
+    ("verb", "of", "error"),
+    [
+        ("commit", b"", LameHub.error),
+        ("store_blob", b"two", LameHub.error),
+        ("store_blob", b"", HubRejected("too odd for me", status=400)),
+    ],
+)
+def test_dataset_of_frames_alone_that_fails_to_the_last_has_no_video_quarantined(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, verb: str, of: bytes, error: HubError
+) -> None:
+    world = cluster_world(tmp_path)
+    hub = LameHub(world.clock)
+    hub.verb, hub.of, hub.error = verb, of, error
+    use_hub(world, hub, FILES)
+    world.max_attempts = 1 if verb == "commit" else 3
+    assert world.live(Points())
+    item = world.items()["A"]
+    assert (item.status, item.videos_done, item.quarantined) == (Status.COMPLETED, 3, ())
+    assert item.frames == int(of == b"two"), "of the other one"
+    assert world.published().keys() == {*MKVS, f"A/{METADATA}"} and len(world.converter.encoded) == 3
+    said = [one.getMessage() for one in caplog.records if "--frames-only makes them" in one.getMessage()]
+    assert said and all(str(error) in line for line in said)
 
 
 def test_archives_that_can_t_be_joined_are_published_one_per_video(

@@ -105,6 +105,10 @@ class VideoOutput:
             raise ValueError("not all files are there")
         return placed
 
+    def without_pictures(self) -> "VideoOutput":
+        """The same files, of which those of pictures tell of none."""
+        return replace(self, artifacts=tuple(replace(artifact, about="") for artifact in self.artifacts))
+
     def at_source(self, source: RemoteFile, repo: str) -> "VideoOutput":
         """The same files, whose record names this source, and themselves: whatever it said before."""
         record: dict[str, Any] = {

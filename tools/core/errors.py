@@ -71,6 +71,14 @@ class HubUnavailable(HubError):
         self.given_up = False  # it was tried as often as makes sense already
 
 
+LIMITED = frozenset({429, 503})
+"""HTTP statuses that say: not now."""
+
+
+class CommitsGone(HubUnavailable):
+    """A repo that had commits lists none any more."""
+
+
 class HubRejected(HubError):
     """The hub understood and refused (4xx, or ``Success: false``): repeating the same call is of no use."""
 

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from tools.core.concurrency import RANGES, range_of, ranges_for
 from tools.core.errors import (
+    LIMITED,
     HubError,
     HubForbidden,
     HubFull,
@@ -277,7 +278,7 @@ class _Ranges:
         try:
             return self._split(url, target, file_size, *arguments, **more)
         except Exception as exc:
-            if getattr(exc, "status_code", None) in {429, 503}:
+            if getattr(exc, "status_code", None) in LIMITED:
                 self._calm_until = time.monotonic() + _CALM
             raise
         finally:

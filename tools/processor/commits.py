@@ -6,6 +6,7 @@ from functools import partial
 from tools.core.aimed import is_bigger, saved_percent
 from tools.core.commit_pace import CommitPace
 from tools.core.errors import (
+    LIMITED,
     BlobsLost,
     HubError,
     HubForbidden,
@@ -37,7 +38,6 @@ from tools.state.journal import Event
 _SHORTEST_WAIT, _LONGEST_WAIT = 1.0, 300.0
 _SIDECARS_WITHIN = 6 * 3600.0  # s after which a file beside the videos that can't be carried over is given up
 _TOO_MANY = 429  # HTTP
-_LIMITED = frozenset({429, 503})  # HTTP: not now
 _MOST_TOGETHER = 250  # videos of several folders in one commit. Source: modelscope_hub, which aims at 256 actions
 _SHOWN_WITHIN = 3600.0  # s after which a commit that never came to be seen is made again
 
@@ -147,7 +147,9 @@ class Commits:
             sidecars = self._stored(run, batch)
             message = _message(folder, len(outputs), len(sidecars))
             card = self._card
-            made = publish(self._tools.hub, run.output_folders, outputs, file_of, message, sidecars, card)
+            is_last = batch.failures + 1 >= self._rules.max_attempts
+            hub, folders = self._tools.hub, run.output_folders
+            made = publish(hub, folders, outputs, file_of, message, sidecars, card, is_last=is_last)
             self._reuse.published(run.output_folders[-1])
             return made
 
@@ -208,7 +210,7 @@ class Commits:
             self._pause.full("publish", str(error))
             return
         asked = asked_to_wait(error)
-        if isinstance(error, HubUnavailable) and error.status in _LIMITED:
+        if isinstance(error, HubUnavailable) and error.status in LIMITED:
             asked = self._slower(error, asked)
         until, is_all = self._waits.asked("publish", about, str(error), asked)
         batch.not_before = max(self._clock.monotonic() + self._rules.retry_interval, until)
@@ -271,7 +273,7 @@ class Commits:
 
     def _not_published(self, run: ItemRun, batch: Batch, exc: PipelineError) -> None:
         about = run.item.folder, batch.number, str(exc)
-        if isinstance(exc, HubUnavailable) and exc.status in _LIMITED:
+        if isinstance(exc, HubUnavailable) and exc.status in LIMITED:
             self._tell(CommitFailed(*about))
             return  # "not now" uses up no attempt, however often it is said
         batch.failures += 1
@@ -299,7 +301,7 @@ class Commits:
 
 def _is_of_the_hub(exc: PipelineError) -> bool:
     """Whether a commit for several folders failed for none of them: it asks to wait, is full, or refuses us."""
-    asks_to_wait = isinstance(exc, HubUnavailable) and exc.status in _LIMITED
+    asks_to_wait = isinstance(exc, HubUnavailable) and exc.status in LIMITED
     return asks_to_wait or isinstance(exc, HubForbidden | HubNotFound | Stopped)
 
 

@@ -8,12 +8,12 @@ import hashlib
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from tools.core.artifact import Artifact, ArtifactKind, VideoOutput
+from tools.core.artifact import Artifact, ArtifactKind
 from tools.core.card import CARD, frames_card, may_begin
-from tools.core.errors import HubError
+from tools.core.errors import CommitsGone, HubError, HubForbidden, HubNotFound, HubRejected
 from tools.core.folder import RemoteFile, inside
 from tools.core.frames import (
     END,
@@ -84,6 +84,19 @@ class FramesFolder(OutputFolder):
         self._file_of: FileOf = lambda source, kind: None
         self._contents: dict[str, bytes] = {}  # by sha256, the last one read or written
         self._first: int | None = None
+        self._was_gone = False  # all of the dataset, at the last look
+
+    def refresh(self, hub: HubClient) -> None:
+        """A dataset that was deleted and made anew meanwhile is empty; that is believed at the second look."""
+        try:
+            super().refresh(hub)
+        except CommitsGone:
+            if not self._was_gone:
+                self._was_gone = True
+                raise
+            self.give_up_waiting()
+            self._state = _Rows({}, self.published, self.carried)
+        self._was_gone = False
 
     def use_files(self, file_of: FileOf) -> None:
         self._file_of = file_of
@@ -160,9 +173,17 @@ class FramesFolder(OutputFolder):
             for source, artifact in self.artifacts(outputs)
             if self._file_of(source, ArtifactKind.FRAMES) is None
         }
-        gone = hub.lacks(self.repo, list(stored.values())) if stored else set()
+        try:
+            gone = hub.lacks(self.repo, list(stored.values())) if stored else set()
+        except (HubForbidden, HubNotFound):
+            raise
+        except HubRejected:
+            gone = set()
         refused = [source for source, (sha256, _) in stored.items() if sha256 in gone]
-        return self._without(outputs, refused or [source for source, _ in self.artifacts(outputs)], str(error))
+        return self._without(outputs, refused, str(error)) if refused else self.given_up(outputs, error)
+
+    def given_up(self, outputs: Outputs, error: HubError) -> Outputs:
+        return self._without(outputs, [source for source, _ in self.artifacts(outputs)], str(error))
 
     def _without(self, outputs: Outputs, sources: Sequence[RemoteFile], cause: str) -> Outputs:
         """Without the pictures of these."""
@@ -170,7 +191,7 @@ class FramesFolder(OutputFolder):
             return outputs
         about = fields(folder=self.folder, videos=len(sources), first=sources[0].path, cause=cause)
         log.warning("videos are published without their scene frames; --frames-only makes them: %s", about)
-        return {**outputs, **{source: _bare(outputs[source]) for source in sources}}
+        return {**outputs, **{source: outputs[source].without_pictures() for source in sources}}
 
     def commit(
         self,
@@ -256,11 +277,6 @@ class FramesFolder(OutputFolder):
             return []
         found = hub.read_file(self.repo, head.commit_id, CARD) if head else None
         return [AddBytes(CARD, frames_card(self.repo, self._input_repo, self._endpoint))] if may_begin(found) else []
-
-
-def _bare(output: VideoOutput) -> VideoOutput:
-    """Without pictures."""
-    return replace(output, artifacts=tuple(replace(artifact, about="") for artifact in output.artifacts))
 
 
 def _told(files: Mapping[str, RemoteFile], content: bytes) -> tuple[dict[str, bytes], dict[tuple[str, str], int]]:

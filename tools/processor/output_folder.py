@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from tools.core.artifact import Artifact, ArtifactKind, VideoOutput
-from tools.core.errors import HubError, HubNotFound, HubUnavailable
+from tools.core.errors import CommitsGone, HubError, HubNotFound, HubUnavailable
 from tools.core.folder import RemoteFile, inside, path_of
 from tools.core.frames import says_of_none
 from tools.core.planning import not_ours, output_names
@@ -117,7 +117,7 @@ class OutputFolder:
         """Bring it up to date. Raises HubError."""
         head = hub.head(self.repo)
         if head is None and self.head is not None:
-            raise HubUnavailable(f"the hub lists no commits of {self.repo} any more")
+            raise CommitsGone(f"the hub lists no commits of {self.repo} any more")
         if head is None or (self.head is not None and head.commit_id == self.head.commit_id):
             return
         if not self._own or not self._is_older(hub, head):
@@ -218,6 +218,10 @@ class OutputFolder:
 
     def without_refused(self, hub: HubClient, outputs: Outputs, error: HubError) -> Outputs:
         """Without what of them the hub refused, if nobody waits for that. Raises ``error`` otherwise, HubError."""
+        raise error
+
+    def given_up(self, outputs: Outputs, error: HubError) -> Outputs:
+        """Without what belongs here, if nobody waits for that. Raises ``error`` otherwise, HubError."""
         raise error
 
     def counted(self) -> tuple[int, int]:

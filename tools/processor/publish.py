@@ -5,7 +5,7 @@ Calling it again after a crash or a lost answer commits nothing twice: what is t
 
 from collections.abc import Sequence
 
-from tools.core.errors import BlobsLost, HubError, HubForbidden, HubNotFound, HubRejected
+from tools.core.errors import LIMITED, BlobsLost, HubError, HubForbidden, HubNotFound, HubRejected, HubUnavailable
 from tools.core.sidecar import Sidecar
 from tools.hub.client import HubClient
 from tools.processor.output_card import NO_CARD, OutputCard
@@ -26,12 +26,15 @@ def publish(
     message: str,
     sidecars: Sequence[Sidecar] = (),
     card: OutputCard = NO_CARD,
+    *,
+    is_last: bool = False,
 ) -> str:
     """Make a batch's artifacts visible, one commit per repo; returns the id of the last. Then local files may go.
 
     ``folders`` in order: the one that keeps the metadata comes last, so that what it shows as done is done everywhere.
-    ``sidecars``, whose contents the hub holds, go with it. What the hub lost of the blobs is sent again. Raises
-    HubError; BlobsLost if that can't be done from here; CommitNotShown while the hub does not show what it took: called
+    ``sidecars``, whose contents the hub holds, go with it. What the hub lost of the blobs is sent again. ``is_last``:
+    no further try follows, so what nobody waits for is given up if its repo does not take it. Raises HubError;
+    BlobsLost if blobs can't be sent again from here; CommitNotShown while the hub does not show what it took: called
     again, it only looks again.
     """
     fresh, main = None, folders[-1]
@@ -43,19 +46,24 @@ def publish(
     commits = []
     for folder in folders:
         folder.use_files(file_of)
-        is_wanted = bool(folder.artifacts(outputs) or of[folder])
-        if is_wanted and folder is not fresh and not folder.awaits(outputs, of[folder]):
-            folder.refresh(hub)
-            outputs = folder.usable(hub, outputs)
+        is_fresh = folder is fresh
         while folder.artifacts(outputs) or of[folder]:
             written = card if folder is main else NO_CARD
             try:
+                if not is_fresh and not folder.awaits(outputs, of[folder]):
+                    folder.refresh(hub)
+                    is_fresh, outputs = True, folder.usable(hub, outputs)
+                    continue
                 commits.append(_publish_in(hub, folder, outputs, of[folder], file_of, message, written))
                 break
             except (HubForbidden, HubNotFound):
                 raise
             except (HubRejected, BlobsLost) as exc:
                 outputs = folder.without_refused(hub, outputs, exc)
+            except HubUnavailable as exc:
+                if not is_last or exc.status in LIMITED:
+                    raise
+                outputs = folder.given_up(outputs, exc)
     return commits[-1]
 
 

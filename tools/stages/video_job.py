@@ -65,7 +65,7 @@ def run_video_job(job: VideoJob, tools: JobTools, context: JobContext) -> JobRes
             output = converted_before(job, tools, context) or make(job, tools, context)
             if not output.record.get("reused_from"):
                 with tools.store.held(job, context):
-                    store(job, tools, context, output)
+                    output = store(job, tools, context, output)
             context.note(Event.STORED, **output.as_json())
     except PipelineError as exc:
         trouble = trouble_of(exc)
