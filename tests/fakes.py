@@ -5,13 +5,13 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tools.core.errors import HubNotFound, HubRejected, Stopped
 from tools.core.folder import RemoteFile
-from tools.core.frames import END, Frame, Origin, member, row_bytes, rows_of
+from tools.core.frames import END, Frame, Origin, lack, member, row_bytes, rows_of
 from tools.core.options import Option, Options, Wanted, options_text
 from tools.hub.client import AddBlob, Head, Operation, Progress, Remove
 from tools.media.aim import Hints
@@ -205,6 +205,7 @@ class FakeConverter:
         self.hold.set()
         self._mark, self._seconds, self._durable = mark, seconds, durable
         self._streams: list[dict[str, object]] = []
+        self.lacks: set[str] = set()  # of what makes pictures; those of a content with ``hdr`` need "zscale"
         self._framed: tuple[Origin, Path] | None = None
         self._during = during or (lambda stage, source, stop: None)
 
@@ -234,14 +235,22 @@ class FakeConverter:
         with held("encode"):
             self._during("frames", source, stop)
             made = self._frames(source.read_bytes())
-        return made, [] if made else ["no frames: asked for none"]
+            said = [] if made else [self._why(source.read_bytes())]
+        return made, said
+
+    def frames_lack(self, names: Collection[str] = ()) -> frozenset[str]:
+        return frozenset(self.lacks.intersection({"libwebp", *names}))
+
+    def _why(self, content: bytes) -> str:
+        needed = {"libwebp", "zscale"} if b"hdr" in content else {"libwebp"}
+        return lack(self.lacks & needed) if self.lacks & needed else "no frames: asked for none"
 
     def _frames(self, content: bytes) -> FramesMade | None:
         """A picture whose content is the source's; none, as if it could not be made, of one that ends in ``!``."""
         if self._framed is None:
             return None
         origin, target = self._framed
-        if content.endswith(b"!"):
+        if content.endswith(b"!") or self.frames_lack({"zscale"} if b"hdr" in content else ()):
             self._write(target, END)
             return None
         frame = Frame(1, 0, 0.0, 0.0, 1.0, 320, 180, "0" * 16, hashlib.sha256(content).hexdigest())
@@ -286,7 +295,7 @@ class FakeConverter:
         with held("verify"):
             self._during("verify", source, stop)
         sha256, frames = hashlib.sha256(result).hexdigest(), self._frames(content)
-        said = ("no frames: asked for none",) if self._framed and frames is None else ()
+        said = (self._why(content),) if self._framed and frames is None else ()
         made = options_text({"encoder": "fake"} | self.options)
         return Conversion(
             "transcode",

@@ -246,6 +246,42 @@ def test_hub_that_refuses_frames_keeps_no_video_back(tmp_path: Path, caplog: pyt
     assert "no such pictures here" in caplog.text and world.leftovers() == []
 
 
+def test_what_an_ffmpeg_lacked_is_made_once_another_has_it_and_nothing_is_downloaded_for_it_before(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = new_world(tmp_path, {"A/1.mp4": b"one", "A/2.mp4": b"an hdr"})
+
+    def round(lacks: set[str]) -> tuple[int, int, list[str], int]:
+        """Downloads of MKVs, pictures that are there, what the records say, commits of MKVs; afterwards."""
+        world.converter.lacks = lacks
+        if world.items():
+            queue_again(world)
+        points = Points()
+        assert world.live(points)
+        assert world.items()["A"].status is Status.COMPLETED and world.leftovers() == []
+        records = [json.loads(line) for line in world.published()[f"A/{METADATA}"].splitlines()]
+        found = sum(map(len, archives(world).values())) if world.published("me/frames") else 0
+        said = [
+            record["warnings"].removeprefix("frames were not made: they need an ffmpeg with ") for record in records
+        ]
+        return points.names.count("before hub download"), found, said, world.hub.commits_of("me/out")
+
+    assert round({"libwebp", "zscale"}) == (2, 0, ["libwebp", "libwebp, zscale"], 1), "the sources"
+    assert round({"libwebp"}) == (0, 0, ["libwebp", "libwebp, zscale"], 1)
+    assert "A/1.mp4: frames were not made: they need an ffmpeg with libwebp" in caplog.text
+    assert round({"zscale"}) == (1, 1, ["", "libwebp, zscale"], 2)
+    assert round({"zscale"}) == (0, 1, ["", "libwebp, zscale"], 2)
+    assert round(set()) == (1, 2, ["", ""], 3)
+    assert round(set()) == (0, 2, ["", ""], 3) and len(world.converter.encoded) == 2
+    before = new_world(tmp_path / "hdr", {"A/2.mp4": b"an hdr"})
+    frames, before.other_repos = before.other_repos, {}
+    assert before.live(Points())
+    before.other_repos, world = frames, before
+    assert round({"zscale"}) == (1, 0, ["zscale"], 2), "that it is HDR is not known before"
+    assert round({"zscale"}) == (0, 0, ["zscale"], 2)
+    assert round(set()) == (1, 1, [""], 3) and len(world.converter.encoded) == 1
+
+
 class MadeAnewHub(CountingHub):
     """Its dataset of frames is deleted and made anew after the first batch."""
 

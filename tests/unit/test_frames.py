@@ -19,6 +19,8 @@ from tools.core.frames import (
     completed,
     duplicates,
     key_stem,
+    lack,
+    lacked,
     last_part,
     may_have_pictures,
     member,
@@ -158,6 +160,16 @@ def test_record_comes_to_say_once_and_in_one_line_why_there_is_no_picture() -> N
     for warnings in strange:
         assert completed({"size": 1}, {"warnings": warnings}) == {"size": 1}
     assert completed(record, {"warnings": "no frames: another"}) == record
+
+
+def test_what_an_ffmpeg_lacked_is_no_last_word_and_goes_from_the_record_once_another_looked() -> None:
+    record = without_pictures({"warnings": "1 stream dropped"}, lack({"zscale", "tonemap"}))
+    assert record == {"warnings": "1 stream dropped\nframes were not made: they need an ffmpeg with tonemap, zscale"}
+    assert may_have_pictures(record) and lacked(record) == {"tonemap", "zscale"} and not lacked({"warnings": None})
+    assert completed(record, {}) == {"warnings": "1 stream dropped"}
+    assert lacked(completed(record, {"warnings": "a note\n" + lack({"libwebp"})})) == {"libwebp"}
+    final = completed(record, {"warnings": "no frames: black"})
+    assert final == {"warnings": "1 stream dropped\nno frames: black"} and not may_have_pictures(final)
 
 
 def test_every_row_has_every_field_of_its_type_and_is_one_line() -> None:

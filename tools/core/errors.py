@@ -6,6 +6,7 @@ what happened and what to do.
     PipelineError                expected and reported in one line
     ├─ HubError
     │  ├─ HubUnavailable *       network, 5xx, 429, an answer that is no JSON
+    │  │  └─ CommitsGone *       a repo that had commits lists none
     │  ├─ HubRejected            other 4xx, or ``Success: false``
     │  │  ├─ HubForbidden        401, 403
     │  │  │  └─ HubFull          its storage, or what this account may have of it

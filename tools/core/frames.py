@@ -19,6 +19,7 @@ from pathlib import PurePosixPath
 from typing import Any, TypeVar, cast
 
 from tools.core.columns import Column
+from tools.core.message import message
 
 R = TypeVar("R", bound=Mapping[str, Any])
 BLOCK = 512  # bytes
@@ -258,7 +259,9 @@ def packed(sizes: Sequence[int], limit: int) -> list[list[int]]:
 
 
 _NONE = "no frames: "
-"""How a record's warning begins that says why there is no picture."""
+"""How a record's warning begins that says why there is no picture, for what the video is."""
+_LACKS = "frames were not made: they need an ffmpeg with "
+"""And how one for what the machine lacked that tried; the names of that follow."""
 _LONGEST_CAUSE = 500  # characters
 _LONGEST_LEAF = 200  # bytes of UTF-8
 
@@ -274,14 +277,33 @@ def with_rows(content: bytes, added: Iterable[tuple[str, Iterable[Mapping[str, A
 
 def says_of_none(record: Mapping[str, Any]) -> bool:
     """Whether a record says why there is no picture of its video."""
+    return any(map(tells_of_none, _warnings(record)))
+
+
+def _warnings(record: Mapping[str, Any]) -> list[str]:
     warnings = record.get("warnings") or ""
-    lines = warnings if isinstance(warnings, list) else str(warnings).splitlines()
-    return any(tells_of_none(str(line)) for line in lines)
+    return list(map(str, warnings)) if isinstance(warnings, list) else str(warnings).splitlines()
 
 
 def tells_of_none(warning: str) -> bool:
     """Whether a warning says why there is no picture of a video, for what the video is."""
     return warning.startswith(_NONE)
+
+
+def lack(names: Iterable[str]) -> str:
+    """The warning of a machine whose ffmpeg lacks these."""
+    return message(f"frames were not made: they need an ffmpeg with {', '.join(sorted(names))}")
+
+
+def lacked(record: Mapping[str, Any]) -> frozenset[str]:
+    """What its pictures need, and whoever tried last to make them did not have."""
+    found = (line.removeprefix(_LACKS).split(", ") for line in _warnings(record) if line.startswith(_LACKS))
+    return frozenset(name for names in found for name in names)
+
+
+def tells_of_pictures(warning: str) -> bool:
+    """Whether a record keeps this warning, as it stands, of who looked for pictures."""
+    return tells_of_none(warning) or warning.startswith(_LACKS)
 
 
 def may_have_pictures(record: Mapping[str, Any]) -> bool:
@@ -291,19 +313,29 @@ def may_have_pictures(record: Mapping[str, Any]) -> bool:
 
 
 def completed(record: R, made: Mapping[str, Any]) -> R:
-    """A published record with what whoever looked at its MKV has to add to it: why there is no picture, if so."""
-    warnings = made.get("warnings") if says_of_none(made) and not says_of_none(record) else ""
-    cause = next((line for line in str(warnings).splitlines() if tells_of_none(line)), "")
-    return without_pictures(record, cause) if cause else record
+    """A published record with what whoever looked at its MKV says of pictures, in the place of what somebody lacked
+    who tried before."""
+    if says_of_none(record):
+        return record
+    cause = next((line for line in str(made.get("warnings")).splitlines() if tells_of_pictures(line)), "")
+    if cause:
+        return without_pictures(record, cause)
+    return _told(record, _kept(record)) if lacked(record) else record
 
 
 def without_pictures(record: R, cause: str) -> R:
-    """A published record that says why there is no picture, so that nobody looks for one again."""
+    """A published record that says why there is no picture. Nobody looks for one again unless the cause is ``lack``."""
     line = " ".join(cause.split())
-    line = (line if tells_of_none(line) else _NONE + line)[:_LONGEST_CAUSE].encode("utf-8", "replace").decode()
-    warnings = record.get("warnings") or ""
-    lines = warnings if isinstance(warnings, list) else str(warnings).splitlines()
-    return cast(R, {**record, "warnings": "\n".join([*map(str, lines), line])})
+    line = (line if tells_of_pictures(line) else _NONE + line)[:_LONGEST_CAUSE].encode("utf-8", "replace").decode()
+    return _told(record, [*_kept(record), line])
+
+
+def _kept(record: Mapping[str, Any]) -> list[str]:
+    return [line for line in _warnings(record) if not line.startswith(_LACKS)]
+
+
+def _told(record: R, warnings: Sequence[str]) -> R:
+    return cast(R, {**record, "warnings": "\n".join(warnings)})
 
 
 def rows_text(lines: Sequence[str]) -> bytes:

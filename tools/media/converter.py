@@ -5,7 +5,7 @@ import copy
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
@@ -33,7 +33,7 @@ from tools.media.encoding import MachineOptions, OutputOptions, deciding, encode
 from tools.media.facts import Facts
 from tools.media.fallback import has_pictures, may_be_the_encoder
 from tools.media.ffmpeg import MediaPrograms
-from tools.media.frames import FrameOptions, FramesMade, Making
+from tools.media.frames import NEEDED, FrameOptions, FramesMade, Making, lacking
 from tools.media.framing import Framing, Made
 from tools.media.gate import Gate, measured
 from tools.media.hdr10_plus import WRITER
@@ -140,6 +140,10 @@ class Converter(Protocol):
     def with_frames(self, origin: Origin, target: Path) -> "Converter":
         """One that also makes pictures of a source's scenes, of which no failure is the conversion's: then it is a
         warning, and ``target`` an archive without any."""
+        ...
+
+    def frames_lack(self, names: Collection[str] = ()) -> frozenset[str]:
+        """What the ffmpeg in use lacks of what all pictures need, and of these ``names``. Raises NoEncoder."""
         ...
 
     def frames_alone(
@@ -463,6 +467,9 @@ class FfmpegConverter:
             return look_into(path, self._checking(programs.encoders[0], programs.ffprobe, stop, limit))
 
         return patiently(look, path, self._pace, stop)
+
+    def frames_lack(self, names: Collection[str] = ()) -> frozenset[str]:
+        return lacking(self._chosen().encoders[0].ffmpeg).intersection((*NEEDED, *names))
 
     def frames_alone(
         self, source: Path, stop: threading.Event, held: Held = unheld

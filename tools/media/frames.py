@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.core.errors import MediaError
-from tools.core.frames import END, Frame, Origin, member, row_bytes, rows_of
+from tools.core.frames import END, Frame, Origin, lack, member, row_bytes, rows_of
 from tools.core.message import message
 from tools.core.scenes import Picture, Scene, SceneRules, find_scenes
 from tools.media.complaints import Complaints, bare
@@ -86,6 +86,7 @@ class Making:
 
 def scan(source: Path, stream: Stream, length: float, making: Making, folder: Path) -> list[Picture]:
     """Measure every picture in a run of its own. ``length`` s. Raises MediaError, and what speaks of the machine."""
+    _need_all(stream, making)
     file = folder / "scan.txt"
     command = [*_head(making), "-i", f"file:{source}", *scan_output(stream.index, file)]
     _run(command, source, folder, length, making, LARGEST_SCAN)
@@ -108,8 +109,7 @@ def make_frames(
     """Write the archive ``target``, and a contact sheet if asked for; ``folder`` is for files meanwhile.
 
     ``pictures`` as measured of the same file. Raises FramesError, DiskFull, MachineError, NoEncoder, Stopped."""
-    if cause := cannot_show(stream, lacking(making.ffmpeg)):
-        raise FramesError(cause)
+    _need_all(stream, making)
     scenes, left_out = find_scenes(pictures, making.options.rules)
     wanted = {scene.frame: number for number, scene in enumerate(scenes, 1) if scene.frame >= 0}
     if not wanted:
@@ -136,14 +136,18 @@ def make_frames(
 
 def cannot_show(stream: Stream, lacks: frozenset[str]) -> str:
     """Why its pictures can't be made what a screen shows, by an ffmpeg that ``lacks`` something; "" if they can."""
-    if needed := sorted(lacks.intersection(NEEDED)):
-        return message(f"no frames: this ffmpeg has no {', '.join(needed)}")
-    if str(stream.facts.get("color_transfer")) in _HDR and (needed := sorted(lacks.intersection(OF_HDR))):
-        return message(f"no frames: HDR pictures need an ffmpeg with {', '.join(needed)}")
+    is_hdr = str(stream.facts.get("color_transfer")) in _HDR
+    if needed := lacks.intersection((*NEEDED, *OF_HDR) if is_hdr else NEEDED):
+        return lack(needed)
     entries = stream.facts.get("side_data_list") or ()
     if any(entry.get("dv_profile") == 5 for entry in entries):
         return message("no frames: Dolby Vision profile 5 has colours that only its own players know")
     return ""
+
+
+def _need_all(stream: Stream, making: Making) -> None:
+    if cause := cannot_show(stream, lacking(making.ffmpeg)):
+        raise FramesError(cause)
 
 
 def take(

@@ -10,7 +10,7 @@ from typing import TypeVar
 from tools.core.artifact import Artifact, ArtifactKind, VideoOutput
 from tools.core.errors import CommitsGone, HubError, HubNotFound, HubUnavailable
 from tools.core.folder import RemoteFile, inside, path_of
-from tools.core.frames import says_of_none
+from tools.core.frames import lacked, says_of_none
 from tools.core.planning import not_ours, output_names
 from tools.core.record import METADATA, Published
 from tools.core.sidecar import SIDECARS, Carried, Sidecar
@@ -335,7 +335,8 @@ def _tells_of(published: Published, output: VideoOutput) -> bool:
     found = published.record_of(source)
     if found is None or found.get("sha256") != record["sha256"]:
         return False
-    return says_of_none(found) or not says_of_none(record)  # what is published may have come to say so since
+    # What is published may have come to say so since.
+    return says_of_none(found) or (not says_of_none(record) and lacked(found) == lacked(record))
 
 
 def evaded(repo: str, path: str, instead: str) -> None:

@@ -14,7 +14,7 @@ from tools.core.artifact import Artifact, ArtifactKind, Target, VideoOutput
 from tools.core.companions import too_many_fonts
 from tools.core.concurrency import NO_NEED, Need
 from tools.core.errors import MachineError, MediaError, NoEncoder
-from tools.core.frames import About, Origin, completed, tells_of_none, without_pictures
+from tools.core.frames import EMPTY, END, About, Origin, completed, lack, lacked, tells_of_pictures
 from tools.core.planning import Stage, VideoJob
 from tools.core.record import Record
 from tools.core.reuse import is_as_wanted
@@ -80,11 +80,28 @@ def complete(job: VideoJob, tools: JobTools, context: JobContext, result: Path) 
     archive = tools.workspace.artifact_file(job.folder, job.source, target.kind)
     converter = tools.converter.with_frames(Origin(job.source.path, job.published["source_sha256"]), archive)
     made, warnings = converter.frames_alone(result, context.stop, _Shown(job, tools, context).held)
-    causes = [line for line in warnings if tells_of_none(line)] if made is None else []
-    record = without_pictures(job.published, causes[0]) if causes else job.published
+    is_told = made is not None or any(map(tells_of_pictures, warnings))
+    record = completed(job.published, {"warnings": "\n".join(warnings)}) if is_told else job.published
     output = VideoOutput.of_published(record, job.targets, [_pictures(target, archive, made, context.stop)])
     _leave(job, tools, result, output)
     return output, warnings
+
+
+def left_as_it_is(job: VideoJob, tools: JobTools) -> VideoOutput | None:
+    """A published video whose pictures can't be made on this machine, which is known before its MKV is downloaded; None
+    if they may be. Raises NoEncoder, and OSError for local files that can't be used."""
+    assert job.published is not None
+    lacks = tools.converter.frames_lack(lacked(job.published))
+    if not lacks:
+        return None
+    log.warning("%s: %s", job.source.path, lack(lacks))
+    tools.workspace.video_folder(job)
+    artifacts = []
+    for kind in job.kinds:
+        archive = tools.workspace.artifact_file(job.folder, job.source, kind)
+        archive.write_bytes(END)
+        artifacts.append(Artifact(kind, "", "", *EMPTY))
+    return VideoOutput.of_published(job.published, job.targets, artifacts)
 
 
 def _leave(job: VideoJob, tools: JobTools, source: Path, output: VideoOutput) -> None:

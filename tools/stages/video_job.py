@@ -17,7 +17,7 @@ from tools.core.errors import DiskFull, FilesGone, PipelineError, Trouble, Unexp
 from tools.core.planning import VideoJob
 from tools.core.retry import AskedToWait, asked_to_wait
 from tools.media.transcode import failed_run
-from tools.stages.convert import complete, convert, converted_before
+from tools.stages.convert import complete, convert, converted_before, left_as_it_is
 from tools.stages.download import download, download_beside, download_published
 from tools.stages.job_context import JobContext, JobTools
 from tools.stages.store import store
@@ -138,6 +138,8 @@ def _make(job: VideoJob, tools: JobTools, context: JobContext) -> VideoOutput:
 def _complete(job: VideoJob, tools: JobTools, context: JobContext) -> VideoOutput:
     """What a published video lacks, made of its MKV."""
     assert job.published is not None
+    if left := left_as_it_is(job, tools):
+        return left
     folder = tools.workspace.video_folder(job)
     with tools.workspace.reserved(folder, int(job.published["size"] * (1 + _FRAMES_SHARE)) + _SLACK):
         with tools.download.held(job, context):
