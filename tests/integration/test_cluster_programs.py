@@ -2,10 +2,12 @@
 video goes all the way."""
 
 import importlib.util
+import json
 import re
 import socket
 import ssl
 import subprocess
+import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -17,6 +19,7 @@ from tests.media import make, make_clip
 from tests.patience import PATIENCE, until
 from tests.programs import ROOT, children_working_in, end, environment, run_program, start_program
 from tools.core.folder import RemoteFile
+from tools.core.record import METADATA
 from tools.stages.workspace import video_key
 
 HAS_DASK = importlib.util.find_spec("distributed") is not None
@@ -169,7 +172,8 @@ def answered(address: str, certificate: dict[str, str]) -> bool:
 @needs_dask
 def test_video_goes_through_a_cluster_secured_by_tls(hub: RunningHub, tmp_path: Path) -> None:
     """Scheduler, worker and processor with certificates; each other party is shut out; a new token and SIGTERM. The
-    worker searches the CRF, and the next video of the folder begins at what the first one came to."""
+    worker makes scene frames and searches the CRF, and the next video of the folder begins where the first one ended.
+    """
     clip = make_clip(tmp_path / "clip.mp4", seconds=0.5)
     (hub.root / "datasets/me/in/番剧").mkdir(parents=True)
     make(["-i", str(clip), "-c", "copy", "-metadata", "title=2"], hub.root / "datasets/me/in/番剧/2.mp4")
@@ -180,6 +184,7 @@ def test_video_goes_through_a_cluster_secured_by_tls(hub: RunningHub, tmp_path: 
     env = environment(
         hub, tmp_path, CLUSTER=address, ANIMATION_DOTENV=str(dotenv), TARGET_VMAF="99", CRF_MIN="5", **ours
     )
+    env["FRAMES_REPO"] = "me/frames"
     del env["MODELSCOPE_API_TOKEN"]
     dotenv.write_text(f"MODELSCOPE_API_TOKEN={hub.token}\n", encoding="utf-8")
     worker_env = {
@@ -235,6 +240,14 @@ def test_video_goes_through_a_cluster_secured_by_tls(hub: RunningHub, tmp_path: 
         assert [probes for _, probes in found] == ["2", "1"] and found[0][0] == found[1][0], log.read_text()
         assert told.count(f" crf={found[0][0]} predicted=") == 2, told
         assert "error" not in told.lower().replace("errors", "")
+        archives = sorted((hub.root / "datasets/me/frames/番剧").glob("*.tar"))
+        rows = (archives[0].parent / METADATA).read_text(encoding="utf-8").splitlines()
+        assert len(archives) == len(rows) == 2, "each video's own, made and stored by the worker"
+        for archive, row in zip(
+            archives, sorted(map(json.loads, rows), key=lambda row: str(row["archive"])), strict=True
+        ):
+            with tarfile.open(archive) as tar:
+                assert tar.getnames() == [f"{row['key']}.json", f"{row['key']}.webp"] and archive.name == row["archive"]
         assert end(worker) == 0 and end(scheduler) == 0
     assert log.read_text(encoding="utf-8").rstrip().endswith("stopped")
     assert not children_working_in(tmp_path / "worker_work")

@@ -23,6 +23,8 @@ from tests.patience import PATIENCE
 from tools.hub.modelscope_client import ModelScopeHub
 from tools.media.choice import Trial
 from tools.media.encoders import Encoder
+from tools.media.facts import Stream
+from tools.media.frames import FrameOptions, FramesError, Making, scan
 from tools.report import checks
 from tools.report.cells import cells, wrapped
 from tools.report.checks import Finding
@@ -424,6 +426,12 @@ def test_what_scene_frames_need_is_found_missing_before_work_begins(
     bare.chmod(0o755)
     found = checks.check_frames([bare])
     assert not found.ok and "bwdif" in found.seen and "scdet" not in found.seen
+    making = Making(bare, FrameOptions(), threading.Event())
+    lacks = "blurdetect, bwdif, entropy, libwebp, metadata"
+    for transfer, needed in (("bt709", lacks), ("smpte2084", f"{lacks}, tonemap, zscale")):
+        video = Stream(0, "video", "hevc", {"color_transfer": transfer})
+        with pytest.raises(FramesError, match=f"^frames were not made: they need an ffmpeg with {needed}$"):
+            scan(tmp_path / "none.mkv", video, 1.0, making, tmp_path)
     assert checks.check_frames([Path(ffmpeg())]).ok
     monkeypatch.setitem(sys.modules, "PIL", None)
     found = checks.check_frames([Path(ffmpeg())])
