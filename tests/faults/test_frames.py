@@ -320,7 +320,7 @@ def use_hub(world: World, hub: CountingHub, files: dict[str, bytes]) -> None:
     hub.put("me/in", files)
 
 
-def test_dataset_of_frames_that_is_made_anew_meanwhile_gets_those_of_later_batches_and_keeps_no_video_back(
+def test_dataset_of_frames_that_is_created_again_meanwhile_gets_those_of_later_batches_and_keeps_no_video_back(
     tmp_path: Path,
 ) -> None:
     world = new_world(tmp_path, batch_size=1)
