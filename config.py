@@ -753,8 +753,8 @@ def shown(settings: Settings, *groups: str) -> dict[str, str]:
     for group, name, spec in specs():
         if group in groups and not spec.secret:
             value = getattr(getattr(settings, group), name)
-            text = " ".join(sorted(value)) if isinstance(value, frozenset) else "" if value is None else str(value)
-            found[spec.env] = text.removesuffix(".0")
+            text = " ".join(sorted(value)) if isinstance(value, frozenset) else str(value)
+            found[spec.env] = spec.shown if value is None else text.removesuffix(".0")
     return found
 
 

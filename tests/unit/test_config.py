@@ -23,6 +23,13 @@ def test_flags_beat_environment_beats_dotenv_beats_defaults() -> None:
     assert Settings.load({name: "2"}, {name: "1"}, {name: "3.5"}).monitor.interval == 3.5
 
 
+def test_what_is_shown_can_be_given_again() -> None:
+    """But for secrets, which are not among them; the log's first lines and what changed in .env are made of it."""
+    groups = ("hub", "monitor", "processor", "encode", "frames", "notify", "cluster", "paths", "dashboard", "ui")
+    shown = config.shown(Settings(), *groups)
+    assert shown["MAX_CONCURRENT"] == "auto" and config.shown(Settings.load(shown), *groups) == shown
+
+
 def test_empty_value_is_the_default_and_does_not_hide_a_weaker_source() -> None:
     assert Settings.load({"CRF": " "}).encode.crf == 30
     assert Settings.load({"CRF": ""}, {"CRF": "20"}).encode.crf == 20
