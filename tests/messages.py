@@ -50,6 +50,7 @@ _WORD = re.compile(r"[A-Za-z][a-z]")  # one in capitals is a name, or a level of
 
 # Texts of several words that no person reads, or that are not in English for them.
 NOT_MESSAGES = {
+    "# timestamp format v2",  # to mkvmerge
     "Closed captions ({})",  # the name of a track
     "CEA-708 service {}",  # as the standard calls it
     "Bar data",

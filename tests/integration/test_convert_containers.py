@@ -34,7 +34,7 @@ CASES = [
     ("h264-eac3.m2ts", [*X264, "-c:a", "eac3"], "eac3"),
     ("h264-bluray-pcm.m2ts", [*X264, "-c:a", "pcm_bluray", "-ar", "48000", "-ac", "2"], "flac"),
     ("h264-aac.ts", ["-c:v", "libx264", "-bf", "3", "-pix_fmt", "yuv420p", "-c:a", "aac"], "aac"),
-    ("h264-latm.ts", [*X264, "-c:a", "aac", "-mpegts_flags", "latm"], "opus"),
+    ("h264-latm.ts", [*X264, "-c:a", "aac", "-mpegts_flags", "latm"], "aac"),
     ("h264-s302m.ts", [*X264, "-c:a", "s302m", "-strict", "-2", "-ar", "48000", "-ac", "2"], "flac"),
     ("mpeg2-mp2.ts", ["-c:v", "mpeg2video", "-bf", "2", "-c:a", "mp2"], "mp2"),
     ("mpeg2-ac3.vob", ["-c:v", "mpeg2video", "-c:a", "ac3"], "ac3"),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conversion import CONVERTER, convert, refusal, stand_in, verified
+from tests.conversion import convert, refusal, stand_in, verified
 from tests.media import make, picture, streams_of
 from tools.core.errors import VerifyError
 from tools.media.converter import FfmpegConverter, MachineOptions, OutputOptions
@@ -13,6 +13,7 @@ from tools.media.plan import Plan
 
 X264 = ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p"]
 LOSSY = ["-c:a", "aac", "-mpegts_flags", "latm"]
+FRAMED = FfmpegConverter(OutputOptions(preset=12), MachineOptions(mkvmerge="off"))  # AAC in LATM becomes Opus
 LOSSLESS = ["-c:a", "s302m", "-strict", "-2", "-ar", "48000"]
 SPEAKERS = "0.3*sin(2765*t)*(0.6+0.4*sin(2*t))|0.05*sin(5529*t)"
 SILENT = "volume=0"
@@ -46,8 +47,8 @@ def lossless(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Path, Path
 
 
 def converted(source: Path, sound: list[str]) -> tuple[Plan, Path, Path]:
-    convert(clip(source, sound), source.with_name("right.mkv"))
-    return CONVERTER.plan(source), source, source.with_name("right.mkv")
+    convert(clip(source, sound), source.with_name("right.mkv"), FRAMED)
+    return FRAMED.plan(source), source, source.with_name("right.mkv")
 
 
 def spoilt(right: Path, target: Path, codec: str, change: str, *more: str) -> Path:
@@ -87,7 +88,8 @@ def test_encoder_that_writes_silence_for_a_tone_is_found(name: str, codecs: list
     # The last filter before the encoder, or the only one.
     rule = """case "$*" in *"-f matroska"*) set -- "${@:1:$#-1}" -af volume=0 "${@: -1}" ;; esac"""
     converter = FfmpegConverter(
-        OutputOptions(preset=12, quality_metric="off"), MachineOptions(ffmpeg=str(stand_in(tmp_path, rule)))
+        OutputOptions(preset=12, quality_metric="off"),
+        MachineOptions(ffmpeg=str(stand_in(tmp_path, rule)), mkvmerge="off"),
     )
     assert "audio stream 1" in refusal(source, tmp_path / "out.mkv", converter)
 
@@ -115,14 +117,14 @@ def test_sound_that_is_right_is_not_refused(
     name: str, codecs: list[str], graph: str, rate: int, becomes: str, seconds: float, tmp_path: Path
 ) -> None:
     source = clip(tmp_path / name, codecs, seconds=seconds, graph=graph, rate=rate)
-    convert(source, tmp_path / "out.mkv")
+    convert(source, tmp_path / "out.mkv", FRAMED)
     assert streams_of(tmp_path / "out.mkv")["audio"] == [becomes]
 
 
 def test_the_distribution_s_ffmpeg_hears_the_same(tmp_path: Path) -> None:
     old = shutil.which("ffmpeg")
     assert old is not None
-    converter = FfmpegConverter(OutputOptions(preset=12), MachineOptions(ffmpeg=old))
+    converter = FfmpegConverter(OutputOptions(preset=12), MachineOptions(ffmpeg=old, mkvmerge="off"))
     inputs = [*picture(3.3, "64x36", "6"), "-f", "lavfi", "-i", f"aevalsrc='{SPEAKERS}':d=3.3:s=48000"]
     codecs = [*X264, "-c:a:0", "aac", "-c:a:1", *LOSSLESS[1:], "-c:a:2", "aac", *LOSSY[2:]]
     maps = [part for stream in (0, 1, 1, 1) for part in ("-map", str(stream))]

@@ -15,7 +15,7 @@ from tools.media.plan import Plan, StreamPlan, colour_range, is_rgb, kept_flags
 from tools.media.shapes import canvas, one_matrix, same_matrix
 
 SYNC = 0.040  # s; a viewer notices more
-_ROUNDING = 0.002  # s; Matroska keeps milliseconds, and the source may have done so too
+ROUNDING = 0.002  # s; Matroska keeps milliseconds, and the source may have done so too
 _END_SLACK, _END_SHARE = 1.0, 0.005  # s and share of the duration that a header may promise too much
 _HOLE = 0.25  # s without a picture
 _NEAR_END = 120.0  # s; a subtitle that begins earlier may last for the whole episode and proves nothing
@@ -169,6 +169,11 @@ def _stream_differences(plan: Plan, want: StreamPlan, have: Stream) -> list[str]
 
 def _content_differences(plan: Plan, want: StreamPlan, have: Stream, name: str) -> list[str]:
     source = want.source
+    if want.is_unframed:
+        if have.packets != source.packets:
+            return [f"{name} has {have.packets} of {source.packets} packets"]
+        keys = ("sample_rate", "channels", "channel_layout")
+        return [f"{name} has another {key}" for key in keys if source.facts.get(key) != have.facts.get(key)]
     if want.action == "copy":
         moved = abs(have.packets - source.packets) > 1
         if moved and plan.facts.container not in NO_PACKETS_OF_ITS_OWN:
@@ -260,7 +265,7 @@ def _chapters(source: Facts, made: Facts) -> list[str]:
     for want, have in zip(source.chapters, made.chapters, strict=True):
         shift = abs(float(want.get("start_time") or 0) - float(have.get("start_time") or 0))
         title_lost = (want.get("tags") or {}).get("title", "") != (have.get("tags") or {}).get("title", "")
-        if title_lost or shift > _ROUNDING + abs(source.begin):
+        if title_lost or shift > ROUNDING + abs(source.begin):
             return ["a chapter lost its title or moved"]
     return []
 
@@ -324,7 +329,7 @@ def _lost(plan: Plan, source: Stream, have: Stream, made: Facts) -> int:
     after = [before[0], *sorted(have.times), before[-1]]
     first = (source.key_begin or 0.0) + shift
     return sum(
-        bisect_left(before, end - _ROUNDING) - bisect_left(before, max(begin, first) + _ROUNDING)
+        bisect_left(before, end - ROUNDING) - bisect_left(before, max(begin, first) + ROUNDING)
         for begin, end in pairwise(after)
         if end - begin > _HOLE and end > first
     )
@@ -365,9 +370,9 @@ def _moved(plan: Plan, source: Stream, have: Stream, made: Facts, *, whole: bool
         worst = max(_distance(before, time) for time in after)
     else:
         worst = _worst_move(before[-len(after) :], after[-len(before) :], 1 / (source.rate or 24.0))
-    if worst > SYNC + _ROUNDING:
+    if worst > SYNC + ROUNDING:
         return [f"the time of a picture moved by {1000 * worst:.0f} ms"], []
-    return [], [f"times of pictures moved by up to {1000 * worst:.0f} ms"] if worst > _ROUNDING else []
+    return [], [f"times of pictures moved by up to {1000 * worst:.0f} ms"] if worst > ROUNDING else []
 
 
 def _worst_move(before: Sequence[float], after: Sequence[float], distance: float) -> float:

@@ -49,6 +49,7 @@ from tools.media.plan import Added, Plan, PlanAction, carrying_as, make_plan
 from tools.media.probe import look_at_changes, probe
 from tools.media.quality import Meter, Running
 from tools.media.transcode import EncodeProgress, OnProgress, PicturesChange, failed_run, transcode
+from tools.media.unframed import unframe
 from tools.media.verify import Checking, is_of_encode, look_into, verify
 from tools.runtime.child import ChildLimits, ChildOutgrew
 from tools.runtime.files import copy_file, sha256_of, sync_file
@@ -251,9 +252,12 @@ class FfmpegConverter:
         programs = self._chosen()
         refused: list[str] = []
         first: Encoder | None = None
+        framed = ""  # why sound stays in its framing
         while True:
             try:
                 plan = self.plan(source, stop)
+                if framed:
+                    plan = self._planned_framed(plan, framed, programs)
                 made = self._made_of(plan, programs, source, target, on_progress, stop, threads, held, first)
                 return replace(made, warnings=(*refused, *made.warnings))
             except NoEncoder:
@@ -270,6 +274,32 @@ class FfmpegConverter:
                 log.warning("the result of an encoder is refused, the next one takes the file: %s", exc)
                 refused.append(message(f"what {exc.encoder} made was refused, the next encoder took it: {exc}"))
                 self._forget(programs)  # one that failed must pass its trial again
+            except VerifyError as exc:
+                if framed or not _is_of_unframed(plan, exc):
+                    raise
+                framed = "; ".join(exc.differences[:1])
+                log.warning("the result with sound out of its framing is refused, it is encoded: %s", exc)
+
+    def _planned_framed(self, plan: Plan, why: str, programs: MediaPrograms) -> Plan:
+        """The plan in which no sound is taken out of its framing."""
+        for kept in plan.kept("audio"):
+            if kept.is_unframed:
+                kept.source.stays_framed = why
+        return carrying_as(self._planned(plan.facts, programs), plan)
+
+    def _unframed(self, plan: Plan, programs: MediaPrograms, source: Path, folder: Path, stop: threading.Event) -> Plan:
+        """The plan, with what could not be taken out of its framing encoded; the rest is in ``folder``."""
+        muxer = self._muxer()
+        if muxer is None or not any(kept.is_unframed for kept in plan.streams):
+            return plan
+
+        def take(limit: ReadLimit) -> None:
+            unframe(plan, muxer, source, folder, self._checking(programs.encoders[0], programs.ffprobe, stop, limit))
+
+        patiently(take, source, self._pace, stop)
+        if not any(kept.is_unframed and kept.source.stays_framed for kept in plan.streams):
+            return plan
+        return carrying_as(self._planned(plan.facts, programs), plan)
 
     def _made_of(
         self,
@@ -292,6 +322,7 @@ class FfmpegConverter:
             with held("encode", need) as cores:
                 began = time.monotonic()
                 threads = threads if cores is None else cores
+                plan = self._unframed(plan, programs, source, folder, stop)
                 warnings = self._said_of(plan)
                 while True:  # each of the exceptions comes a few times at most
                     try:
@@ -596,6 +627,11 @@ class FfmpegConverter:
         if isinstance(ended, MachineError):
             raise ended
         raise TranscodeError(f"the encode {ended}, more than MAX_ENCODE_RSS allows, even with one thread")
+
+
+def _is_of_unframed(plan: Plan, exc: VerifyError) -> bool:
+    """Whether a result may be refused for sound that was taken out of its framing."""
+    return any(one.is_unframed for one in plan.streams) and any(said.startswith("audio ") for said in exc.differences)
 
 
 def _encoder_for(dolby_vision: bool, programs: MediaPrograms) -> Encoder:

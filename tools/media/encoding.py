@@ -14,7 +14,16 @@ from tools.media.hdr10_plus import CORNER, VALUES, WRITER
 from tools.media.inside import SHOW
 from tools.media.languages import OLD_CODES
 from tools.media.muxing import ROOM, STALE_TAGS, encoded_streams
-from tools.media.plan import COVER_TYPES, Plan, StreamPlan, colour_range, is_rgb, kept_flags, suits_mkvmerge
+from tools.media.plan import (
+    COVER_TYPES,
+    Plan,
+    StreamPlan,
+    colour_range,
+    first_stream,
+    is_rgb,
+    kept_flags,
+    suits_mkvmerge,
+)
 from tools.media.probe import SAFE_INPUT
 from tools.media.shapes import is_partly_interlaced, shape_filters
 
@@ -127,7 +136,7 @@ def encode_command(
     before, arguments = _arguments(plan, encoder, options, covers, threads, encoded)
     if plan.muxer or encoded or plan.added:
         before = [*before, "-copyts"]  # what is put together later must be on one clock
-    command = _with_added(plan, command)
+    command = _with_unframed(plan, _with_added(plan, command), target.parent)
     front = [
         "-hide_banner",
         "-nostdin",
@@ -148,6 +157,8 @@ def encode_command(
             command[command.index(name)] = f"file:{path}"
     is_needed = plan.hdr10_plus and encoded is None and encoder.name != WRITER
     values = _values_of(plan, target) if is_needed else []
+    if any(kept.is_unframed for kept in plan.streams):  # so that the pictures begin where they would with the sound
+        values += ["-map", f"0:{first_stream(plan.facts).index}", "-c", "copy", "-f", "null", "-"]
     return [command[0], *front, *command[1:-1], *arguments, f"file:{target}", *values]
 
 
@@ -205,6 +216,26 @@ def _with_added(plan: Plan, command: list[str]) -> list[str]:
     return [*command[:first], *inputs, *command[first:last], *maps, *about, *command[last:]]
 
 
+def unframed_in(folder: Path, stream: Stream) -> Path:
+    """Where the file is that has a stream of the source alone, without its framing."""
+    return folder / f"unframed{stream.index}.mka"
+
+
+def _with_unframed(plan: Plan, command: list[str], folder: Path) -> list[str]:
+    """The command, with each sound that is out of its framing taken from its own file."""
+    first = command.index("-map")
+    for kept in plan.kept("audio"):
+        if kept.is_unframed:
+            number = command.count("-i")
+            # ffmpeg begins each file at 0, and it is to begin where it does in the source.
+            late = f"{(kept.source.begin or 0.0) - plan.facts.start:.6f}"
+            given = [*SAFE_INPUT, "-itsoffset", late, "-i", f"file:{unframed_in(folder, kept.source)}"]
+            command[command.index(f"0:{kept.source.index}", first)] = f"{number}:0"
+            command[first:first] = given
+            first += len(given)
+    return command
+
+
 _LETTERS: tuple[tuple[str, StreamKind], ...] = (("v", "video"), ("a", "audio"), ("s", "subtitle"), ("t", "attachment"))
 """ffmpeg's stream specifiers of the output, in the order of the plan."""
 
@@ -224,10 +255,11 @@ def _arguments(
     after += ["-fflags", "+bitexact"]  # no random identifiers: the same source gives the same bytes
     for name in _BRANDS if not plan.muxer else ():
         after += ["-metadata", f"{name}="]
+    is_elsewhere = encoded is not None or any(one.is_unframed for one in plan.streams)
     for letter, kind in _LETTERS:
         for number, kept in enumerate(_made_here(plan, kind)):
             spec = f"{letter}:{number}"
-            if encoded is not None:  # said for one stream, it must be said for all
+            if is_elsewhere:  # said for one stream, it must be said for all
                 after += [f"-map_metadata:s:{spec}", f"0:s:{kept.source.index}"]
             if kept.action == "encode" and encoded is not None:
                 after += [f"-c:{spec}", "copy"]
@@ -343,6 +375,8 @@ def deciding(plan: Plan, encoder: Encoder, options: OutputOptions, told: Mapping
         found = {name: value for name, value in found.items() if name not in without}
     if plan.action != "copy" and suits_mkvmerge(plan.facts):
         found["muxer"] = _MKVMERGE if plan.muxer else _FFMPEG
+    elif any(one.is_unframed or one.source.stays_framed for one in plan.streams):
+        found["muxer"] = _MKVMERGE
     return found
 
 

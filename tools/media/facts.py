@@ -43,6 +43,7 @@ class Stream:
     gaps: list[tuple[float, float]] = field(default_factory=list)  # (from, to) in s, without sound in an audio stream
     carries: frozenset[str] = frozenset()  # types of side data in the first pictures, if these were looked at
     hdr: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by type, of the first picture if it has HDR
+    stays_framed: str = ""  # why the framing of AAC in LATM can't be taken off, once that was tried
     inside: Inside | None = None  # what all its pictures carry, once they were decoded
 
     @property

@@ -14,6 +14,7 @@ from typing import Literal
 from tools.core.errors import ProbeError
 from tools.media.carried import DOLBY_VISION, Captions, lost_with_the_pictures
 from tools.media.facts import Facts, Stream, StreamKind
+from tools.media.ffprobe_json import number
 from tools.media.languages import guessed_language
 from tools.media.matroska import Element
 from tools.media.mkvmerge import Muxer
@@ -34,6 +35,7 @@ _AUDIO_COPY = frozenset(
         *("wmav2", "wmapro", "wmalossless", "amr_nb", "amr_wb", "ra_144"),
     }
 )
+_LATM = "aac_latm"  # AAC in a framing of its own, as broadcasts have it
 _LOSSLESS_FLOAT = {
     "pcm_f32be": "pcm_f32le",
     "pcm_f64be": "pcm_f64le",
@@ -70,6 +72,11 @@ class StreamPlan:
     @property
     def is_kept(self) -> bool:
         return self.action != "drop"
+
+    @property
+    def is_unframed(self) -> bool:
+        """Whether it is copied out of a framing that Matroska does not hold, by way of a file of its own."""
+        return self.action == "copy" and self.source.codec == _LATM
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +268,8 @@ def make_plan(
     """
     tools, muxer = muxer, muxer if suits_mkvmerge(facts) else None
     plans = [_kept(_video(stream, facts)) if keep_video else _video(stream, facts) for stream in facts.of("video")]
-    plans += [_kept_whole(_audio(stream), muxer) for stream in facts.of("audio")]
+    unframes = tools is not None and keeps_a_clock(facts)
+    plans += [_kept_whole(_audio(stream, unframes=unframes), muxer) for stream in facts.of("audio")]
     plans += [_kept_whole(_subtitle(stream), muxer) for stream in facts.of("subtitle")]
     plans += [StreamPlan(s, "copy", s.codec, _KEPT_ATTACHED) for s in facts.of("attachment")]
     plans += [_kept_whole(_cover(stream), muxer) for stream in facts.of("cover")]
@@ -346,7 +354,25 @@ def _video(stream: Stream, facts: Facts) -> StreamPlan:
     return StreamPlan(stream, "encode", "av1", f"{stream.codec} becomes AV1")
 
 
-def _audio(stream: Stream) -> StreamPlan:
+def keeps_a_clock(facts: Facts) -> bool:
+    """Whether sound can be taken out of a transport stream and put back at its place: its clock is one."""
+    videos = facts.of("video")
+    is_usable = first_stream(facts).kind in _TRACKS
+    return (
+        facts.container == "mpegts"
+        and is_usable
+        and not any(one.has_even_times or facts.is_jumpy(one) for one in videos)
+    )
+
+
+def first_stream(facts: Facts) -> Stream:
+    """The stream at which the clock of a file begins: ffmpeg counts from the first of those that it uses."""
+    starts = [(number(stream.facts.get("start_time")), stream.index) for stream in facts.streams]
+    first = min(((start, index) for start, index in starts if start is not None), default=(0.0, -1))[1]
+    return next((stream for stream in facts.streams if stream.index == first), facts.streams[0])
+
+
+def _audio(stream: Stream, *, unframes: bool = False) -> StreamPlan:
     codec = stream.codec
     if codec in {"unknown", "none"}:
         return StreamPlan(stream, "drop", codec, "its codec is unknown to ffmpeg")
@@ -357,6 +383,10 @@ def _audio(stream: Stream) -> StreamPlan:
             # The muxer refuses it, and ffmpeg may hang after it has said so.
             raise ProbeError(f"the sound of stream {stream.index} ({codec}) has no sample rate: nothing in it decodes")
         return StreamPlan(stream, "copy", codec, "Matroska holds it")
+    if codec == _LATM and unframes and not stream.stays_framed:
+        return StreamPlan(stream, "copy", "aac", "mkvmerge takes its framing (LATM) off, or it becomes Opus")
+    if codec == _LATM and stream.stays_framed:
+        return StreamPlan(stream, "encode", "opus", f"its framing (LATM) can't be taken off: {stream.stays_framed}")
     if codec in _LOSSLESS_FLOAT:
         return StreamPlan(stream, "encode", _LOSSLESS_FLOAT[codec], f"Matroska does not hold {codec}; no loss")
     if codec in _LOSSLESS or codec.startswith("pcm_") or _IS_ADPCM.match(codec):

@@ -14,6 +14,7 @@ from tools.media.plan import Plan
 
 # Codec of the result → samples that hold what source and result decode to, so that equal sound has equal digests.
 _SAMPLES = {
+    "aac": "pcm_f32le",  # what its decoder gives
     "flac": "pcm_s24le",  # no deeper source becomes FLAC; decoders of sound that is less deep fill up with zeros
     **dict.fromkeys(("pcm_s16le", "pcm_s24le", "pcm_s32le"), "pcm_s32le"),
     **dict.fromkeys(("pcm_f32le", "pcm_f64le"), "pcm_f64le"),
@@ -46,10 +47,11 @@ class Sound:
 
 
 def encoded_sounds(plan: Plan) -> tuple[list[Sound], list[Sound]]:
-    """(of the source, of the result): the streams of sound that were re-encoded, in the same order."""
+    """(of the source, of the result): the streams of sound that were re-encoded, or taken out of their framing, in the
+    same order."""
     before, after = [], []
     for place, want in enumerate(plan.kept("video", "audio", "subtitle")):
-        if want.source.kind == "audio" and want.action == "encode":
+        if want.source.kind == "audio" and (want.action == "encode" or want.is_unframed):
             before.append(Sound(want.source.index, want.codec, want.source.index, _layout(want.source)))
             after.append(Sound(place, want.codec, want.source.index, _layout(want.source)))
     return before, after

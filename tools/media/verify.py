@@ -8,14 +8,14 @@ import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from tools.core.errors import EncoderStalled, MachineError, ReadTooSlow, VerifyError
 from tools.core.message import message
 from tools.media.carried import HDR10_PLUS, RPU, STEREO, has
-from tools.media.census import census, frames, tolerated
+from tools.media.census import ROUNDING, SYNC, census, frames, tolerated
 from tools.media.complaints import Complaints, bare
 from tools.media.encoders import Encoder
 from tools.media.facts import Facts, Stream, StreamKind
@@ -24,7 +24,7 @@ from tools.media.pace import ReadLimit
 from tools.media.plan import Plan
 from tools.media.probe import SAFE_INPUT, probe
 from tools.media.program import machine_fault, run_program
-from tools.media.sound import Heard, encoded_sounds
+from tools.media.sound import Heard, Sound, encoded_sounds
 from tools.media.thumbnails import Thumbnails
 from tools.runtime.child import ChildLimits, ChildOutgrew, ChildStalled, ChildTimeout
 from tools.runtime.spawn import Access
@@ -83,6 +83,7 @@ def verify(
         pairs = []
     else:
         of_encode += original.differences(heard)
+        differences += _moved_sounds(plan, source, output, checking)
     for (have, place), old, new in zip(pairs, before.sums(), after.sums(), strict=True) if pairs else ():
         if old == new and new:
             continue
@@ -274,6 +275,58 @@ def _look_at_source(path: Path, checksums: _Checksums, heard: Heard, checking: C
         _decode(path, [], checking, (heard,))
 
 
+def heard_in(path: Path, sounds: Sequence[Sound], checking: Checking) -> Heard:
+    """What these streams of a file decode to. Raises MachineError, ReadTooSlow, EncoderStalled, NoEncoder."""
+    heard = Heard(sounds)
+    _decode(path, [], checking, (heard,))
+    return heard
+
+
+@dataclass(slots=True)
+class Packets:
+    """One stream as a copy of it has it. Source: ffmpeg's framehash.c and framecrcenc.c."""
+
+    about: dict[str, str] = field(default_factory=dict)  # of its head: codec_id, sample_rate, …
+    times: list[float] = field(default_factory=list)  # s on the file's own clock, when each is shown
+
+    def line(self, line: str) -> None:
+        """One line of standard output: ``#name stream: value``, then ``stream, dts, pts, …``."""
+        if (said := _HEAD.match(line)) is not None:
+            self.about[said[1]] = said[2]
+        elif (packet := _PACKET.match(line)) is not None:
+            above, _, below = self.about["tb"].partition("/")
+            self.times.append(int(packet[1]) * int(above) / int(below))
+
+
+_HEAD = re.compile(r"#(\w+) 0: (.*)")
+_PACKET = re.compile(r"0, +-?\d+, +(-?\d+),")
+
+
+def packets_of(
+    path: Path, index: int, checking: Checking, beside: Sequence[str] = (), access: Access | None = None
+) -> Packets:
+    """``beside``: another output for the same packets. Raises as ``heard_in`` does."""
+    packets = Packets()
+    chosen = ["-map", f"0:{index}", "-c", "copy"]
+    limits = ChildLimits(timeout=checking.limit(path.stat().st_size), rss=checking.max_rss)
+    asked = [*chosen, "-f", "framecrc", "-", *([*chosen, *beside] if beside else [])]
+    _ffmpeg(path, asked, packets.line, checking, limits, access=access, before=["-copyts", "-y"])
+    return packets
+
+
+def _moved_sounds(plan: Plan, source: Path, output: Path, checking: Checking) -> list[str]:
+    """Sound that came by way of a file of its own, and is not at the source's times, packet by packet."""
+    differences = []
+    for place, kept in enumerate(plan.kept(*_KINDS)):
+        if kept.is_unframed:
+            before, after = packets_of(source, kept.source.index, checking), packets_of(output, place, checking)
+            moves = [new - old + plan.facts.start for old, new in zip(before.times, after.times, strict=False)]
+            is_whole = len(before.times) == len(after.times) and bool(moves)
+            if not is_whole or max(map(abs, moves)) > SYNC or max(moves) - min(moves) > 2 * ROUNDING:
+                differences.append(f"audio stream {kept.source.index} is not at the source's times")
+    return differences
+
+
 def _decode(path: Path, streams: list[str], checking: Checking, beside: Sequence[Asked] = ()) -> Complaints:
     """Every picture and sample of these streams once through the decoders; what they complain about. ``beside``: what
     else is asked of the run."""
@@ -298,14 +351,18 @@ def _ffmpeg(
     checking: Checking,
     limits: ChildLimits,
     writes: tuple[Path, ...] = (),
+    *,
+    access: Access | None = None,
+    before: Sequence[str] = (),
 ) -> Complaints:
-    """One run over a file; what it complains about. ``writes``: folders that it makes files in."""
-    head: list[str | Path] = [checking.encoder.ffmpeg, "-hide_banner", "-nostdin", "-v", "repeat+error", *SAFE_INPUT]
+    """One run over a file; what it complains about. ``writes``: folders that it makes files in, if ``access`` does not
+    say more. ``before``: what is said of the whole run."""
+    head: list[str | Path] = [checking.encoder.ffmpeg, "-hide_banner", "-nostdin", *before, "-v", "repeat+error"]
     complaints = Complaints(ignored=_NOT_OF_A_DECODER)
     try:
         ended = run_program(
-            [*head, "-i", f"file:{path}", *arguments],
-            access=Access(reads=(path,), writes=writes),
+            [*head, *SAFE_INPUT, "-i", f"file:{path}", *arguments],
+            access=access or Access(reads=(path,), writes=writes),
             limits=limits,
             stop=checking.stop,
             on_line=on_line,
