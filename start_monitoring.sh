@@ -437,10 +437,32 @@ run_foreground() {
 
 both_run() { [ "$(grep -c . <<<"$running")" = 2 ]; }
 
+# One line per program that runs in none of these windows (one line per name).
+outside() {
+  local name
+  for name in monitor processor; do
+    if grep -q "^$name " <<<"$running" && ! grep -qx "$name" <<<"$1"; then say "$name"; fi
+  done
+}
+
+# The programs of a session that was ended a moment ago have up to 10 s to stop, and hold their locks until then: they
+# are none that run.
+let_them_end() {
+  local until=$((SECONDS + 12))
+  [ -n "$(outside "$1")" ] || return 0
+  say "Still running: ${running//$'\n'/, }; waiting up to 12 s in case it is stopping." \
+    "仍在运行：${running//$'\n'/, }；最多等待 12 秒，看它是否正在停止。"
+  while [ -n "$(outside "$1")" ] && [ $SECONDS -lt $until ]; do
+    sleep 0.5
+    running=$("$venv/bin/python3" tools/ask.py --running)
+  done
+}
+
 # What is there already: nothing is started twice, and a demo's windows are never mixed with those of real use.
 check_session() {
   local names
   names=$(windows)
+  let_them_end "$names"
   if grep -qx hub <<<"$names"; then
     [ "$demo" = yes ] || fail "$(words "the demo runs in tmux session $session: end it first" "演示在 tmux 会话 $session 中运行：请先结束"): $(tmux_typed) kill-session -t $(quoted "$session")"
     if ! both_run || [ -n "$(ended_with hub)" ]; then

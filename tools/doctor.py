@@ -120,21 +120,28 @@ def _hub(settings: config.Settings) -> Iterator[Finding]:
         yield token
         if token.subject == "hub":
             return  # every further question would have the same answer
-        source, target = settings.hub.input_repo, settings.hub.output_repo
         user = ""
         if token.ok:
             yield from _way(settings)
             user = "" if is_near(settings.hub.endpoint) else token.seen.rpartition(" ")[2]
-        yield checks.within(_LIMIT, lambda: checks.check_input(hub, source, token.ok), "input repo")
-        others = {"INPUT_REPO": source}
-        yield checks.check_apart(hub, target, others) or checks.within(
-            _LIMIT, lambda: checks.check_output(hub, target, token.ok, user), "output repo"
+        for found in _datasets(settings, hub, token.ok, user):
+            yield found
+            if found.subject == "hub":
+                return
+
+
+def _datasets(settings: config.Settings, hub: HubClient, has_token: bool, user: str) -> Iterator[Finding]:
+    source, target = settings.hub.input_repo, settings.hub.output_repo
+    yield checks.within(_LIMIT, lambda: checks.check_input(hub, source, has_token), "input repo")
+    others = {"INPUT_REPO": source}
+    yield checks.check_apart(hub, target, others) or checks.within(
+        _LIMIT, lambda: checks.check_output(hub, target, has_token, user), "output repo"
+    )
+    if frames := settings.frames.repo:
+        others["OUTPUT_REPO"] = target
+        yield checks.check_apart(hub, frames, others, checks.FRAMES) or checks.within(
+            _LIMIT, lambda: checks.check_output(hub, frames, has_token, user, checks.FRAMES), "frames repo"
         )
-        if frames := settings.frames.repo:
-            others["OUTPUT_REPO"] = target
-            yield checks.check_apart(hub, frames, others, checks.FRAMES) or checks.within(
-                _LIMIT, lambda: checks.check_output(hub, frames, token.ok, user, checks.FRAMES), "frames repo"
-            )
 
 
 def _way(settings: config.Settings) -> list[Finding]:

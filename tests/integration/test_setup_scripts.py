@@ -1,5 +1,6 @@
 """start_monitoring.sh: usage, what it passes on to the programs in tmux, and that a second run changes nothing."""
 
+import contextlib
 import os
 import pty
 import re
@@ -138,6 +139,25 @@ def test_start_looks_at_the_programs_and_not_at_the_session(
     os.kill(_pid(log_dir, "processor"), signal.SIGTERM)
     until(lambda: not life_of(log_dir, "processor").running, "it was asked to end")
     assert "tested: processor." in run_script(tmux_environ).stdout and _both_run(log_dir)
+    _start_while_the_last_session_stops(tmux_environ, tmux, log_dir)
+
+
+def _start_while_the_last_session_stops(environ: dict[str, str], tmux: Tmux, log_dir: Path) -> None:
+    """Its programs still hold their locks, and are none that run: an upgrade types both commands one after another."""
+    stopping = _pid(log_dir, "processor")
+    os.kill(stopping, signal.SIGSTOP)
+    try:
+        tmux("kill-session", "-t", "=tested")
+        with subprocess.Popen(["bash", SCRIPT], env=environ, cwd="/", stdout=subprocess.PIPE, text=True) as starting:
+            assert starting.stdout is not None
+            next(line for line in starting.stdout if "Still running" in line)
+            os.kill(stopping, signal.SIGCONT)
+            said = starting.stdout.read()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(stopping, signal.SIGCONT)
+    assert starting.returncode == 0 and "tested: monitor, processor." in said
+    assert _both_run(log_dir) and _pid(log_dir, "processor") != stopping
 
 
 @pytest.mark.parametrize("arguments", [(), ("--foreground",)])

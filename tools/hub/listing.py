@@ -223,7 +223,7 @@ class Listing:
                     raise answers.refusal(answer.status_code, path, answer.headers)
                 return _Answer(answer.headers, self._body(answer, path, most))
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as exc:
-            said = f"the hub at {urlsplit(url).netloc} does not answer: {type(exc).__name__}{by_proxy(url)}"
+            said = f"the hub at {urlsplit(url).netloc} does not answer ({type(exc).__name__}){by_proxy(url)}"
             raise HubUnavailable(said) from None
 
     def _body(self, answer: requests.Response, path: str, most: int) -> bytes:

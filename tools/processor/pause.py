@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tools.core.errors import HubForbidden, HubRejected, HubUnavailable, PipelineError, Stopped
+from tools.core.message import message
 from tools.core.retry import asked_to_wait
 from tools.processor.reporting import Observer, Paused, Resumed
 from tools.runtime.clock import Clock
@@ -90,7 +91,7 @@ class Pause:
             Suspect(
                 kind=kind,
                 about=about,
-                cause=str(exc),
+                cause=_cause(kind, exc),
                 needs_person=not isinstance(exc, HubUnavailable),
                 blame=blame,
             )
@@ -190,3 +191,10 @@ class Pause:
         self.needs_person = needs_person
         self._next_try = self._clock.monotonic() + min(_AT_MOST, self._interval * 2 ** min(self._rounds, 16))
         self._rounds += 1
+
+
+def _cause(kind: Kind, exc: PipelineError) -> str:
+    """What the hub said; of a commit that it refused in words of its own, also what that often means."""
+    if kind != "publish" or type(exc) is not HubRejected:
+        return str(exc)
+    return message(f"{exc}; if the hub refuses every commit, its storage may be full: free space or ask for more")

@@ -21,9 +21,18 @@ from pathlib import Path
 from shlex import quote
 from typing import NamedTuple
 
-from tools.core.errors import HubError, HubForbidden, HubFull, HubNotFound, NoEncoder, PipelineError
+from tools.core.errors import (
+    HubError,
+    HubForbidden,
+    HubFull,
+    HubNotFound,
+    HubUnavailable,
+    NoEncoder,
+    PipelineError,
+)
 from tools.hub.client import HubClient, same_dataset
 from tools.hub.modelscope_sdk import TESTED_WITH, moved_parts
+from tools.hub.proxy import by_proxy
 from tools.media.choice import Trial, chosen, is_bundled, not_used, ranked, warning_about
 from tools.media.frames import NEEDED, OF_HDR, lacking
 from tools.media.installed import find_ffmpegs, find_ffprobe, is_old, version_of, whence
@@ -255,7 +264,8 @@ def check_endpoint(endpoint: str, limit: float) -> tuple[Finding, Finding | None
             date, status = answer.headers.get("Date"), answer.status_code
     except requests.RequestException as exc:
         advice = "check the network, the proxy and MODELSCOPE_ENDPOINT"
-        return Finding("endpoint", False, f"{endpoint} does not answer ({type(exc).__name__})", advice), None
+        seen = f"{endpoint} does not answer ({type(exc).__name__}){by_proxy(endpoint)}"
+        return Finding("endpoint", False, seen, advice), None
     if status >= 500:
         seen = f"{endpoint} answers with status {status}"
         return Finding("endpoint", False, seen, "the hub itself has a problem: wait, no work is lost"), None
@@ -281,7 +291,12 @@ def check_token(hub: HubClient) -> Finding:
     except HubForbidden as exc:
         return Finding("token", False, str(exc), "see README.md, Real use, for where to get one")
     except HubError as exc:
-        return Finding("hub", False, str(exc), "the hub itself has a problem: wait, no work is lost")
+        return _hub_itself(exc)
+
+
+def _hub_itself(exc: HubError) -> Finding:
+    """Of the subject ``hub``: every further question would have the same answer."""
+    return Finding("hub", False, str(exc), "the hub itself has a problem: wait, no work is lost")
 
 
 def check_way(exposed: str, ends: str) -> list[Finding]:
@@ -294,7 +309,8 @@ _NO_TOKEN = "can't tell without a valid token"
 
 
 def check_input(hub: HubClient, repo: str, has_token: bool = True) -> Finding:
-    """``has_token``: whether the hub accepted the token; to a stranger a private dataset does not exist."""
+    """``has_token``: whether the hub accepted the token; to a stranger a private dataset does not exist. Of the subject
+    ``hub`` if that can't be asked."""
     try:
         head = hub.head(repo)
     except HubNotFound:
@@ -302,8 +318,11 @@ def check_input(hub: HubClient, repo: str, has_token: bool = True) -> Finding:
             return Finding("input repo", True, f"{repo}: {_NO_TOKEN}", "see the lines above")
         seen = f"INPUT_REPO={repo} does not exist, or this token can't see it"
         return Finding("input repo", False, seen, "check the name and whose token it is")
+    except HubUnavailable as exc:
+        return _hub_itself(exc)
     except HubError as exc:
-        return Finding("input repo", not has_token, str(exc), "see the lines above")
+        advice = "check the name and whose token it is" if has_token else "see the lines above"
+        return Finding("input repo", not has_token, str(exc), advice)
     return Finding("input repo", True, f"{repo}, commit {head.commit_id[:8]}" if head else f"{repo}, still empty")
 
 
@@ -334,7 +353,8 @@ def check_frames(ffmpegs: Sequence[Path]) -> Finding:
 
 
 def check_output(hub: HubClient, repo: str, has_token: bool = True, user: str = "", wanted: Wanted = OUTPUT) -> Finding:
-    """Whether results can be published there. ``user``: whose token it is; "" = that tells nothing of rights."""
+    """Whether results can be published there. ``user``: whose token it is; "" = that tells nothing of rights. Of the
+    subject ``hub`` if that can't be asked."""
     if not has_token:
         return Finding(wanted.subject, True, f"{repo}: {_NO_TOKEN}", "see the lines above")
     owner = repo.partition("/")[0]
@@ -352,8 +372,10 @@ def check_output(hub: HubClient, repo: str, has_token: bool = True, user: str = 
         return Finding(
             wanted.subject, False, seen, f"use a token with write access of {owner}, or set {wanted.setting}"
         )
+    except HubUnavailable as exc:
+        return _hub_itself(exc)
     except HubError as exc:
-        return Finding(wanted.subject, False, str(exc), "see the lines above")
+        return Finding(wanted.subject, False, str(exc), "check the name and whose token it is")
     return Finding(wanted.subject, True, f"{repo}, can be written")
 
 
