@@ -70,6 +70,7 @@ def test_refusal_of_all_pauses_with_the_hub_s_words_and_blames_nobody(at: str, s
     hub.refused = []
     engine = turn_until_paused(site)
     assert not site.item("A").quarantined and not site.item("B").quarantined
+    assert ("its storage may be full" in str(engine.paused)) is (at == "commit")
     hub.refused = None
     until(engine.is_idle, lambda: engine.paused, lambda: engine.turn(0.01))
     engine.close(5)
