@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timezone
 from email.utils import format_datetime
 from pathlib import Path
@@ -24,7 +25,7 @@ from tools.hub.modelscope_client import ModelScopeHub
 from tools.media.choice import Trial
 from tools.media.encoders import Encoder
 from tools.media.facts import Stream
-from tools.media.frames import FrameOptions, FramesError, Making, scan
+from tools.media.frames import NEEDED, FrameOptions, FramesError, Making, look, scan
 from tools.report import checks
 from tools.report.cells import cells, wrapped
 from tools.report.checks import Finding
@@ -431,7 +432,7 @@ def test_every_requirement_stands_in_one_file_and_the_tests_set_up_again_if_any_
     assert "requirements-frames.txt" in included("requirements-readers.txt")
 
 
-def test_what_scene_frames_need_is_found_missing_before_work_begins(
+def test_what_scene_frames_need_and_this_machine_lacks_is_no_word_about_a_video(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bare = tmp_path / "ffmpeg"
@@ -441,10 +442,20 @@ def test_what_scene_frames_need_is_found_missing_before_work_begins(
     assert not found.ok and "bwdif" in found.seen and "scdet" not in found.seen
     making = Making(bare, FrameOptions(), threading.Event())
     lacks = "blurdetect, bwdif, entropy, libwebp, metadata"
-    for transfer, needed in (("bt709", lacks), ("smpte2084", f"{lacks}, tonemap, zscale")):
+    for transfer, needed in (("smpte2084", f"{lacks}, tonemap, zscale"), ("bt709", lacks)):
         video = Stream(0, "video", "hevc", {"color_transfer": transfer})
         with pytest.raises(FramesError, match=f"^frames were not made: they need an ffmpeg with {needed}$"):
             scan(tmp_path / "none.mkv", video, 1.0, making, tmp_path)
+    (tmp_path / "00000001.webp").write_bytes(b"RIFF")
+    with pytest.raises(FramesError, match=r"^frames were not made: their check failed: "):  # a broken Pillow, or disk
+        look(tmp_path, making, None, [])
+    large = tmp_path / "large" / "ffmpeg"
+    large.parent.mkdir()
+    names = "\n".join(f" .. {name} V->V x" for name in NEEDED)
+    large.write_text(f"#!/bin/sh\ncase $2 in -filters|-encoders) echo '{names}';; *) exec sleep 60;; esac\n")
+    large.chmod(0o755)
+    with pytest.raises(FramesError, match=r"^frames were not made: making them used "):
+        scan(tmp_path / "none.mkv", video, 1.0, replace(making, ffmpeg=large, max_rss=1), tmp_path)
     assert checks.check_frames([Path(ffmpeg())]).ok
     monkeypatch.setitem(sys.modules, "PIL", None)
     found = checks.check_frames([Path(ffmpeg())])

@@ -45,7 +45,7 @@ _TONE_MAP = (
 
 
 class FramesError(MediaError):
-    """No pictures can be made of a video."""
+    """No pictures were made of a video: that none can be, by any machine, is said by a message with «no frames»."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,7 +215,7 @@ def look(folder: Path, making: Making, sheet: Path | None, labels: Sequence[str]
     if fault := machine_fault("the check of the pictures", ended, complaints, access):
         raise fault
     if ended.status != 0:
-        raise FramesError(message(f"no frames: their check failed: {bare(complaints.cause())[:200]}"))
+        raise FramesError(message(f"frames were not made: their check failed: {bare(complaints.cause())[:200]}"))
     if sheet is not None:
         (folder / "sheet.jpg").replace(sheet)
     return found
@@ -279,8 +279,10 @@ def _run(
         ended = run_program(
             command, access=access, limits=limits, stop=making.stop, on_complaint=complaints.line, env={"SVT_LOG": "1"}
         )
-    except (ChildTimeout, ChildOutgrew) as exc:
+    except ChildTimeout as exc:
         raise FramesError(message(f"no frames: making them {exc}")) from exc
+    except ChildOutgrew as exc:  # it was decoded before: this machine's memory is the limit
+        raise FramesError(message(f"frames were not made: making them {exc}")) from exc
     if fault := machine_fault("making the frames", ended, complaints, access):
         raise fault
     if ended.status != 0:
