@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conversion import CONVERTER, convert, verified
+from tests.conversion import CONVERTER, convert, stand_in, verified
 from tests.media import facts_of, ffmpeg, make, picture, streams_of, tone
 from tools.core.errors import VerifyError
 from tools.media.converter import FfmpegConverter, MachineOptions, OutputOptions
@@ -138,3 +138,13 @@ def test_result_whose_sound_is_not_the_source_s_is_refused(
     wrong = make(["-i", str(right), "-map", "0", "-c", "copy", "-disposition:a", "0", *change], tmp_path / "wrong.mkv")
     with pytest.raises(VerifyError, match=cause):
         verified(CONVERTER.plan(source), source, wrong)
+
+
+@pytest.mark.usefixtures("uncaged")
+def test_result_that_is_refused_for_its_sound_is_made_with_opus(source: Path, tmp_path: Path) -> None:
+    late = """for one; do [ "$last" = -itsoffset ] && one=0.5; args+=("$one"); last=$one; done"""
+    rule = f"""args=(); {late}; set -- "${{args[@]}}" """
+    machine = MachineOptions(ffmpeg=str(stand_in(tmp_path, rule)))
+    report = convert(source, tmp_path / "out.mkv", FfmpegConverter(QUICK, machine))
+    assert streams_of(tmp_path / "out.mkv")["audio"] == ["opus", "opus"]
+    assert sum("is not at the source's times" in line for line in report.warnings) == 2

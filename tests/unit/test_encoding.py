@@ -12,6 +12,7 @@ from tools.media.encoders import Encoder
 from tools.media.encoding import OutputOptions, encoder_arguments
 from tools.media.facts import Facts, Stream
 from tools.media.ffmpeg import MediaPrograms
+from tools.media.mkvmerge import Muxer
 from tools.media.plan import make_plan
 
 
@@ -44,6 +45,27 @@ def test_sound_that_the_muxer_refuses_is_not_copied() -> None:
     assert [(one.action, one.codec) for one in make_plan(facts(video(), *sounds)).kept("audio")] == [
         ("encode", "opus")
     ] * 3
+
+
+def test_aac_in_latm_is_copied_only_where_it_can_be_put_back_at_its_place() -> None:
+    muxer = Muxer(Path("mkvmerge"), Path("mkvpropedit"), "74")
+
+    def becomes(*streams: Stream, container: str = "mpegts", by: Muxer | None = muxer) -> list[tuple[str, str]]:
+        sound = Stream(1, "audio", "aac_latm", {"start_time": "1.4"}, packets=9)
+        plan = make_plan(facts(*streams, sound, container=container), by)
+        return [(one.action, one.codec) for one in plan.kept("audio")]
+
+    film = video(start_time="1.5")
+    assert becomes(film) == [("copy", "aac")]
+    for times in ([0.0, 20.0], [20.0, 0.0]):
+        jumpy = video()
+        jumpy.times.extend(times)
+        assert becomes(jumpy) == [("encode", "opus")]
+    early = Stream(2, "data", "epg", {"start_time": "1.3"}, packets=9)  # from which ffmpeg counts, or not
+    uneven = video()
+    uneven.has_even_times = True
+    assert becomes(film, early) == becomes(uneven) == [("encode", "opus")]
+    assert becomes(film, container="mpeg") == becomes(film, by=None) == [("encode", "opus")]
 
 
 def test_adpcm_that_matroska_does_not_hold_becomes_flac() -> None:
