@@ -2,10 +2,11 @@
 
 import json
 
-from tools.core.audit import audit, source_gone
+from tools.core.audit import FolderAudit, audit, source_gone
 from tools.core.folder import RemoteFile
 from tools.core.queue_item import Quarantined
 from tools.core.record import Published
+from tools.report.folders import audit_sum
 
 EXTENSIONS = frozenset({"mp4"})
 
@@ -67,3 +68,8 @@ def test_what_other_input_repos_have_there_is_neither_ours_nor_without_source() 
     results = {f.path: f for f in (file("A/a.mkv", "r"), file("A/2.mkv", "r"), file("A/9.mkv", "r"))}
     found = audit("A", [file("A/1.mp4"), file("A/2.mp4", "mine")], results, published, (), EXTENSIONS)
     assert (found.published, found.missing, found.without_source) == (1, ("A/2.mp4",), ("A/9.mkv",))
+
+
+def test_sum_of_one_folder_is_said_of_one() -> None:
+    one = FolderAudit("A", 1, 0, 0, (), ("A/1.mp4",), (), ())
+    assert "1 folder, 1 not right" in audit_sum([one]) and "2 folders, 2 not right" in audit_sum([one, one])

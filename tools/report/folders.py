@@ -64,7 +64,9 @@ def audit_sum(audits: Sequence[FolderAudit]) -> str:
     sums += [f"{name}={sum(len(getattr(one, name)) for one in audits)}" for name in names[1]]
     sums += [f"damaged={broken}"] if (broken := sum(len(one.broken) for one in audits)) else []
     sums += [f"sidecars={sidecars}"] if (sidecars := sum(one.sidecars for one in audits)) else []
-    return f"{ui('{} folders, {} not right', len(audits), wrong)}{colon()}{' '.join(sums)}"
+    many = len(audits) != 1
+    found = ui("{} folders, {} not right", len(audits), wrong) if many else ui("1 folder, {} not right", wrong)
+    return f"{found}{colon()}{' '.join(sums)}"
 
 
 def why_lines(
