@@ -59,10 +59,13 @@ class Visit:
         self.said: list[str] = []
         self.page.on("console", self._told)
         self.page.on("pageerror", lambda one: self.said.append(str(one)))
-        self.page.on(
-            "requestfailed", lambda one: self.said.append(f"failed: {one.url}") if "events" not in one.url else None
-        )
+        self.page.on("requestfailed", self._failed)
         self.page.goto(url)
+
+    def _failed(self, one: Any) -> None:
+        """Chromium's name for what the page itself gave up: a list that another one replaced, events at its end."""
+        if one.failure != "net::ERR_ABORTED":
+            self.said.append(f"failed: {one.url}: {one.failure}")
 
     def _told(self, one: Any) -> None:
         if one.type in {"error", "warning"}:
