@@ -24,6 +24,7 @@ from tools.hub.retrying import Backoff, RetryingHub
 from tools.modelscope_monitor import ModelScopeMonitor
 from tools.processor.build import ProcessorOptions, build
 from tools.processor.engine import Engine
+from tools.processor.hub_thread import Answer, HubThreads, Inbox, T, Work
 from tools.runtime.clock import Clock, SystemClock
 from tools.stages.job_context import JobTools
 from tools.state.work_queue import WorkQueue
@@ -35,6 +36,25 @@ COMMIT = "/commit/master"
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub]:
     with running_hub(tmp_path_factory.mktemp("hub"), max_page_size=20) as running:
         yield running
+
+
+class CountedThreads(HubThreads):
+    """Knows what it still asks: a program's end takes its threads along, that of an engine alone does not."""
+
+    left = 0
+    _counting = threading.Lock()
+
+    def do(self, work: Work, about: str, call: Callable[[], T], then: Callable[[Answer[T]], None]) -> None:
+        def counted() -> T:
+            try:
+                return call()
+            finally:
+                with self._counting:
+                    self.left -= 1
+
+        with self._counting:
+            self.left += 1
+        super().do(work, about, counted, then)
 
 
 @dataclass(slots=True)
@@ -99,13 +119,22 @@ class Site:
             batch_size=self.batch_size,
             max_attempts=self.max_attempts,
         )
-        engine = build(options, self.client(), self.converter, self.clock, connect=self.connect).engine
+        threads: list[CountedThreads] = []
+
+        def make(inbox: Inbox) -> CountedThreads:
+            threads.append(CountedThreads(inbox))
+            return threads[-1]
+
+        built = build(options, self.client(), self.converter, self.clock, connect=self.connect, make_hub_threads=make)
+        engine = built.engine
         patience.until(
             lambda: until(engine),
             lambda: (engine.paused, WorkQueue(log_dir).read().items()),
             lambda: engine.turn(0.01),
         )
         engine.close(5)
+        # A commit of this run that is made later would be one too many of the next run, or of the next test.
+        patience.until(lambda: not any(one.left for one in threads), "the hub has answered all that it was asked")
         return engine
 
     def published(self) -> list[str]:
