@@ -21,6 +21,8 @@ from tests import scene
 from tests.integration.test_dashboard import served
 from tests.patience import until
 from tests.scene import HOSTILE, Scene
+from tools.core.past import VideoLine
+from tools.state.history import HistoryWriter
 from tools.state.work_queue import WorkQueue
 
 sync_api = pytest.importorskip(
@@ -160,6 +162,33 @@ def test_phone_has_them_in_order_and_chinese_by_its_language(browser: Any, addre
         assert "Running now" in visit.page.inner_text(".running")
         visit.page.reload()
         visit.waits_for("html[lang=en]")
+
+
+def test_what_this_run_saved_shows_by_itself_as_status_says_it(browser: Any, tmp_path: Path) -> None:
+    scene.make(tmp_path, Scene(folders=8))
+    with scene.both_running(tmp_path), served(tmp_path) as url:
+        with Visit(browser, url) as visit:
+            visit.waits_for(".gained .big")
+            assert "this run" not in visit.page.inner_text(".gained")  # nothing was stored since the start
+            _store(tmp_path, 4 * 2**20, 2**20)
+            visit.until("document.querySelector('.gained').innerText.includes('this run')")
+            shown = visit.page.inner_text(".gained").splitlines()
+            assert "Saved in this run: 3.0 MiB (75%) of 4.0 MiB in 1 videos" in shown
+        _store(tmp_path, 2**20, 8 * 2**20)
+        with Visit(browser, url, viewport=PHONE, locale="zh-CN", is_mobile=True, has_touch=True) as visit:
+            visit.waits_for(".gained .big")
+            shown = visit.page.inner_text(".gained").splitlines()
+            assert "本次运行变大：4.0 MiB（80%），原为 5.0 MiB，共 2 个视频" in shown
+            assert visit.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+            assert visit.page.evaluate("(e => e.scrollWidth <= e.clientWidth)(document.querySelector('.gained'))")
+
+
+def _store(top: Path, bytes_in: int, bytes_out: int) -> None:
+    """As a processor does that stored a video just now."""
+    writer = HistoryWriter(top)
+    line = VideoLine(ended=time.time(), folder="A", video=f"{bytes_in}.mp4", outcome="stored")
+    writer.add(replace(line, bytes_in=bytes_in, bytes_out=bytes_out))
+    writer.close(60)
 
 
 def test_names_of_strangers_are_text_and_nothing_else(browser: Any, address: tuple[str, Path]) -> None:

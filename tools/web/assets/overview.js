@@ -143,9 +143,16 @@ function gainedOf(seen) {
     h("p", { class: "big" }, size(Math.abs(saved))),
     h("p", {}, saved >= 0 ? t("saved, {} of {}", gain.saved_percent + "%", size(gain.bytes_in)) : t("grown, {} of {}", -gain.saved_percent + "%", size(gain.bytes_in))),
     h("p", { class: "quiet" }, t("{} videos converted", number(gain.videos))),
+    gain.run.videos ? h("p", { class: "quiet" }, ofRun(gain.run)) : null,
     seen.quality.map(([name, shown, videos]) => h("p", { class: "quiet" }, foreign(name), " ", foreign(shown), " · ", t("mean of the last {} videos", videos))),
     seen.reused.videos ? h("p", { class: "quiet" }, t("{} results used again, {} of work spared", number(seen.reused.videos), lasting(seen.reused.seconds_saved))) : null,
   ];
+}
+
+function ofRun(run) {
+  const saved = run.bytes_in - run.bytes_out;
+  const values = [size(Math.abs(saved)), Math.abs(run.saved_percent), size(run.bytes_in), number(run.videos)];
+  return saved >= 0 ? t("Saved in this run: {} ({}%) of {} in {} videos", ...values) : t("Grown in this run: by {} ({}%) from {} in {} videos", ...values);
 }
 
 function workersOf(seen) {
