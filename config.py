@@ -429,7 +429,7 @@ class EncodeSettings:
     crf: float = _setting(
         "CRF",
         30,
-        "quality, smaller = better and bigger; with TARGET_VMAF only where no search is possible",
+        "quality, smaller = better and bigger; beside TARGET_VMAF only for a video whose search finds no CRF",
         _number_between(1, 63),
     )
     crf_min: int = _setting("CRF_MIN", 18, "no search goes below this CRF", _integer(1, 63))

@@ -114,6 +114,19 @@ def test_short_video_far_from_its_target_takes_three_encodes_at_most(
     assert (flat.run(monkeypatch).told["reason"], flat.encoded) == ("bound", [38, 45])
 
 
+@pytest.mark.parametrize("seconds", [15, 600])
+def test_crf_beside_a_target_counts_only_if_the_search_comes_to_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    found = Rig(tmp_path, seconds, straight(38, -0.3), crf=20)
+    hit = found.run(monkeypatch)
+    assert (hit.told["crf"], [*found.probed, *found.encoded][0]) == (38, 38), "the search begins and ends elsewhere"
+    assert 20 not in {*found.probed, *found.encoded}
+    rising = Rig(tmp_path, seconds, straight(50, 0.3), crf=20)  # no encoder is like that
+    hit = rising.run(monkeypatch)
+    assert (hit.told["crf"], rising.encoded[-1]) == (20, 20) and "the fixed CRF is used" in hit.told["not_found"]
+
+
 @pytest.mark.parametrize("rule", ["keep", "remux", "refuse"])
 def test_samples_tell_that_a_result_would_be_bigger_before_the_whole_is_encoded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rule: str
