@@ -31,7 +31,7 @@ _POSITIONS = {"Finding": (2, 3), "Problem": (1,), "_setting": (2,), "add_argumen
 _KEYWORDS = {"help", "description", "epilog", "title"}
 _PRINTERS = {"print", "exit"}
 _NOT_FOR_PEOPLE = {"debug", "info", "warning", "error", "exception", "compile", "search", "match", "fullmatch", "sub"}
-_NOT_FOR_PEOPLE |= {"fields", "TypeVar", "cast", "setitem"}
+_NOT_FOR_PEOPLE |= {"plural", "fields", "TypeVar", "cast", "setitem"}
 # What they say goes to the log alone; entry.py runs under any Python, and says its two lines in both languages.
 _LOG_FILES = {
     "tools/report/metrics.py",
@@ -92,14 +92,12 @@ NOT_MESSAGES = {
     "non monotonically increasing dts to muxer",
     "cover {}.{}",  # names of attachments
     "attachment {}",
-    "Add {} AV1 videos of the root",  # messages of commits
-    "Add {} AV1 videos of {}",
-    "Add {} of the root",
+    "Add {} of the root",  # messages of commits
     "Add {} of {}",
     "Add a dataset card",
     "Restore lines of {} that were added meanwhile",
-    "Remove {} files of the root that left {}",
-    "Remove {} files of {} that left {}",
+    "Remove {} of the root that left {}",
+    "Remove {} of {} that left {}",
     "Restore what was added meanwhile",
     "Restore the dataset card that was edited meanwhile",
     "{} {} {} ffmpeg {} (bundled): {} ({})",  # rows of a table

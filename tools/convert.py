@@ -6,6 +6,7 @@ import sys
 if not __package__:
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 
+from tools.core.message import plural
 from tools.entry import enter_venv
 
 enter_venv(__name__)
@@ -202,7 +203,7 @@ def _report(source: Path, target: Path, report: Conversion) -> str:
     lines = [
         f"{_printable(source.name)} → {_printable(target)}",
         f"  {report.action} {report.encoder} {report.settings}".rstrip(),
-        "  " + term("{}x{}, {} frames, {}, verified", report.width, report.height, report.frames, time),
+        "  " + term("{}x{}, {}, {}, verified", report.width, report.height, plural(report.frames, "frame"), time),
         f"  {human_size(before)} → {human_size(report.size)} ({100 * report.size / max(1, before):.0f} %)",
         *_quality(report.quality),
         *(

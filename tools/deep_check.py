@@ -71,7 +71,7 @@ class DeepCheck:
         video = facts.of("video")[0]
         wrong = [] if video.codec == "av1" else [f"its video is {video.codec}"]
         if video.packets != record.get("frames"):
-            wrong.append(f"{video.packets} pictures instead of {record.get('frames')}")
+            wrong.append(f"pictures: {video.packets} instead of {record.get('frames')}")
         if abs(facts.end - float(record.get("duration_s") or 0.0)) > _SLACK:
             wrong.append(f"{facts.end:.1f} s instead of {record.get('duration_s')} s")
         kept = sum(
@@ -81,7 +81,7 @@ class DeepCheck:
         )
         there = sum(1 for stream in facts.streams if stream.kind in _TRACKS)
         if kept != there and record.get("streams"):
-            wrong.append(f"{there} streams instead of {kept}")
+            wrong.append(f"streams: {there} instead of {kept}")
         return wrong + ([f"it does not decode in full: {complaint}"] if complaint else [])
 
 

@@ -29,7 +29,7 @@ from statistics import fmean
 
 import config
 from tools.core.errors import PipelineError
-from tools.core.message import message
+from tools.core.message import message, plural
 from tools.core.past import VideoLine
 from tools.core.queue_item import QueueItem, Status
 from tools.core.restarts import cause_of
@@ -201,7 +201,7 @@ def _told(items: Sequence[QueueItem], measured: Sequence[str], results: Sequence
     size_in, size_out = sum(item.bytes_in for item in items), sum(item.bytes_out for item in items)
     videos = sum(item.videos_done for item in items)
     shrunk = _shrunk(size_in, size_out)
-    lines = ["", ui("{} videos converted to AV1: {}.", videos, shrunk, between="\n"), *measured]
+    lines = ["", ui("{} converted to AV1: {}.", plural(videos, "video"), shrunk, between="\n"), *measured]
     for item in items:
         if item.status is Status.FAILED:
             lines.append("  " + ui("failed {}: {}", item.folder, item.error, between="\n  "))

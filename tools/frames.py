@@ -6,6 +6,7 @@ import sys
 if not __package__:
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 
+from tools.core.message import plural
 from tools.entry import enter_venv
 
 enter_venv(__name__)
@@ -92,7 +93,8 @@ def _one(tools: _Tools, source: Path, name: str) -> bool:
         print(printable(f"{source}: {translated(cause)}"), file=sys.stderr)
         return False
     size = human_size(made.size)
-    told = ui("{}: {} scenes, {} pictures, {} in {}", source.name, made.scenes, len(made.frames), size, target)
+    pictures, scenes = plural(len(made.frames), "picture"), plural(made.scenes, "scene")
+    told = ui("{}: {} out of {}, {} in {}", source.name, pictures, scenes, size, target)
     print(printable(told))
     for warning in made.warnings:
         print(printable(f"  ! {translated(warning)}"))

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from config import ConfigError, Settings, with_token
 from tools.core.errors import HubForbidden
-from tools.core.message import message
+from tools.core.message import message, plural
 from tools.runtime.once import Once
 from tools.startup import DEMO_FILE, make_hub, read_dotenv, read_settings
 
@@ -120,7 +120,7 @@ def end_of(login: "SavedLogin", now: float) -> str:
         return ""
     days = max(0, int((login.ends - now) // 86400))
     return message(
-        f"the saved login ends in {days} days: run `modelscope login` again, "
+        f"the saved login ends in {plural(days, 'day')}: run `modelscope login` again, "
         f"or put MODELSCOPE_API_TOKEN into .env, which does not end"
     )
 

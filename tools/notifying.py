@@ -5,6 +5,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import config
+from tools.core.message import plural
 from tools.runtime.language import ui
 from tools.startup import is_demo
 
@@ -48,7 +49,8 @@ def wishes(settings: config.Settings) -> list[str]:
         lines.append(ui("Hours and limits: {}", " ".join(changed)))
     if settings.notify.urls and not is_demo(settings.paths.log_dir):
         events = " ".join(sorted(settings.notify.events))
-        lines.append(ui("Notifications: {} addresses are told of: {}", len(settings.notify.urls), events))
+        addresses = plural(len(settings.notify.urls), "address", "addresses")
+        lines.append(ui("Notifications to {}: {}", addresses, events))
     return lines
 
 

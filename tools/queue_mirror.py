@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import config
 from tools.core.errors import StateError
+from tools.core.message import plural
 from tools.report.paint import printable
 from tools.runtime.language import translated, ui
 
@@ -50,7 +51,7 @@ def run(parsed: argparse.Namespace, settings: config.Settings) -> int:
         raise StateError(f"nothing is certain now, ask again later: {found.waits}")
     _show(found)
     gone = counted(found.gone)
-    print(ui("{} of {} videos, {} of {} files left the input", *_of(gone.videos, gone.files, found)))
+    print(ui("{} of {}, {} of {} left the input", *_of(gone.videos, gone.files, found)))
     if not found.gone:
         return 0
     if parsed.yes and not parsed.dry_run:
@@ -63,8 +64,8 @@ def run(parsed: argparse.Namespace, settings: config.Settings) -> int:
     return 0
 
 
-def _of(videos: int, files: int, found: "Look") -> tuple[int, int, int, int]:
-    return videos, videos + found.kept.videos, files, files + found.kept.files
+def _of(videos: int, files: int, found: "Look") -> tuple[int, str, int, str]:
+    return videos, plural(videos + found.kept.videos, "video"), files, plural(files + found.kept.files, "file")
 
 
 def _show(found: "Look") -> None:
@@ -72,7 +73,7 @@ def _show(found: "Look") -> None:
         print(printable("\n".join([folder, *(f"  {one.path.rpartition('/')[2]}" for one in files)])))
     stays = sorted(found.stays.items())
     if stays:
-        print(ui("without a source too, and stays for now ({} files):", len(stays)))
+        print(ui("without a source too, and stays for now ({}):", plural(len(stays), "file")))
     for path, why in stays[:_SHOWN]:
         print(printable(f"  {path}: {translated(why)}"))
     if len(stays) > _SHOWN:

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 import config
+from tools.core.message import plural
 from tools.report.paint import printable
 from tools.runtime.language import ui
 
@@ -66,9 +67,9 @@ def run(parsed: argparse.Namespace, settings: config.Settings) -> int:
             view.put(entry)
     names = printable(", ".join(folder.name for folder, _ in made)) or "-"
     if not is_dry:
-        print(ui("{} folders queued to be made again: {}", len(made), names))
+        print(ui("{} queued to be made again: {}", plural(len(made), "folder"), names))
     else:
-        print(ui("{} folders would be queued to be made again: {}", len(made), names))
+        print(ui("{} would be queued to be made again: {}", plural(len(made), "folder"), names))
         if made and not parsed.dry_run:
             print(ui("nothing was queued: add --yes to queue them"))
     return 0
@@ -114,15 +115,16 @@ def _wanted(
             orders[name] = redo_with(options, again if parsed.if_settings_differ else (), os.urandom(6).hex())
             meant.append((name, by_pattern))
     if untold:
-        print(ui("{} videos of an earlier version do not tell by what they were made: name their folders", untold))
+        videos = plural(untold, "video")
+        print(ui("{} of an earlier version without a record of the settings: name the folders to redo them", videos))
     return listed.folders, orders, meant
 
 
 def _tell(folder: str, found: "Difference") -> None:
     names = ", ".join(sorted({option for differing in found.videos.values() for option in differing}))
     if names:
-        of = len(found.videos), len(found.published)
-        print(ui("{}: {} of {} videos were made otherwise: {}", printable(folder), *of, names))
+        of = len(found.videos), plural(len(found.published), "video")
+        print(ui("{}: {} of {} made otherwise: {}", printable(folder), *of, names))
 
 
 class _Listed:

@@ -10,6 +10,7 @@ from typing import Any
 import config
 from tools import notifying
 from tools.core.hours import Opening
+from tools.core.message import plural
 from tools.report.cells import rows_of
 from tools.report.glance import eta_json, gain_json, health_line, outlook_lines, problems
 from tools.report.heading import free_space, pulse, pulse_json, pulse_lines
@@ -99,7 +100,7 @@ def queue_line(settings: config.Settings) -> str:
     history.close()
     live = len(overview.pending) + len(overview.processing)
     shown = outlook_lines(ahead, live, now)
-    return " ".join([ui("Queue: {} folders.", live), *shown])
+    return " ".join([ui("Queue: {}.", plural(live, "folder")), *shown])
 
 
 def outlook_of(

@@ -11,7 +11,7 @@ import sys
 if not __package__:
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 
-from tools.core.message import message
+from tools.core.message import message, plural
 from tools.entry import enter_venv
 from tools.runtime.language import both
 
@@ -153,7 +153,7 @@ class Supervisor:
         log.warning("%s died, restarting: %s", kept.name, facts)
         if kept.restarts.is_loop:
             times = kept.restarts.quick
-            told = f"{kept.name} died {times} times soon after its start, see its lines above"
+            told = f"{kept.name} died {plural(times, 'time')} soon after its start, see its lines above"
             log.error("%s", both(message(f"{told}; restarts continue")))
 
     def _was_killed_by_kernel(self) -> bool | None:

@@ -173,7 +173,7 @@ def test_what_this_run_saved_shows_by_itself_as_status_says_it(browser: Any, tmp
             _store(tmp_path, 4 * 2**20, 2**20)
             visit.until("document.querySelector('.gained').innerText.includes('this run')")
             shown = visit.page.inner_text(".gained").splitlines()
-            assert "Saved in this run: 3.0 MiB (75%) of 4.0 MiB in 1 videos" in shown
+            assert "Saved in this run: 3.0 MiB (75%) of 4.0 MiB in 1 video" in shown
         _store(tmp_path, 2**20, 8 * 2**20)
         with Visit(browser, url, viewport=PHONE, locale="zh-CN", is_mobile=True, has_touch=True) as visit:
             visit.waits_for(".gained .big")

@@ -199,7 +199,7 @@ def test_sound_alone_is_no_video(has_cover: bool, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "cause"),
     [
-        ("-map 0 -map -0:a:1 -c copy", "2 audio streams were planned, 1"),
+        ("-map 0 -map -0:a:1 -c copy", "audio streams: 2 planned, 1 there"),
         ("-map 0 -map -0:s -c copy", "0 are there"),
         ("-map 0 -map -0:t -c copy", "attachments"),
         ("-map 0 -c copy -map_chapters -1", "chapters"),

@@ -65,25 +65,25 @@ def test_gain_is_told_also_if_it_is_none() -> None:
     measured = VideoLine(ended=NOW, folder="A", video="1", outcome="stored", quality={"vmaf": 95.0})
     assert gain_lines(Gain(2, 4096, 1024), [measured]) == [
         "Saved: 3.0 KiB (75%) of 4.0 KiB in 2 videos",
-        "Quality: vmaf 95.0 on average of the last 1 videos",
+        "Quality: vmaf 95.0 on average of the last 1 video",
     ]
     whole = replace(measured, quality={"vmaf": 98.0, "vmaf_p5": 93.0, "vmaf_min": 90.5, "ssim": 0.99})
     assert gain_lines(Gain(2, 4096, 1024), [whole])[1:] == [
-        "Quality: ssim 0.9900 on average of the last 1 videos",
-        "Quality: vmaf 98.0 (min 90.5, p5 93.0) on average of the last 1 videos",
+        "Quality: ssim 0.9900 on average of the last 1 video",
+        "Quality: vmaf 98.0 (min 90.5, p5 93.0) on average of the last 1 video",
     ]
     aimed = replace(measured, crf=33.0, quality={"predicted": 95.2})
     assert gain_lines(Gain(2, 4096, 1024, 1), [aimed, replace(aimed, crf=30.0)])[1:] == [
-        "Bigger than MAX_SIZE_PERCENT, whatever was tried: 1 videos",
+        "Bigger than MAX_SIZE_PERCENT, whatever was tried: 1 video",
         "CRF: 32 on average of the last 2 videos, 30 to 33",
         "Quality: predicted 95.2 on average of the last 2 videos",
     ]
     assert gain_lines(Gain(3, 8192, 2048), [], Sums(stored=1, bytes_in=4096, bytes_out=1024)) == [
         "Saved: 6.0 KiB (75%) of 8.0 KiB in 3 videos",
-        "Saved in this run: 3.0 KiB (75%) of 4.0 KiB in 1 videos",
+        "Saved in this run: 3.0 KiB (75%) of 4.0 KiB in 1 video",
     ]
     assert gain_lines(Gain(3, 8192, 2048), [], Sums()) == ["Saved: 6.0 KiB (75%) of 8.0 KiB in 3 videos"]
-    assert gain_lines(Gain(1, 1024, 2048), []) == ["Grown: by 1.0 KiB (100%) from 1.0 KiB in 1 videos"]
+    assert gain_lines(Gain(1, 1024, 2048), []) == ["Grown: by 1.0 KiB (100%) from 1.0 KiB in 1 video"]
     assert gain_lines(Gain(0, 0, 0), []) == []
 
 

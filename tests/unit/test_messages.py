@@ -8,6 +8,7 @@ from string import Formatter
 import pytest
 
 from tests.messages import ROOT, bare_prints, messages, sources
+from tools.core.message import plural
 from tools.runtime.language import (
     CATALOGUE,
     Language,
@@ -55,6 +56,38 @@ def test_each_message_is_found_again_in_what_was_made_of_it() -> None:
     for template in KNOWN:
         arguments = [f"<{number}>" for number in range(len(fields(template)))]
         assert translated(template.format(*arguments)) == ui(template, *arguments), template
+
+
+def test_one_is_told_in_the_singular() -> None:
+    assert [plural(number, "video") for number in (0, 1, 2)] == ["0 videos", "1 video", "2 videos"]
+    assert [plural(number, "address", "addresses") for number in (1, 2)] == ["1 address", "2 addresses"]
+    template = "MIRROR took {} of {} out of the output"
+    assert ui(template, plural(1, "file"), "A 2 b") == "MIRROR took 1 file of A 2 b out of the output"
+    use(Language.CHINESE)
+    for number in (1, 1234):
+        chinese = f"MIRROR 已从输出中删除 A 2 b 的 {number} 个文件"
+        assert ui(template, plural(number, "file"), "A 2 b") == chinese
+        assert translated(template.format(plural(number, "file"), "A 2 b")) == chinese
+    assert translated("frames: 1 of 1 scene without a picture that opens and shows something") == (
+        "场景图片：1 / 1 个场景没有能打开且有内容的图片"
+    )
+
+
+_NOUNS = "video|file|folder|result|item|problem|scene|line|day|address|time|attempt"
+_COUNTED = re.compile(rf"{{}} ((?:AV1 |more )?(?:{_NOUNS})(?:es|s))\b(?!=)")
+_NEVER_OF_ONE = {
+    "without {} of the folder: more than {} files or {} MB together",
+    "Add {} AV1 videos of {} folders",
+    "{} … repeated {} times",
+    "{} days",
+    "{}: all {} results",
+}
+
+
+def test_no_message_says_1_videos() -> None:
+    """If this fails: ``plural(number, "video")`` as an argument, or a message of its own for 1 (``1 item failed``)."""
+    found = [text for text in THERE if _COUNTED.search(text) and text not in _NEVER_OF_ONE]
+    assert [text for text in found if _COUNTED.sub(lambda match: f"1 {match[1][:-1]}", text) not in THERE] == []
 
 
 def test_chinese_is_set_as_the_documents_are() -> None:

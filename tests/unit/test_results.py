@@ -107,7 +107,7 @@ def test_status_tells_what_was_reused_and_what_has_no_source(tmp_path: Path) -> 
     index.note_gone("B", ["3.mkv", "4.mkv"])
     known = read_known(tmp_path)
     assert known_lines(known, {"B"}) == [
-        "reused: 1 videos had a result already, 1:00:00 of work saved",
+        "reused: 1 video had a result already, 1:00:00 of work saved",
         "results whose source is gone, which stay (2 folders):",
         "    A: all 2 results",
         "    B: 3.mkv, 4.mkv",
@@ -117,7 +117,7 @@ def test_status_tells_what_was_reused_and_what_has_no_source(tmp_path: Path) -> 
         "source_gone": {"A": 2, "B": ["3.mkv", "4.mkv"]},
     }
     assert known_lines(known, None)[1:] == [
-        "results whose source is gone, which stay (1 folders):",
+        "results whose source is gone, which stay (1 folder):",
         "    B: 3.mkv, 4.mkv",
     ]
     index.note_gone("B", [])

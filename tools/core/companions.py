@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from itertools import accumulate
 
 from tools.core.folder import RemoteFile, is_junk, is_safe_path, is_video, mark_of_partial
+from tools.core.message import plural
 
 _TEXTS = frozenset({"ass", "ssa", "srt"})  # no WebVTT: ffprobe does not know it as mkvmerge writes it
 _PICTURES = frozenset({"sup", "idx"})
@@ -47,7 +48,7 @@ def companions(
 def too_many_fonts(left_out: int) -> str:
     """What is said of a result that does not have them."""
     most = f"{_MOST_FONTS} files or {_ALL_FONTS // 1_000_000} MB"
-    return f"{left_out} fonts of the folder are not in it: more than {most} together"
+    return f"without {plural(left_out, 'font')} of the folder: more than {most} together"
 
 
 def extension(name: str) -> str:

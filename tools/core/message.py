@@ -6,6 +6,12 @@ def message(text: str) -> str:
     return text
 
 
+def plural(number: int, one: str, many: str = "") -> str:
+    """``1 video``, ``2 videos``: a number with its noun, as an argument of a message. ``many`` is ``one`` with an s
+    unless it is given. A translation, whose nouns may be as they are, takes the number out of it by ``{0!n}``."""
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
 WORDS = (
     message("pending"),
     message("processing"),

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from tools.core.errors import VerifyError
+from tools.core.message import plural
 from tools.media.facts import JUMP, NO_PACKETS_OF_ITS_OWN, Facts, Stream, StreamKind
 from tools.media.ffprobe_json import number
 from tools.media.languages import OLD_CODES
@@ -111,7 +112,7 @@ def census(plan: Plan, made: Facts) -> list[str]:
         wanted, found = plan.kept(kind), made.of(kind)
         planned = len(wanted) + (len(plan.added) if kind == "subtitle" else 0)
         if planned != len(found):
-            differences.append(f"{planned} {kind} streams were planned, {len(found)} are there")
+            differences.append(f"{kind} streams: {planned} planned, {len(found)} there")
         for want, have in zip(wanted, found, strict=False):
             differences += _stream_differences(plan, want, have)
             if kind == "video" and want.action == "encode":
@@ -236,7 +237,7 @@ def _attachments(plan: Plan, made: Facts) -> list[str]:
     wanted = plan.kept("attachment", "cover")
     found = [*made.of("attachment"), *made.of("cover")]
     if len(wanted) + len(plan.fonts) != len(found):
-        return [f"{len(wanted) + len(plan.fonts)} attachments were planned, {len(found)} are there"]
+        return [f"attachments: {len(wanted) + len(plan.fonts)} planned, {len(found)} there"]
     names = {stream.tag("filename") for stream in found}
     differences = [
         f"the attachment {kept.source.tag('filename')} is lost"
@@ -261,7 +262,7 @@ def _bytes(attachment: Stream) -> int:
 
 def _chapters(source: Facts, made: Facts) -> list[str]:
     if len(source.chapters) != len(made.chapters):
-        return [f"{len(source.chapters)} chapters were planned, {len(made.chapters)} are there"]
+        return [f"chapters: {len(source.chapters)} planned, {len(made.chapters)} there"]
     for want, have in zip(source.chapters, made.chapters, strict=True):
         shift = abs(float(want.get("start_time") or 0) - float(have.get("start_time") or 0))
         title_lost = (want.get("tags") or {}).get("title", "") != (have.get("tags") or {}).get("title", "")
@@ -303,7 +304,8 @@ def frames(plan: Plan, made: Facts, min_percent: float) -> tuple[list[str], list
         elif lost > 0:
             warnings.append(f"damaged source: {source.packets - lost} of {source.packets} frames decode")
         if source.lead and source.key_begin is not None:
-            warnings.append(f"the file begins with {source.lead} pictures that need one before them")
+            lead = plural(source.lead, "picture that needs one before it", "pictures that need one before them")
+            warnings.append(f"the file begins with {lead}")
         if not differences:
             more, said = _moved(plan, source, have, made, whole=lost == 0)
             differences += more

@@ -17,7 +17,7 @@ from typing import Any
 
 from tools.core.errors import MediaError
 from tools.core.frames import END, Frame, Origin, lack, member, row_bytes, rows_of
-from tools.core.message import message
+from tools.core.message import message, plural
 from tools.core.scenes import Picture, Scene, SceneRules, find_scenes
 from tools.media.complaints import Complaints, bare
 from tools.media.facts import Stream
@@ -125,9 +125,15 @@ def make_frames(
         raise FramesError(message("no frames: none of its pictures could be read"))
     sha256, size = _write(target, rows_of(origin, frames), [folder / _file(frame.frame) for frame in frames])
     unread = len(wanted) - len(frames)
-    said = [message(f"{left_out} cuts are more than FRAME_MAX_SCENES, the clearest count")] if left_out else []
+    said = (
+        [message(f"without {plural(left_out, 'cut')} beyond FRAME_MAX_SCENES: the clearest count")] if left_out else []
+    )
     said += (
-        [message(f"frames: {unread} of {len(wanted)} scenes have no picture that opens and shows something")]
+        [
+            message(
+                f"frames: {unread} of {plural(len(wanted), 'scene')} without a picture that opens and shows something"
+            )
+        ]
         if unread
         else []
     )

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from tools.core.artifact import Artifact, VideoOutput
 from tools.core.folder import RemoteFile
 from tools.core.frames import EMPTY, without_pictures
+from tools.core.message import message, plural
 from tools.core.planning import Video
 from tools.core.queue_item import Quarantined
 from tools.core.record import Record
@@ -93,4 +94,9 @@ class Batch:
 
 def died(who: str, times: int) -> str:
     """The cause of a video that is given up for the deaths of ``who`` that had it."""
-    return f"{who} died {times} times in a row while this video was being encoded"
+    return f"{who} died {plural(times, 'time')} in a row while this video was being encoded"
+
+
+def tried(cause: str, times: int) -> str:
+    """The cause of what is given up after so many attempts."""
+    return message(f"{cause} (tried 1 time)" if times == 1 else f"{cause} (tried {times} times)")

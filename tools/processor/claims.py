@@ -20,6 +20,7 @@ from tools.core.queue_item import (
     with_sane_times,
 )
 from tools.core.retry import next_attempt
+from tools.processor.batch import tried
 from tools.processor.reporting import ItemRequeued, ItemSettled, Observer, TimesCorrected
 from tools.runtime.clock import Clock
 from tools.state.work_queue import QueueView, WorkQueue
@@ -142,9 +143,7 @@ class Claims:
         wait = next_attempt(self._unexpected[folder], max_attempts, interval)
         if wait is not None:
             return self.release(folder, lambda item: give_back(item, now + wait, cause))
-        return self.release(
-            folder, lambda item: settle(item, now, item.quarantined, f"{cause} (tried {max_attempts} times)")
-        )
+        return self.release(folder, lambda item: settle(item, now, item.quarantined, tried(cause, max_attempts)))
 
     def give_all_back(self) -> int:
         """At the end of the program: what is claimed is pending again; returns how many. Raises PipelineError."""

@@ -20,10 +20,11 @@ from tools.core.errors import (
     WorkspaceError,
 )
 from tools.core.folder import ROOT
+from tools.core.message import plural
 from tools.core.retry import AskedToWait, asked_to_wait
 from tools.core.reuse import seconds_saved
 from tools.core.sidecar import Sidecar
-from tools.processor.batch import Batch
+from tools.processor.batch import Batch, tried
 from tools.processor.hub_thread import Answer, Done, Failed
 from tools.processor.item_run import ItemRun
 from tools.processor.output_card import OutputCard
@@ -284,7 +285,7 @@ class Commits:
             batch.not_before = max(batch.not_before, self._clock.monotonic() + wait)
             self._tell(CommitFailed(*about))
         elif not ((isinstance(exc, HubRejected) or batch.sidecars) and self._halve(run, batch, exc)):
-            unexpected = f"{exc} (tried {batch.failures} times)" if isinstance(exc, Unexpected) else None
+            unexpected = tried(str(exc), batch.failures) if isinstance(exc, Unexpected) else None
             run.refuse_batch(batch, unexpected or f"the hub did not take the commit: {exc}")
             self._over(run, batch, None, str(exc))
 
@@ -307,7 +308,7 @@ def _is_of_the_hub(exc: PipelineError) -> bool:
 
 def _message(folder: str, videos: int, sidecars: int) -> str:
     """Of a commit."""
-    what = [f"{videos} AV1 videos"] * (videos > 0) + [f"{sidecars} other files"] * (sidecars > 0)
+    what = [plural(videos, "AV1 video")] * (videos > 0) + [plural(sidecars, "other file")] * (sidecars > 0)
     return f"Add {' and '.join(what)} of {'the root' if folder == ROOT else folder}"
 
 

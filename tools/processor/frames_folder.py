@@ -32,6 +32,7 @@ from tools.core.frames import (
     told_of,
     with_rows,
 )
+from tools.core.message import plural
 from tools.core.record import METADATA, Published
 from tools.core.sidecar import Sidecar
 from tools.hub.client import AddBlob, AddBytes, Head, HubClient, Operation
@@ -217,7 +218,9 @@ class FramesFolder(OutputFolder):
         pictures = sum(len(rows) for _, rows in added)
         made = self.prepared({})
         commit = hub.commit(
-            self.repo, [*operations, *more], f"Add {pictures} pictures of scenes of {len(lacking)} videos"
+            self.repo,
+            [*operations, *more],
+            f"Add {plural(pictures, 'picture')} of scenes of {plural(len(lacking), 'video')}",
         )
         self.committed(commit, type(made)(operations, outputs, (), made.published, made.carried))
         scenes = sum(told_of(artifact.about).scenes for artifact in artifacts.values())

@@ -18,7 +18,7 @@ from tools.core.queue_item import Quarantined, QueueItem
 from tools.core.retry import next_attempt
 from tools.core.reuse import seconds_saved
 from tools.core.sidecar import SidecarRules
-from tools.processor.batch import Batch, Task, died
+from tools.processor.batch import Batch, Task, died, tried
 from tools.processor.output_folder import OutputFolder
 from tools.stages.video_job import JobResult, Outcome
 from tools.state.journal import Event, Journal
@@ -209,8 +209,7 @@ class ItemRun:
         task.failures += 1
         wait = next_attempt(task.failures, self.rules.max_attempts, self.rules.retry_interval)
         if wait is None:
-            tried = f"{cause} (tried {task.failures} times)"
-            self._refuse(task, tried, result_kept=result_kept, is_spent=True)
+            self._refuse(task, tried(cause, task.failures), result_kept=result_kept, is_spent=True)
         else:
             task.not_before = max(task.not_before, now + wait)
 

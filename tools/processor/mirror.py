@@ -12,7 +12,7 @@ from itertools import groupby
 from pathlib import Path
 
 from tools.core.folder import ROOT, RemoteFile, inside, path_of
-from tools.core.message import message
+from tools.core.message import message, plural
 from tools.core.mirror import DAY, Counted, Gone, counted, digest_of, gone_from, is_too_much, why_kept
 from tools.core.record import METADATA, Published
 from tools.core.sidecar import SIDECARS, Carried
@@ -202,7 +202,7 @@ def _commits(gone: Iterable[Gone]) -> Iterator[list[Gone]]:
 
 
 def _message(folder: str, files: int, input_repo: str) -> str:
-    return f"Remove {files} files of {'the root' if folder == ROOT else folder} that left {input_repo}"
+    return f"Remove {plural(files, 'file')} of {'the root' if folder == ROOT else folder} that left {input_repo}"
 
 
 def _operations(folder: OutputFolder, intent: Iterable[Taken]) -> list[Operation]:

@@ -11,7 +11,7 @@ from tools.core.queue_item import Quarantined, QueueItem
 from tools.core.retry import next_attempt
 from tools.core.sidecar import Sidecar, plan_sidecars
 from tools.hub.client import HubClient
-from tools.processor.batch import Batch, Task, died
+from tools.processor.batch import Batch, Task, died, tried
 from tools.processor.frames_folder import FramesFolder
 from tools.processor.item_run import ItemRun, RunRules
 from tools.processor.output_folder import OutputFolder, evaded, kept_back
@@ -122,7 +122,7 @@ def _task(video: Video, history: Mapping[tuple[str, str], VideoHistory], rules: 
     if cause is None and past.crashes >= rules.max_attempts:
         cause = died("the program", past.crashes)
     if cause is None and past.failures >= rules.max_attempts:
-        cause = f"{past.last_cause} (tried {past.failures} times)"
+        cause = tried(past.last_cause, past.failures)
     if cause is None and (tries := max(past.failures, past.crashes)):
         task.not_before = now + (next_attempt(tries, rules.max_attempts, rules.retry_interval) or 0.0)
     task.output = past.stored and past.stored.at(video.targets)

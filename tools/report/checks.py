@@ -30,6 +30,7 @@ from tools.core.errors import (
     NoEncoder,
     PipelineError,
 )
+from tools.core.message import plural
 from tools.hub.client import HubClient, same_dataset
 from tools.hub.modelscope_sdk import TESTED_WITH, moved_parts
 from tools.hub.proxy import by_proxy
@@ -205,7 +206,9 @@ def check_dotenv(path: Path, given: Mapping[str, str | None], known: Collection[
         found.append(
             Finding(".env", True, f"others can read {path}, which may hold a token", f"`chmod 600 {quote(str(path))}`")
         )
-    return found or [Finding(".env", True, f"{len(given)} settings in {path}")]
+    return found or [
+        Finding(".env", True, f"1 setting in {path}" if len(given) == 1 else f"{len(given)} settings in {path}")
+    ]
 
 
 def check_mirror(state: MirrorState) -> Finding:
@@ -213,7 +216,8 @@ def check_mirror(state: MirrorState) -> Finding:
     if state.held is not None:
         what, _, advice = state.held.text().rpartition(": ")
         return Finding("MIRROR", False, what, advice)
-    return Finding("MIRROR", True, f"what leaves the input is taken out of the output; {len(state.gone)} files wait")
+    waiting = plural(len(state.gone), "file")
+    return Finding("MIRROR", True, f"what leaves the input is taken out of the output; waiting: {waiting}")
 
 
 def check_space(folder: Path, floor_gb: float) -> Finding:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+from tools.core.message import plural
 from tools.runtime.language import ui
 
 _LEAST = 5  # rows of each block that matters, before any gets more
@@ -25,7 +26,7 @@ def fitted(
             if given[place] or more >= min(whole[place], _FEWEST):
                 given[place], left = given[place] + more, left - more
     lines = [line for block, most in zip(blocks, given, strict=True) for line in _first(block, most, rows)]
-    return [*lines, ui("… {} more lines, see {}", sum(map(len, blocks)) - len(lines), command)]
+    return [*lines, ui("… {}, see {}", plural(sum(map(len, blocks)) - len(lines), "more line"), command)]
 
 
 def _first(block: Sequence[str], most: int, rows: Callable[[str], int]) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Any
 from tools.core.audit import FolderAudit
 from tools.core.coverage import Coverage
 from tools.core.eta import Eta
-from tools.core.message import message
+from tools.core.message import message, plural
 from tools.core.past import VideoLine
 from tools.core.queue_item import QueueItem, Status, counted_as, is_as_queued, rank
 from tools.report.glance import clock, human_size
@@ -107,7 +107,7 @@ def why_lines(
 
 def _item_lines(item: QueueItem, items: Mapping[str, QueueItem], now: float, aging_hours: float) -> list[str]:
     lines = [ui("queued at {}, priority {}", item.added_time, item.priority)]
-    lines.append(ui("{}, {} of {} videos published", counted_as(item), item.videos_done, item.videos_total))
+    lines.append(ui("{}, {} of {} published", counted_as(item), item.videos_done, plural(item.videos_total, "video")))
     if item.status is Status.PENDING:
         waiting = pending_in_order(
             [one for one in items.values() if not one.held], lambda one: rank(one, now, aging_hours)
@@ -135,7 +135,8 @@ def _history_lines(history: Mapping[tuple[str, str], VideoHistory]) -> list[str]
         elif video.refused:
             lines.append(f"    {path}: {translated(video.refused)}")
         elif video.failures or video.crashes:
-            told = ui("failed {} times, crashed {}: {}", video.failures, video.crashes, video.last_cause)
+            failed = plural(video.failures, "time")
+            told = ui("failed {}, crashed {}: {}", failed, video.crashes, video.last_cause)
             lines.append(f"    {path}: {told}")
     return lines
 

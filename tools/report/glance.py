@@ -7,6 +7,7 @@ from typing import Any
 
 from tools.core.aimed import saved_percent
 from tools.core.eta import Eta
+from tools.core.message import plural
 from tools.core.past import Sums, VideoLine
 from tools.report import health
 from tools.report.heading import Pulse
@@ -66,34 +67,34 @@ def gain_lines(gain: Gain, lines: Sequence[VideoLine], run: Sums | None = None) 
         return []
     sizes = _sizes(gain.bytes_in, gain.bytes_out, gain.videos)
     if gain.bytes_in >= gain.bytes_out:
-        found = [ui("Saved: {} ({}%) of {} in {} videos", *sizes)]
+        found = [ui("Saved: {} ({}%) of {} in {}", *sizes)]
     else:
-        found = [ui("Grown: by {} ({}%) from {} in {} videos", *sizes)]
+        found = [ui("Grown: by {} ({}%) from {} in {}", *sizes)]
     if run is not None and run.stored:
         sizes = _sizes(run.bytes_in, run.bytes_out, run.stored)
         if run.saved >= 0:
-            found.append(ui("Saved in this run: {} ({}%) of {} in {} videos", *sizes))
+            found.append(ui("Saved in this run: {} ({}%) of {} in {}", *sizes))
         else:
-            found.append(ui("Grown in this run: by {} ({}%) from {} in {} videos", *sizes))
+            found.append(ui("Grown in this run: by {} ({}%) from {} in {}", *sizes))
     if gain.bigger:
-        found.append(ui("Bigger than MAX_SIZE_PERCENT, whatever was tried: {} videos", gain.bigger))
+        found.append(ui("Bigger than MAX_SIZE_PERCENT, whatever was tried: {}", plural(gain.bigger, "video")))
     if gain.frames:
-        found.append(ui("Scene frames: {} pictures of {} scenes", gain.frames, gain.scenes))
+        found.append(ui("Scene frames: {} of {}", plural(gain.frames, "picture"), plural(gain.scenes, "scene")))
     if crfs := [line.crf for line in lines if line.crf is not None]:
         usual, low, high = f"{sum(crfs) / len(crfs):.0f}", f"{min(crfs):g}", f"{max(crfs):g}"
-        found.append(ui("CRF: {} on average of the last {} videos, {} to {}", usual, len(crfs), low, high))
+        found.append(ui("CRF: {} on average of the last {}, {} to {}", usual, plural(len(crfs), "video"), low, high))
     return found + _quality_lines(mean_quality(lines))
 
 
-def _sizes(bytes_in: int, bytes_out: int, videos: int) -> tuple[str, str, str, int]:
+def _sizes(bytes_in: int, bytes_out: int, videos: int) -> tuple[str, str, str, str]:
     share = f"{abs(100 * (bytes_in - bytes_out) / bytes_in):.0f}" if bytes_in else "0"
-    return human_size(abs(bytes_in - bytes_out)), share, human_size(bytes_in), videos
+    return human_size(abs(bytes_in - bytes_out)), share, human_size(bytes_in), plural(videos, "video")
 
 
 def _quality_lines(values: Mapping[str, tuple[float, int]]) -> list[str]:
     """One for each metric, with its 5th percentile and minimum behind it."""
     return [
-        ui("Quality: {} {} on average of the last {} videos", name, shown, videos)
+        ui("Quality: {} {} on average of the last {}", name, shown, plural(videos, "video"))
         for name, shown, videos in quality_of(values)
     ]
 

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from tools.core.message import plural
 from tools.report.status import human_time
 from tools.runtime.language import translated, ui
 from tools.state.mirror_file import MirrorState
@@ -22,12 +23,17 @@ def known_lines(known: Known, there: Collection[str] | None, shown: int = _SHOWN
     """A few lines, none if there is nothing to say. ``there``: the folders of the input dataset; None if not known."""
     lines = []
     if known.reused:
-        lines.append(ui("reused: {} videos had a result already, {} of work saved", known.reused, _time(known.saved)))
+        lines.append(
+            ui("reused: {} had a result already, {} of work saved", plural(known.reused, "video"), _time(known.saved))
+        )
     folders = _folders_gone(known, there)
-    gone = [ui("{}: all {} results", folder, number) for folder, number in folders.items()]
+    gone = [
+        ui("{}: its only result", folder) if number == 1 else ui("{}: all {} results", folder, number)
+        for folder, number in folders.items()
+    ]
     gone += [f"{folder}: {', '.join(names)}" for folder, names in known.gone.items() if folder not in folders]
     if gone:
-        lines.append(ui("results whose source is gone, which stay ({} folders):", len(gone)))
+        lines.append(ui("results whose source is gone, which stay ({}):", plural(len(gone), "folder")))
         lines += [f"    {line}" for line in gone[:shown]]
         if len(gone) > shown:
             lines.append("    " + ui("… and {} more, see --check", len(gone) - shown))
@@ -43,13 +49,13 @@ def mirror_json(state: MirrorState) -> dict[str, Any]:
 
 def mirror_lines(state: MirrorState) -> list[str]:
     """What ``MIRROR=1`` waits for, or for whom; none if there is nothing to say."""
-    number = len(state.gone)
+    number, files = len(state.gone), plural(len(state.gone), "file")
     if state.held is not None:
         return [ui("MIRROR takes nothing out: {}", translated(state.held.text()))]
     if number and state.waits:
-        return [ui("MIRROR: {} files left the input; nothing is taken out now: {}", number, translated(state.waits))]
+        return [ui("MIRROR: {} left the input; nothing is taken out now: {}", files, translated(state.waits))]
     if number:
-        return [ui("MIRROR: {} files left the input and are taken out of the output soon, see --mirror", number)]
+        return [ui("MIRROR: {} left the input, soon to be taken out of the output, see --mirror", files)]
     return []
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from tools.core.message import plural
 from tools.core.past import VideoLine
 from tools.runtime.language import heading, ui
 
@@ -36,7 +37,7 @@ def loss_lines(found: Sequence[Loss], most: int) -> list[str]:
         return []
     lines = ["", heading("Warnings of the latest videos")]
     for loss in found[:most]:
-        said = ui("{} videos, the latest {}: {}", loss.videos, f"{loss.folder}/{loss.video}", loss.text)
+        said = ui("{}, the latest {}: {}", plural(loss.videos, "video"), f"{loss.folder}/{loss.video}", loss.text)
         lines.append("  " + said)
     hidden = len(found) - most
     return lines + (["  " + ui("… and {} more, see {}", hidden, "--status --all")] if hidden > 0 else [])

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from tools.core.errors import PipelineError
+from tools.core.message import plural
 from tools.core.news import Kind, News, NewsDesk
 from tools.core.queue_item import Status
 from tools.processor.reporting import (
@@ -137,7 +138,7 @@ def news_of(event: Event) -> News | None:
         case QueueEmpty():
             return News(Kind.EMPTY, ui("the queue is empty"))
         case TakenOut(folder, files):
-            return News(Kind.MIRROR, ui("MIRROR took {} files of {} out of the output", files, folder))
+            return News(Kind.MIRROR, ui("MIRROR took {} of {} out of the output", plural(files, "file"), folder))
         case MirrorHeld(cause):
             return News(Kind.MIRROR, ui("MIRROR takes nothing out: {}", translated(cause)))
     return None

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from tools.core.message import plural
 from tools.core.queue_item import QueueItem
 from tools.core.stability import Snapshot, seconds_until_stable
 from tools.report.glance import clock
@@ -70,4 +71,4 @@ def waiting_line(state: MonitorState | None, waiting: Mapping[str, float], now: 
         return polls
     shown = [f"{name} {interval(seconds)}" for name, seconds in list(waiting.items())[:_NEXT]]
     names = ", ".join(shown) + (" …" if len(waiting) > _NEXT else "")
-    return f"{polls} {ui('{} folders not quiet yet: {}', len(waiting), names)}"
+    return f"{polls} {ui('{} not quiet yet: {}', plural(len(waiting), 'folder'), names)}"

@@ -55,7 +55,9 @@ class Folded:
         """For people, one kept line per line."""
         shown = [f"{text} … repeated {times} times" if times > 1 else text for text, times in self.entries()]
         if self._left_out:
-            shown.insert(len(self._first), f"… {self._left_out} more lines …")
+            shown.insert(
+                len(self._first), "… 1 more line …" if self._left_out == 1 else f"… {self._left_out} more lines …"
+            )
         return "\n".join(shown)
 
 

@@ -11,7 +11,8 @@ from others, which a test holds.
 
 The catalogue is a gettext ``.po`` file that any editor of such files opens; it is read as it is, so that nobody must
 compile anything. ``{}`` stands for what varies; a translation may number them (``{1} … {0}``), and ``{0!t}`` says that
-the argument is a text to be translated itself.
+the argument is a text to be translated itself, ``{0!n}`` that only the number is wanted of one like ``2 videos``
+(``tools.core.message.plural``).
 """
 
 import ast
@@ -257,6 +258,8 @@ def _of_template(text: str, *, weak: bool) -> str | None:
 
 class _Filler(Formatter):
     def convert_field(self, value: Any, conversion: str | None) -> Any:
+        if conversion == "n":
+            return str(value).partition(" ")[0]
         if conversion != "t":
             return super().convert_field(value, conversion)
         return f"{_EDGE}{_in_chinese(str(value)) or value}{_EDGE}"

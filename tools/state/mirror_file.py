@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tools.core.errors import CorruptState, StateError
-from tools.core.message import message
+from tools.core.message import message, plural
 from tools.state.json_file import JsonFile
 
 MIRROR_FILE = "mirror.json"
@@ -47,8 +47,9 @@ class Held(NamedTuple):
 
     def text(self) -> str:
         """For people: what it is, and what to do."""
+        videos, files = plural(self.of_videos, "video"), plural(self.of_files, "file")
         return message(
-            f"{self.videos} of {self.of_videos} videos and {self.files} of {self.of_files} files left the input, more "
+            f"{self.videos} of {videos} and {self.files} of {files} left the input, more "
             f"than MIRROR_MAX_PERCENT={self.percent:g} allows at once: look with --mirror, then --mirror --yes"
         )
 

@@ -36,9 +36,9 @@ function drawn({ bars, width, workers, problem }) {
   const grown = bars.map((bar) => (total += bar.bytes_in - bar.bytes_out));
   const title = (bar) => `${clock(bar.begin)} – ${clock(bar.begin + width)}`;
   return [
-    figure(t("Videos converted"), t("{} converted, {} attempts failed", number(stored), number(sum("failed"))),
+    figure(t("Videos converted"), t("{} converted, failed attempts: {}", number(stored), number(sum("failed"))),
       columns(bars, width, (bar) => [bar.stored, bar.failed],
-        (bar) => [title(bar), t("{} converted", bar.stored), t("{} attempts failed", bar.failed), bar.paused_s >= 60 ? t("paused {}", lasting(bar.paused_s)) : ""].filter(Boolean).join("\n"), number)),
+        (bar) => [title(bar), t("{} converted", bar.stored), t("failed attempts: {}", bar.failed), bar.paused_s >= 60 ? t("paused {}", lasting(bar.paused_s)) : ""].filter(Boolean).join("\n"), number)),
     figure(t("Space saved"), t("{} saved, {} of the sources", size(saved), percent(saved, sum("bytes_in"))),
       area(bars, width, grown, (bar, place) => `${title(bar)}\n${size(grown[place])}`, size)),
     workers.length > 1 ? table(workers) : null,

@@ -3,7 +3,7 @@
 import { fill, foreign, get, h } from "./dom.js";
 import { logList } from "./log.js";
 import { failureOf, jobRow } from "./overview.js";
-import { clock, interval, language, percent, score, size, t, whole, word } from "./words.js";
+import { clock, interval, language, percent, plural, score, size, t, whole, word } from "./words.js";
 
 export function folderPage(main) {
   const name = new URLSearchParams(location.search).get("name") ?? "";
@@ -52,7 +52,7 @@ function headOf(found) {
   const saved = item ? item.bytes_in - item.bytes_out : 0;
   const facts = item ? [
     h("span", { class: "status " + item.status }, word(item.status)),
-    t("{} of {} videos published", item.done, item.videos), size(item.size),
+    t("{} of {} published", item.done, plural(item.videos, "video")), size(item.size),
     item.bytes_in ? t("saved {} of {}", percent(saved, item.bytes_in), size(item.bytes_in)) : null,
     item.eta ? t("done about {}, between {} and {}", clock(item.eta.likely), clock(item.eta.earliest), clock(item.eta.latest)) : null,
   ] : [];
@@ -87,7 +87,7 @@ function videoRow(video) {
   return h("tr", { class: stored ? null : "bad" },
     h("th", { scope: "row" }, foreign(video.video), video.warnings ? h("ul", { class: "causes" }, video.warnings.split("\n").map((one) => h("li", {}, foreign(one)))) : null,
       stored ? null : h("div", { class: "cause" }, h("span", { class: "status failed" }, word(video.outcome)), " ", foreign(video.cause)),
-      video.earlier.length ? h("details", { "data-key": "earlier " + video.video }, h("summary", {}, t("{} earlier attempts", video.earlier.length)), h("ul", { class: "causes" }, video.earlier.map((one) => h("li", {}, clock(one.ended), " ", foreign(one.cause))))) : null),
+      video.earlier.length ? h("details", { "data-key": "earlier " + video.video }, h("summary", {}, t("{} before this one", plural(video.earlier.length, "attempt"))), h("ul", { class: "causes" }, video.earlier.map((one) => h("li", {}, clock(one.ended), " ", foreign(one.cause))))) : null),
     h("td", {}, foreign(video.source_codec), video.duration_s ? h("div", { class: "quiet" }, interval(video.duration_s)) : null),
     h("td", {}, after.map((one) => h("div", {}, foreign(one)))),
     h("td", { class: "n" }, size(video.bytes_in), stored ? h("div", {}, "→ " + size(video.bytes_out)) : null, stored ? h("div", { class: "quiet" }, saved >= 0 ? "−" + percent(saved, video.bytes_in) : "+" + percent(-saved, video.bytes_in)) : null),

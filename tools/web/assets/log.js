@@ -1,7 +1,7 @@
 // The end of the log, the latest line first, by level and text.
 
 import { fill, foreign, get, h } from "./dom.js";
-import { number, t } from "./words.js";
+import { plural, t } from "./words.js";
 
 export function logList(entries) {
   if (!entries.length) return h("p", { class: "quiet" }, t("No line matches."));
@@ -24,7 +24,7 @@ export function logPage(main) {
     try {
       const found = await get("/api/log", asked);
       if (mine !== asking) return;
-      fill(count, t("{} lines, the latest first", number(found.entries.length)));
+      fill(count, t("{}, the latest first", plural(found.entries.length, "line")));
       fill(list, logList(found.entries.reverse()));
     } catch (error) {
       fill(list, h("p", { class: "warn" }, foreign(error.message)));

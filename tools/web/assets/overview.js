@@ -3,7 +3,7 @@
 import { charts } from "./chart.js";
 import { folderLink, foreign, h, refill } from "./dom.js";
 import { queueTable } from "./queue.js";
-import { ago, clock, interval, lasting, number, size, t, word } from "./words.js";
+import { ago, clock, interval, lasting, number, plural, size, t, word } from "./words.js";
 
 const phone = matchMedia("(max-width: 600px)");
 const few = () => (phone.matches ? 2 : 6); // jobs, so that all five answers are on the first screen
@@ -89,7 +89,7 @@ function runningOf(seen) {
   const encodes = jobs.filter((job) => job.stage === "encode").length;
   const rows = jobs.map(jobRow);
   return [
-    h("p", { class: "quiet" }, t("{} of {} encode slots busy, {} videos in work", encodes, seen.places, jobs.length)),
+    h("p", { class: "quiet" }, t("{} of {} busy, {} in work", encodes, plural(seen.places, "encode slot"), plural(jobs.length, "video"))),
     h("ul", { class: "jobs" }, rows.slice(0, few())),
     rows.length > few()
       ? h("details", { "data-key": "more jobs" }, h("summary", { "data-key": "more jobs" }, t("{} more", rows.length - few())), h("ul", { class: "jobs" }, rows.slice(few())))
@@ -99,7 +99,7 @@ function runningOf(seen) {
 
 function doneOf(seen) {
   const eta = seen.eta.queue;
-  const left = t("{} videos in {} folders left", number(seen.left.videos), number(seen.left.folders));
+  const left = t("left: {} in {}", plural(seen.left.videos, "video"), plural(seen.left.folders, "folder"));
   if (!seen.left.folders) return [h("p", { class: "big" }, t("All done")), h("p", { class: "quiet" }, t("Nothing waits."))];
   const pause = seen.pause && !seen.eta.if_resumed ? h("p", { class: "warn" }, foreign(seen.pause)) : null;
   if (!eta) return [h("p", { class: "big" }, t("unknown")), pause, h("p", { class: "quiet" }, t("until a video has been converted here")), h("p", { class: "quiet" }, left)];
@@ -142,17 +142,17 @@ function gainedOf(seen) {
   return [
     h("p", { class: "big" }, size(Math.abs(saved))),
     h("p", {}, saved >= 0 ? t("saved, {} of {}", gain.saved_percent + "%", size(gain.bytes_in)) : t("grown, {} of {}", -gain.saved_percent + "%", size(gain.bytes_in))),
-    h("p", { class: "quiet" }, t("{} videos converted", number(gain.videos))),
+    h("p", { class: "quiet" }, t("{} converted in all", plural(gain.videos, "video"))),
     gain.run.videos ? h("p", { class: "quiet" }, ofRun(gain.run)) : null,
-    seen.quality.map(([name, shown, videos]) => h("p", { class: "quiet" }, foreign(name), " ", foreign(shown), " · ", t("mean of the last {} videos", videos))),
-    seen.reused.videos ? h("p", { class: "quiet" }, t("{} results used again, {} of work spared", number(seen.reused.videos), lasting(seen.reused.seconds_saved))) : null,
+    seen.quality.map(([name, shown, videos]) => h("p", { class: "quiet" }, foreign(name), " ", foreign(shown), " · ", t("mean of the last {}", plural(videos, "video")))),
+    seen.reused.videos ? h("p", { class: "quiet" }, t("{} used again, {} of work spared", plural(seen.reused.videos, "result"), lasting(seen.reused.seconds_saved))) : null,
   ];
 }
 
 function ofRun(run) {
   const saved = run.bytes_in - run.bytes_out;
-  const values = [size(Math.abs(saved)), Math.abs(run.saved_percent), size(run.bytes_in), number(run.videos)];
-  return saved >= 0 ? t("Saved in this run: {} ({}%) of {} in {} videos", ...values) : t("Grown in this run: by {} ({}%) from {} in {} videos", ...values);
+  const values = [size(Math.abs(saved)), Math.abs(run.saved_percent), size(run.bytes_in), plural(run.videos, "video")];
+  return saved >= 0 ? t("Saved in this run: {} ({}%) of {} in {}", ...values) : t("Grown in this run: by {} ({}%) from {} in {}", ...values);
 }
 
 function workersOf(seen) {

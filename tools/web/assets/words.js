@@ -18,11 +18,18 @@ export async function useLanguage(wanted) {
   document.documentElement.lang = wanted === "zh" ? "zh-CN" : "en";
 }
 
-// A message with its arguments in place of {}, which a translation may number, or mark as messages themselves ({0!t}).
+// A message with its arguments in place of {}, which a translation may number, or mark: {0!t} is a message itself, of {0!n}
+// only the number is wanted.
 export function t(text, ...values) {
   let place = 0;
-  return (words[text] ?? text).replace(/\{(\d*)(?:!t)?\}/g, (_, number) => String(values[number === "" ? place++ : Number(number)] ?? ""));
+  return (words[text] ?? text).replace(/\{(\d*)(?:!([tn]))?\}/g, (_, number, kind) => {
+    const value = String(values[number === "" ? place++ : Number(number)] ?? "");
+    return kind === "n" ? value.split(" ")[0] : value;
+  });
 }
+
+// "1 video", "2 videos": a number with its noun, as an argument of t; a translation takes the number out of it by {0!n}.
+export const plural = (value, one) => `${number(value)} ${value === 1 ? one : one + "s"}`;
 
 // Words of state files: statuses and stages. Listed so that each has its translation.
 const WORDS = () => ({
