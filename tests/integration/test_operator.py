@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import time
@@ -324,7 +325,7 @@ def test_what_is_published_is_made_again_with_other_settings_beside_its_sidecars
     record = hub.root / "datasets" / "me" / "out" / "番剧甲" / "metadata.jsonl"
     record.write_text(json.dumps(second | {"frames": 1}) + "\n", encoding="utf-8")
     until(lambda: "damaged=1" in run_program("queue_processor.py", "--check", "--deep", env=env).stdout, str)
-    assert " instead of 1" in ask("--check", "--deep", status=1)
+    assert re.search(r"pictures: \d+ instead of 1\b", ask("--check", "--deep", status=1))
 
 
 def test_coverage_puts_every_folder_under_one_heading_and_why_explains_one(
