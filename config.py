@@ -768,7 +768,7 @@ def add_flags(parser: argparse.ArgumentParser, *groups: str) -> None:
     section = parser.add_argument_group("settings", "each is also an environment variable and a line in .env")
     for group, _, spec in specs():
         if group in groups and spec.flag:
-            default = f"default {spec.shown}" if spec.shown else "default: none"
+            default = f"default {spec.shown}" if spec.shown else "no default"
             section.add_argument(
                 spec.flag,
                 dest=_DEST + spec.env,

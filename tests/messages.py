@@ -100,10 +100,8 @@ NOT_MESSAGES = {
     "Remove {} of {} that left {}",
     "Restore what was added meanwhile",
     "Restore the dataset card that was edited meanwhile",
-    "{} {} {} ffmpeg {} (bundled): {} ({})",  # rows of a table
-    "{} {} {} ffmpeg {} (bundled): {}",
-    "{} {} {} ffmpeg {}: {} ({})",
-    "{} {} {} ffmpeg {}: {}",
+    "{} {} {} ffmpeg {}{} ({})",  # rows of a table
+    "{} {} {} ffmpeg {}{}",
 }
 
 

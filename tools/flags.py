@@ -30,6 +30,7 @@ _OWN = (
     message("ambiguous option: {} could match {}"),
     message("argument {}: {}"),
 )
+_DEFAULT = (message("default"), message("no default"))  # behind the help of a setting, as config.py has it
 _ORIGIN = re.compile(r"(?s)(.*) ([(\[])([A-Z_]+), (.*)([)\]])")  # help of a setting: its name and default behind it
 
 
@@ -62,7 +63,9 @@ def _help_text(text: str) -> str:
         return translated(text, "\n")
     help, opening, name, default, closing = found.groups()
     english, _, chinese = translated(help.replace("%%", "%"), "\n").replace("%", "%%").partition("\n")
-    origin = f"{opening}{name}, {default.replace('default', term('default'), 1)}{closing}"
+    word, between, value = default.partition(" ")
+    shown = f"{term(word)} {value}" if between and word == _DEFAULT[0] else term(default)
+    origin = f"{opening}{name}, {shown}{closing}"
     return f"{english} {origin}\n{chinese}".rstrip()
 
 

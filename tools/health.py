@@ -26,6 +26,7 @@ from typing import Any, NoReturn
 
 import config
 from config import ConfigError
+from tools.core.message import message
 from tools.flags import Parser
 from tools.report import health
 from tools.report.heading import free_space
@@ -83,7 +84,8 @@ def _parser() -> argparse.ArgumentParser:
         else:
             variable = "CHECK_" + variable
             value = environ.get(variable) or default
-        text, shown = (None, "by its own interval") if value is None else (str(value), default or "as of the programs")
+        text = None if value is None else str(value)
+        shown = message("by its own interval") if value is None else default or message("as the programs have it")
         parser.add_argument(f"--{name}", type=kind, default=text, help=f"{help} [{variable}, {shown}]")
 
     add("log-dir", str, paths.log_dir, "where the state files are")

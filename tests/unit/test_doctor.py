@@ -170,7 +170,7 @@ def test_mkvmerge_that_is_missing_or_old_is_a_warning_and_one_that_is_off_is_non
     assert re.match("WARNING .*not found.*install mkvtoolnix", said("auto"))
     assert re.match("OK .*not used: MKVMERGE=off$", said("off"))
     assert re.match("WARNING .*mkvmerge 73.0.0 is older than 74.*install mkvtoolnix", said("auto", "73.0.0"))
-    assert re.match(f"OK .*74.0.0 {tmp_path}/mkvmerge$", said("auto", "74.0.0"))
+    assert re.match(f"OK .*74.0.0 at {tmp_path}/mkvmerge$", said("auto", "74.0.0"))
     (tmp_path / "mkvpropedit").unlink()
     assert re.match("WARNING .*no mkvpropedit", said(str(tmp_path / "mkvmerge")))
 

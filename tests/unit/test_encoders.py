@@ -176,6 +176,10 @@ def test_newest_svt_goes_first_and_an_unknown_one_last(versions: list[tuple[int,
         ([trial("libsvtav1", (4, 2, 0))], "; not used: ffmpeg 5.1 (/usr/bin/ffmpeg): SVT-AV1 4.2.0 is not newer"),
         ([trial("libsvtav1")], "; not used: ffmpeg 5.1 (/usr/bin/ffmpeg): does not tell its version of SVT-AV1"),
         ([trial("libsvtav1", reason="x" * 200)], f"; not used: ffmpeg 5.1 (/usr/bin/ffmpeg): {'x' * 79}…"),
+        (
+            [trial("libsvtav1", reason=f'"{"x" * 200}"')],
+            f'; not used: ffmpeg 5.1 (/usr/bin/ffmpeg): "{"x" * 77}…"',
+        ),
         ([CARD, trial("av1_nvenc", ffmpeg=OURS, reason="no driver")], "; not used: av1_nvenc: no driver"),
     ],
 )

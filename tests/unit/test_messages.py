@@ -8,7 +8,7 @@ from string import Formatter
 import pytest
 
 from tests.messages import ROOT, bare_prints, messages, sources
-from tools.core.message import plural
+from tools.core.message import plural, quoted
 from tools.runtime.language import (
     CATALOGUE,
     Language,
@@ -82,6 +82,17 @@ _NEVER_OF_ONE = {
     "{} days",
     "{}: all {} results",
 }
+
+
+def test_words_of_a_foreign_program_stay_as_they_are() -> None:
+    """By chance they are made of our templates ("{} failed: {}")."""
+    use(Language.CHINESE)
+    for said in ("Device creation failed: -542398533", 'a "b" is older; c', "failed"):
+        assert translated(f"not used: av1_vaapi: {quoted(said)}") == f"未使用：av1_vaapi：{quoted(said)}"
+    assert translated(f"{quoted('a failed: b')}; 1 item failed; {quoted('failed')}") == (
+        '"a failed: b"；有 1 个项目失败；"failed"'.replace("有 ", "")
+    )
+    assert translated(quoted("pending")) == '"pending"'
 
 
 def test_no_message_says_1_videos() -> None:

@@ -12,6 +12,11 @@ def plural(number: int, one: str, many: str = "") -> str:
     return f"{number} {one if number == 1 else many or one + 's'}"
 
 
+def quoted(words: str) -> str:
+    """What a foreign program said, word for word: a translation leaves what is in quotes as it is."""
+    return '"' + words.replace('"', "'") + '"'
+
+
 WORDS = (
     message("pending"),
     message("processing"),

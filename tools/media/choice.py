@@ -58,7 +58,7 @@ def _rank(encoder: Encoder) -> tuple[int, bool, list[int]]:
 def chosen(trials: Sequence[Trial]) -> str:
     """What is used, short. Some trial must work."""
     own = _own(trials)
-    return f"{ranked(trials)[0].label} of {own.program}"
+    return f"{ranked(trials)[0].label} of ffmpeg {own.version} ({'bundled' if is_bundled(own.ffmpeg) else own.ffmpeg})"
 
 
 def not_used(trials: Sequence[Trial]) -> str:
@@ -105,7 +105,10 @@ def _better_kinds(trials: Sequence[Trial], own: Trial) -> list[Trial]:
 
 def _short(reason: str) -> str:
     text = reason.rstrip(".")
-    return text if len(text) <= _LONGEST_REASON else text[: _LONGEST_REASON - 1] + "…"
+    if len(text) <= _LONGEST_REASON:
+        return text
+    end = '…"' if text.endswith('"') else "…"
+    return text[: _LONGEST_REASON - len(end)] + end
 
 
 def warning_about(encoder: Encoder) -> str:

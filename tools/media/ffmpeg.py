@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.core.errors import NoEncoder, PipelineError
+from tools.core.message import quoted
 from tools.media.choice import Trial, chosen, failures, not_used, ranked
 from tools.media.complaints import Complaints, bare
 from tools.media.encoders import BY_NAME, ENCODERS, Encoder, EncoderType
@@ -167,7 +168,8 @@ class Trials:
             return {"reason": str(exc), "svt_version": [], "refused": False}
         found: dict[str, Any] = {"reason": "", "svt_version": list(heard.svt_version), "refused": heard.refused}
         if ended.status != 0:
-            found["reason"] = bare(heard.complaints.cause())[:200] or "fails without a word"
+            cause = bare(heard.complaints.cause())[:200].rstrip(".")
+            found["reason"] = quoted(cause) if cause else "fails without a word"
         if ended.status >= 0:  # a signal says nothing about the next time
             self.memory.remember(ffmpeg, arguments, found)
         return found

@@ -30,18 +30,18 @@ from tools.core.errors import (
     NoEncoder,
     PipelineError,
 )
-from tools.core.message import plural
+from tools.core.message import message, plural
 from tools.hub.client import HubClient, same_dataset
 from tools.hub.modelscope_sdk import TESTED_WITH, moved_parts
 from tools.hub.proxy import by_proxy
-from tools.media.choice import Trial, chosen, is_bundled, not_used, ranked, warning_about
+from tools.media.choice import Trial, chosen, is_bundled, not_used, package_of, ranked, warning_about
 from tools.media.frames import NEEDED, OF_HDR, lacking
-from tools.media.installed import find_ffmpegs, find_ffprobe, is_old, version_of, whence
+from tools.media.installed import find_ffmpegs, find_ffprobe, is_old, version_of
 from tools.media.mkvmerge import find_muxer
 from tools.report.cells import cut, padded, wrapped
 from tools.report.health import shown_age
 from tools.runtime.cage import CannotConfine, confine_children, confined_text
-from tools.runtime.language import term, translated
+from tools.runtime.language import colon, term, translated
 from tools.runtime.private import distrust
 from tools.state.liveness import Life
 from tools.state.mirror_file import MirrorState
@@ -141,17 +141,22 @@ def check_ffprobe(setting: str) -> Finding:
         ffprobe = find_ffprobe(ffmpegs)
     except NoEncoder as exc:
         return Finding("ffmpeg", False, str(exc), SET_UP)
-    found = [f"{version_of(ffmpeg)} {whence(ffmpeg)}" for ffmpeg in ffmpegs]
-    seen = f"{', '.join(found)}; ffprobe {version_of(ffprobe)} {whence(ffprobe)}"
+    found = [_told(version_of(ffmpeg), ffmpeg) for ffmpeg in ffmpegs]
+    seen = "; ".join([*found, _told(f"ffprobe {version_of(ffprobe)}", ffprobe)])
     advice = "put a newer one first in PATH: this one refuses some files that ffmpeg decodes (VVC, AVS2)"
     return Finding("ffmpeg", True, seen, advice if is_old(ffprobe) else "")
+
+
+def _told(version: str, program: Path) -> str:
+    package = package_of(program)
+    return message(f"{version} of the package {package}") if package else message(f"{version} at {program}")
 
 
 def check_mkvmerge(setting: str) -> Finding:
     """MKVToolNix, which the conversion can do without."""
     muxer, why = find_muxer(setting)
     if muxer is not None:
-        return Finding("mkvmerge", True, f"{muxer.version} {muxer.mkvmerge}")
+        return Finding("mkvmerge", True, _told(muxer.version, muxer.mkvmerge))
     advice = "" if setting == "off" else "install mkvtoolnix: without it a part of what Matroska files have is lost"
     return Finding("mkvmerge", True, f"not used: {why}", advice)
 
@@ -174,8 +179,8 @@ def trial_lines(trials: Sequence[Trial]) -> list[str]:
         result = term("works") + made_by if trial.works else term("no: {}", trial.reason)
         state = term("used") if trial.usable is best and best is not None else ""
         release = trial.version.partition("-g")[0]  # without the commit: the reason shall fit
-        where = f"ffmpeg {release}" + (" (bundled)" if is_bundled(trial.ffmpeg) else "")
-        rows.append(cut(f"{'':<16} {padded(state, 4)} {trial.encoder:<11} {where}: {result}", WIDTH))
+        where = term("ffmpeg {} (bundled)", release) if is_bundled(trial.ffmpeg) else f"ffmpeg {release}"
+        rows.append(cut(f"{'':<16} {padded(state, 4)} {trial.encoder:<11} {where}{colon()}{result}", WIDTH))
     return rows
 
 

@@ -12,7 +12,8 @@ from others, which a test holds.
 The catalogue is a gettext ``.po`` file that any editor of such files opens; it is read as it is, so that nobody must
 compile anything. ``{}`` stands for what varies; a translation may number them (``{1} … {0}``), and ``{0!t}`` says that
 the argument is a text to be translated itself, ``{0!n}`` that only the number is wanted of one like ``2 videos``
-(``tools.core.message.plural``).
+(``tools.core.message.plural``). What stands in quotes is a foreign program's (``tools.core.message.quoted``) and stays
+as it is, though its words may be ours by chance.
 """
 
 import ast
@@ -226,9 +227,29 @@ def _matched(text: str, literals: list[str]) -> list[str] | None:
 _DEPTH = 8  # messages side by side; a stranger's path may have any number of colons
 
 
+_QUOTED = re.compile(r'"[^"\n]*"')
+_PLACE = "\1{}\1"  # of what is quoted, while templates are looked for
+
+_IS_PLACE = re.compile("\1[0-9]+\1")
+
+
 @lru_cache(4096)
-def _in_chinese(text: str, depth: int = _DEPTH) -> str | None:
+def _in_chinese(text: str) -> str | None:
     """None for what the catalogue does not know."""
+    if not (kept := _QUOTED.findall(text)):
+        return _looked_up(text)
+    places = {_PLACE.format(number): words for number, words in enumerate(kept)}
+    for place, words in places.items():
+        text = text.replace(words, place, 1)
+    found = _looked_up(text)
+    for place, words in places.items():
+        found = found and found.replace(place, words)
+    return found
+
+
+def _looked_up(text: str, depth: int = _DEPTH) -> str | None:
+    if _IS_PLACE.fullmatch(text):
+        return text
     if (chinese := _chinese().gettext(text)) != text:
         return chinese
     if (found := _of_template(text, weak=False)) is not None:
@@ -237,7 +258,7 @@ def _in_chinese(text: str, depth: int = _DEPTH) -> str | None:
         first, _, rest = text.partition(between)
         if between == ": " and (found := _of_template(text, weak=True)) is not None:
             return found
-        parts = [_in_chinese(part, depth - 1) if rest and depth else None for part in (first, rest)]
+        parts = [_looked_up(part, depth - 1) if rest and depth else None for part in (first, rest)]
         if any(parts):
             return f"{parts[0] or first}{'；' if between == '; ' else '：'}{parts[1] or rest}"
     return None
