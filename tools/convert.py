@@ -16,6 +16,7 @@ import logging
 import shutil
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -59,7 +60,8 @@ def _run(parsed: argparse.Namespace) -> int:
     stop_on_signals(stop)
     confine_children(settings.encode.cage)
     set_patience(settings.encode.nice, settings.encode.ionice)
-    converter = FfmpegConverter(*encode_options(settings))
+    output, machine = encode_options(settings)
+    converter = FfmpegConverter(output, replace(machine, min_free_space=0))  # who names a file wants it done
     chosen = converter.prepare()
     if not parsed.json:
         print(term("encoder: {}", chosen))

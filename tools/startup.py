@@ -215,6 +215,7 @@ def encode_options(settings: Settings) -> "tuple[OutputOptions, MachineOptions]"
         memory=settings.paths.log_dir / ENCODERS_FILE,
         stall_timeout=settings.processor.stall_timeout,
         max_encode_rss=int(encode.max_encode_rss_gb * 1e9),
+        min_free_space=int(settings.processor.min_free_space_gb * 1e9),
     )
     return output, machine
 

@@ -1,6 +1,7 @@
 """What an encoder may make of the pictures, and what the gate says to it. Each is the real one but for a filter that it
 puts in front of itself, and ends with exit status 0."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ from tools.core.errors import PicturesDiffer
 from tools.media import gate, thumbnails
 from tools.media.converter import FfmpegConverter, MachineOptions, OutputOptions
 from tools.media.facts import Facts
+from tools.media.scored import Pictures
 
 pytestmark = pytest.mark.usefixtures("uncaged")
 _OPTIONS = OutputOptions(encoder="libsvtav1", preset=12)
@@ -76,7 +78,8 @@ def test_of_a_long_video_the_edges_and_parts_of_what_is_between_are_compared(
     said = refusal(clip, tmp_path / "out.mkv", _spoiling(tmp_path, "negate=enable=gte(n\\\\,236)"))
     assert "the pictures differ from the source's at 0:19" in said
     made = convert(clip, tmp_path / "out.mkv", FfmpegConverter(_OPTIONS))
-    assert (made.quality or {})["seconds"] == pytest.approx(3.0, abs=0.5)  # of 2 samples
+    quality = made.quality or {}
+    assert quality["samples"] == 16 and quality["seconds"] == pytest.approx(4.0, abs=0.1)  # of three pictures each
 
 
 def test_blur_beyond_the_floor_is_refused(tmp_path: Path, clip: Path) -> None:
@@ -137,19 +140,46 @@ def test_scores_of_the_search_serve_the_gate_which_goes_by_the_crf_that_was_foun
     tmp_path: Path, clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     judged, judge = [], gate.Gate.judge
+    written, arguments = set(), Pictures.arguments
 
     def judging(self: gate.Gate, made: Facts) -> None:
         judged.append(self.options.crf)
         judge(self, made)
 
+    def writing(self: Pictures) -> list[str]:
+        written.add(self.name)
+        return arguments(self)
+
     def twice(*_: Any, **__: Any) -> None:
         raise AssertionError("the search measured it")
 
-    monkeypatch.setattr(gate, "score", twice)
+    monkeypatch.setattr(gate, "score_pictures", twice)
     monkeypatch.setattr(gate.Gate, "judge", judging)
+    monkeypatch.setattr(Pictures, "arguments", writing)
     made = convert(clip, tmp_path / "out.mkv", FfmpegConverter(replace(_OPTIONS, target_vmaf=93.0)))
     assert judged == [made.target["crf"]] and judged != [_OPTIONS.crf]
-    assert (made.quality or {})["mean"] == made.target["predicted"]
+    assert (made.quality or {})["mean"] == made.target["predicted"] and written == {"sourcescored"}
+
+
+def test_metric_reads_what_other_runs_wrote_and_decodes_neither_file(tmp_path: Path, clip: Path) -> None:
+    noted = tmp_path / "noted"
+    converter = _spoiling(tmp_path, "null", more=f'echo "$*" >>"{noted}"')
+    assert convert(clip, tmp_path / "out.mkv", converter).quality is not None
+    commands = noted.read_text().splitlines()
+    scoring = [one for one in commands if "libvmaf" in one and "color=gray" not in one]
+    assert len(scoring) == 1 and scoring[0].count(".nut") == 2
+    assert str(clip) not in scoring[0] and "result.mkv" not in scoring[0]
+    assert sum(str(clip) in one for one in commands) == 1
+
+
+def test_without_room_for_the_pictures_the_rest_is_checked_and_that_is_said(tmp_path: Path, clip: Path) -> None:
+    full = MachineOptions(min_free_space=shutil.disk_usage(tmp_path).total)
+    made = convert(clip, tmp_path / "out.mkv", FfmpegConverter(_OPTIONS, full))
+    assert made.quality is None
+    assert any("not measured: there was no room for the pictures that are scored" in line for line in made.warnings)
+    spoiling = _spoiling(tmp_path, "vflip")
+    spoiling.machine = replace(spoiling.machine, min_free_space=full.min_free_space)
+    assert "the pictures differ from the source's" in refusal(clip, tmp_path / "2.mkv", spoiling)
 
 
 def test_trouble_of_the_machine_while_it_measures_does_not_count_against_the_video(tmp_path: Path, clip: Path) -> None:
@@ -163,17 +193,3 @@ def test_trouble_of_the_machine_while_it_measures_does_not_count_against_the_vid
         convert(clip, tmp_path / "out.mkv", without)
     off = _spoiling(tmp_path, "vflip", replace(_OPTIONS, quality_metric="off"))
     assert convert(clip, tmp_path / "out.mkv", off).quality is None
-
-
-@pytest.mark.parametrize(("seconds", "count"), [(21, 2), (30, 2), (50, 3), (60, 4), (600, 4), (1440, 10), (9000, 12)])
-def test_samples_are_spread_from_the_begin_to_the_end_and_are_a_tenth_at_most(seconds: int, count: int) -> None:
-    found = gate.samples_of(5.0, 5.0 + seconds)
-    assert len(found) == count and found[0].begin == 5.0
-    assert found[-1].begin + found[-1].length == pytest.approx(5.0 + seconds, abs=0.01)
-
-
-@pytest.mark.parametrize(
-    ("pictures", "share", "every"), [(1, 1.0, 1), (36, 1.0, 1), (240, 1.0, 6), (720, 0.2, 4), (36_000, 0.01, 1)]
-)
-def test_scored_is_a_share_of_the_pictures_and_of_a_short_video_enough(pictures: int, share: float, every: int) -> None:
-    assert gate.every_of(pictures, share) == every

@@ -1,5 +1,6 @@
 """Scores of pictures against their source, by the real ffmpeg."""
 
+import subprocess
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,9 @@ from tools.media.quality import (
     reference_of,
     score,
     score_in_one,
+    score_pictures,
 )
+from tools.media.scored import Choice, Group, Pictures
 
 _RUNNING = Running(threading.Event(), 60.0, 0)
 _CODEC = ["-c:v", "libx264", "-preset", "ultrafast", "-g", "12"]
@@ -62,6 +65,42 @@ def test_samples_are_paired_by_their_times_and_blur_is_seen_where_it_is(
     assert score(clips["like"], reference, [], meter, _RUNNING).seconds == pytest.approx(2.0, abs=0.1)
     with pytest.raises(NotComparable):
         score(clips["smaller"], reference, [], meter, _RUNNING)
+
+
+def _written(folder: Path, name: str, clip: Path, chosen: Choice) -> Path:
+    pictures = Pictures("0:0", folder, name, (), "yuv420p10le", chosen)
+    subprocess.run([ffmpeg(), "-v", "error", "-i", clip, *pictures.arguments()], check=True, stdin=subprocess.DEVNULL)
+    return pictures.path
+
+
+def _of(*groups: tuple[float, float]) -> Choice:
+    return Choice(tuple(Group(*group) for group in groups), 100, 0)
+
+
+@pytest.mark.parametrize(("metric", "good", "bad"), [("vmaf", 90, 50), ("xpsnr", 36, 25), ("ssim", 0.98, 0.9)])
+def test_written_pictures_are_paired_by_their_times_and_what_has_no_like_counts_for_nothing(
+    clips: dict[str, Path], tmp_path: Path, metric: str, good: float, bad: float
+) -> None:
+    meter = meter_for(metric, [Path(ffmpeg())], Memory(None))
+    assert meter is not None
+
+    def scores(clip: str, ours: Choice, others: Choice) -> Scores:
+        source = _written(tmp_path, "source", clips["source"], ours)
+        result = _written(tmp_path, "result", clips[clip], others)
+        return score_pictures(result, source, "yuv420p10le", ours.groups, meter, _RUNNING)
+
+    groups = _of((-1, 0.23), (0.48, 0.73), (1.48, 1.73), (1.77, 2.1))
+    like = scores("like", groups, groups)
+    assert like.minimum > good and like.samples == 4 and like.seconds == pytest.approx(23 / 24, abs=0.06)
+    blurred = scores("blurred", groups, groups)
+    assert blurred.minimum < bad and 2 * blurred.mean - blurred.minimum > 0.9 * good  # of the other half
+    whole = scores("blurred", _of((-1, 3)), _of((-1, 3)))
+    assert whole.worst < bad and whole.seconds == pytest.approx(2.0, abs=0.1)
+    # A picture that has none of its time stands beside one of another time, and is not judged by that.
+    apart = scores("like", _of((-1, 0.23), (0.9, 1.1)), _of((-1, 0.4), (0.9, 1.1)))
+    assert apart.minimum > good and apart.seconds == pytest.approx(11 / 24, abs=0.06)
+    with pytest.raises(NotComparable):
+        scores("smaller", groups, groups)
 
 
 def test_a_metric_that_no_ffmpeg_has_is_not_used_and_its_trial_is_remembered(tmp_path: Path) -> None:

@@ -160,3 +160,10 @@ def test_size_that_can_not_be_read_costs_no_encode(
     rig.trouble = trouble
     hit = rig.run(monkeypatch)
     assert (rig.encoded, hit.made) == ([30], 30) and "video_size" not in hit.told
+
+
+@pytest.mark.parametrize(("seconds", "count"), [(21, 2), (30, 2), (50, 3), (60, 4), (600, 4), (1440, 10), (9000, 12)])
+def test_samples_are_spread_from_the_begin_to_the_end_and_are_a_tenth_at_most(seconds: int, count: int) -> None:
+    found = aim.samples_of(5.0, 5.0 + seconds)
+    assert len(found) == count and found[0].begin == 5.0
+    assert found[-1].begin + found[-1].length == pytest.approx(5.0 + seconds, abs=0.01)

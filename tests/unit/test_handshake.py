@@ -52,7 +52,7 @@ def test_every_setting_of_the_encode_is_an_option_of_the_output_or_of_the_machin
         assert after != before, f"{setting.name} is read by no converter"
         decides_output = setting.name in {option.name for option in fields(OutputOptions)}
         assert (after[0] != before[0]) == decides_output
-    kept = MachineOptions(memory=Settings().paths.log_dir / ENCODERS_FILE)
+    kept = MachineOptions(memory=Settings().paths.log_dir / ENCODERS_FILE, min_free_space=10_000_000_000)
     younger = OutputOptions(target_vmaf=95.0, max_size_percent=100.0)  # than results that do not tell: off for those
     assert encode_options(Settings()) == (younger, kept), "one default each"
 

@@ -20,7 +20,7 @@ from tools.core.message import message
 from tools.core.options import options_text
 from tools.media.encoders import Encoder
 from tools.media.encoding import OutputOptions
-from tools.media.gate import is_scored_whole, samples_of
+from tools.media.facts import Stream
 from tools.media.plan import Plan, can_keep_video
 from tools.media.quality import Meter, NotComparable, Running, Sample, Scores, reference_of, score, score_in_one
 from tools.media.sampler import Sampler
@@ -34,6 +34,9 @@ _WORTH_IT = 85.0  # VMAF below which a smaller file is not worth it, whatever th
 _TOLERANCE, _TOLERANCE_WHOLE = 0.5, 1.0  # VMAF; a second encode of a whole video must be worth it
 _MOST_AGAIN = 2  # whole encodes more, of a video that is too big
 _EVERY = 3  # pictures of which one is scored for a search: its mean is as good, at a third of the cost
+_ALL_UP_TO = 20.0  # s; of what is that short all pictures are scored, and the gate goes by that
+# Of a long whole that no seek leads into: s of a sample, s of video for each, how many, and their share at most.
+_SAMPLE, _PER_SAMPLE, _FEWEST, _MOST, _ENDS, _SHARE = 1.5, 150.0, 4, 12, 2, 0.1
 _said = Once()
 Made = TypeVar("Made")
 Told = Mapping[str, Any]
@@ -243,7 +246,7 @@ class _Aim(Generic[Made]):
         if meter is None:
             return 0.0
         reference = reference_of(shot.plan, self._stream, shot.source, shot.encoder, shot.options)
-        if self._now is not None and is_scored_whole(sorted(self._stream.times)):
+        if self._now is not None and _is_scored_whole(self._stream):
             self._now.scores = score(shot.encoded, reference, (), meter, shot.running)
             return self._now.scores.mean
         meter = replace(meter, every=_EVERY)
@@ -319,6 +322,19 @@ class _Aim(Generic[Made]):
 
     def _can_remux(self) -> bool:
         return self._shot.options.when_bigger == "remux" and can_keep_video(self._shot.plan.facts)
+
+
+def _is_scored_whole(stream: Stream) -> bool:
+    """Whether all pictures of its encode are scored."""
+    return not stream.times or max(stream.times) - min(stream.times) <= _ALL_UP_TO
+
+
+def samples_of(first: float, last: float) -> list[Sample]:
+    """Parts of a video that is shown between these times (s), spread evenly, its begin and its end among them."""
+    length = last - first
+    count = min(_MOST, max(_ENDS, min(_FEWEST, int(_SHARE * length / _SAMPLE)), round(length / _PER_SAMPLE)))
+    step = (length + 0.001 - _SAMPLE) / (count - 1)
+    return [Sample(first + step * number, _SAMPLE) for number in range(count)]
 
 
 def _expected(answer: Answer, crf: int, probes: list[Probe]) -> dict[str, Any]:

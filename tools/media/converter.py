@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import logging
+import shutil
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -361,7 +362,7 @@ class FfmpegConverter:
                 except VerifyError as exc:
                     plan = mux(plan, source, part, muxing, warnings, refused=exc)
                     result, damage, sha256 = self._verified(plan, by)
-                quality = self._measured(plan, by, result, warnings)
+                quality = self._measured(plan, by, warnings)
                 added: tuple[Added, ...] = ()
                 if self._beside[1] or captions:
                     result, sha256, added = self._put_in(result, sha256, by, muxing, warnings, captions)
@@ -414,7 +415,7 @@ class FfmpegConverter:
             checking = self._checking(of.encoder, of.ffprobe, of.stop, limit)
             gate = self._gate(plan, of)
             try:
-                found, damage = verify(plan, of.source, of.part, of.broken, checking, gate.of_check())
+                found, damage = verify(plan, of.source, of.part, of.broken, checking, gate.of_check(of.scores))
                 gate.judge(found)
                 return found, damage
             except VerifyError as exc:
@@ -429,18 +430,17 @@ class FfmpegConverter:
             return made, damage, sha256.result()
 
     def _gate(self, plan: Plan, of: Made) -> Gate:
-        return Gate(plan, of.source, of.encoder, of.options, of.part.parent)
+        return Gate(plan, of.encoder, of.options, of.part.parent)
 
-    def _measured(self, plan: Plan, of: Made, result: Facts, warnings: list[str]) -> dict[str, Any] | None:
+    def _measured(self, plan: Plan, of: Made, warnings: list[str]) -> dict[str, Any] | None:
         """How good the pictures of a verified result are, None if that was not measured. Raises PicturesDiffer."""
         if plan.action != "transcode" or self.output.quality_metric == OFF:
             return None
         if (meter := self._meter(self.output.quality_metric, of.encoder)) is None:
             return None
         running = Running(of.stop, self.machine.stall_timeout, self._max_rss())
-        gate = self._gate(plan, of)
-        damaged = bool(of.broken)
-        scores = measured(gate, result, of.part, meter, running, warnings, is_damaged=damaged, known=of.scores)
+        gate, is_damaged = self._gate(plan, of), bool(of.broken)
+        scores = measured(gate, meter, running, warnings, is_damaged=is_damaged, known=of.scores)
         return scores.as_record() if scores else None
 
     def _meter(self, wanted: str, encoder: Encoder) -> Meter | None:
@@ -601,13 +601,14 @@ class FfmpegConverter:
         with covers_of(plan, encoder, source, part, stop) as covers:
             for attempt in (threads, *(fewer for fewer in _FEWER if threads is None or fewer < threads)):
                 command = encode_command(plan, encoder, options, source, part, covers, attempt)
-                command += Gate(plan, source, encoder, options, part.parent).of_encode()
+                gate = Gate(plan, encoder, options, part.parent)
+                command += gate.of_encode(shutil.disk_usage(part.parent).free - self.machine.min_free_space)
                 plan.main_video.inside = Inside() if encoder.tells_changes else None
                 command += self._frames.scanned(plan, encoder, part.parent)
                 try:
                     broken = transcode(
                         command,
-                        access=self._frames.access(access_to(plan, source, part)),
+                        access=self._frames.access(gate.access(access_to(plan, source, part))),
                         duration=plan.facts.duration,
                         stall_timeout=self.machine.stall_timeout,
                         max_rss=limit,

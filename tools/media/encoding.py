@@ -67,6 +67,7 @@ class MachineOptions:
     mkvmerge: str = "auto"  # a path, off, or auto: the one of the system if it is there
     memory: Path | None = None  # file that keeps what its encoders answered to their trials; None = none
     max_encode_rss: int = 0  # bytes of memory of one encode; 0 = three quarters of what is there
+    min_free_space: int = 0  # bytes of the disk that are left free by what a conversion could do without
 
 
 def encoder_arguments(

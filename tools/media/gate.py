@@ -1,14 +1,14 @@
 """The gate: nothing is published whose pictures are not its source's.
 
-Two checks. Thumbnails of both are compared, picture by picture: those of the source are made in the run that encodes
-it, those of the result in the run that decodes it for verification, so that nothing is decoded for it, and the source's
-are the very pictures that the encoder got, damaged or not. They show whatever is wrong but a loss of detail. That is
-measured by a metric (``tools.media.quality``) over samples that are decoded once more, or for a short video over all.
+Two checks, for which nothing is decoded: what they compare is written by the run that encodes the source, so that it is
+what the encoder got, damaged or not, and by the run that decodes the result for verification. Thumbnails of both are
+compared, picture by picture; they show whatever is wrong but a loss of detail. That is measured by a metric
+(``tools.media.quality``) over pictures in full size, a few of each part (``tools.media.scored``).
 """
 
 import logging
 import math
-from collections.abc import Sequence
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,18 +20,14 @@ from tools.media.facts import Facts
 from tools.media.likeness import Difference, difference
 from tools.media.meters import OFF
 from tools.media.plan import Plan, StreamPlan, colour_range
-from tools.media.quality import Meter, Metric, NotComparable, Running, Sample, Scores, reference_of, score, score_in_one
+from tools.media.quality import Meter, Metric, NotComparable, Running, Scores, score_pictures
+from tools.media.scored import Pictures, choice, picture_size
 from tools.media.thumbnails import HEIGHT, WIDTH, Thumbnails, encode_times, spread
 from tools.runtime.once import Once
+from tools.runtime.spawn import Access
 
 log = logging.getLogger("animation.media")
-_SHORT = 20.0  # s of a video that is read whole
-_SAMPLE = 1.5  # s
-_PER_SAMPLE, _FEWEST, _MOST = 150.0, 4, 12  # s of video for each sample, and how many there are
-_AT_MOST, _ENDS = 0.1, 2  # share of a video that they are together, with fewer then; the begin and the end always
-# Pictures that are scored, as a share of all and at least. Of VMAF: at 1080p it takes longer for a picture than SVT-AV1
-# does at preset 10, and all of a short clip took as long as its encode (docs/performance.md).
-_SCORED, _FEWEST_SCORED = 0.01, 36
+_FILES = 4  # times a file of scored pictures that must fit on the disk: there are two, and others write there, too
 _OF_ONE = 0.75  # share of the floor that each sample must have: a scene may be harder than the others
 _said = Once()
 # What goes with a VMAF of 40 and of 95: a scale for those who have no VMAF. Its lower end is below what fine grain has
@@ -44,18 +40,31 @@ class Gate:
     """The checks of one conversion."""
 
     plan: Plan
-    source: Path
     encoder: Encoder
     options: OutputOptions
     folder: Path  # in which the result is made
 
-    def of_encode(self) -> list[str]:
-        """More outputs of the run that encodes: the source's thumbnails."""
-        return [argument for _, one, _ in self._pairs() for argument in one.arguments()]
+    def of_encode(self, room: int) -> list[str]:
+        """More outputs of the run that encodes: of the source, thumbnails and the pictures that are scored. ``room``:
+        bytes that may be taken of the disk; if that is too little, no picture is scored."""
+        asked: list[Thumbnails | Pictures] = [one for _, one, _ in self._pairs()]
+        for ours, _ in self._scored():
+            if room >= _FILES * ours.choice.largest_file:
+                ours.folder.mkdir(exist_ok=True)
+                asked.append(ours)
+        return [argument for one in asked for argument in one.arguments()]
 
-    def of_check(self) -> list[Thumbnails]:
-        """More outputs of the run that decodes the result: its thumbnails, if there are those of the source."""
-        return [other for _, one, other in self._pairs() if one.are_there]
+    def access(self, of_encode: Access) -> Access:
+        """With room for what ``of_encode`` writes."""
+        largest = (ours.choice.largest_file for ours, _ in self._scored())
+        return replace(of_encode, largest_file=max(of_encode.largest_file, *largest, 0))
+
+    def of_check(self, known: Scores | None) -> list[Thumbnails | Pictures]:
+        """More outputs of the run that decodes the result: the same of it, as far as there are those of the source.
+        ``known`` as in ``measure``."""
+        asked: list[Thumbnails | Pictures] = [other for _, one, other in self._pairs() if one.are_there]
+        is_known = known is not None and self.options.quality_metric in ("auto", known.metric)
+        return [*asked, *(others for ours, others in self._scored() if ours.are_there and not is_known)]
 
     def judge(self, made: Facts) -> None:
         """Compare the thumbnails of both; ``made``: the result. Raises PicturesDiffer."""
@@ -70,23 +79,15 @@ class Gate:
             if found := difference(source, result, smaller, _coarser(self.options.crf)):
                 raise PicturesDiffer(_told(found), time=found.time, encoder=self.encoder.label)
 
-    def measure(
-        self,
-        made: Facts,
-        result: Path,
-        meter: Meter,
-        running: Running,
-        *,
-        is_damaged: bool,
-        known: Scores | None = None,
-    ) -> Scores:
-        """How good the main video is. Raises PicturesDiffer if that is less than the floor, and what ``score`` does.
+    def measure(self, meter: Meter, running: Running, *, is_damaged: bool, known: Scores | None = None) -> Scores:
+        """How good the main video is. Raises PicturesDiffer if that is less than the floor, and what ``score_pictures``
+        does.
 
-        ``is_damaged``: whether pictures of the source are; which ones differs between two decodes. ``known``: what the
+        ``is_damaged``: whether pictures of the source are, so that some may look like nothing. ``known``: what the
         search for its CRF measured of all pictures of this encode."""
         scores = known
         if scores is None or scores.metric != meter.metric:
-            scores = self._scores(made, result, meter, running)
+            scores = self._measured(meter, running)
         floor = floor_on(meter.metric, self.options.quality_floor)
         if scores.mean < floor or (scores.worst < _OF_ONE * floor and not is_damaged):
             raise PicturesDiffer(
@@ -96,29 +97,30 @@ class Gate:
             )
         return scores
 
-    def _scores(self, made: Facts, result: Path, meter: Meter, running: Running) -> Scores:
-        stream = self.plan.main_video
-        reference = reference_of(self.plan, stream, self.source, self.encoder, self.options)
-        times = encode_times(self.plan.facts, stream, keeps_clock=self._keeps_clock)
-        if is_scored_whole(times):
-            return score(result, reference, (), replace(meter, every=every_of(len(times), 1.0)), running)
-        samples = samples_of(times[0], times[-1])
-        share = sum(one.length for one in samples) / (times[-1] - times[0])
-        meter = replace(meter, every=every_of(len(times), share))
-        first = next((ours.taken()[0].time for _, ours, _ in self._pairs() if ours.taken()), times[0])
-        later = 0.0 if self._keeps_clock else self.plan.facts.start
-        if reference.can_seek:
-            own = [Sample(one.begin + later, one.length) for one in samples]
-            shift = min(made.of("video")[0].times, default=0.0) - first - later
-            try:
-                scores = score(result, reference, own, meter, running, shift=shift)
-                if scores.worst >= floor_on(meter.metric, self.options.quality_floor):
-                    return scores
-            except NotComparable:
-                pass
-        # A seek may lead elsewhere than it says: what is read from its beginning is certain.
-        from_first = [Sample(one.begin - first, one.length) for one in samples]
-        return score_in_one(result, reference, from_first, meter, running)
+    def _measured(self, meter: Meter, running: Running) -> Scores:
+        for ours, others in self._scored():
+            if ours.are_there and others.are_there:
+                scores = score_pictures(others.path, ours.path, ours.pix_fmt, ours.choice.groups, meter, running)
+                shutil.rmtree(ours.folder)
+                return scores
+        raise NotComparable(message("there was no room for the pictures that are scored: make room in WORK_DIR"))
+
+    def _scored(self) -> list[tuple[Pictures, Pictures]]:
+        """(of the source, of the result) of the main video; [] if that is not encoded, or not to be compared."""
+        if self.options.quality_metric == OFF:
+            return []
+        # Not beside the result: a file there that is larger than a result may be tells of one that was cut.
+        folder, found = self.folder / "scored", []
+        for place, kept in enumerate(self.plan.kept("video")):
+            stream = kept.source
+            if kept.action == "encode" and stream is self.plan.main_video:
+                pix_fmt = self.encoder.type.pix_fmt(self.options.pix_fmt)
+                times = encode_times(self.plan.facts, stream, keeps_clock=self._keeps_clock)
+                chosen = choice(times, picture_size(stream, pix_fmt))
+                filters = picture_filters(self.plan, stream)
+                ours = Pictures(f"0:{stream.index}", folder, "sourcescored", filters, pix_fmt, chosen)
+                found.append((ours, Pictures(f"0:V:{place}", folder, "resultscored", (), pix_fmt, chosen)))
+        return found
 
     def _pairs(self) -> list[tuple[int, Thumbnails, Thumbnails]]:
         """(place among the result's videos, of the source, of the result) for each video that is encoded."""
@@ -145,24 +147,6 @@ class Gate:
         return bool(self.plan.muxer or self.plan.added)
 
 
-def is_scored_whole(times: Sequence[float]) -> bool:
-    """Whether a video that is shown at these times (s, sorted) is read whole to be scored."""
-    return not times or times[-1] - times[0] <= _SHORT
-
-
-def samples_of(first: float, last: float) -> list[Sample]:
-    """Parts of a video that is shown between these times (s), spread evenly, its begin and its end among them."""
-    length = last - first
-    count = min(_MOST, max(_ENDS, min(_FEWEST, int(_AT_MOST * length / _SAMPLE)), round(length / _PER_SAMPLE)))
-    step = (length + 0.001 - _SAMPLE) / (count - 1)
-    return [Sample(first + step * number, _SAMPLE) for number in range(count)]
-
-
-def every_of(pictures: int, share: float) -> int:
-    """Of how many pictures one is scored, of a video that has so many and of which that share is read."""
-    return max(1, int(pictures * share / max(_FEWEST_SCORED, _SCORED * pictures)))
-
-
 def _coarser(crf: float) -> float:
     """How much more noise is wanted: at CRF 55 as little as at 30, at 63 three times as much was seen."""
     return 1 + 4 * max(0.0, crf - 52) / (63 - 52)
@@ -176,8 +160,6 @@ def floor_on(metric: Metric, floor: float) -> float:
 
 def measured(
     gate: Gate,
-    made: Facts,
-    result: Path,
     meter: Meter,
     running: Running,
     warnings: list[str],
@@ -188,7 +170,7 @@ def measured(
     """``Gate.measure``, but trouble of this machine does not count against the video: it is said, and None is returned.
     Raises PicturesDiffer, Stopped."""
     try:
-        return gate.measure(made, result, meter, running, is_damaged=is_damaged, known=known)
+        return gate.measure(meter, running, is_damaged=is_damaged, known=known)
     except (MachineError, EncoderStalled, NoEncoder, NotComparable) as exc:
         said = message(f"the quality was not measured: {exc}")
         if _said.is_news(type(exc).__name__):

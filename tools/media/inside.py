@@ -63,12 +63,6 @@ class Inside:
             kind.changed = self._now
 
 
-def time_of(line: str) -> str | None:
-    """What showinfo says of a picture's time; None if the line is another one, such as a title that looks like it."""
-    match = _PICTURE.search(line)
-    return match[1] if match else None
-
-
 def _seconds(text: str, otherwise: float) -> float:
     try:
         return float(text)

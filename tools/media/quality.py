@@ -1,14 +1,18 @@
-"""How much a video's pictures are like its source's: a metric of ffmpeg over samples → scores.
+"""How much a video's pictures are like its source's: a metric of ffmpeg over samples, or over pictures that two runs
+wrote → scores.
 
-Both are decoded by one ffmpeg, the source's pictures go through the filters that were applied on purpose, both are
-brought to one format and size, and pictures are paired by their times. The colour tags of both are made the same
-before they are compared, so that no filter converts one of them on the way: the numbers are compared as they are.
+Both are read by one ffmpeg, the source's pictures go through the filters that were applied on purpose, both are brought
+to one format and size, and pictures are paired by their times. The colour tags of both are made the same before they
+are compared, so that no filter converts one of them on the way: the numbers are compared as they are.
 """
 
 import math
+import re
 import threading
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,10 +22,10 @@ from tools.media.complaints import Complaints, bare
 from tools.media.encoders import Encoder
 from tools.media.encoding import OutputOptions, picture_filters
 from tools.media.facts import Facts, Stream
-from tools.media.inside import time_of
 from tools.media.plan import Plan
 from tools.media.probe import SAFE_INPUT
 from tools.media.program import machine_fault, run_program
+from tools.media.scored import Group
 from tools.runtime.child import ChildLimits, ChildOutgrew, ChildStalled
 from tools.runtime.spawn import Access
 
@@ -31,9 +35,14 @@ MODEL = "vmaf_v0.6.1"
 _LEAD = 1.0  # s before a sample that are decoded with it, so that a filter knows what came before
 _PAD, _PAD_BEHIND = 0.1, 0.01  # s of the source around a sample, so that each picture of it finds its own
 _EARLIER = 0.0007  # s; Matroska rounds to milliseconds, and ffmpeg pairs a picture with the last one not later than it
+_APART = 0.0015  # s; what is further from its own time is paired with another picture
+_RUN = 12  # pictures of neighbouring groups that are a sample: of fewer, one hard picture would be too much
 _SMALLEST = 64  # pixels; libvmaf and XPSNR take nothing smaller, so it gets a border
 _XPSNR_BLOCK = 32  # pixels; XPSNR takes the padding of a line for picture, and lines are aligned to 64 bytes
 _QUIET = 300.0  # s; libvmaf says nothing before its end
+_DISTORTED, _REFERENCE = "showinfo@distorted", "showinfo@reference"
+# Its time has six digits, less than the number that it is made of: us, as ``settb=AVTB`` has it.
+_SHOWN = re.compile(r"\[(showinfo@\w+) @ 0x[0-9a-f]+\] (?:\[info\] )?n: *\d+ pts: *(\S+) ")
 _PRINT = "metadata=mode=print:file=-:direct=1"
 FILTERS: dict[Metric, str] = {
     # A file of libvmaf's is the only way to its values picture by picture.
@@ -167,6 +176,24 @@ def score_in_one(
     return _scores(meter, [part for part in parts if part] or [scored])
 
 
+def score_pictures(
+    distorted: Path, reference: Path, pix_fmt: str, groups: Sequence[Group], meter: Meter, running: Running
+) -> Scores:
+    """As ``score``, of pictures that a run wrote of each file (``tools.media.scored``), on clocks that start with their
+    first ones. ``pix_fmt``: of the encode."""
+    way = replace(_whole([]), of_distorted=_OURS)
+    scored = _run(distorted, Reference(reference, 0, (), pix_fmt, _OURS), way, meter, running)
+    parts = [[(t, value) for t, value in scored if one.has(t)] for one in groups]
+    scores = _scores(meter, [part for part in parts if part] or [scored])
+    values = [value for _, value in scored]
+    count = max(1, len(values) // _RUN)
+    edges = [len(values) * number // count for number in range(count + 1)]
+    return replace(scores, worst=min(math.fsum(values[a:b]) / (b - a) for a, b in pairwise(edges)))
+
+
+_OURS = (*SAFE_INPUT[:2], "-format_whitelist", "nut")
+
+
 @dataclass(frozen=True, slots=True)
 class _Way:
     """How the pictures of a sample are reached: options before each file, filters behind what makes them alike."""
@@ -212,8 +239,8 @@ def _run(distorted: Path, reference: Reference, way: _Way, meter: Meter, running
     last = [f"pad=max(ceil(iw/2)*2\\,{_SMALLEST}):max(ceil(ih/2)*2\\,{_SMALLEST})"]
     if meter.metric == "xpsnr":  # hflip copies what crop only frames
         last += [f"crop=trunc(iw/{_XPSNR_BLOCK})*{_XPSNR_BLOCK}:ih", "hflip"]
-    one = [*alike, *way.distorted, "showinfo=checksum=0", *last]
-    other = [*reference.filters, *alike, *way.reference, f"setpts=PTS-{_EARLIER}/TB", *last]
+    one = [*alike, *way.distorted, f"{_DISTORTED}=checksum=0", *last]
+    other = [*reference.filters, *alike, *way.reference, f"{_REFERENCE}=checksum=0", f"setpts=PTS-{_EARLIER}/TB", *last]
     graph = f"[0:V:0]{','.join(one)}[a];[1:{reference.index}]{','.join(other)}[b];[a][b]{meter.filter}[c]"
     argv: list[str | Path] = [meter.ffmpeg, "-hide_banner", "-nostdin", "-v", "repeat+level+info", "-nostats"]
     argv += [*reference.front, *way.front]
@@ -239,11 +266,11 @@ def _run(distorted: Path, reference: Reference, way: _Way, meter: Meter, running
     if fault := machine_fault("ffmpeg", ended, heard.complaints):
         raise fault
     missing = set(range(0, len(heard.times), meter.every)).difference(heard.values)
-    if ended.status != 0 or not heard.times or missing:
+    scored = heard.scored()
+    if ended.status != 0 or not scored or missing:
         cause = bare(heard.complaints.cause())[:200]
         raise NotComparable(message(f"the pictures could not be compared: {cause or 'none could be paired'}"))
-    # After the last picture the filter goes on with it as long as the source has some.
-    return [(heard.times[number], value) for number, value in heard.values.items() if number < len(heard.times)]
+    return scored
 
 
 class _Heard:
@@ -253,6 +280,8 @@ class _Heard:
         self.values: dict[int, float] = {}  # by the picture's number
         self.complaints = Complaints()
         self.times: list[float] = []  # s
+        self._others: list[float] = []  # s, of the reference
+        self._has_no_motion_at_first = metric == "vmaf"
         self._column = -1
         self._planes: dict[str, float] = {}
         self._next = 0  # number of a picture
@@ -263,13 +292,28 @@ class _Heard:
 
     def complaint(self, line: str) -> bool:
         """Whether it is one; showinfo's lines, which the others stand among, tell the times."""
-        if " pts_time:" in line and (time := time_of(line)) is not None:
-            self.times.append(_float(time))
+        if shown := _SHOWN.match(line):
+            (self.times if shown[1] == _DISTORTED else self._others).append(_float(shown[2]) * 1e-6)
             return False
         if "[info]" in line or "[warning]" in line or not line.strip():
             return False
         self.complaints.line(line)
         return True
+
+    def scored(self) -> _Scored:
+        """Those that were paired with the picture of their own time, as far as times are known."""
+        others = sorted(self._others)
+        # The first has none before it, and VMAF takes it for one that does not move: 4 less than it is worth.
+        first = 1 if self._has_no_motion_at_first and len(self.times) > 1 else 0
+
+        def is_own(time: float) -> bool:
+            place = bisect_right(others, time + _EARLIER)
+            return math.isnan(time) or (place > 0 and time - others[place - 1] < _APART)
+
+        # After the last picture the filter goes on with it as long as the source has some.
+        there = range(first, len(self.times))
+        found = [(self.times[number], value) for number, value in self.values.items() if number in there]
+        return [one for one in found if is_own(one[0])]
 
     def _vmaf(self, line: str) -> bool:
         cells = line.split(",")

@@ -17,7 +17,7 @@ MOST = 3000  # pictures of one video, 3.5 kB each
 _LIMIT = 2 * MOST  # of a video whose pictures crowd where they are taken
 _PART = 1.0  # s of each part of a long video
 _EDGE = 2.0  # s of its beginning and of its end
-_TIME_BASE = 90000  # per second
+TIME_BASE = 90000  # per second
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class Thumbnails:
         asked = ["-y", "-filter_complex", f"[{self.stream}]{','.join(chain)}"]
         for letter, kind, path in (("a", "rawvideo", self._pictures), ("b", "framecrc", self._times)):
             asked += ["-map", f"[{self.name}{letter}]", "-c:v", "rawvideo", "-fps_mode", "passthrough"]
-            asked += ["-enc_time_base", f"1:{_TIME_BASE}", "-f", kind, f"file:{path}"]
+            asked += ["-enc_time_base", f"1:{TIME_BASE}", "-f", kind, f"file:{path}"]
         return asked
 
     def line(self, line: str) -> None:
@@ -111,7 +111,7 @@ class Thumbnails:
                     if len(found) >= _LIMIT:
                         break
                     _, _, pts, _, size, *_ = (cell.strip() for cell in line.split(","))
-                    found.append(Thumbnail.of(int(pts) / _TIME_BASE, width, height, stream.read(int(size))))
+                    found.append(Thumbnail.of(int(pts) / TIME_BASE, width, height, stream.read(int(size))))
         return found
 
     def _chosen(self) -> list[str]:
