@@ -1,5 +1,6 @@
 """What a child that was taken over can do: nothing outside its cage, whatever it tries."""
 
+import errno
 import json
 import os
 import socket
@@ -13,7 +14,8 @@ import pytest
 
 import config
 from tests.patience import PATIENCE
-from tools.runtime import spawner
+from tools.runtime import sandbox, spawner
+from tools.runtime.cage import cage_here
 from tools.runtime.sandbox import can_refuse_sockets, landlock_abi
 from tools.runtime.spawn import Access, set_caged, spawn
 
@@ -52,6 +54,7 @@ while (my $line = <DATA>) {
 __DATA__
 """
 PTRACE = {"x86_64": 101, "aarch64": 117}
+PRCTL = {"x86_64": 157, "aarch64": 167}
 
 
 def intruder(folder: Path, *tries: str) -> Path:
@@ -266,22 +269,29 @@ def test_hardware_encoders_reach_their_cards_and_nothing_beside_them(
     assert opened == wanted
 
 
-# A program under a kernel, or in a container, that has no Landlock: its first call is not implemented.
-WITHOUT_LANDLOCK = """
+# A program under a kernel, or in a container, to which one call of these is unknown: (its number, 0 or the first
+# argument that matters, the errno it answers with).
+LACKING = """
 import ctypes, os, struct, sys
 from tools.runtime import sandbox
-steps = [(0x20, 0, 0, 0), (0x15, 0, 1, sandbox._CREATE_RULESET)]
-steps += [(0x06, 0, 0, 0x00050000 | 38), (0x06, 0, 0, 0x7FFF0000)]
+number, argument, answer = (int(word) for word in sys.argv[1].split())
+steps = [(0x20, 0, 0, 0), (0x15, 0, 3 if argument else 1, number)]
+steps += [(0x20, 0, 0, 16), (0x15, 0, 1, argument)] if argument else []
+steps += [(0x06, 0, 0, 0x00050000 | answer), (0x06, 0, 0, 0x7FFF0000)]
 program = b"".join(struct.pack("HBBI", *step) for step in steps)
 sandbox.libc.prctl(sandbox._PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 sandbox._checked(sandbox.libc.prctl(22, 2, ctypes.byref(sandbox._Program(len(steps), program)), 0, 0))
-os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
 """
+LANDLOCK = f"{sandbox._CREATE_RULESET} 0 {errno.ENOSYS}"
+SECCOMP = f"{PRCTL[os.uname().machine]} {sandbox._PR_SET_SECCOMP} {errno.EINVAL}"
+PARTS = "from tools.runtime.cage import cage_here; print(cage_here(), cage_here().parts())"
+TRIED = "from tools.runtime.spawn import Access, spawn; print(spawn(['true'], Access(), {}).wait())"
 
 
-def without_landlock(tmp_path: Path, *program: str, **env: str) -> subprocess.CompletedProcess[str]:
+def lacking(call: str, tmp_path: Path, *program: str, **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", WITHOUT_LANDLOCK, *program],
+        [sys.executable, "-c", LACKING, call, *program],
         cwd=config.ROOT,
         env={**os.environ, "LOG_DIR": str(tmp_path), "PYTHONPATH": str(config.ROOT), **env},
         capture_output=True,
@@ -291,12 +301,23 @@ def without_landlock(tmp_path: Path, *program: str, **env: str) -> subprocess.Co
 
 
 def test_without_landlock_it_is_said_what_holds_and_nothing_starts_that_requires_it(tmp_path: Path) -> None:
-    asked = "from tools.runtime.cage import cage_here; print(cage_here(), cage_here().parts())"
-    told = without_landlock(tmp_path, "-c", asked).stdout
+    told = lacking(LANDLOCK, tmp_path, "-c", PARTS).stdout
     assert told == "network (not files, signals: this kernel can't) ('network',)\n"
-    refused = without_landlock(tmp_path, "tools/convert.py", "--plan", str(tmp_path / "no.mp4"), CAGE="require")
+    refused = lacking(LANDLOCK, tmp_path, "tools/convert.py", "--plan", str(tmp_path / "no.mp4"), CAGE="require")
     assert refused.returncode == 1 and not refused.stdout
     assert refused.stderr.startswith("convert.py: CAGE=require, but this kernel can confine ffmpeg only in: network")
     assert len(refused.stderr.splitlines()) <= 2, "a line for each language"
-    tried = "from tools.runtime.spawn import Access, spawn; print(spawn(['true'], Access(), {}).wait())"
-    assert without_landlock(tmp_path, "-c", tried).stdout == "0\n", "children run as before"
+    assert lacking(LANDLOCK, tmp_path, "-c", TRIED).stdout == "0\n", "children run as before"
+
+
+def test_without_filters_of_calls_children_run_and_what_holds_is_what_landlock_does(tmp_path: Path) -> None:
+    told = lacking(SECCOMP, tmp_path, "-c", PARTS).stdout
+    assert ("network" in told.partition("(")[0]) is (landlock_abi() >= 4) and told.startswith("files")
+    assert lacking(SECCOMP, tmp_path, "-c", TRIED).stdout == "0\n", "children run as before"
+
+
+def test_32_bit_program_under_a_64_bit_kernel_takes_none_of_its_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its filter would refuse each of its own calls."""
+    monkeypatch.setattr(sandbox, "_POINTER", 4)
+    assert (sandbox.machine(), can_refuse_sockets()) == ("", False)
+    assert cage_here().network is (landlock_abi() >= 4)

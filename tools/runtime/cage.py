@@ -47,7 +47,7 @@ def confine_children(setting: str) -> Cage | None:
     if setting == "require" and not (cage.files and cage.network):
         raise CannotConfine(
             f"CAGE=require, but this kernel can confine ffmpeg only in: {cage}; it needs Landlock (Linux 5.13 and "
-            "later, not forbidden by a container), or set CAGE=auto"
+            "later) and seccomp filters (or Linux 6.7), not forbidden by a container, or set CAGE=auto"
         )
     return cage
 

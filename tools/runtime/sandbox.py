@@ -7,6 +7,7 @@ seccomp_filter.rst, include/uapi/linux/{landlock,seccomp,audit,filter}.h.
 """
 
 import ctypes
+import errno
 import os
 import struct
 
@@ -31,6 +32,15 @@ _OF_FILES = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV
 """The rights that a rule for a file, not a folder, may have."""
 
 libc = ctypes.CDLL(None, use_errno=True)
+_POINTER = struct.calcsize("P")  # bytes
+
+
+def machine() -> str:
+    """By which numbers this process calls the kernel, named as by ``uname -m``; "" for a 32-bit program.
+
+    One of those may run under a 64-bit kernel, whose name says nothing about it.
+    """
+    return os.uname().machine if _POINTER == 8 else ""
 
 
 class _RulesetAttr(ctypes.Structure):
@@ -95,7 +105,7 @@ def _checked(result: int) -> int:
 
 # --- sockets ---------------------------------------------------------------------------------------------------------
 
-# By os.uname().machine: the kernel's name of the architecture, and its number of socket(2).
+# By ``machine()``: the kernel's name of the architecture, and its number of socket(2).
 _ARCHITECTURES = {"x86_64": (0xC000003E, 41), "aarch64": (0xC00000B7, 198)}
 _IO_URING_SETUP = 425  # it makes sockets too, without socket(2)
 _X32 = 0x40000000  # numbers of x86_64's other ABI begin here
@@ -110,15 +120,20 @@ class _Program(ctypes.Structure):
 
 
 def can_refuse_sockets() -> bool:
-    """Whether ``refuse_sockets`` knows this machine's architecture."""
-    return os.uname().machine in _ARCHITECTURES
+    """Whether ``refuse_sockets`` knows this machine's architecture, and this kernel takes filters from us."""
+    if machine() not in _ARCHITECTURES:
+        return False
+    # Asked for a filter at no address: who knows filters tries to read it. Others (a kernel built without them, an
+    # emulator) do not know the mode, and a container may forbid it.
+    libc.prctl(_PR_SET_SECCOMP, _MODE_FILTER, None, 0, 0)
+    return ctypes.get_errno() == errno.EFAULT
 
 
 def refuse_sockets() -> None:
     """From now on no socket of any kind can be made; descriptors that are open stay. Raises OSError."""
     if not can_refuse_sockets():
         return
-    architecture, socket = _ARCHITECTURES[os.uname().machine]
+    architecture, socket = _ARCHITECTURES[machine()]
     steps = [
         (_LOAD, 0, 0, _AT_ARCHITECTURE),
         (_EQUAL, 0, 5, architecture),  # another one on the same machine: refused as a whole

@@ -106,7 +106,7 @@ def _become(request: dict[str, Any], out: int, err: int, watcher: int) -> None:
 
 def _step_back(patience: dict[str, int]) -> None:
     """Let everything else that wants a core, or the disk, have it first."""
-    if patience["io"] and (number := _IOPRIO_SET.get(os.uname().machine)):
+    if patience["io"] and (number := _IOPRIO_SET.get(sandbox.machine())):
         sandbox.libc.syscall(number, _IOPRIO_WHO_PROCESS, 0, patience["io"])
     if not patience["nice"]:
         return
