@@ -86,7 +86,16 @@ need_programs() {
     fi
   fi
   if [ ${#missing[@]} -gt 0 ]; then install_packages "${missing[@]}"; fi
-  command -v mkvmerge >/dev/null || (install_packages mkvtoolnix) || say "going on without mkvmerge" "没有 mkvmerge 也可继续"
+}
+
+# What Matroska files have is kept whole with it; nobody is asked for anything, also no password, because of it.
+want_mkvmerge() {
+  command -v mkvmerge >/dev/null && return
+  if command -v apt-get >/dev/null && { [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; }; then
+    (install_packages mkvtoolnix) && return
+  fi
+  say "going on without mkvmerge, which is optional (package mkvtoolnix): a part of what Matroska files have is lost" \
+    "没有 mkvmerge 也可继续，它是可选的（软件包 mkvtoolnix）：Matroska 文件的部分内容会丢失"
 }
 
 # FOLDER, and what to do if it can't be written to (in the language in use).
@@ -166,6 +175,7 @@ set_up() {
     flock 9
   fi
   need_programs
+  want_mkvmerge
   need_venv
   need_media
   if [ "$worker" = yes ]; then need_packages requirements-cluster.txt; fi

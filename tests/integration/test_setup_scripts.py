@@ -48,6 +48,23 @@ def test_second_set_up_installs_nothing_not_even_ffmpeg(environ: dict[str, str],
     assert not (tmp_path / "called").exists()
 
 
+def test_without_rights_nothing_is_asked_for_that_can_be_done_without(environ: dict[str, str], tmp_path: Path) -> None:
+    fakes = tmp_path / "bin"
+    fakes.mkdir()
+    for program, code in (("id", "echo 1000"), ("sudo", "exit 1"), ("apt-get", f"touch {tmp_path}/called; exit 1")):
+        (fakes / program).write_text(f"#!/bin/sh\n{code}\n", encoding="utf-8")
+        (fakes / program).chmod(0o755)
+    for other in Path("/usr/bin").iterdir():
+        if other.name not in {"mkvmerge", "ffmpeg", "ffprobe", "apt-get", "sudo", "id"}:
+            (fakes / other.name).symlink_to(other)
+    assert run_script(environ, "--setup-only").returncode == 0  # it may have been copied here
+    ended = run_script(environ | {"PATH": str(fakes)}, "--setup-only")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    about, done = ended.stdout.splitlines()
+    assert "going on without mkvmerge" in about and done.startswith("Set up.")
+    assert not (tmp_path / "called").exists()
+
+
 def test_without_tmux_and_any_way_to_install_it_one_line_offers_the_foreground(
     environ: dict[str, str], tmp_path: Path
 ) -> None:
