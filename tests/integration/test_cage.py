@@ -1,5 +1,6 @@
 """What a child that was taken over can do: nothing outside its cage, whatever it tries."""
 
+import contextlib
 import errno
 import json
 import os
@@ -16,7 +17,7 @@ import config
 from tests.patience import PATIENCE
 from tools.runtime import sandbox, spawner
 from tools.runtime.cage import cage_here
-from tools.runtime.sandbox import can_refuse_sockets, landlock_abi
+from tools.runtime.sandbox import can_refuse_calls, landlock_abi
 from tools.runtime.spawn import Access, set_caged, spawn
 
 pytestmark = pytest.mark.skipif(landlock_abi() < 1, reason="this kernel has no Landlock")
@@ -135,14 +136,58 @@ def test_nothing_outside_the_cage_can_be_reached(tmp_path: Path, listening: tupl
     found = attempts(program, Access(reads=(source,), writes=(own,)), own)
     allowed = {name for name, end in found.items() if end != "denied"}
     expected: set[str] = set()
-    if landlock_abi() < 4 and not can_refuse_sockets():
+    if landlock_abi() < 4 and not can_refuse_calls():
         expected |= {"tcp"}
-    if not can_refuse_sockets():
+    if not can_refuse_calls():
         expected |= {"udp", "unix"}
     if landlock_abi() < 6:
-        expected |= {"kill-parent"} | (set() if can_refuse_sockets() else {"abstract"})
+        expected |= {"kill-parent"} | (set() if can_refuse_calls() else {"abstract"})
     assert len(found) == len(tries) and allowed == expected
     assert secrets["queue"].read_text() == "hush" and not (log_dir / "planted").exists()
+
+
+# Each by its libc's name, so by the number that this machine's kernel has for it.
+CHANGES = """
+import errno, os, sys
+path, folder = sys.argv[1], os.open(os.path.dirname(sys.argv[1]), os.O_PATH)
+name = os.path.basename(path)
+for what, change in {
+    "chmod": lambda: os.chmod(path, 0o777),
+    "chmod of a name in a folder": lambda: os.chmod(name, 0o777, dir_fd=folder),
+    "chmod of a link": lambda: os.chmod(path, 0o777, follow_symlinks=False),
+    "chown": lambda: os.chown(path, -1, -1),
+    "chown of a name in a folder": lambda: os.chown(name, -1, -1, dir_fd=folder),
+    "lchown": lambda: os.lchown(path, -1, -1),
+    "setxattr": lambda: os.setxattr(path, "user.x", b"x"),
+    "lsetxattr": lambda: os.setxattr(path, "user.x", b"x", follow_symlinks=False),
+    "removexattr": lambda: os.removexattr(path, "user.kept"),
+    "lremovexattr": lambda: os.removexattr(path, "user.kept", follow_symlinks=False),
+    "truncate": lambda: os.truncate(path, 0),
+}.items():
+    try:
+        change()
+        print(what, "done")
+    except OSError as exc:
+        print(what, errno.errorcode[exc.errno])
+"""
+
+
+def test_nothing_about_a_file_is_changed_by_its_name(tmp_path: Path) -> None:
+    """Of the file's owner Landlock alone would allow most of it, and on older kernels truncation."""
+    if not can_refuse_calls():
+        pytest.skip("this kernel takes no filters of calls")
+    kept = tmp_path / ".env"
+    kept.write_text("token")
+    kept.chmod(0o600)
+    with contextlib.suppress(OSError):  # a file system may have none
+        os.setxattr(kept, "user.kept", b"x")
+    python = Access(reads=(Path(sys.base_prefix), Path(sys.prefix)))
+    child = spawn([sys.executable, "-c", CHANGES, str(kept)], python, {})
+    with child.stdout, child.stderr:
+        said, complaints = child.stdout.read().decode(), child.stderr.read().decode()
+    assert child.wait() == 0, complaints
+    assert [line for line in said.splitlines() if not line.endswith(" EPERM")] == [] and said.count("\n") == 11
+    assert kept.read_text() == "token" and kept.stat().st_mode & 0o777 == 0o600
 
 
 def test_what_the_child_was_given_works(tmp_path: Path) -> None:
@@ -319,5 +364,5 @@ def test_without_filters_of_calls_children_run_and_what_holds_is_what_landlock_d
 def test_32_bit_program_under_a_64_bit_kernel_takes_none_of_its_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its filter would refuse each of its own calls."""
     monkeypatch.setattr(sandbox, "_POINTER", 4)
-    assert (sandbox.machine(), can_refuse_sockets()) == ("", False)
+    assert (sandbox.machine(), can_refuse_calls()) == ("", False)
     assert cage_here().network is (landlock_abi() >= 4)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from tools.core.errors import PipelineError
 from tools.runtime import spawn
-from tools.runtime.sandbox import can_refuse_sockets, landlock_abi
+from tools.runtime.sandbox import can_refuse_calls, landlock_abi
 
 
 class CannotConfine(PipelineError):
@@ -32,7 +32,7 @@ class Cage:
 def cage_here() -> Cage:
     """What this kernel offers to us. Source: landlock(7), ABI versions; a container may forbid all of it."""
     version = landlock_abi()
-    return Cage(files=version >= 1, network=version >= 4 or can_refuse_sockets(), signals=version >= 6)
+    return Cage(files=version >= 1, network=version >= 4 or can_refuse_calls(), signals=version >= 6)
 
 
 def confine_children(setting: str) -> Cage | None:

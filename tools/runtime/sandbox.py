@@ -1,7 +1,8 @@
 """The kernel's sandboxes that need no rights: a process gives up access for itself and all that it starts.
 
-Landlock takes away files, TCP, and signals to others; a seccomp filter takes away all sockets, so also what Landlock
-does not know (UDP, the sockets of tmux and Docker, which lie in the file system). The standard library alone and little
+Landlock takes away files, TCP, and signals to others; a seccomp filter takes away what Landlock does not know: all
+sockets (UDP, those of tmux and Docker, which lie in the file system), and who may do what with a file of ours anywhere
+(chmod and its like; truncate, which Landlock knows since ABI 3). The standard library alone and little
 of that, since it runs between fork and exec. Source: the kernel's Documentation/userspace-api/landlock.rst and
 seccomp_filter.rst, include/uapi/linux/{landlock,seccomp,audit,filter}.h.
 """
@@ -103,11 +104,30 @@ def _checked(result: int) -> int:
     return result
 
 
-# --- sockets ---------------------------------------------------------------------------------------------------------
+# --- calls -----------------------------------------------------------------------------------------------------------
 
-# By ``machine()``: the kernel's name of the architecture, and its number of socket(2).
-_ARCHITECTURES = {"x86_64": (0xC000003E, 41), "aarch64": (0xC00000B7, 198)}
-_IO_URING_SETUP = 425  # it makes sockets too, without socket(2)
+# By ``machine()``: the kernel's name of the architecture, and its numbers of what is refused. Source: the kernel's
+# arch/x86/entry/syscalls/syscall_64.tbl and scripts/syscall.tbl.
+_ARCHITECTURES = {
+    "x86_64": (
+        0xC000003E,
+        {
+            **{"socket": 41, "truncate": 76, "chmod": 90, "chown": 92, "lchown": 94, "setxattr": 188, "lsetxattr": 189},
+            **{"removexattr": 197, "lremovexattr": 198, "fchownat": 260, "fchmodat": 268},
+        },
+    ),
+    "aarch64": (
+        0xC00000B7,
+        {
+            **{"socket": 198, "truncate": 45, "setxattr": 5, "lsetxattr": 6, "removexattr": 14, "lremovexattr": 15},
+            **{"fchmodat": 53, "fchownat": 54},
+        },
+    ),
+}
+_EVERYWHERE = {
+    "io_uring_setup": 425,  # it makes sockets too, without socket(2)
+    **{"fchmodat2": 452, "setxattrat": 463, "removexattrat": 466, "file_setattr": 469},
+}
 _X32 = 0x40000000  # numbers of x86_64's other ABI begin here
 _PR_SET_SECCOMP, _MODE_FILTER = 22, 2
 _ALLOW, _REFUSE = 0x7FFF0000, 0x00050000 | 1  # SECCOMP_RET_ALLOW; SECCOMP_RET_ERRNO with EPERM
@@ -119,8 +139,8 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_char_p))
 
 
-def can_refuse_sockets() -> bool:
-    """Whether ``refuse_sockets`` knows this machine's architecture, and this kernel takes filters from us."""
+def can_refuse_calls() -> bool:
+    """Whether ``refuse_calls`` knows this machine's architecture, and this kernel takes filters from us."""
     if machine() not in _ARCHITECTURES:
         return False
     # Asked for a filter at no address: who knows filters tries to read it. Others (a kernel built without them, an
@@ -129,18 +149,21 @@ def can_refuse_sockets() -> bool:
     return ctypes.get_errno() == errno.EFAULT
 
 
-def refuse_sockets() -> None:
-    """From now on no socket of any kind can be made; descriptors that are open stay. Raises OSError."""
-    if not can_refuse_sockets():
+def refuse_calls() -> None:
+    """From now on no socket of any kind can be made, and nothing about a file be changed by its name; descriptors that
+    are open stay. Raises OSError.
+    """
+    if not can_refuse_calls():
         return
-    architecture, socket = _ARCHITECTURES[machine()]
+    architecture, numbers = _ARCHITECTURES[machine()]
+    refused = sorted({*numbers.values(), *_EVERYWHERE.values()})
+    count = len(refused)
     steps = [
         (_LOAD, 0, 0, _AT_ARCHITECTURE),
-        (_EQUAL, 0, 5, architecture),  # another one on the same machine: refused as a whole
+        (_EQUAL, 0, count + 3, architecture),  # another one on the same machine: refused as a whole
         (_LOAD, 0, 0, _AT_NUMBER),
-        (_AT_LEAST, 3, 0, _X32),
-        (_EQUAL, 2, 0, socket),
-        (_EQUAL, 1, 0, _IO_URING_SETUP),
+        (_AT_LEAST, count + 1, 0, _X32),
+        *((_EQUAL, count - place, 0, number) for place, number in enumerate(refused)),
         (_RETURN, 0, 0, _ALLOW),
         (_RETURN, 0, 0, _REFUSE),
     ]

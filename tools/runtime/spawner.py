@@ -100,7 +100,7 @@ def _become(request: dict[str, Any], out: int, err: int, watcher: int) -> None:
     argv = request["argv"]
     if request["cage"]:
         sandbox.restrict_access(_rules(argv[0], request["reads"], request["writes"]))
-        sandbox.refuse_sockets()
+        sandbox.refuse_calls()
     os.execve(argv[0], argv, request["env"])
 
 
