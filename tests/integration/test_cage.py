@@ -268,7 +268,16 @@ CARDS = (
     *("dev/nvidia0", "dev/nvidiactl", "dev/nvidia-uvm", "dev/nvidia-caps/nvidia-cap1"),
 )
 ABOUT = ("sys/class/drm/card0/device/vendor", "proc/self/maps", "proc/driver/nvidia/version", "proc/devices")
-NOT_OF_CARDS = ("dev/sda", "dev/mem", "dev/input/event0", "dev/tty", "proc/1/environ", "proc/kcore", "root/.env")
+NOT_OF_CARDS = (
+    "dev/sda",
+    "dev/mem",
+    "dev/input/event0",
+    "dev/tty",
+    "dev/shm/of-another",
+    "proc/1/environ",
+    "proc/kcore",
+    "root/.env",
+)
 OPENS = """
 import json, os, sys
 from tools.runtime import sandbox

@@ -63,3 +63,11 @@ def test_config_needs_the_standard_library_alone() -> None:
     import sys
 
     assert {name.split(".")[0] for name in imported(ROOT / "config.py")} <= set(sys.stdlib_module_names)
+
+
+def test_parts_of_packages_with_holes_that_no_release_fixes_are_not_used() -> None:
+    """SECURITY.md says so of each."""
+    for path in TOOLS.rglob("*.py"):
+        for name in imported(path):
+            assert name.split(".")[0] != "modelscope", f"{path.name}: CVE-2026-84202"
+            assert not name.startswith("dask.array"), f"{path.name}: CVE-2026-95897"
