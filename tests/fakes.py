@@ -140,6 +140,10 @@ class MemoryHub:
         progress(len(content))
         return hashlib.sha256(content).hexdigest()
 
+    def glance(self, repo: str, commit: str, file: RemoteFile) -> None:
+        if self.read_file(repo, commit, file.path) is None:
+            raise HubNotFound(f"no {file.path}", status=404)
+
     def store_blob(self, repo: str, source: Path, sha256: str, size: int, progress: Progress) -> None:
         self._repo(repo)
         self._blobs[sha256] = source.read_bytes()

@@ -46,7 +46,8 @@ class Fault:
 @dataclass(slots=True)
 class RunningHub:
     """``requests``: each ``"METHOD path?query"``. ``storage``: content comes by a signed link to another host name,
-    as with the live hub; ``seen_by_storage`` lists the headers that arrived there. ``token`` may be changed."""
+    as with the live hub; ``seen_by_storage`` lists the headers that arrived there. ``token`` may be changed.
+    ``ranges``: the bytes that each request for a file's content asked for, "" = all."""
 
     endpoint: str
     root: Path
@@ -56,6 +57,7 @@ class RunningHub:
     requests: list[str] = field(default_factory=list)
     storage: bool = False
     seen_by_storage: list[dict[str, str]] = field(default_factory=list)
+    ranges: list[str] = field(default_factory=list)
 
     @property
     def token(self) -> str:
@@ -70,7 +72,7 @@ class RunningHub:
         self.root, self.storage, self.token = root, False, TOKEN
         self.store = self.app.state.hub.store = HubStore(root)
         self.store.prepare()
-        for record in (self.faults, self.requests, self.seen_by_storage):
+        for record in (self.faults, self.requests, self.seen_by_storage, self.ranges):
             record.clear()
 
     def asked(self, text: str) -> int:
@@ -93,6 +95,8 @@ class _Faulty:
         query = scope.get("query_string", b"").decode()
         line = f"{scope['method']} {scope['path']}?{query}"
         self._hub.requests.append(line)
+        if scope["path"].endswith("/repo"):
+            self._hub.ranges.append(dict(scope["headers"]).get(b"range", b"").decode())
         if scope["path"].startswith("/storage/"):
             await self._stored(scope, receive, send, query)
             return

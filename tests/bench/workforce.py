@@ -47,6 +47,9 @@ class NumberHub:
     def create_repo(self, repo: str) -> None:
         raise NotImplementedError
 
+    def glance(self, repo: str, commit: str, file: RemoteFile) -> None:
+        pass
+
     def need_write(self, repo: str) -> None:
         return None
 

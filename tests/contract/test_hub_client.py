@@ -136,6 +136,16 @@ def test_download_of_a_missing_file_is_not_found(hub: HubClient, tmp_path: Path)
         hub.download(REPO, commit, RemoteFile("a/none.mp4", 1, ""), tmp_path / "x", nothing)
 
 
+def test_glance_tells_whether_a_file_is_given(hub: HubClient, tmp_path: Path) -> None:
+    hub.create_repo(REPO)
+    sizes = (1, 10, 65_536, 65_537, 10**6)
+    commit = put(hub, tmp_path, {name: b"x" * size for name, size in zip(ODD_NAMES, sizes, strict=True)})
+    for file in hub.list_files(REPO, commit):
+        hub.glance(REPO, commit, file)
+    with pytest.raises(HubNotFound):
+        hub.glance(REPO, commit, RemoteFile("a/none.mp4", 1, ""))
+
+
 def test_small_files_travel_with_the_commit_and_are_read_back(hub: HubClient, tmp_path: Path) -> None:
     hub.create_repo(REPO)
     commit = hub.commit(REPO, [AddBytes("a/metadata.jsonl", '{"名": 1}\n'.encode())], "text")

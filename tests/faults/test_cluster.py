@@ -351,6 +351,20 @@ def test_videos_of_a_worker_that_is_cut_off_from_the_hub_are_reassigned(site: Si
     assert "PAUSED" not in site.log("processor") and "error" not in site.log("processor").lower()
 
 
+def test_video_that_the_hub_gives_no_worker_is_quarantined_and_suspends_none_of_them(site: Site) -> None:
+    """Nothing else is left to do: the workers ask for another video themselves."""
+    site.queue(videos("1", "2", "3"))
+    site.hub.faults.append(Fault("FilePath=A%2F2.mp4", "status:500", times=10**6))
+    site.worker("one")
+    site.worker("two")
+    site.processor(MAX_ATTEMPTS="2")
+    assert site.drained() == 1
+    (given_up,) = site.item()["quarantined"]
+    assert given_up["path"] == "A/2.mp4" and "tried 2 times" in given_up["cause"]
+    assert site.published() == Counter("13")
+    assert "PAUSED" not in site.log("processor") and "suspended" not in site.log("processor")
+
+
 def test_result_that_the_hub_refused_stays_with_its_worker_and_is_sent_from_there_after_a_retry(site: Site) -> None:
     refused = hashlib.sha256(b"av1:video-2").hexdigest()
     fault = Fault(f"/{refused}/", "status:422", times=999)

@@ -22,6 +22,7 @@ from tools.core.queue_item import QueueItem, Status, new_item
 from tools.hub.modelscope_client import ModelScopeHub
 from tools.hub.retrying import Backoff, RetryingHub
 from tools.modelscope_monitor import ModelScopeMonitor
+from tools.processor import pause
 from tools.processor.build import ProcessorOptions, build
 from tools.processor.engine import Engine
 from tools.processor.hub_thread import Answer, HubThreads, Inbox, T, Work
@@ -235,28 +236,90 @@ def test_pauses_grow_longer_so_a_sick_hub_is_not_hammered(site: Site) -> None:
 
 
 @pytest.mark.parametrize("kind", ["status:500", "reset", "expired", "status:403"])
-def test_one_video_that_the_hub_can_not_give_is_quarantined_and_keeps_nothing_back(
-    site: Site, caplog: pytest.LogCaptureFixture, kind: str
-) -> None:
+def test_one_video_that_the_hub_can_not_give_is_quarantined_and_keeps_nothing_back(site: Site, kind: str) -> None:
+    """Nothing else is left to do that would tell whether it is the hub."""
     site.hub.storage = kind == "expired"
     site.put("A", *(f"{n}.mp4" for n in range(4)))
-    fault = Fault("FilePath=A%2F1.mp4", kind, times=10**6)
-    site.hub.faults.append(fault)
     site.put("B", "9.mp4")
-    folders = ["B"]
-
-    def over(engine: Engine) -> bool:
-        """Only what the hub gives after it failed tells that it is well: else it may as well be ill."""
-        if engine.paused and site.item(folders[-1]).status is Status.COMPLETED:
-            folders.append(f"C{len(folders)}")
-            site.put(folders[-1], f"{len(folders)}.mp4")
-        return engine.is_idle()
-
-    site.run(over)
+    site.hub.faults.append(Fault("FilePath=A%2F1.mp4", kind, times=10**6))
+    site.run()
     assert [q.path for q in site.item("A").quarantined] == ["A/1.mp4"]
     assert "tried 2 times" in site.item("A").quarantined[0].cause
-    assert all(site.item(folder).status is Status.COMPLETED for folder in folders)
-    assert [path for path in site.published() if path[0] in "AB"] == ["A/0.mkv", "A/2.mkv", "A/3.mkv", "B/9.mkv"]
+    assert site.item("B").status is Status.COMPLETED
+    assert site.published() == ["A/0.mkv", "A/2.mkv", "A/3.mkv", "B/9.mkv"]
+
+
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_last_video_of_all_that_the_hub_can_not_give_is_alone_in_its_folder(
+    site: Site, caplog: pytest.LogCaptureFixture, is_restarted: bool
+) -> None:
+    site.put("B", "0.mp4", "9.mp4")
+    if is_restarted:
+        site.run()
+        site.put("A", "1.mp4")
+    site.hub.faults.append(Fault("FilePath=A%2F1.mp4", "status:500", times=10**6))
+
+    def over(engine: Engine) -> bool:
+        if site.item("B").status is Status.COMPLETED and len(queued) < 2:
+            queued.append("A")
+            site.put("A", "1.mp4")
+        return engine.is_idle() and len(queued) == 2
+
+    queued = ["B", "A"] if is_restarted else ["B"]
+    site.run(over)
+    (given_up,) = site.item("A").quarantined
+    assert given_up.path == "A/1.mp4" and "tried 2 times" in given_up.cause and given_up.is_spent
+    assert site.published() == ["B/0.mkv", "B/9.mkv"] and not told(caplog, "PAUSED")
+    assert site.hub.asked("FilePath=A%2F1.mp4") == 4 * site.tries, "twice until another one was given, twice after it"
+
+
+@pytest.mark.parametrize("kind", ["status:500", "reset"])
+def test_several_videos_that_the_hub_can_not_give_are_no_evidence_for_each_other(site: Site, kind: str) -> None:
+    site.put("A", *(f"{n}.mp4" for n in range(5)))
+    site.hub.faults += [Fault(f"FilePath=A%2F{n}.mp4", kind, times=10**6) for n in (1, 2, 4)]
+    site.run()
+    assert [q.path for q in site.item("A").quarantined] == ["A/1.mp4", "A/2.mp4", "A/4.mp4"]
+    assert all("tried 2 times" in q.cause for q in site.item("A").quarantined)
+    assert site.published() == ["A/0.mkv", "A/3.mkv"]
+
+
+@pytest.mark.parametrize("kind", ["status:503", "reset", "expired", "status:403"])
+def test_outage_that_only_the_last_video_meets_stays_one_and_is_asked_about_little(
+    site: Site, caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    site.max_attempts = 1
+    site.put("A", "0.mp4", "1.mp4", "2.mp4")
+    site.run()
+    site.hub.storage = kind == "expired"
+    site.hub.requests.clear()
+    site.put("B", "1.mp4")
+    fault = Fault("/repo?Revision", kind, times=10**6)
+    site.hub.faults.append(fault)
+    site.run(lasts(site, fault, 5))
+    assert site.item("B").status is Status.COMPLETED and len(site.published()) == 4
+    assert told(caplog, "PAUSED") == ["ERROR" if kind == "status:403" else "WARNING"]
+    own, others = site.hub.asked("FilePath=B%2F1.mp4"), site.hub.asked("FilePath=A%2F")
+    attempts = own / (1 if kind == "status:403" else site.tries)
+    assert 3 <= others < attempts <= site.hub.asked("/users/me"), (others, own)
+
+
+def test_video_with_no_other_beside_it_is_paused_for_and_told_to_a_person_after_a_while(
+    site: Site, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pause, "_LONG", 0.2)
+    site.put("A", "1.mp4")
+    fault = Fault("FilePath=A%2F1.mp4", "status:500", times=10**6)
+    site.hub.faults.append(fault)
+
+    def until(engine: Engine) -> bool:
+        if "--cancel" in str(engine.paused):
+            assert engine.paused and "A/1.mp4" in engine.paused and "500" in engine.paused
+            fault.times = 0
+        return engine.is_idle() and fault.times == 0
+
+    site.run(until)
+    assert told(caplog, "PAUSED") == ["WARNING", "WARNING"] and told(caplog, "--cancel") == ["WARNING"]
+    assert site.item("A").status is Status.COMPLETED, "no attempt was counted"
 
 
 def test_content_that_is_wrong_for_ever_is_quarantined(site: Site) -> None:

@@ -374,6 +374,50 @@ def test_download_that_trickles_is_ended_by_the_stall_limit_and_resumed(
     assert server.asked("/repo?Revision") >= 2
 
 
+@pytest.mark.parametrize(
+    ("faults", "is_nothing_given"),
+    [
+        ([Fault("/repo?Revision", "status:500", times=999)], True),
+        ([Fault("/repo?Revision", "reset", times=999)], True),
+        ([Fault("/repo?Revision", "expired", times=999)], True),
+        ([Fault("/repo?Revision", "status:403", times=999)], True),
+        ([Fault("/repo?Revision", "html", times=999)], True),
+        ([Fault("/repo?Revision", "truncated", times=999)], False),
+        ([Fault("/repo?Revision", "truncated"), Fault("/repo?Revision", "status:500", times=999)], True),
+        ([Fault("/repo?Revision", "truncated", skip=1), Fault("/repo?Revision", "status:500", times=1)], False),
+    ],
+    ids=lambda value: " ".join(fault.kind for fault in value) if isinstance(value, list) else str(value),
+)
+def test_download_that_fails_says_whether_its_last_try_brought_a_byte(
+    server: RunningHub, hub: RetryingHub, tmp_path: Path, faults: list[Fault], is_nothing_given: bool
+) -> None:
+    file = put(hub, CONTENT)
+    server.storage = faults[0].kind == "expired"
+    server.faults += faults
+    once = RetryingHub(client(server, tmp_path, FakeClock()), FakeClock(), attempts=2)
+    with pytest.raises(HubError) as failed:
+        fetch(once, file, tmp_path)
+    assert failed.value.is_nothing_given is is_nothing_given
+
+
+@pytest.mark.parametrize("is_by_storage", [False, True])
+def test_glance_asks_once_for_a_few_bytes_by_the_way_of_a_download(
+    server: RunningHub, hub: RetryingHub, clock: FakeClock, is_by_storage: bool
+) -> None:
+    file = put(hub, CONTENT * (1 + (1 << 20) // len(CONTENT)))
+    server.storage = is_by_storage
+    hub.glance(REPO, "master", file)
+    assert server.asked("/repo?") == 1 + is_by_storage and set(server.ranges) == {"bytes=0-65535"}
+    for kind in ("status:500", "status:429", "reset", "expired", "truncated", "status:403", "status:404"):
+        server.storage = is_by_storage or kind == "expired"
+        server.faults[:] = [Fault("/repo?", kind, times=999)]
+        with pytest.raises(HubError):
+            hub.glance(REPO, "master", file)
+        assert server.faults[0].hits == 1 and not clock.slept, kind
+    server.faults[:] = [Fault("/repo?", "whole")]
+    hub.glance(REPO, "master", file)
+
+
 def test_content_that_is_wrong_for_ever_is_told_apart_from_a_hub_that_is_down(
     hub: RetryingHub, server: RunningHub, clock: FakeClock, tmp_path: Path
 ) -> None:

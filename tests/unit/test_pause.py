@@ -17,6 +17,7 @@ from tools.core.errors import (
     ProbeError,
     Stopped,
 )
+from tools.core.witness import Given
 from tools.processor.pause import Kind, Pause, Suspect
 from tools.processor.reporting import Paused, Resumed
 
@@ -54,6 +55,14 @@ class Watched:
         """One after the other, each is answered by a hub that works."""
         for about in abouts:
             self.fail(about, kind)
+            self.ask(None)
+
+    def fail_of(self, about: str, given: Given) -> None:
+        """A download that is tried at once, and a hub that works; a pause of it has passed then."""
+        self.fail(about, given=given)
+        self.ask(None)
+        if self.pause.reason:
+            self.wait()
             self.ask(None)
 
     def wait(self) -> float:
@@ -341,6 +350,112 @@ def test_part_of_what_failed_inherits_since_when(watched: Watched) -> None:
     for about in ("A/3", "A/2"):
         watched.fail_and_ask(about, kind="publish")
     assert watched.blamed == ["A/2"]
+
+
+# --- what a video that fails asks for itself ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("case", "tries", "blamed"),
+    [
+        ("another one is given, and then still not this one", [Given.NOT_IT, Given.OTHERS, Given.NOT_IT], [3]),
+        ("each time that it counts, another was given since the last", [Given.OTHERS] * 4, [2, 3, 4]),
+        ("another was given once, and nobody asked since", [Given.OTHERS, *[Given.NOT_IT] * 3], [2]),
+        ("nobody asks", [Given.NOT_IT] * 4, []),
+        ("nothing is given", [Given.NOTHING] * 4, []),
+        ("nothing is given any more", [Given.NOT_IT, Given.OTHERS, Given.NOTHING, Given.NOT_IT], []),
+        ("some of it came", [Given.UNKNOWN] * 4, []),
+        ("some of it came at last", [Given.NOT_IT, Given.OTHERS, Given.UNKNOWN], []),
+    ],
+)
+def test_video_of_which_not_a_byte_comes_is_to_blame_if_another_was_given_since_its_last_try(
+    watched: Watched, case: str, tries: list[Given], blamed: list[int]
+) -> None:
+    seen = []
+    for number, given in enumerate(tries, 1):
+        before = len(watched.blamed)
+        watched.fail_of("1", given)
+        seen += [number] if len(watched.blamed) > before else []
+    assert seen == blamed, case
+
+
+def test_other_video_that_is_given_ends_the_pause_and_is_no_failure_in_a_row(watched: Watched) -> None:
+    watched.fail_of("1", Given.NOT_IT)
+    watched.fail("1", given=Given.NOTHING)
+    watched.ask(None)
+    assert watched.told() == [("WARNING", "1 failed")] and watched.wait() == INTERVAL
+    watched.ask(None)
+    watched.fail_of("1", Given.OTHERS)
+    assert watched.pause.reason is None and watched.resumed() == 1
+    watched.fail_of("1", Given.NOT_IT)
+    assert watched.blamed == ["1"] and watched.told() == []
+
+
+def test_what_one_asked_for_speaks_of_each_of_which_not_a_byte_comes_and_of_no_upload(watched: Watched) -> None:
+    for about in ("1", "2"):
+        watched.fail_of(about, Given.NOT_IT)
+    watched.fail_of("3", Given.UNKNOWN)
+    watched.fail_of("1", Given.OTHERS)
+    for about, given in (("2", Given.NOT_IT), ("3", Given.UNKNOWN), ("4", Given.NOT_IT)):
+        watched.fail_of(about, given)
+    assert watched.blamed == ["2"], "3: what is given says nothing of uploads; 4: it failed once"
+
+
+def test_hub_that_gives_nothing_now_is_to_blame_whatever_worked_before(watched: Watched) -> None:
+    watched.fail_of("1", Given.NOT_IT)
+    watched.pause.worked("transfer", "2")
+    watched.fail_of("1", Given.NOTHING)
+    assert watched.blamed == []
+
+
+def test_one_job_asks_for_another_video_until_the_hub_was_asked_and_only_for_what_failed_so(watched: Watched) -> None:
+    take = watched.pause.take_turn
+    assert not take("1"), "it did not fail"
+    watched.fail_of("0", Given.UNKNOWN)
+    watched.fail_of("1", Given.NOT_IT)
+    watched.pause.not_given("2", Given.NOT_IT)
+    watched.pause.not_given("3", Given.UNKNOWN)
+    assert [take(about) for about in "01321"] == [False, True, False, False, False]
+    assert sorted(watched.pause.silent) == ["1", "2"]
+    watched.fail_of("0", Given.UNKNOWN)
+    assert take("2")
+    watched.fail_of("0", Given.UNKNOWN)
+    watched.pause.worked("transfer", "1")
+    watched.pause.given_up("2")
+    assert not take("1") and not take("2") and not watched.pause.silent
+
+
+def test_video_that_is_given_up_is_judged_anew_if_it_is_tried_again(watched: Watched) -> None:
+    for _ in range(2):
+        watched.fail_of("1", Given.OTHERS)
+    watched.pause.worked("transfer", "2")
+    watched.pause.given_up("1")
+    watched.fail_of("1", Given.NOT_IT)
+    assert watched.blamed == ["1"], "by the second try alone"
+
+
+@pytest.mark.parametrize(
+    ("given", "folder", "told"),
+    [(Given.UNKNOWN, "A 1", 1), (Given.NOT_IT, "A 1", 1), (Given.NOTHING, "A 1", 0), (Given.UNKNOWN, "", 0)],
+)
+def test_pause_of_an_hour_of_which_nothing_tells_whose_fault_it_is_is_told_to_a_person_once(
+    watched: Watched, given: Given, folder: str, told: int
+) -> None:
+    began, causes = watched.clock.monotonic(), list[str]()
+    while watched.clock.monotonic() - began < 3 * 3600:
+        watched.fail("A/1.mp4", given=given, folder=folder)
+        watched.ask(None)
+        causes += [cause for _, cause in watched.told()]
+        if watched.clock.monotonic() - began < 3590:
+            assert len(causes) <= 1
+        if watched.pause.reason:
+            watched.wait()
+            watched.ask(None)
+    assert causes[0] == "A/1.mp4 failed" and len(causes) == 1 + told
+    assert all("A/1.mp4" in cause and "--cancel 'A 1'`" in cause for cause in causes[1:])
+    watched.pause.worked("transfer", "2")
+    watched.fail_and_ask("9", "9")
+    assert watched.told() == [("WARNING", "9 failed")], "the next one begins anew"
 
 
 # --- what is said ----------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from tools.core.folder import RemoteFile
 from tools.core.frames import About, Frame
 from tools.core.planning import VideoJob
 from tools.core.retry import AskedToWait
+from tools.core.witness import Given
 from tools.stages.video_job import JobResult, Outcome
 
 JOB = VideoJob("id", 1, "A", "me/in", "c", RemoteFile("A/1.mp4", 3, "5" * 64), mkv("A/1.mkv"))
@@ -35,7 +36,7 @@ def decoded(message: Any) -> JobResult:
 @pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.REFUSED, Outcome.DEFERRED, Outcome.STOPPED])
 def test_end_without_a_file_arrives_as_it_was(outcome: Outcome, trouble: Trouble | None) -> None:
     wait = AskedToWait(2.5, True)
-    result = JobResult(JOB, outcome, None, "a · cause", trouble, True, wait, spent={"encode": 2.5})
+    result = JobResult(JOB, outcome, None, "a · cause", trouble, True, wait, spent={"encode": 2.5}, given=Given.NOTHING)
     if trouble is Trouble.WORKER_LOST:
         with pytest.raises(ValueError, match="no worker says"):
             decode(encode(result), JOB)

@@ -1,5 +1,6 @@
 """Which worker gets a video, and whose word on it counts: the processor's view of a cluster, without a cluster."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from tools.cluster.worker_report import ReportedJob, WorkerReport
 from tools.core.errors import Trouble
 from tools.core.folder import RemoteFile
 from tools.core.planning import Stage, VideoJob
+from tools.core.witness import Given
 from tools.stages.video_job import JobResult, Outcome
 from tools.stages.workspace import video_key
 
@@ -124,6 +126,16 @@ def test_what_the_hub_refuses_is_no_worker_s_failure(trouble: Trouble) -> None:
     for number in range(4):
         refused = result(str(number), Outcome.DEFERRED, trouble)
         assert roster.judge(a, refused, 0) is refused and a.state(0) is State.READY
+
+
+def test_video_that_the_hub_does_not_give_a_worker_while_it_gives_another_one_is_no_worker_s_failure() -> None:
+    roster, (a, b) = with_members("a", "b")
+    for number in range(4):
+        of_itself = replace(result(str(number), Outcome.DEFERRED, Trouble.HUB_UNAVAILABLE), given=Given.OTHERS)
+        assert roster.judge(a, of_itself, 0) is of_itself and a.state(0) is State.READY
+        of_nobody = replace(of_itself, given=Given.NOTHING)
+        assert roster.judge(b, of_nobody, 0).outcome is Outcome.STOPPED
+    assert b.state(0) is State.SUSPENDED
 
 
 def test_success_ends_a_streak() -> None:

@@ -14,12 +14,13 @@ from tools.core.frames import About, completed
 from tools.core.planning import STAGES, VideoJob
 from tools.core.record import Record, made_fields
 from tools.core.retry import LONGEST, AskedToWait
+from tools.core.witness import Given
 from tools.stages.video_job import JobResult, Outcome
 
 _LONGEST = 8 << 20  # bytes of a result: thousands of streams fit
 _LONGEST_CAUSE = 2000  # characters
 _LARGEST_FILE = 1 << 50  # bytes
-_FIELDS = {"outcome", "cause", "trouble", "output", "is_converted", "asked", "spent"}
+_FIELDS = {"outcome", "cause", "trouble", "output", "is_converted", "asked", "spent", "given"}
 _LONGEST_STAGE = 1e8  # s
 _SHA256 = re.compile("[0-9a-f]{64}")
 _ONLY_HERE = frozenset((Outcome.CRASHED, Trouble.WORKER_LOST))  # what a worker can't say of itself
@@ -39,6 +40,7 @@ def encode(result: JobResult) -> bytes:
             "is_converted": result.is_converted,
             "asked": asked,
             "spent": dict(result.spent),
+            "given": result.given.value,
         }
     ).encode()
 
@@ -63,7 +65,8 @@ def decode(received: object, job: VideoJob) -> JobResult:
     if type(found["is_converted"]) is not bool:
         raise ValueError("whether it is converted is neither true nor false")
     asked, spent = _asked(found["asked"]), _spent(found["spent"])
-    return JobResult(job, outcome, output, cause[:_LONGEST_CAUSE], trouble, found["is_converted"], asked, spent)
+    cause, made, given = cause[:_LONGEST_CAUSE], found["is_converted"], Given(found["given"])
+    return JobResult(job, outcome, output, cause, trouble, made, asked, spent, given=given)
 
 
 def _spent(found: Any) -> dict[str, float]:

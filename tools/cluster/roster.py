@@ -13,6 +13,7 @@ from tools.cluster.worker_report import ReportedJob, WorkerReport
 from tools.core.concurrency import jobs_for
 from tools.core.errors import Trouble
 from tools.core.planning import Stage, VideoJob
+from tools.core.witness import Given
 from tools.stages.video_job import JobResult, Outcome
 from tools.stages.workspace import video_key
 from tools.state.progress import JobProgress, WorkerState
@@ -217,14 +218,14 @@ class Roster:
         Trouble of the worker's own (disk, encoder, its way to the hub) sends the video elsewhere and uses up no
         attempt. A video that fails is first tried on another worker, whose word then counts: if that one succeeds,
         the failure was the first one's own. If there is no other, the result stands as it is; so does what the hub
-        refuses, which is judged with what it refuses of others.
+        refuses, which is judged with what it refuses of others, and what it did not give while it gave another video.
         """
         key = video_key(result.job.folder, result.job.source)
         if result.outcome is Outcome.STORED:
             member.streak = member.suspensions = 0
             self._doubted.pop(key, None)
             return result
-        if result.trouble in _OF_NO_WORKER:
+        if result.trouble in _OF_NO_WORKER or result.given is Given.OTHERS:
             return result
         others = [one for one in self.ready(now) if one.incarnation != member.incarnation]
         if result.outcome is Outcome.DEFERRED:

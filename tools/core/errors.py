@@ -51,6 +51,8 @@ class PipelineError(Exception):
 class HubError(PipelineError):
     """The hub could not do what was asked."""
 
+    is_nothing_given: bool = False  # a download of which this attempt brought not a byte
+
 
 class HubUnavailable(HubError):
     """The hub, or the way to it, fails for now (network, 5xx, 429, an answer that is no JSON)."""

@@ -22,6 +22,7 @@ from tools.core.folder import (
 from tools.core.options import Option
 from tools.core.queue_item import Quarantined
 from tools.core.record import Published, Record, natural_order
+from tools.core.witness import Witness
 
 _VIDEO = ArtifactKind.VIDEO.extension
 _LONGEST_NAME = 240  # bytes of UTF-8 of a file's name: disks take 255, and clients add to it while they download
@@ -51,6 +52,7 @@ class VideoJob:
     crf: int | None = None  # that the latest video of its folder came to: where a search for its own begins
     fonts_left_out: int = 0  # of its folder, since there are too many
     published: Record | None = None  # of its MKV, if that is there: what else it is to become is made of that
+    witness: Witness | None = None  # what the hub is asked for if it does not give the source
 
     @property
     def kinds(self) -> frozenset[ArtifactKind]:

@@ -101,8 +101,13 @@ class HubClient(Protocol):
         """Fetch a file to ``target``; returns its sha256 (hex).
 
         A partial earlier download beside ``target`` is resumed. ``target`` appears only whole: size always checked,
-        sha256 if the listing knows it (IntegrityError).
+        sha256 if the listing knows it (IntegrityError). A HubError says if not a byte came (``is_nothing_given``).
         """
+        ...
+
+    def glance(self, repo: str, commit: str, file: RemoteFile) -> None:
+        """Whether the hub gives a file now: its first bytes (``LONGEST_GLANCE`` at most) come as a download does, or it
+        raises HubError. Asked once, also by a client that repeats all else."""
         ...
 
     def store_blob(self, repo: str, source: Path, sha256: str, size: int, progress: Progress) -> None:

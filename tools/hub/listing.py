@@ -139,6 +139,10 @@ class Listing:
         except HubNotFound:
             return None
 
+    def beginning(self, repo: str, commit: str, path: str, size: int) -> int:
+        """How many of the first ``size`` bytes of a file came; nothing is read beyond them."""
+        return len(self._get(f"{repo}/repo", {"Revision": commit, "FilePath": path}, first=size).content)
+
     def _pages(self, repo: str, query: dict[str, Any]) -> Iterator[RemoteFile]:
         """Until an empty page, or a short one with which the count is full. Every path comes once."""
         reading = Reading(repo)
@@ -214,22 +218,22 @@ class Listing:
                 raise HubUnavailable(f"page {number} of the listing of {repo}: {exc}", status=exc.status) from exc
             raise
 
-    def _get(self, path: str, query: dict[str, Any], most: int = _LARGEST_PAGE) -> _Answer:
-        """A whole answer of at most ``most`` bytes, that neither hangs nor trickles."""
-        url = f"{self._base}/{path}"
+    def _get(self, path: str, query: dict[str, Any], most: int = _LARGEST_PAGE, *, first: int = 0) -> _Answer:
+        """A whole answer of at most ``most`` bytes, that neither hangs nor trickles; or its ``first`` bytes alone."""
+        url, headers = f"{self._base}/{path}", {"Range": f"bytes=0-{first - 1}"} if first else {}
         try:
-            with self._session().get(url, params=query, timeout=self._timeout, stream=True) as answer:
-                if answer.status_code != 200:
+            with self._session().get(url, params=query, headers=headers, timeout=self._timeout, stream=True) as answer:
+                if answer.status_code != 200 and not (first and answer.status_code == 206):
                     raise answers.refusal(answer.status_code, path, answer.headers)
-                return _Answer(answer.headers, self._body(answer, path, most))
+                return _Answer(answer.headers, self._body(answer, path, most, first))
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as exc:
             said = f"the hub at {urlsplit(url).netloc} does not answer ({type(exc).__name__}){by_proxy(url)}"
             raise HubUnavailable(said) from None
 
-    def _body(self, answer: requests.Response, path: str, most: int) -> bytes:
+    def _body(self, answer: requests.Response, path: str, most: int, first: int) -> bytes:
         began = time.monotonic()
         body = bytearray()
-        while piece := answer.raw.read1(_PIECE, decode_content=True):
+        while not (first and len(body) >= first) and (piece := answer.raw.read1(first or _PIECE, decode_content=True)):
             body += piece
             if len(body) > most:
                 raise HubRejected(f"{path}: more than {most} bytes, too large to read into memory")

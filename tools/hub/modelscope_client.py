@@ -19,6 +19,7 @@ from typing import IO, Any
 from urllib.parse import urlsplit
 
 from tools.core.errors import (
+    HubError,
     HubForbidden,
     HubRejected,
     HubUnavailable,
@@ -26,6 +27,7 @@ from tools.core.errors import (
     PipelineError,
 )
 from tools.core.folder import RemoteFile, is_safe_path
+from tools.core.witness import LONGEST_GLANCE
 from tools.hub.answers import commit_id_of
 from tools.hub.client import AddBlob, Head, Operation, Progress, Remove
 from tools.hub.lfs import upload_url
@@ -156,7 +158,7 @@ class ModelScopeHub:
         ended: list[PipelineError] = []
         # The SDK writes below a folder by the path on the hub; a path of 4 kB or odd names must not decide ours.
         staging = target.parent / "download"
-        with self._ours(f"download {file.path}", ended):
+        with _telling_of_nothing(staging), self._ours(f"download {file.path}", ended):
             fetched = self._sdk.downloader.download_file(
                 repo,
                 _DATASET,
@@ -174,6 +176,11 @@ class ModelScopeHub:
         Path(fetched).replace(target)
         _remove_empty(Path(fetched).parent, staging)
         return sha256
+
+    def glance(self, repo: str, commit: str, file: RemoteFile) -> None:
+        wanted = min(file.size, LONGEST_GLANCE)
+        if self._listing.beginning(repo, commit, file.path, wanted) < wanted:
+            raise HubUnavailable(f"{file.path} came with less than its first {wanted} bytes")
 
     def store_blob(self, repo: str, source: Path, sha256: str, size: int, progress: Progress) -> None:
         with source.open("rb") as stream:
@@ -299,6 +306,27 @@ def _callback(progress: Progress, cancel: threading.Event, ended: list[PipelineE
             pass
 
     return Callback
+
+
+@contextlib.contextmanager
+def _telling_of_nothing(staging: Path) -> Iterator[None]:
+    """Mark what a download raises, if nothing was written below ``staging`` meanwhile."""
+    before = _written(staging)
+    try:
+        yield
+    except HubError as exc:
+        exc.is_nothing_given = _written(staging) == before
+        raise
+
+
+def _written(folder: Path) -> set[tuple[Path, int]]:
+    """The files below a folder and when each was written to, ns. One that goes meanwhile is none."""
+    found = set()
+    for path in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            if path.is_file():
+                found.add((path, path.stat().st_mtime_ns))
+    return found
 
 
 def _checked(path: Path, file: RemoteFile, progress: Progress) -> str:

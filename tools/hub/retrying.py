@@ -136,6 +136,9 @@ class RetryingHub:
     def download(self, repo: str, commit: str, file: RemoteFile, target: Path, progress: Progress) -> str:
         return self._transfer("download", progress, lambda p: self._hub.download(repo, commit, file, target, p))
 
+    def glance(self, repo: str, commit: str, file: RemoteFile) -> None:
+        self._hub.glance(repo, commit, file)
+
     def store_blob(self, repo: str, source: Path, sha256: str, size: int, progress: Progress) -> None:
         self._transfer("store_blob", progress, lambda p: self._hub.store_blob(repo, source, sha256, size, p))
 

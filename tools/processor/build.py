@@ -28,6 +28,7 @@ from tools.processor.pause import Pause
 from tools.processor.reporting import LogObserver, Observer, Observers
 from tools.processor.reuse import Reuse
 from tools.processor.waits import Waits
+from tools.processor.witnesses import Witnesses
 from tools.runtime.clock import Clock
 from tools.stages.job_context import JobContext, JobTools
 from tools.stages.video_job import JobResult, run_video_job
@@ -151,6 +152,7 @@ def build(
         claims=_claims(options, clock, observer),
         reuse=reuse,
         pause=Pause(options.check_interval, clock, observer),
+        witnesses=Witnesses(options.input_repo, options.output_repo, options.extensions),
         waits=Waits(clock, observer),
         hours=WorkHours(options.hours, tools),
         mirror=_mirror(options, reuse, clock),

@@ -217,7 +217,7 @@ class Commits:
         batch.not_before = max(self._clock.monotonic() + self._rules.retry_interval, until)
         if is_all:
             return
-        if not self._pause.may_explain("publish", about, error, not_published):
+        if not self._pause.may_explain("publish", about, error, not_published, run.item.folder):
             not_published()
         elif isinstance(error, HubRejected) and not isinstance(error, HubForbidden | HubNotFound):
             self._narrow(run, batch, error)

@@ -9,7 +9,8 @@ batch needs that of ``commits``; what happened is told to an observer.
 import contextlib
 import logging
 import queue
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 
@@ -53,6 +54,7 @@ class Engine:
         self._inbox = parts.inbox
         self._claims = parts.claims
         self._pause = parts.pause
+        self._witnesses = parts.witnesses
         self._connect = parts.connect
         self._journal_of = parts.journal_of
         self._clock = parts.clock
@@ -114,7 +116,7 @@ class Engine:
                     self._jobs.cancel(folder)
         self._tools.encode.close(not self._ordered.may_submit, "order")
         if self._pause.must_ask():
-            self._hub.do("connect", "the hub", self._connect, self._connected)
+            self._hub.do("connect", "the hub", partial(self._connect_and_look, [*self._pause.silent]), self._connected)
         self._commits.share_ready(self._runs.values())
         for run in self._runs.values():
             if not run.is_cancelled:
@@ -187,6 +189,13 @@ class Engine:
                 message = self._inbox.get_nowait()
         except queue.Empty:
             return
+
+    def _connect_and_look(self, failing: Collection[str]) -> HubClient:
+        """In the hub's thread. What does not give one video may be asked for another, if there is one."""
+        hub = self._connect()
+        if failing:
+            self._witnesses.look(hub, failing)
+        return hub
 
     def _connected(self, answer: Answer[HubClient]) -> None:
         error = answer.error if isinstance(answer, Failed) else None
@@ -275,7 +284,7 @@ class Engine:
         soon = now + max(self._check_interval, until - self._clock.monotonic())
         self._claims.release(item.folder, lambda it: give_back(it, soon, cause))
         not_started = partial(self._tell, reporting.ItemNotStarted(item.folder, cause))
-        if not is_all and not self._pause.may_explain("open", item.folder, error, not_started):
+        if not is_all and not self._pause.may_explain("open", item.folder, error, not_started, item.folder):
             not_started()
 
     def _submit(self, now: float) -> None:
@@ -290,6 +299,9 @@ class Engine:
                         self._submit_one(run, job)
 
     def _submit_one(self, run: ItemRun, job: VideoJob) -> None:
+        witness = self._witnesses.choose(self._pause.silent) if job.source.path in self._pause.silent else None
+        if witness is not None and self._pause.take_turn(job.source.path):
+            job = replace(job, witness=witness)
         try:
             self._jobs.submit(job)
         except Exception:

@@ -14,6 +14,7 @@ from tools.processor.pause import Pause
 from tools.processor.reporting import Observer
 from tools.processor.reuse import Reuse
 from tools.processor.waits import Waits
+from tools.processor.witnesses import Witnesses
 from tools.runtime.clock import Clock
 from tools.stages.job_context import JobTools
 from tools.stages.work_hours import WorkHours
@@ -37,6 +38,7 @@ class EngineParts:
     claims: Claims
     reuse: Reuse
     pause: Pause
+    witnesses: Witnesses
     waits: Waits
     hours: WorkHours  # of this machine
     mirror: Mirror | None  # what left the input repo is taken out of the output

@@ -9,8 +9,14 @@ of the hub, which may answer one question and fail all others. So
    kind of thing for others since this one began to fail. Otherwise nobody knows yet: the suspect is retried, and
    counts no attempt; but when a few of a kind failed in a row (``_ENOUGH``, or ``_ENOUGH_OF_ONE`` of one video) and
    nothing of that kind worked meanwhile, all of that kind pauses; the others go on (``stops``).
-4. A pause ends by itself: ``connect`` is retried after a wait that doubles. It is *over* when the thing that
-   failed works: ``connect`` for itself, a transfer for transfers. Then it is said once; a pause is said once, too.
+4. With nothing else to do nothing else works. So a job for a video that failed before asks for another one right after
+   its failure, if not a byte of its own came (``Given``): one job between two answers of ``connect`` (``take_turn``).
+   If the hub gives that one, and after that still not the first one, the first one is to blame. If it gives neither, it
+   is the hub. Of uploads, commits and listings, and of a download that breaks off, no small request tells that much: a
+   pause of an hour for one of them (``_LONG``) is told to a person, who can do without it.
+5. A pause ends by itself: ``connect`` is retried after a wait that doubles. It is *over* when the thing that failed
+   works: ``connect`` for itself, a transfer for transfers, or another video that was asked for. Then it is said once; a
+   pause is said once, too.
 
 A wait that the hub asks for (``Retry-After``) is no matter of blame: see ``waits``.
 
@@ -19,14 +25,16 @@ suspect being put off by its owner until then; and whatever fails during a pause
 outage uses up nobody's attempts, and one bad file keeps nobody waiting for long.
 """
 
+import shlex
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Literal
 
 from tools.core.errors import HubForbidden, HubRejected, HubUnavailable, PipelineError, Stopped
 from tools.core.message import message
 from tools.core.retry import asked_to_wait
+from tools.core.witness import Given
 from tools.processor.reporting import Observer, Paused, Resumed
 from tools.runtime.clock import Clock
 from tools.runtime.once import Once
@@ -34,6 +42,7 @@ from tools.runtime.once import Once
 _AT_MOST = 300.0  # s between two tries while paused
 _ENOUGH, _ENOUGH_OF_ONE = 3, 2  # failures in a row, of one video, before it is the hub as a whole
 _CONNECT, _MACHINE = "connect", "machine"
+_LONG = 3600.0  # s of a pause of one kind of work after which a person is told what can be done about it
 
 Kind = Literal["transfer", "publish", "open"]
 """What the hub does for the work."""
@@ -50,6 +59,8 @@ class Suspect:
     needs_person: bool  # if it is the hub or the token after all
     blame: Callable[[], None]  # called if it is the fault of this one alone
     is_certain: bool = False  # to blame if the hub answers at all
+    given: Given = Given.UNKNOWN  # if it was a download
+    folder: str = ""  # that a person may cancel, to do without it
 
 
 class Pause:
@@ -66,6 +77,12 @@ class Pause:
         self._said = Once()  # by kind
         # Whether it is to blame if the hub answers, and how much of its kind had worked by then.
         self._suspects: list[tuple[Suspect, bool, int]] = []
+        self._given = 0  # other videos, asked for by those that failed
+        self._silent_since: dict[
+            str, int
+        ] = {}  # by video of which not a byte came → other videos given by the latest try
+        self._is_turn_taken = False
+        self._paused_since: dict[str, float] = {}  # by kind: monotonic s at which it was told
         self._worked: Counter[str] = Counter()  # things done, by kind
         self._failing_since: dict[tuple[str, str], int] = {}  # kind and about → things done of the kind by then
         self._in_a_row: dict[str, Counter[str]] = {}  # by kind: failures by about, since something worked
@@ -81,9 +98,34 @@ class Pause:
         elif not self._suspects:
             return  # nobody is asking now: it is tried again after the pause, and judged then
         is_to_blame = suspect.is_certain or self._is_to_blame(suspect)
+        self._given += suspect.given is Given.OTHERS
         self._suspects.append((suspect, is_to_blame, self._worked[suspect.kind]))
 
-    def may_explain(self, kind: Kind, about: str, exc: PipelineError, blame: Callable[[], None]) -> bool:
+    @property
+    def silent(self) -> Collection[str]:
+        """The videos of which not a byte came, and which are no evidence for each other."""
+        return self._silent_since.keys()
+
+    def not_given(self, video: str, given: Given) -> None:
+        """Not a byte of this video came to whoever asked, if ``given`` says so."""
+        if given is not Given.UNKNOWN:
+            self._silent_since.setdefault(video, self._given)
+
+    def given_up(self, video: str) -> None:
+        """Nothing more is tried with this video: if it is, one day, what was seen of it does not count any more."""
+        self._failing_since.pop(("transfer", video), None)
+        self._silent_since.pop(video, None)
+
+    def take_turn(self, video: str) -> bool:
+        """Whether a job for it is to ask for another video if its own is not given: then no other job is, until the
+        hub was asked again."""
+        may_ask = video in self._silent_since and not self._is_turn_taken
+        self._is_turn_taken |= may_ask
+        return may_ask
+
+    def may_explain(
+        self, kind: Kind, about: str, exc: PipelineError, blame: Callable[[], None], folder: str = ""
+    ) -> bool:
         """Whether it may not be the fault of ``about`` that the hub did not do this; then that becomes a suspect."""
         if not isinstance(exc, HubUnavailable | HubRejected):
             return isinstance(exc, Stopped)
@@ -94,6 +136,7 @@ class Pause:
                 cause=_cause(kind, exc),
                 needs_person=not isinstance(exc, HubUnavailable),
                 blame=blame,
+                folder=folder,
             )
         )
         return True
@@ -116,10 +159,9 @@ class Pause:
         """The hub did this: what it failed to do before of this kind is over."""
         self._worked[kind] += 1
         self._failing_since.pop((kind, about), None)
+        self._silent_since.pop(about, None)
         self._in_a_row.pop(kind, None)
-        if self._said.over(kind, *([_MACHINE] if kind == "transfer" else [])):
-            self._rounds = 0
-            self._observer.observe(Resumed())
+        self._is_over(kind, *([_MACHINE] if kind == "transfer" else []))
 
     def stops(self, kind: Kind) -> bool:
         """Whether nothing of this kind is to be begun now."""
@@ -148,7 +190,7 @@ class Pause:
 
     def asked(self, error: PipelineError | None) -> None:
         """How ``connect`` ended."""
-        self._is_asking = False
+        self._is_asking = self._is_turn_taken = False
         suspects, self._suspects = self._suspects, []
         if error is not None:
             person = not isinstance(error, HubUnavailable)
@@ -161,15 +203,18 @@ class Pause:
         if self._said.over(_CONNECT):
             self._observer.observe(Resumed())
         self.reason, self.needs_person = None, False
+        for suspect, _, _ in suspects:
+            if suspect.given is Given.OTHERS:
+                self._is_over(suspect.kind)
         rounds, stops = self._rounds, set[Kind]()
         for suspect, is_to_blame, worked_by_then in suspects:
             if is_to_blame:
                 suspect.blame()
-            elif self._worked[suspect.kind] > worked_by_then:
+            elif self._worked[suspect.kind] > worked_by_then or suspect.given is Given.OTHERS:
                 continue  # it worked for others since this one failed: no failure in a row
             elif self._is_enough(suspect) and suspect.kind not in stops:
                 self._rounds = rounds  # what fails together makes one pause: its wait doubles once
-                self._begin(suspect.kind, suspect.kind, suspect.cause, needs_person=suspect.needs_person)
+                self._begin(suspect.kind, *self._told_of(suspect), needs_person=suspect.needs_person)
                 stops.add(suspect.kind)
         self._stops = frozenset(stops) or self._stops
         if self.reason is None and not self._said:
@@ -177,12 +222,40 @@ class Pause:
 
     def _is_to_blame(self, suspect: Suspect) -> bool:
         since = self._failing_since.setdefault((suspect.kind, suspect.about), self._worked[suspect.kind])
-        return self._worked[suspect.kind] > since
+        is_to_blame = self._worked[suspect.kind] > since
+        if suspect.given is not Given.UNKNOWN:
+            is_to_blame |= self._given > self._silent_since.get(suspect.about, self._given)
+            self._silent_since[suspect.about] = self._given
+        if suspect.given is Given.NOTHING:  # whatever was given before
+            self._silent_since = dict.fromkeys(self._silent_since, self._given)
+            return False
+        return is_to_blame
 
     def _is_enough(self, suspect: Suspect) -> bool:
         failed = self._in_a_row.setdefault(suspect.kind, Counter())
         failed[suspect.about] += 1
         return failed.total() >= _ENOUGH or failed[suspect.about] >= _ENOUGH_OF_ONE
+
+    def _told_of(self, suspect: Suspect) -> tuple[str, str]:
+        """Under which key a pause for this is told, and as what: when nothing has told for long whose fault it is, a
+        person may."""
+        since = self._paused_since.setdefault(suspect.kind, self._clock.monotonic())
+        is_long = self._clock.monotonic() - since >= _LONG and suspect.given is not Given.NOTHING
+        if not (is_long and suspect.folder):
+            return suspect.kind, suspect.cause
+        return f"{suspect.kind} for long", message(
+            f"{suspect.cause}; for an hour nothing has shown whether the hub or {suspect.about} is at fault: wait, or"
+            f" continue without it by `python3 tools/queue_processor.py --cancel {shlex.quote(suspect.folder)}`, and"
+            " --retry it later"
+        )
+
+    def _is_over(self, *kinds: str) -> None:
+        """What these kinds paused for is."""
+        for kind in kinds:
+            self._paused_since.pop(kind, None)
+        if self._said.over(*kinds):
+            self._rounds = 0
+            self._observer.observe(Resumed())
 
     def _begin(self, kind: str, key: str, cause: str, *, needs_person: bool) -> None:
         if self._said.is_news(key, kind):

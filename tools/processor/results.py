@@ -34,6 +34,7 @@ class Results:
         self._jobs = parts.executor
         self._waits = parts.waits
         self._pause = parts.pause
+        self._witnesses = parts.witnesses
         self._clock = parts.clock
         self._tell = parts.observer.observe
         self._smallest_stored = math.inf  # bytes, of the sources whose results the hub took
@@ -51,17 +52,21 @@ class Results:
             self._tell(reporting.LateResult(source.path))
             return
         is_video = result.job.published is None  # else what was told of it stays true
+        self._witnesses.answered(result.job.witness, result.given)
         if result.outcome is Outcome.DEFERRED or (result.outcome is Outcome.STORED and is_video):
             self._tell_end(result, final=result.outcome is Outcome.STORED)
         if result.outcome is Outcome.STORED:
             self._pause.worked("transfer", source.path)
             self._waits.worked("download", source.path)
             self._waits.worked("upload", source.path)
+            self._witnesses.given(result.job)
             self._smallest_stored = min(self._smallest_stored, source.size)
             self._tell(_stored(result) if is_video else _pictures(result))
         elif result.outcome is Outcome.DEFERRED:
             self._deferred(run, result, lacked_space)
-        elif result.outcome is not Outcome.STOPPED:
+        elif result.outcome is Outcome.STOPPED:
+            self._pause.not_given(source.path, result.given)  # to a worker; another one is to try it
+        else:
             if result.outcome is Outcome.REFUSED:
                 self._jobs.forget(folder, source)
             self._tell_failure(run, result)
@@ -101,6 +106,8 @@ class Results:
                     needs_person=result.trouble in _NEED_PERSON,
                     blame=partial(self._blame, run, result),
                     is_certain=self._speaks_of_the_video(result),
+                    given=result.given,
+                    folder=result.job.folder,
                 )
             )
         elif result.trouble is Trouble.DISK_FULL:
@@ -134,6 +141,9 @@ class Results:
             result_file = self._jobs.artifact_file(result.job.folder, source, ArtifactKind.VIDEO)
             keeps = result_file is None or result_file.exists()
             run.blame(source, result.cause, self._clock.monotonic(), result_kept=keeps)
+            if run.is_settled(source):
+                self._pause.given_up(source.path)
+                self._witnesses.silent(source.path)
             self._tell_failure(run, replace(result, outcome=Outcome.FAILED, spent={}))  # its time was told
 
 

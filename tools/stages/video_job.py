@@ -16,9 +16,11 @@ from tools.core.blame import trouble_of_file
 from tools.core.errors import DiskFull, FilesGone, PipelineError, Trouble, Unexpected, WorkspaceError, trouble_of
 from tools.core.planning import VideoJob
 from tools.core.retry import AskedToWait, asked_to_wait
+from tools.core.witness import Given
 from tools.media.transcode import failed_run
 from tools.stages.convert import complete, convert, converted_before, left_as_it_is
 from tools.stages.download import download, download_beside, download_published
+from tools.stages.evidence import given_instead
 from tools.stages.job_context import JobContext, JobTools
 from tools.stages.store import store
 from tools.state.journal import Event
@@ -54,6 +56,7 @@ class JobResult:
     asked: AskedToWait | None = None  # if the hub wants to be left alone
     spent: Mapping[str, float] = field(default_factory=dict)  # s of this attempt, by stage
     worker: str = ""  # the name of whoever ran it; "" this machine
+    given: Given = Given.UNKNOWN  # by the hub, if it did not give the source
 
 
 def run_video_job(job: VideoJob, tools: JobTools, context: JobContext) -> JobResult:
@@ -72,8 +75,9 @@ def run_video_job(job: VideoJob, tools: JobTools, context: JobContext) -> JobRes
         outcome = OUTCOMES[trouble]
         with contextlib.suppress(PipelineError):  # a full disk may refuse even this note; the result counts anyway
             context.note(_EVENTS.get(outcome, Event.RELEASED), cause=str(exc), **failed_run(exc))
-        made, asked = output is not None, asked_to_wait(exc)
-        return JobResult(job, outcome, cause=str(exc), trouble=trouble, is_converted=made, asked=asked)
+        given, wait = given_instead(job, tools.hub, exc)
+        made, asked = output is not None, asked_to_wait(exc) or wait
+        return JobResult(job, outcome, cause=str(exc), trouble=trouble, is_converted=made, asked=asked, given=given)
     return JobResult(job, Outcome.STORED, output)
 
 
