@@ -420,6 +420,10 @@ def test_one_job_asks_for_another_video_until_the_hub_was_asked_and_only_for_wha
     watched.fail_of("0", Given.UNKNOWN)
     assert take("2")
     watched.fail_of("0", Given.UNKNOWN)
+    assert take("1") and not take("2")
+    watched.pause.give_turn_back()
+    assert take("2")
+    watched.fail_of("0", Given.UNKNOWN)
     watched.pause.worked("transfer", "1")
     watched.pause.given_up("2")
     assert not take("1") and not take("2") and not watched.pause.silent

@@ -84,6 +84,19 @@ def test_one_that_was_given_is_asked_for_before_one_that_is_listed(hub: Counting
     assert chosen == Witness("me/in", "c", RemoteFile("C/3.mp4", 5, ""))
 
 
+def test_one_of_a_folder_that_was_opened_is_asked_for_if_none_was_given(hub: CountingHub) -> None:
+    known = witnesses()
+    for folder in "ABCD":
+        names = ("notes.txt", "0.mp4", "1.mp4", "2.mp4", "3.mp4", "4.mp4")
+        known.opened(folder, [RemoteFile(f"{folder}/{name}", int(name != "0.mp4"), "") for name in names])
+    known.look(hub, ["D/1.mp4", "D/2.mp4"])
+    chosen = known.choose(["D/1.mp4", "D/2.mp4"])
+    assert chosen == Witness("me/in", "D", RemoteFile("D/3.mp4", 1, "")) and hub.listed == 0
+    of_d = [f"D/{number}.mp4" for number in range(5)]
+    assert known.choose(of_d) == Witness("me/in", "C", RemoteFile("C/1.mp4", 1, "")), "three of each of three folders"
+    assert known.choose([*of_d, *(f"{folder}/{number}.mp4" for folder in "BC" for number in range(5))]) is None
+
+
 def test_others_are_looked_for_in_the_input_and_kept(hub: CountingHub) -> None:
     known = witnesses()
     assert known.choose(["A/1.mp4"]) is None

@@ -256,6 +256,7 @@ class Engine:
         self._pause.worked("open", item.folder)
         self._waits.worked("open", item.folder)
         self._runs[item.folder] = run
+        self._witnesses.opened(run.revision, run.files)
         videos = sum(len(batch.tasks) for batch in run.batches)
         redo = None if item.redo is None else item.redo.text() or "settings in force"
         self._tell(reporting.ItemStarted(item.folder, videos, len(run.plan.done), len(run.batches), redo))

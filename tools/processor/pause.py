@@ -123,6 +123,10 @@ class Pause:
         self._is_turn_taken |= may_ask
         return may_ask
 
+    def give_turn_back(self) -> None:
+        """That job had no need to ask."""
+        self._is_turn_taken = False
+
     def may_explain(
         self, kind: Kind, about: str, exc: PipelineError, blame: Callable[[], None], folder: str = ""
     ) -> bool:
@@ -243,7 +247,7 @@ class Pause:
         is_long = self._clock.monotonic() - since >= _LONG and suspect.given is not Given.NOTHING
         if not (is_long and suspect.folder):
             return suspect.kind, suspect.cause
-        return f"{suspect.kind} for long", message(
+        return "long", message(
             f"{suspect.cause}; for an hour nothing has shown whether the hub or {suspect.about} is at fault: wait, or"
             f" continue without it by `python3 tools/queue_processor.py --cancel {shlex.quote(suspect.folder)}`, and"
             " --retry it later"

@@ -12,6 +12,7 @@ from tools.core.artifact import ArtifactKind
 from tools.core.blame import OF_THE_HUB
 from tools.core.errors import PipelineError, Trouble
 from tools.core.frames import told_of
+from tools.core.witness import Given
 from tools.processor import reporting
 from tools.processor.item_run import ItemRun
 from tools.processor.parts import EngineParts, Guard
@@ -52,7 +53,7 @@ class Results:
             self._tell(reporting.LateResult(source.path))
             return
         is_video = result.job.published is None  # else what was told of it stays true
-        self._witnesses.answered(result.job.witness, result.given)
+        self._asked_instead(result)
         if result.outcome is Outcome.DEFERRED or (result.outcome is Outcome.STORED and is_video):
             self._tell_end(result, final=result.outcome is Outcome.STORED)
         if result.outcome is Outcome.STORED:
@@ -73,6 +74,13 @@ class Results:
         if result.outcome in {Outcome.STORED, Outcome.REFUSED}:
             for event in self._twins.share(source.sha256):
                 self._tell(event)
+
+    def _asked_instead(self, result: JobResult) -> None:
+        """What became of asking for another video."""
+        if result.job.witness is not None and result.given in {Given.UNKNOWN, Given.NOT_IT}:
+            self._pause.give_turn_back()
+        elif result.job.witness is not None:
+            self._witnesses.answered(result.job.witness, result.given)
 
     def _tell_end(self, result: JobResult, *, final: bool) -> None:
         self._tell(reporting.AttemptOver(self._clock.time(), result, final))
