@@ -385,7 +385,8 @@ def test_other_video_that_is_given_ends_the_pause_and_is_no_failure_in_a_row(wat
     watched.ask(None)
     assert watched.told() == [("WARNING", "1 failed")] and watched.wait() == INTERVAL
     watched.ask(None)
-    watched.fail_of("1", Given.OTHERS)
+    watched.fail("1", given=Given.OTHERS)
+    watched.ask(None)
     assert watched.pause.reason is None and watched.resumed() == 1
     watched.fail_of("1", Given.NOT_IT)
     assert watched.blamed == ["1"] and watched.told() == []
