@@ -119,3 +119,15 @@ def test_line_below_the_bars_is_asked_for_beside_them_and_survives_what_it_raise
     lines = re.split(r"[\r\n]+", terminal.getvalue())
     bars.close()
     assert [line for line in lines if "2 folders" in line and cells(line) < 80]
+
+
+def test_rate_that_would_be_shown_as_nothing_is_not_known_yet() -> None:
+    """At first ffmpeg has hardly a picture, since the encoder looks ahead, and says 0 or 0.04 per second."""
+    seen: list[EncodeProgress] = []
+    reader = ProgressReader(60.0, seen.append)
+    for fps, speed in (("0.00", "N/A"), ("0.04", "0.004x"), ("0.05", "0.005x"), ("24.1", "1.01x")):
+        for line in ("frame=2", f"fps={fps}", "out_time_us=1500000", f"speed={speed}", "progress=continue"):
+            reader.line(line)
+    assert [(one.fps, one.speed) for one in seen] == [(None, None), (None, None), (0.05, 0.005), (24.1, 1.01)]
+    shown = [job("encode", fps=one.fps, speed=one.speed) for one in seen]
+    assert not [line for line in (job_line(one, 80) for one in shown) if " 0.0 fps" in line or "0.00x" in line]

@@ -193,6 +193,9 @@ class _Damage:
         return max(self._gave_up, self._filled_in, self._broken)
 
 
+_SLOWEST = 0.05  # frames/s that are shown as 0.1; less would be shown as 0.0
+
+
 class ProgressReader:
     """Lines of ``-progress`` → EncodeProgress. Source: ffmpeg's print_report; out_time_us is in microseconds."""
 
@@ -230,6 +233,6 @@ class ProgressReader:
             first = self._marks[0]
             if now > first[0] and seconds > first[1]:
                 eta = max(0.0, self._duration - seconds) * (now - first[0]) / (seconds - first[1])
-        # At its start ffmpeg prints rates of 0, which say nothing yet.
-        fps, speed = number(block.get("fps")) or None, number(block.get("speed", "").rstrip("x")) or None
-        return EncodeProgress(percent, fps, speed, eta)
+        # At its start ffmpeg prints rates of 0, or next to it while an encoder looks ahead: they say nothing yet.
+        fps, speed = number(block.get("fps")) or 0.0, number(block.get("speed", "").rstrip("x")) or 0.0
+        return EncodeProgress(percent, fps if fps >= _SLOWEST else None, speed if speed >= _SLOWEST / 10 else None, eta)
