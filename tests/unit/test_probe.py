@@ -15,6 +15,7 @@ import tools.media.probe
 from tests.media import ffprobe, make, picture
 from tools.core.errors import MediaError, ProbeError, ReadTooSlow
 from tools.media.census import census, check_source, frames
+from tools.media.container import sniff
 from tools.media.encoders import Encoder
 from tools.media.encoding import OutputOptions, cover_command, encode_command, settings_text
 from tools.media.facts import Facts
@@ -298,3 +299,23 @@ def test_packets_of_another_form_are_an_answer_that_is_not_understood(time: str)
     answer.line(f'        {{ "codec_type": "video", "stream_index": 0, {time} "flags": "K__" }},')
     with pytest.raises(ProbeError, match="can't be understood"):
         answer.content()
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "the file is empty"),
+        (b"Rar!\x1a\x07\x01\x00" + bytes(90), "not a video file but a RAR archive"),
+        (b"PK\x03\x04" + bytes(90), "not a video file but a ZIP archive"),
+        ("\ufeff第 1 话\r\n\thttps://example.org\n".encode(), "not a video file but text"),
+        (("話" * 30_000).encode(), "not a video file but text"),  # what is read of it ends within a character
+        ("第 1 话".encode("gb18030"), "not a video file: unknown content"),
+        (b"text, and then\0\1", "not a video file: unknown content"),
+    ],
+)
+def test_what_is_no_video_is_told_by_what_it_is(tmp_path: Path, content: bytes, told: str) -> None:
+    path = tmp_path / "1.mp4"
+    path.write_bytes(content)
+    with pytest.raises(ProbeError) as caught:
+        sniff(path)
+    assert str(caught.value) == told

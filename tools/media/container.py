@@ -3,12 +3,15 @@
 A demuxer reads a file that was cut as if it ended there, and often without a word; the container's own sizes tell.
 """
 
+import contextlib
 import struct
+from codecs import getincrementaldecoder
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
 from tools.core.errors import ProbeError
+from tools.core.message import message
 
 _HEAD = 65536  # bytes read
 _STARTS = {
@@ -20,6 +23,13 @@ _STARTS = {
     b"\x30\x26\xb2\x75\x8e\x66\xcf\x11": "asf",
     b"\x00\x00\x01\xba": "mpeg",
     b"\x00\x00\x01\xb3": "mpegvideo",
+}
+_OTHERS = {  # what is uploaded under the name of a video
+    b"Rar!\x1a\x07": message("not a video file but a RAR archive"),
+    b"PK\x03\x04": message("not a video file but a ZIP archive"),
+    b"7z\xbc\xaf\x27\x1c": message("not a video file but a 7z archive"),
+    b"\x1f\x8b": message("not a video file but a gzip archive"),
+    b"%PDF-": message("not a video file but a PDF"),
 }
 _FIRST_BOXES = frozenset({b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot", b"uuid", b"junk"})
 # Those that hold pictures or tell of them. Source: ISO/IEC 14496-12, table 1, level 0; imda: §9.1.4.
@@ -40,8 +50,22 @@ def sniff(path: Path) -> str:
         raise ProbeError("the file is empty")
     name = _container(head)
     if name is None:
-        raise ProbeError("not a video file: unknown content")
+        raise ProbeError(_told(head))
     return name
+
+
+def _told(head: bytes) -> str:
+    """What is there instead of a video."""
+    for magic, told in _OTHERS.items():
+        if head.startswith(magic):
+            return told
+    with contextlib.suppress(UnicodeDecodeError):
+        if getincrementaldecoder("utf-8")().decode(head).translate(_BREAKS).isprintable():  # its end may be half a sign
+            return message("not a video file but text")
+    return message("not a video file: unknown content")
+
+
+_BREAKS = dict.fromkeys(map(ord, "\ufeff\t\r\n"))
 
 
 def _container(head: bytes) -> str | None:
