@@ -15,6 +15,7 @@ from tools.core.errors import PicturesDiffer
 from tools.media import gate, thumbnails
 from tools.media.converter import FfmpegConverter, MachineOptions, OutputOptions
 from tools.media.facts import Facts
+from tools.media.quality import Scores
 from tools.media.scored import Pictures
 
 pytestmark = pytest.mark.usefixtures("uncaged")
@@ -161,15 +162,25 @@ def test_scores_of_the_search_serve_the_gate_which_goes_by_the_crf_that_was_foun
     assert (made.quality or {})["mean"] == made.target["predicted"] and written == {"sourcescored"}
 
 
-def test_metric_reads_what_other_runs_wrote_and_decodes_neither_file(tmp_path: Path, clip: Path) -> None:
-    noted = tmp_path / "noted"
+def test_metric_reads_what_other_runs_wrote_and_decodes_neither_file(
+    tmp_path: Path, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted, there, measure = tmp_path / "noted", list[bool](), gate.Gate.measure
+
+    def measuring(self: gate.Gate, *given: Any, **named: Any) -> Scores:
+        there.append((self.folder / "scored").exists())
+        scores = measure(self, *given, **named)
+        there.append((self.folder / "scored").exists())
+        return scores
+
+    monkeypatch.setattr(gate.Gate, "measure", measuring)
     converter = _spoiling(tmp_path, "null", more=f'echo "$*" >>"{noted}"')
     assert convert(clip, tmp_path / "out.mkv", converter).quality is not None
     commands = noted.read_text().splitlines()
     scoring = [one for one in commands if "libvmaf" in one and "color=gray" not in one]
     assert len(scoring) == 1 and scoring[0].count(".nut") == 2
     assert str(clip) not in scoring[0] and "result.mkv" not in scoring[0]
-    assert sum(str(clip) in one for one in commands) == 1
+    assert sum(str(clip) in one for one in commands) == 1 and there == [True, False]
 
 
 def test_without_room_for_the_pictures_the_rest_is_checked_and_that_is_said(tmp_path: Path, clip: Path) -> None:

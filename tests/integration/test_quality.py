@@ -84,23 +84,25 @@ def test_written_pictures_are_paired_by_their_times_and_what_has_no_like_counts_
     meter = meter_for(metric, [Path(ffmpeg())], Memory(None))
     assert meter is not None
 
-    def scores(clip: str, ours: Choice, others: Choice) -> Scores:
+    def scores(clip: str, ours: Choice, others: Choice, chosen: Choice) -> Scores:
         source = _written(tmp_path, "source", clips["source"], ours)
         result = _written(tmp_path, "result", clips[clip], others)
-        return score_pictures(result, source, "yuv420p10le", ours.groups, meter, _RUNNING)
+        return score_pictures(result, source, "yuv420p10le", chosen.groups, meter, _RUNNING)
 
     groups = _of((-1, 0.23), (0.48, 0.73), (1.48, 1.73), (1.77, 2.1))
-    like = scores("like", groups, groups)
-    assert like.minimum > good and like.samples == 4 and like.seconds == pytest.approx(23 / 24, abs=0.06)
-    blurred = scores("blurred", groups, groups)
+    like = scores("like", groups, groups, groups)
+    pictures = 22 if metric == "vmaf" else 23  # but for the first, of which VMAF does not know how it moves
+    assert like.minimum > good and like.samples == 4 and like.seconds == pytest.approx(pictures / 24, abs=0.01)
+    blurred = scores("blurred", groups, groups, groups)
     assert blurred.minimum < bad and 2 * blurred.mean - blurred.minimum > 0.9 * good  # of the other half
-    whole = scores("blurred", _of((-1, 3)), _of((-1, 3)))
+    whole = scores("blurred", *3 * [_of((-1, 3))])
     assert whole.worst < bad and whole.seconds == pytest.approx(2.0, abs=0.1)
     # A picture that has none of its time stands beside one of another time, and is not judged by that.
-    apart = scores("like", _of((-1, 0.23), (0.9, 1.1)), _of((-1, 0.4), (0.9, 1.1)))
-    assert apart.minimum > good and apart.seconds == pytest.approx(11 / 24, abs=0.06)
+    fewer, all_of_them = _of((-1, 0.23), (1.48, 1.73)), _of((-1, 0.23), (1.2, 1.73))
+    apart = scores("like", fewer, all_of_them, all_of_them)
+    assert apart.minimum > good and apart.seconds == pytest.approx((pictures - 11) / 24, abs=0.01)
     with pytest.raises(NotComparable):
-        scores("smaller", groups, groups)
+        scores("smaller", groups, groups, groups)
 
 
 def test_a_metric_that_no_ffmpeg_has_is_not_used_and_its_trial_is_remembered(tmp_path: Path) -> None:
