@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.conversion import CONVERTER, convert, stand_in, verified
-from tests.media import facts_of, ffmpeg, make, picture, streams_of, tone
+from tests.media import facts_of, ffmpeg, ffprobe, make, picture, streams_of, tone
 from tools.core.errors import VerifyError
+from tools.media import scored
 from tools.media.converter import FfmpegConverter, MachineOptions, OutputOptions
 
 QUICK = OutputOptions(preset=12, quality_metric="off")
@@ -84,6 +85,23 @@ def test_every_packet_arrives_at_its_time_and_is_the_same_sound(source: Path, tm
     assert [(one["codec"], one["source_codec"], one["action"]) for one in report.streams[1:]] == [
         ("aac", "aac_latm", "copy")
     ] * 2
+
+
+def test_sound_of_another_file_stands_beside_its_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not where the pictures that are scored, which are far between, let ffmpeg read on in it."""
+    monkeypatch.setattr(scored, "_FEWEST_GROUPS", 2)
+    monkeypatch.setattr(scored, "_MOST_GROUPS", 2)
+    codecs = ["-c:v", "libx264", "-preset", "ultrafast", "-c:a", "aac", "-mpegts_flags", "latm"]
+    source = make([*picture(16, "64x64", "12"), *tone(16), "-map", "0", "-map", "1", *codecs], tmp_path / "in.ts")
+    report = convert(source, tmp_path / "out.mkv")
+    assert (report.streams[1]["action"], (report.quality or {})["samples"]) == ("copy", 2)
+    shown = ["-v", "error", "-show_entries", "packet=stream_index,dts_time", "-of", "csv=p=0", tmp_path / "out.mkv"]
+    said = subprocess.run([ffprobe(), *shown], check=True, capture_output=True, text=True).stdout
+    latest: dict[str, float] = {}
+    for line in said.splitlines():
+        number, time = line.split(",")[:2]
+        latest[number] = float(time)
+        assert len(latest) < 2 or abs(latest["0"] - latest["1"]) < 1.0
 
 
 def test_without_mkvmerge_it_becomes_opus_and_that_is_said(source: Path) -> None:

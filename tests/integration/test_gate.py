@@ -141,25 +141,25 @@ def test_scores_of_the_search_serve_the_gate_which_goes_by_the_crf_that_was_foun
     tmp_path: Path, clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     judged, judge = [], gate.Gate.judge
-    written, arguments = set(), Pictures.arguments
+    written, output = set(), Pictures.output
 
     def judging(self: gate.Gate, made: Facts) -> None:
         judged.append(self.options.crf)
         judge(self, made)
 
-    def writing(self: Pictures) -> list[str]:
-        written.add(self.name)
-        return arguments(self)
+    def writing(self: Pictures, label: str) -> list[str]:
+        written.add(self.path.name)
+        return output(self, label)
 
     def twice(*_: Any, **__: Any) -> None:
         raise AssertionError("the search measured it")
 
     monkeypatch.setattr(gate, "score_pictures", twice)
     monkeypatch.setattr(gate.Gate, "judge", judging)
-    monkeypatch.setattr(Pictures, "arguments", writing)
+    monkeypatch.setattr(Pictures, "output", writing)
     made = convert(clip, tmp_path / "out.mkv", FfmpegConverter(replace(_OPTIONS, target_vmaf=93.0)))
     assert judged == [made.target["crf"]] and judged != [_OPTIONS.crf]
-    assert (made.quality or {})["mean"] == made.target["predicted"] and written == {"sourcescored"}
+    assert (made.quality or {})["mean"] == made.target["predicted"] and written == {"source.nut"}
 
 
 def test_metric_reads_what_other_runs_wrote_and_decodes_neither_file(

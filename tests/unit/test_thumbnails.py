@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from tools.media.scored import Choice, Group, Pictures
 from tools.media.thumbnails import MOST, Thumbnails, spread
 
 
@@ -25,3 +26,11 @@ def test_no_more_are_read_than_are_kept(tmp_path: Path) -> None:
     (tmp_path / "a.times").write_text("#dimensions 0: 2x2\n" + "0, 0, 9, 1, 6, 0x0\n" * (2 * MOST + 1))
     (tmp_path / "a.yuv").write_bytes(bytes(6) * (2 * MOST + 1))
     assert len(Thumbnails("0:1", tmp_path, "a", (), None, True).taken()) == 2 * MOST
+
+
+def test_pictures_that_are_scored_come_out_of_the_same_filters() -> None:
+    scored = Pictures(Path("/y/a.nut"), "p010le", Choice((Group(-1.0, 2.0),), 4, 0))
+    both = Thumbnails("0:1", Path("/x"), "a", ("hflip", "vflip"), None, True, None, scored)
+    graph = both.arguments()[both.arguments().index("-filter_complex") + 1]
+    assert graph.startswith("[0:1]hflip,vflip,split[ac][ad];[ac]scale=") and graph.count("hflip") == 1
+    assert graph.endswith("*lt(selected_n,4)',format=yuv420p10le[ae]") and "file:/y/a.nut" in both.arguments()

@@ -32,6 +32,9 @@ TIME_BASE = "1:90000"  # s; finer than any container's times and than Matroska's
 _MOST_CHANNELS = 8  # of Opus as its layouts go
 OPUS_LAYOUTS = "mono|stereo|3.0|quad|5.0|5.1|6.1|7.1"
 """Layouts that Opus has; others are brought to the nearest. Source: RFC 7845 §5.1.1.2."""
+# us. An output that lags, as that of a few pictures does, holds up the other files that are read, but not the file that
+# its pictures come from: the muxer has to wait for the sound.
+_IN_STEP = ("-max_interleave_delta", "1000000000")
 _BRANDS = ("major_brand", "minor_version", "compatible_brands")
 
 
@@ -160,6 +163,7 @@ def encode_command(
     values = _values_of(plan, target) if is_needed else []
     if any(kept.is_unframed for kept in plan.streams):  # so that the pictures begin where they would with the sound
         values += ["-map", f"0:{first_stream(plan.facts).index}", "-c", "copy", "-f", "null", "-"]
+        arguments += _IN_STEP
     return [command[0], *front, *command[1:-1], *arguments, f"file:{target}", *values]
 
 

@@ -47,24 +47,31 @@ class Gate:
     def of_encode(self, room: int) -> list[str]:
         """More outputs of the run that encodes: of the source, thumbnails and the pictures that are scored. ``room``:
         bytes that may be taken of the disk; if that is too little, no picture is scored."""
-        asked: list[Thumbnails | Pictures] = [one for _, one, _ in self._pairs()]
-        for ours, _ in self._scored():
-            if room >= _FILES * ours.choice.largest_file:
-                ours.folder.mkdir(exist_ok=True)
-                asked.append(ours)
-        return [argument for one in asked for argument in one.arguments()]
+        asked = []
+        for place, one, _ in self._pairs():
+            ours, _ = self._scored(place)
+            if ours is not None and room >= _FILES * ours.choice.largest_file:
+                ours.path.parent.mkdir(exist_ok=True)
+                one = replace(one, scored=ours)
+            asked += one.arguments()
+        return asked
 
     def access(self, of_encode: Access) -> Access:
         """With room for what ``of_encode`` writes."""
-        largest = (ours.choice.largest_file for ours, _ in self._scored())
-        return replace(of_encode, largest_file=max(of_encode.largest_file, *largest, 0))
+        chosen = [ours.choice.largest_file for place, *_ in self._pairs() if (ours := self._scored(place)[0])]
+        return replace(of_encode, largest_file=max(of_encode.largest_file, *chosen, 0))
 
-    def of_check(self, known: Scores | None) -> list[Thumbnails | Pictures]:
+    def of_check(self, known: Scores | None) -> list[Thumbnails]:
         """More outputs of the run that decodes the result: the same of it, as far as there are those of the source.
         ``known`` as in ``measure``."""
-        asked: list[Thumbnails | Pictures] = [other for _, one, other in self._pairs() if one.are_there]
         is_known = known is not None and self.options.quality_metric in ("auto", known.metric)
-        return [*asked, *(others for ours, others in self._scored() if ours.are_there and not is_known)]
+        asked = []
+        for place, one, other in self._pairs():
+            ours, others = self._scored(place)
+            if ours is not None and ours.are_there and not is_known:
+                other = replace(other, scored=others)
+            asked += [other] if one.are_there else []
+        return asked
 
     def judge(self, made: Facts) -> None:
         """Compare the thumbnails of both; ``made``: the result. Raises PicturesDiffer."""
@@ -98,29 +105,25 @@ class Gate:
         return scores
 
     def _measured(self, meter: Meter, running: Running) -> Scores:
-        for ours, others in self._scored():
-            if ours.are_there and others.are_there:
+        for place, *_ in self._pairs():
+            ours, others = self._scored(place)
+            if ours and others and ours.are_there and others.are_there:
                 scores = score_pictures(others.path, ours.path, ours.pix_fmt, ours.choice.groups, meter, running)
-                shutil.rmtree(ours.folder)
+                shutil.rmtree(ours.path.parent)
                 return scores
         raise NotComparable(message("there was no room for the pictures that are scored: make room in WORK_DIR"))
 
-    def _scored(self) -> list[tuple[Pictures, Pictures]]:
-        """(of the source, of the result) of the main video; [] if that is not encoded, or not to be compared."""
-        if self.options.quality_metric == OFF:
-            return []
+    def _scored(self, place: int) -> tuple[Pictures, Pictures] | tuple[None, None]:
+        """(of the source, of the result) of the main video, which alone is scored."""
+        stream = self.plan.kept("video")[place].source
+        if stream is not self.plan.main_video:
+            return None, None
+        pix_fmt = self.encoder.type.pix_fmt(self.options.pix_fmt)
+        times = encode_times(self.plan.facts, stream, keeps_clock=self._keeps_clock)
+        chosen = choice(times, picture_size(stream, pix_fmt))
         # Not beside the result: a file there that is larger than a result may be tells of one that was cut.
-        folder, found = self.folder / "scored", []
-        for place, kept in enumerate(self.plan.kept("video")):
-            stream = kept.source
-            if kept.action == "encode" and stream is self.plan.main_video:
-                pix_fmt = self.encoder.type.pix_fmt(self.options.pix_fmt)
-                times = encode_times(self.plan.facts, stream, keeps_clock=self._keeps_clock)
-                chosen = choice(times, picture_size(stream, pix_fmt))
-                filters = picture_filters(self.plan, stream)
-                ours = Pictures(f"0:{stream.index}", folder, "sourcescored", filters, pix_fmt, chosen)
-                found.append((ours, Pictures(f"0:V:{place}", folder, "resultscored", (), pix_fmt, chosen)))
-        return found
+        source, result = (self.folder / "scored" / f"{name}.nut" for name in ("source", "result"))
+        return Pictures(source, pix_fmt, chosen), Pictures(result, pix_fmt, chosen)
 
     def _pairs(self) -> list[tuple[int, Thumbnails, Thumbnails]]:
         """(place among the result's videos, of the source, of the result) for each video that is encoded."""

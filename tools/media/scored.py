@@ -1,4 +1,4 @@
-"""The pictures of a video that are scored, in full size: an output of its own beside others of a run that decodes it.
+"""The pictures of a video that are scored, in full size: an output beside its thumbnails, of a run that decodes it.
 
 Groups of a few that follow each other, since a metric may look at what moves: VMAF takes the smaller one of a picture's
 differences to both of its neighbours, so that only the outer ones of a group can look livelier than they are. The
@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tools.media.facts import Stream
-from tools.media.thumbnails import TIME_BASE
+
+TIME_BASE = 90000
+"""Per second, of what is written beside a run's main work."""
 
 GROUP = 3  # pictures
 # How many there are: as a share of all, of small ones as many as have these bytes; in groups, and never more bytes.
@@ -81,31 +83,23 @@ def _group(times: Sequence[float], first: int, behind: int) -> Group:
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """Those of one stream of a run's first file."""
+    """Those of a run's stream: an output beside its thumbnails."""
 
-    stream: str  # ffmpeg's specifier
-    folder: Path  # where the file goes
-    name: str  # of it, letters and digits alone: no two of a folder and of a run have the same
-    filters: Sequence[str]  # what the pictures go through
+    path: Path  # nut, which keeps pictures as they are and their times
     pix_fmt: str  # of the encode
     choice: Choice
 
-    def arguments(self) -> list[str]:
-        """An output of its own."""
+    def chain(self) -> list[str]:
+        """Filters that choose them."""
         chosen = f"select='{self.choice.expression('(t-start_t)')}'"
-        chain = [*self.filters, chosen, f"format={_PLANAR.get(self.pix_fmt, self.pix_fmt)}"]
-        asked = ["-y", "-filter_complex", f"[{self.stream}]{','.join(chain)}[{self.name}]", "-map", f"[{self.name}]"]
-        asked += ["-c:v", "rawvideo", "-fps_mode", "passthrough", "-enc_time_base", f"1:{TIME_BASE}"]
-        return [*asked, "-f", "nut", f"file:{self.path}"]
+        return [chosen, f"format={_PLANAR.get(self.pix_fmt, self.pix_fmt)}"]
 
-    def line(self, line: str) -> None:
-        """It has a file of its own."""
+    def output(self, label: str) -> list[str]:
+        """Arguments for the output of what comes out of these filters."""
+        asked = ["-map", f"[{label}]", "-c:v", "rawvideo", "-fps_mode", "passthrough"]
+        return [*asked, "-enc_time_base", f"1:{TIME_BASE}", "-f", "nut", f"file:{self.path}"]
 
     @property
     def are_there(self) -> bool:
         """Whether a run has written them."""
         return self.path.exists()
-
-    @property
-    def path(self) -> Path:
-        return self.folder / f"{self.name}.nut"

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from tools.media.facts import Facts, Stream
 from tools.media.likeness import Thumbnail
+from tools.media.scored import TIME_BASE, Pictures
 
 WIDTH, HEIGHT = 64, 36  # pixels at most
 MOST = 3000  # pictures of one video, 3.5 kB each
 _LIMIT = 2 * MOST  # of a video whose pictures crowd where they are taken
 _PART = 1.0  # s of each part of a long video
 _EDGE = 2.0  # s of its beginning and of its end
-TIME_BASE = 90000  # per second
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,23 +68,30 @@ class Thumbnails:
     spread: Spread | None  # which pictures; None: all
     full_range: bool  # what the numbers of the pictures mean; none of them is changed
     first: float | None = None  # s, time of the first picture; None: as ffmpeg finds it
+    scored: Pictures | None = None  # some in full size, which come out of the same filters
 
     def arguments(self) -> list[str]:
         """Outputs of its own."""
         # Without accurate_rnd each line that is summed up is rounded down: of 4096 the colours lost 7 of 255.
         size = f"scale=w='min(iw,{WIDTH})':h='min(ih,{HEIGHT})':flags=area+accurate_rnd"
         levels = "pc" if self.full_range else "tv"
-        chain = [*self.filters, *self._chosen()]
+        chain = self._chosen()
         chain += [
             f"{size}:in_range={levels}:out_range={levels}",
             "format=yuv420p",
             f"split[{self.name}a][{self.name}b]",
         ]
-        asked = ["-y", "-filter_complex", f"[{self.stream}]{','.join(chain)}"]
+        given = f"[{self.stream}]{','.join([*self.filters, ''])}"
+        if self.scored is None:
+            graph = given + ",".join(chain)
+        else:
+            small, full, out = (f"[{self.name}{letter}]" for letter in "cde")
+            graph = f"{given}split{small}{full};{small}{','.join(chain)};{full}{','.join(self.scored.chain())}{out}"
+        asked = ["-y", "-filter_complex", graph]
         for letter, kind, path in (("a", "rawvideo", self._pictures), ("b", "framecrc", self._times)):
             asked += ["-map", f"[{self.name}{letter}]", "-c:v", "rawvideo", "-fps_mode", "passthrough"]
             asked += ["-enc_time_base", f"1:{TIME_BASE}", "-f", kind, f"file:{path}"]
-        return asked
+        return [*asked, *(self.scored.output(f"{self.name}e") if self.scored else [])]
 
     def line(self, line: str) -> None:
         """It has files of its own."""

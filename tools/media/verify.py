@@ -24,7 +24,6 @@ from tools.media.pace import ReadLimit
 from tools.media.plan import Plan
 from tools.media.probe import SAFE_INPUT, probe
 from tools.media.program import machine_fault, run_program
-from tools.media.scored import Pictures
 from tools.media.sound import Heard, Sound, encoded_sounds
 from tools.media.thumbnails import Thumbnails
 from tools.runtime.child import ChildLimits, ChildOutgrew, ChildStalled, ChildTimeout
@@ -341,7 +340,7 @@ def _decode(path: Path, streams: list[str], checking: Checking, beside: Sequence
         return line.startswith("out_time_us=")
 
     more = [argument for asked in beside for argument in asked.arguments()]
-    folders = tuple({asked.folder for asked in beside if isinstance(asked, Thumbnails | Pictures)})
+    folders = tuple({asked.folder for asked in beside if isinstance(asked, Thumbnails)})
     return _ffmpeg(path, [*maps, *tail, *more], take, checking, limits, folders)
 
 
