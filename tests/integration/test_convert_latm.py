@@ -95,8 +95,9 @@ def test_sound_of_another_file_stands_beside_its_pictures(tmp_path: Path, monkey
     source = make([*picture(16, "64x64", "12"), *tone(16), "-map", "0", "-map", "1", *codecs], tmp_path / "in.ts")
     report = convert(source, tmp_path / "out.mkv")
     assert (report.streams[1]["action"], (report.quality or {})["samples"]) == ("copy", 2)
-    shown = ["-v", "error", "-show_entries", "packet=stream_index,dts_time", "-of", "csv=p=0", tmp_path / "out.mkv"]
-    said = subprocess.run([ffprobe(), *shown], check=True, capture_output=True, text=True).stdout
+    shown = ["-v", "error", "-show_entries", "packet=stream_index,dts_time", "-of", "csv=p=0"]
+    command = [ffprobe(), *shown, str(tmp_path / "out.mkv")]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     latest: dict[str, float] = {}
     for line in said.splitlines():
         number, time = line.split(",")[:2]

@@ -70,7 +70,7 @@ def test_samples_are_paired_by_their_times_and_blur_is_seen_where_it_is(
 def _written(folder: Path, name: str, clip: Path, chosen: Choice) -> Path:
     pictures = Pictures(folder / f"{name}.nut", "yuv420p10le", chosen)
     graph = f"[0:0]{','.join(pictures.chain())}[a]"
-    command = [ffmpeg(), "-v", "error", "-y", "-i", clip, "-filter_complex", graph, *pictures.output("a")]
+    command = [ffmpeg(), "-v", "error", "-y", "-i", str(clip), "-filter_complex", graph, *pictures.output("a")]
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
     return pictures.path
 
