@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 
 from tests.hub_server import Fault, RunningHub, running_hub
-from tests.patience import until
+from tests.patience import PATIENCE, until
 from tests.programs import ROOT, children_working_in, end, environment, run_program, start_program
 
 pytest.importorskip("distributed", reason="requirements-cluster.txt is not installed")
@@ -214,13 +214,18 @@ def test_video_that_kills_workers_is_quarantined_and_the_others_are_published(si
 
 def test_scheduler_killed_and_restarted_loses_and_doubles_nothing(site: Site) -> None:
     site.queue(videos("1", "2", "3", "4"))
-    site.worker("w1", "--seconds", "4")
-    site.worker("w2", "--seconds", "4")
-    site.processor()
+    may_end = site.top / "may-end"
+    for name in ("w1", "w2"):
+        site.worker(name, "--seconds", "0", "--until", str(may_end))
+    # On a machine that is busy enough a worker says nothing for as long as one that is lost.
+    site.processor("--silence", str(PATIENCE))
     site.wait(lambda: len(site.encoded("w1", "w2")) == 2, "both encode")
     site.kill("scheduler")
     site.wait(lambda: "can't work with the scheduler" in site.log("processor"), "the processor notices")
     site.scheduler()
+    for name in ("w1", "w2"):
+        site.wait(lambda name=name: "reattached to a running job" in site.log(name), "its job goes on")
+    may_end.touch()
     assert site.drained() == 0
     assert site.published() == Counter("1234")
     assert site.encoded("w1", "w2") == Counter(f"video-{n}" for n in "1234"), "running jobs continued"

@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("distributed", reason="requirements-cluster.txt is not installed")
 
 from tests.jobs import mkv
-from tools.cluster.roster import SILENCE, Member, Roster, State, lost_with
+from tools.cluster.roster import BACK, SILENCE, Member, Roster, State, lost_with
 from tools.cluster.worker_report import ReportedJob, WorkerReport
 from tools.core.errors import Trouble
 from tools.core.folder import RemoteFile
@@ -241,8 +241,9 @@ def test_video_of_a_worker_waits_for_it_after_the_scheduler_was_lost_but_not_for
     assert roster.choose(job("1"), 13.0) is late
 
     roster = after_scheduler_was_lost(stage)
-    roster.report(report("b", 3), 10.0 + SILENCE, 0.0)
-    instead = roster.choose(job("1"), 10.0 + SILENCE)
+    roster.report(report("b", 3), 10.0 + BACK, 0.0)
+    assert roster.choose(job("1"), 10.0 + BACK - 0.1) is None
+    instead = roster.choose(job("1"), 10.0 + BACK)
     assert instead is not None and instead.name == "b"
 
 

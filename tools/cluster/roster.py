@@ -19,6 +19,7 @@ from tools.stages.workspace import video_key
 from tools.state.progress import JobProgress, WorkerState
 
 SILENCE = 20.0  # s without a report after which a worker's jobs are reassigned
+BACK = 120.0  # s after a lost scheduler is there again for which a video is kept for the worker that had it
 _STREAK = 3  # failures of its own, in a row, after which a worker is suspended
 _SUSPENSION, _LONGEST_SUSPENSION = 60.0, 1800.0  # s, doubling from the first to the second
 _NO_HUB = 30.0  # s of suspension if it could not reach the hub: which passes by itself
@@ -150,8 +151,9 @@ class Roster:
             member.running.clear()
 
     def expect_back(self, now: float) -> None:
-        """The scheduler is there again: what a worker had is kept for it as long as one may be silent."""
-        self._expected_until = now + self._silence
+        """The scheduler is there again: what a worker had is kept for it for a while. A busy machine takes long to come
+        back, an encode may have taken hours, and nothing else waits meanwhile."""
+        self._expected_until = now + max(self._silence, BACK)
 
     def remove_old(self, now: float) -> None:
         """Forget workers that are gone for long."""
