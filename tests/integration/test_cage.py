@@ -151,6 +151,7 @@ CHANGES = """
 import errno, os, sys
 path, folder = sys.argv[1], os.open(os.path.dirname(sys.argv[1]), os.O_PATH)
 name = os.path.basename(path)
+held = os.open(path, os.O_RDONLY)
 for what, change in {
     "chmod": lambda: os.chmod(path, 0o777),
     "chmod of a name in a folder": lambda: os.chmod(name, 0o777, dir_fd=folder),
@@ -163,6 +164,12 @@ for what, change in {
     "removexattr": lambda: os.removexattr(path, "user.kept"),
     "lremovexattr": lambda: os.removexattr(path, "user.kept", follow_symlinks=False),
     "truncate": lambda: os.truncate(path, 0),
+    "fchmod": lambda: os.chmod(held, 0o777),
+    "fchown": lambda: os.chown(held, -1, -1),
+    "fsetxattr": lambda: os.setxattr(held, "user.x", b"x"),
+    "fremovexattr": lambda: os.removexattr(held, "user.kept"),
+    "times": lambda: os.utime(path, (0, 0)),
+    "times of what is open": lambda: os.utime(held, (0, 0)),
 }.items():
     try:
         change()
@@ -172,22 +179,69 @@ for what, change in {
 """
 
 
-def test_nothing_about_a_file_is_changed_by_its_name(tmp_path: Path) -> None:
+def told_by_python(program: str, argument: object, *reads: Path) -> dict[str, str]:
+    child = spawn(
+        [sys.executable, "-c", program, str(argument)],
+        Access(reads=(Path(sys.base_prefix), Path(sys.prefix), *reads)),
+        {},
+    )
+    with child.stdout, child.stderr:
+        said, complaints = child.stdout.read().decode(), child.stderr.read().decode()
+    assert child.wait() == 0, complaints
+    return dict(line.rsplit(" ", 1) for line in said.splitlines())
+
+
+@pytest.mark.skipif(not can_refuse_calls(), reason="this kernel takes no filters of calls")
+def test_nothing_about_a_file_is_changed_but_what_is_in_it(tmp_path: Path) -> None:
     """Of the file's owner Landlock alone would allow most of it, and on older kernels truncation."""
-    if not can_refuse_calls():
-        pytest.skip("this kernel takes no filters of calls")
     kept = tmp_path / ".env"
     kept.write_text("token")
     kept.chmod(0o600)
     with contextlib.suppress(OSError):  # a file system may have none
         os.setxattr(kept, "user.kept", b"x")
-    python = Access(reads=(Path(sys.base_prefix), Path(sys.prefix)))
-    child = spawn([sys.executable, "-c", CHANGES, str(kept)], python, {})
-    with child.stdout, child.stderr:
-        said, complaints = child.stdout.read().decode(), child.stderr.read().decode()
-    assert child.wait() == 0, complaints
-    assert [line for line in said.splitlines() if not line.endswith(" EPERM")] == [] and said.count("\n") == 11
-    assert kept.read_text() == "token" and kept.stat().st_mode & 0o777 == 0o600
+    before = kept.stat()
+    told = told_by_python(CHANGES, kept, kept)
+    assert len(told) == 17 and set(told.values()) == {"EPERM"}, told
+    after = kept.stat()
+    assert kept.read_text() == "token" and (after.st_mode, after.st_mtime) == (before.st_mode, before.st_mtime)
+
+
+# What processes of one user may do to each other, or share, without files. ``keyctl`` has no name in the libc.
+SHARED = """
+import ctypes, errno, os, resource, sys
+libc = ctypes.CDLL(None, use_errno=True)
+victim, keyctl = (int(word) for word in sys.argv[1].split())
+def limit(*new):
+    try:
+        resource.prlimit(victim, resource.RLIMIT_FSIZE, *new)
+        return 0
+    except OSError as exc:
+        ctypes.set_errno(exc.errno)
+        return -1
+for what, use in {
+    "its limits": lambda: limit(),
+    "memory": lambda: libc.shmget(0, 4096, 0o600),
+    "semaphores": lambda: libc.semget(0, 1, 0o600),
+    "queues": lambda: libc.msgget(0, 0o600),
+    "queues with a name": lambda: libc.mq_open(b"/animation-test", os.O_RDONLY),
+    "keys": lambda: libc.syscall(keyctl, 0, -4, 1),
+    "own limits": lambda: -1 if resource.getrlimit(resource.RLIMIT_CORE) != (0, 0) else 0,
+}.items():
+    print(what, "done" if use() >= 0 else errno.errorcode[ctypes.get_errno()])
+"""
+KEYCTL = {"x86_64": 250, "aarch64": 219}
+
+
+@pytest.mark.skipif(not can_refuse_calls(), reason="this kernel takes no filters of calls")
+def test_nothing_is_shared_with_other_processes_and_none_is_limited() -> None:
+    told = told_by_python(SHARED, f"{os.getpid()} {KEYCTL[os.uname().machine]}")
+    system_v = {name: told.pop(name) for name in ("memory", "semaphores", "queues")}
+    assert told == {
+        **dict.fromkeys(("its limits", "queues with a name", "keys"), "EPERM"),
+        "own limits": "done",
+    }
+    if not Path("/dev/dri").is_dir():
+        assert set(system_v.values()) == {"EPERM"}
 
 
 def test_what_the_child_was_given_works(tmp_path: Path) -> None:

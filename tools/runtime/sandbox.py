@@ -1,10 +1,10 @@
 """The kernel's sandboxes that need no rights: a process gives up access for itself and all that it starts.
 
 Landlock takes away files, TCP, and signals to others; a seccomp filter takes away what Landlock does not know: all
-sockets (UDP, those of tmux and Docker, which lie in the file system), and who may do what with a file of ours anywhere
-(chmod and its like; truncate, which Landlock knows since ABI 3). The standard library alone and little
-of that, since it runs between fork and exec. Source: the kernel's Documentation/userspace-api/landlock.rst and
-seccomp_filter.rst, include/uapi/linux/{landlock,seccomp,audit,filter}.h.
+sockets (UDP, those of tmux and Docker, which lie in the file system), who may do what with a file of ours anywhere
+(chmod and its like; truncate, which Landlock knows since ABI 3), and what processes of one user share without files.
+The standard library alone and little of that, since it runs between fork and exec. Source: the kernel's
+Documentation/userspace-api/landlock.rst and seccomp_filter.rst, include/uapi/linux/{landlock,seccomp,audit,filter}.h.
 """
 
 import ctypes
@@ -112,15 +112,20 @@ _ARCHITECTURES = {
     "x86_64": (
         0xC000003E,
         {
-            **{"socket": 41, "truncate": 76, "chmod": 90, "chown": 92, "lchown": 94, "setxattr": 188, "lsetxattr": 189},
-            **{"removexattr": 197, "lremovexattr": 198, "fchownat": 260, "fchmodat": 268},
+            **{"socket": 41, "truncate": 76, "chmod": 90, "fchmod": 91, "chown": 92, "fchown": 93, "lchown": 94},
+            **{"utime": 132, "setxattr": 188, "lsetxattr": 189, "fsetxattr": 190, "removexattr": 197},
+            **{"lremovexattr": 198, "fremovexattr": 199, "utimes": 235, "mq_open": 240, "mq_unlink": 241},
+            **{"add_key": 248, "request_key": 249, "keyctl": 250, "fchownat": 260, "futimesat": 261, "fchmodat": 268},
+            **{"utimensat": 280},
         },
     ),
     "aarch64": (
         0xC00000B7,
         {
-            **{"socket": 198, "truncate": 45, "setxattr": 5, "lsetxattr": 6, "removexattr": 14, "lremovexattr": 15},
-            **{"fchmodat": 53, "fchownat": 54},
+            **{"setxattr": 5, "lsetxattr": 6, "fsetxattr": 7, "removexattr": 14, "lremovexattr": 15},
+            **{"fremovexattr": 16, "truncate": 45, "fchmod": 52, "fchmodat": 53, "fchownat": 54, "fchown": 55},
+            **{"utimensat": 88, "mq_open": 180, "mq_unlink": 181, "socket": 198, "add_key": 217, "request_key": 218},
+            **{"keyctl": 219},
         },
     ),
 }
@@ -128,11 +133,23 @@ _EVERYWHERE = {
     "io_uring_setup": 425,  # it makes sockets too, without socket(2)
     **{"fchmodat2": 452, "setxattrat": 463, "removexattrat": 466, "file_setattr": 469},
 }
+_SYSTEM_V = {
+    "x86_64": {
+        **{"shmget": 29, "shmat": 30, "shmctl": 31, "semget": 64, "semop": 65, "semctl": 66, "msgget": 68},
+        **{"msgsnd": 69, "msgrcv": 70, "msgctl": 71, "semtimedop": 220},
+    },
+    "aarch64": {
+        **{"msgget": 186, "msgctl": 187, "msgrcv": 188, "msgsnd": 189, "semget": 190, "semctl": 191},
+        **{"semtimedop": 192, "semop": 193, "shmget": 194, "shmctl": 195, "shmat": 196},
+    },
+}
+_PRLIMIT = {"x86_64": 302, "aarch64": 261}  # which getrlimit(3) needs, for the caller
 _X32 = 0x40000000  # numbers of x86_64's other ABI begin here
 _PR_SET_SECCOMP, _MODE_FILTER = 22, 2
 _ALLOW, _REFUSE = 0x7FFF0000, 0x00050000 | 1  # SECCOMP_RET_ALLOW; SECCOMP_RET_ERRNO with EPERM
 _LOAD, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06  # BPF_LD|W|ABS, BPF_JMP|JEQ|K, BPF_JMP|JGE|K, BPF_RET|K
-_AT_NUMBER, _AT_ARCHITECTURE = 0, 4  # offsets in struct seccomp_data
+# Offsets in struct seccomp_data; of the first argument the half that a process id has, on little-endian machines.
+_AT_NUMBER, _AT_ARCHITECTURE, _AT_FIRST = 0, 4, 16
 
 
 class _Program(ctypes.Structure):
@@ -149,21 +166,26 @@ def can_refuse_calls() -> bool:
     return ctypes.get_errno() == errno.EFAULT
 
 
-def refuse_calls() -> None:
-    """From now on no socket of any kind can be made, and nothing about a file be changed by its name; descriptors that
-    are open stay. Raises OSError.
+def refuse_calls(*, keeps_system_v: bool) -> None:
+    """From now on no socket of any kind can be made, nothing about a file be changed but what is in it, no key of the
+    kernel's be read, and no limit be set for another process; nor memory, semaphores and queues of System V be used,
+    unless ``keeps_system_v``. Raises OSError.
     """
     if not can_refuse_calls():
         return
     architecture, numbers = _ARCHITECTURES[machine()]
-    refused = sorted({*numbers.values(), *_EVERYWHERE.values()})
+    system_v = () if keeps_system_v else _SYSTEM_V[machine()].values()
+    refused = sorted({*numbers.values(), *_EVERYWHERE.values(), *system_v})
     count = len(refused)
     steps = [
         (_LOAD, 0, 0, _AT_ARCHITECTURE),
-        (_EQUAL, 0, count + 3, architecture),  # another one on the same machine: refused as a whole
+        (_EQUAL, 0, count + 6, architecture),  # another one on the same machine: refused as a whole
         (_LOAD, 0, 0, _AT_NUMBER),
-        (_AT_LEAST, count + 1, 0, _X32),
-        *((_EQUAL, count - place, 0, number) for place, number in enumerate(refused)),
+        (_AT_LEAST, count + 4, 0, _X32),
+        *((_EQUAL, count + 3 - place, 0, number) for place, number in enumerate(refused)),
+        (_EQUAL, 0, 2, _PRLIMIT[machine()]),
+        (_LOAD, 0, 0, _AT_FIRST),
+        (_EQUAL, 0, 1, 0),
         (_RETURN, 0, 0, _ALLOW),
         (_RETURN, 0, 0, _REFUSE),
     ]
