@@ -223,8 +223,7 @@ def test_scheduler_killed_and_restarted_loses_and_doubles_nothing(site: Site) ->
     site.kill("scheduler")
     site.wait(lambda: "can't work with the scheduler" in site.log("processor"), "the processor notices")
     site.scheduler()
-    for name in ("w1", "w2"):
-        site.wait(lambda name=name: "reattached to a running job" in site.log(name), "its job goes on")
+    site.wait(lambda: all("reattached to a running job" in site.log(name) for name in ("w1", "w2")), "both jobs go on")
     may_end.touch()
     assert site.drained() == 0
     assert site.published() == Counter("1234")
