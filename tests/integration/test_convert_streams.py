@@ -200,7 +200,7 @@ def test_sound_alone_is_no_video(has_cover: bool, tmp_path: Path) -> None:
     ("change", "cause"),
     [
         ("-map 0 -map -0:a:1 -c copy", "audio streams: 2 planned, 1 there"),
-        ("-map 0 -map -0:s -c copy", "0 are there"),
+        ("-map 0 -map -0:s -c copy", "subtitle streams: 1 planned, 0 there"),
         ("-map 0 -map -0:t -c copy", "attachments"),
         ("-map 0 -c copy -map_chapters -1", "chapters"),
         ("-map 0 -c copy -metadata title=other", "the title"),
