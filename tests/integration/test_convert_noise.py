@@ -104,7 +104,7 @@ def test_reason_of_an_encoder_that_does_not_work_is_seen(place: str, tmp_path: P
     trials += try_encoders(OutputOptions(encoder="libaom-av1"), str(ffmpeg))
     assert [trial.works for trial in trials] == [False, True]
     assert next(line for line in trial_lines(trials) if "av1_nvenc" in line).endswith('no: "Cannot load libcuda.so.1"')
-    assert judge_trials(trials).seen.endswith("; not used: av1_nvenc: Cannot load libcuda.so.1")
+    assert judge_trials(trials).seen.endswith('; not used: av1_nvenc: "Cannot load libcuda.so.1"')
 
 
 @pytest.mark.parametrize(
