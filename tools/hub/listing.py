@@ -233,7 +233,9 @@ class Listing:
     def _body(self, answer: requests.Response, path: str, most: int, first: int) -> bytes:
         began = time.monotonic()
         body = bytearray()
-        while not (first and len(body) >= first) and (piece := answer.raw.read1(first or _PIECE, decode_content=True)):
+        while (wanted := first - len(body) if first else _PIECE) > 0:
+            if not (piece := answer.raw.read1(wanted, decode_content=True)):
+                break
             body += piece
             if len(body) > most:
                 raise HubRejected(f"{path}: more than {most} bytes, too large to read into memory")
@@ -245,12 +247,19 @@ class Listing:
         session: requests.Session | None = getattr(self._sessions, "session", None)
         if session is None:
             session = requests.Session()
+            session.hooks["response"].append(_unread_if_redirect)
             if self._token:
                 # As a header of the session it does not follow a redirect to another host.
                 session.headers["Authorization"] = f"Bearer {self._token}"
                 session.cookies.set("m_session_id", self._token, domain=urlsplit(self._base).hostname or "")
             self._sessions.session = session
         return session
+
+
+def _unread_if_redirect(answer: requests.Response, **_: Any) -> None:
+    """Before it goes on requests reads whole what comes with a redirect, however much that is."""
+    if answer.is_redirect:
+        answer.close()
 
 
 class _NothingListed(HubUnavailable):
