@@ -193,6 +193,17 @@ def test_without_room_for_the_pictures_the_rest_is_checked_and_that_is_said(tmp_
     assert "the pictures differ from the source's" in refusal(clip, tmp_path / "2.mkv", spoiling)
 
 
+def test_pictures_of_an_encode_that_broke_off_are_not_those_of_the_next_one(tmp_path: Path, clip: Path) -> None:
+    converter = FfmpegConverter(_OPTIONS)
+    checks = gate.Gate(converter.plan(clip), converter._chosen().encoders[0], _OPTIONS, tmp_path)
+    asked = checks.of_encode(room=1 << 40)
+    begun = tmp_path / "scored" / "source.nut"
+    assert f"file:{begun}" in asked
+    begun.write_bytes(b"some of them")
+    assert f"file:{begun}" not in checks.of_encode(room=0)  # the disk has filled meanwhile
+    assert not begun.exists()
+
+
 def test_trouble_of_the_machine_while_it_measures_does_not_count_against_the_video(tmp_path: Path, clip: Path) -> None:
     killed = _spoiling(tmp_path, "null", more='case "$*" in *color=gray*) ;; *libvmaf*) kill -9 $$ ;; esac')
     made = convert(clip, tmp_path / "out.mkv", killed)

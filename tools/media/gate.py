@@ -50,6 +50,8 @@ class Gate:
         asked = []
         for place, one, _ in self._pairs():
             ours, _ = self._scored(place)
+            if ours is not None:
+                ours.path.unlink(missing_ok=True)  # of an encode that broke off, with some of the pictures
             if ours is not None and room >= _FILES * ours.choice.largest_file:
                 ours.path.parent.mkdir(exist_ok=True)
                 one = replace(one, scored=ours)
