@@ -318,6 +318,19 @@ def test_lost_scheduler_gives_everything_back_and_is_connected_again(rig: Rig) -
     assert rig.executor.trouble() is None
 
 
+def test_video_that_is_kept_for_its_worker_takes_no_place_of_the_others(rig: Rig) -> None:
+    rig.join("a")
+    rig.run()
+    rig.connection.up = False
+    rig.wait(lambda: rig.connection.connects == 2)
+    rig.join("b")
+    free = rig.executor.free()
+    rig.executor.submit(job_of("1"))
+    assert rig.executor.free() == free > 0
+    rig.run("2")
+    assert rig.executor.free() == free - 1
+
+
 def test_result_that_the_journal_can_not_take_waits(rig: Rig) -> None:
     rig.join("a")
     job = rig.run()

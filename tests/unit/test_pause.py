@@ -22,6 +22,7 @@ from tools.processor.pause import Kind, Pause, Suspect
 from tools.processor.reporting import Paused, Resumed
 
 INTERVAL = 10.0
+APART = 20  # intervals
 
 
 @dataclass
@@ -58,7 +59,8 @@ class Watched:
             self.ask(None)
 
     def fail_of(self, about: str, given: Given) -> None:
-        """A download that is tried at once, and a hub that works; a pause of it has passed then."""
+        """A download that is tried long after the one before, and a hub that works; a pause of it has passed then."""
+        self.clock.pass_time(APART * self.interval)
         self.fail(about, given=given)
         self.ask(None)
         if self.pause.reason:
@@ -377,6 +379,17 @@ def test_video_of_which_not_a_byte_comes_is_to_blame_if_another_was_given_since_
         watched.fail_of("1", given)
         seen += [number] if len(watched.blamed) > before else []
     assert seen == blamed, case
+
+
+def test_other_video_that_is_given_counts_once_in_a_while_only(watched: Watched) -> None:
+    """Part of a hub's storage may be ill for some minutes."""
+    seen = []
+    for tried in range(3 * APART):
+        watched.fail("1", given=Given.OTHERS)
+        watched.ask(None)
+        seen += [tried] if len(watched.blamed) > len(seen) else []
+        watched.clock.pass_time(INTERVAL)
+    assert seen == [APART, 2 * APART]
 
 
 def test_other_video_that_is_given_ends_the_pause_and_is_no_failure_in_a_row(watched: Watched) -> None:

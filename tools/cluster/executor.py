@@ -115,7 +115,8 @@ class ClusterExecutor:
     def free(self) -> int:
         with self._lock:
             now = time.monotonic()
-            return 0 if now < self._places_from else self._roster.free(now) - len(self._waiting)
+            waiting = sum(not self._roster.is_kept(job, now) for job in self._waiting)
+            return 0 if now < self._places_from else self._roster.free(now) - waiting
 
     def submit(self, job: VideoJob) -> None:
         with self._lock:

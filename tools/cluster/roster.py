@@ -155,6 +155,14 @@ class Roster:
         back, an encode may have taken hours, and nothing else waits meanwhile."""
         self._expected_until = now + max(self._silence, BACK)
 
+    def is_kept(self, job: VideoJob, now: float) -> bool:
+        """Whether the worker that had it may still come back for it."""
+        key = video_key(job.folder, job.source)
+        owner = self._expected.get(key)
+        if not owner or now >= self._expected_until:
+            return False
+        return all(owner != one.incarnation and key not in one.begun for one in self.ready(now))
+
     def remove_old(self, now: float) -> None:
         """Forget workers that are gone for long."""
         for address, member in list(self._members.items()):
@@ -185,10 +193,9 @@ class Roster:
         this video is doubted gets it only if there is no other.
         """
         key = video_key(job.folder, job.source)
-        ready = self.ready(now)
-        owner = self._expected.get(key)
-        if owner and now < self._expected_until and all(owner != m.incarnation and key not in m.begun for m in ready):
+        if self.is_kept(job, now):
             return None
+        ready = self.ready(now)
         self._expected.pop(key, None)
         doubted = self._doubted.get(key)
         others = [member for member in ready if member.incarnation != doubted] if doubted else ready

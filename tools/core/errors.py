@@ -51,7 +51,7 @@ class PipelineError(Exception):
 class HubError(PipelineError):
     """The hub could not do what was asked."""
 
-    is_nothing_given: bool = False  # a download of which this attempt brought not a byte
+    is_nothing_given: bool = False  # a download of which the last try brought not a byte
 
 
 class HubUnavailable(HubError):

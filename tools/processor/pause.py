@@ -11,9 +11,11 @@ of the hub, which may answer one question and fail all others. So
    nothing of that kind worked meanwhile, all of that kind pauses; the others go on (``stops``).
 4. With nothing else to do nothing else works. So a job for a video that failed before asks for another one right after
    its failure, if not a byte of its own came (``Given``): one job between two answers of ``connect`` (``take_turn``).
-   If the hub gives that one, and after that still not the first one, the first one is to blame. If it gives neither, it
-   is the hub. Of uploads, commits and listings, and of a download that breaks off, no small request tells that much: a
-   pause of an hour for one of them (``_LONG``) is told to a person, who can do without it.
+   If the hub gives that one, and after that still not the first one, the first one is to blame, but once in a while
+   only (``_APART``): part of a hub's storage may be ill, and nothing is lost by waiting, since nothing else is to be
+   done. If it gives neither, it is the hub. Of uploads, commits and listings, and of a download that breaks off, no
+   small request tells that much: a pause of an hour for one of them (``_LONG``) is told to a person, who can do without
+   it.
 5. A pause ends by itself: ``connect`` is retried after a wait that doubles. It is *over* when the thing that failed
    works: ``connect`` for itself, a transfer for transfers, or another video that was asked for. Then it is said once; a
    pause is said once, too.
@@ -42,6 +44,7 @@ from tools.runtime.once import Once
 _AT_MOST = 300.0  # s between two tries while paused
 _ENOUGH, _ENOUGH_OF_ONE = 3, 2  # failures in a row, of one video, before it is the hub as a whole
 _CONNECT, _MACHINE = "connect", "machine"
+_APART = 20  # intervals from the first failure, or from one that counted, until another given video counts: see 4
 _LONG = 3600.0  # s of a pause of one kind of work after which a person is told what can be done about it
 
 Kind = Literal["transfer", "publish", "open"]
@@ -78,9 +81,9 @@ class Pause:
         # Whether it is to blame if the hub answers, and how much of its kind had worked by then.
         self._suspects: list[tuple[Suspect, bool, int]] = []
         self._given = 0  # other videos, asked for by those that failed
-        self._silent_since: dict[
-            str, int
-        ] = {}  # by video of which not a byte came → other videos given by the latest try
+        # By video of which not a byte came: other videos given by the latest try; monotonic s from which those count.
+        self._silent_since: dict[str, int] = {}
+        self._counts_from: dict[str, float] = {}
         self._is_turn_taken = False
         self._paused_since: dict[str, float] = {}  # by kind: monotonic s at which it was told
         self._worked: Counter[str] = Counter()  # things done, by kind
@@ -110,11 +113,12 @@ class Pause:
         """Not a byte of this video came to whoever asked, if ``given`` says so."""
         if given is not Given.UNKNOWN:
             self._silent_since.setdefault(video, self._given)
+            self._counts_from.setdefault(video, self._clock.monotonic() + _APART * self._interval)
 
     def given_up(self, video: str) -> None:
         """Nothing more is tried with this video: if it is, one day, what was seen of it does not count any more."""
         self._failing_since.pop(("transfer", video), None)
-        self._silent_since.pop(video, None)
+        self._spoke(video)
 
     def take_turn(self, video: str) -> bool:
         """Whether a job for it is to ask for another video if its own is not given: then no other job is, until the
@@ -163,7 +167,7 @@ class Pause:
         """The hub did this: what it failed to do before of this kind is over."""
         self._worked[kind] += 1
         self._failing_since.pop((kind, about), None)
-        self._silent_since.pop(about, None)
+        self._spoke(about)
         self._in_a_row.pop(kind, None)
         self._is_over(kind, *([_MACHINE] if kind == "transfer" else []))
 
@@ -228,12 +232,20 @@ class Pause:
         since = self._failing_since.setdefault((suspect.kind, suspect.about), self._worked[suspect.kind])
         is_to_blame = self._worked[suspect.kind] > since
         if suspect.given is not Given.UNKNOWN:
-            is_to_blame |= self._given > self._silent_since.get(suspect.about, self._given)
+            self.not_given(suspect.about, suspect.given)
+            if not is_to_blame and self._given > self._silent_since[suspect.about]:
+                is_to_blame = self._clock.monotonic() >= self._counts_from[suspect.about]
+            if is_to_blame:
+                self._counts_from[suspect.about] = self._clock.monotonic() + _APART * self._interval
             self._silent_since[suspect.about] = self._given
         if suspect.given is Given.NOTHING:  # whatever was given before
             self._silent_since = dict.fromkeys(self._silent_since, self._given)
             return False
         return is_to_blame
+
+    def _spoke(self, video: str) -> None:
+        self._silent_since.pop(video, None)
+        self._counts_from.pop(video, None)
 
     def _is_enough(self, suspect: Suspect) -> bool:
         failed = self._in_a_row.setdefault(suspect.kind, Counter())
