@@ -46,6 +46,7 @@ class Pipeline(RuleBasedStateMachine):
         self.uploads = 0
         self.held: set[str] = set()
         self.redone: Counter[str] = Counter()  # how often a person wanted what is published of a folder made again
+        self.with_crf: set[str] = set()  # folders of which a person wanted that with a CRF of its own
         self.folder_of: dict[str, str] = {}  # by sha256 of a content
 
     @rule(folder=st.sampled_from(FOLDERS), name=st.sampled_from(NAMES), kind=st.sampled_from("gggbs"))
@@ -101,6 +102,7 @@ class Pipeline(RuleBasedStateMachine):
             if order is not None:
                 Journal(self.world.log_dir, folder).remove()
                 self.redone[folder] += 1
+                self.with_crf |= {folder} if order.options else set()
             view.put(entry)
             if item is not None and item.held:
                 assert entry.held, "what is held stays held"
@@ -161,9 +163,10 @@ class Pipeline(RuleBasedStateMachine):
             lines = published.get(f"{folder}/metadata.jsonl", b"").splitlines()
             records = {record["source_path"]: record for record in map(json.loads, lines)}
             for path in inside.keys() - refused:
-                record, result = records[path], b"av1:" + inside[path]
+                record, result = records[path], published[f"{folder}/{records[path]['file_name']}"]
                 assert record["source_sha256"] == hashlib.sha256(inside[path]).hexdigest()
-                assert published[f"{folder}/{record['file_name']}"] == result
+                marks = [b"av1:", *([b"av1:crf=40.0 "] if folder in self.with_crf else [])]
+                assert result in {mark + inside[path] for mark in marks}
                 assert record["sha256"] == hashlib.sha256(result).hexdigest() and record["size"] == len(result)
         assert [one for one in self.world.encoded_again() if not self.redone[self.folder_of[one]]] == []
         # A half-written state file stays until the next write takes its place.
