@@ -383,7 +383,7 @@ def test_video_of_which_not_a_byte_comes_is_to_blame_if_another_was_given_since_
 
 def test_other_video_that_is_given_counts_once_in_a_while_only(watched: Watched) -> None:
     """Part of a hub's storage may be ill for some minutes."""
-    seen = []
+    seen: list[int] = []
     for tried in range(3 * APART):
         watched.fail("1", given=Given.OTHERS)
         watched.ask(None)
