@@ -590,3 +590,11 @@ def test_trouble_beside_one_that_is_to_blame_is_still_judged(watched: Watched) -
     watched.fail("3")
     watched.ask(None)
     assert watched.blamed == ["A"] and watched.pause.reason == "3 failed"
+
+
+def test_full_hub_is_told_at_its_first_word_also_while_it_is_asked_about_something_else(watched: Watched) -> None:
+    it = watched
+    it.fail("a video")
+    it.pause.full("publish", "the hub's storage is full")
+    assert it.told() == [("ERROR", "the hub's storage is full")] and it.pause.reason == "the hub's storage is full"
+    assert it.wait() == INTERVAL and not it.blamed

@@ -160,8 +160,7 @@ class Pause:
 
     def full(self, kind: Kind, cause: str) -> None:
         """The hub takes nothing more until a person makes room; nothing that was to be sent is to blame."""
-        if self.reason is None or not self._suspects:
-            self._begin(kind, "full", cause, needs_person=True)
+        self._begin(kind, "full", cause, needs_person=True)
 
     def worked(self, kind: Kind, about: str) -> None:
         """The hub did this: what it failed to do before of this kind is over."""
