@@ -11,7 +11,7 @@ from tools.core.planning import Stage
 from tools.media.transcode import EncodeProgress, ProgressReader
 from tools.report.bars import Bars
 from tools.report.cells import cells, cut, cut_name
-from tools.report.job_line import job_line
+from tools.report.job_line import job_lines
 from tools.state.progress import JobProgress
 
 FANSUB = "[某字幕组][葬送的芙莉莲 Frieren Beyond Journey's End][{}][BDRip 1920x1080 HEVC 10bit FLAC 2.0][1A2B3C4D].mkv"
@@ -63,14 +63,31 @@ def test_name_without_a_number_keeps_its_end() -> None:
     ],
 )
 def test_line_fits_the_terminal_and_has_no_stray_comma(shown: JobProgress, columns: int) -> None:
-    line = job_line(shown, columns)
+    [line] = job_lines([shown], columns)
     assert cells(line) < columns and ", " not in line
     assert "01" in line and shown.stage in line
 
 
 def test_two_episodes_of_one_show_differ_on_80_columns() -> None:
     numbers = {"percent": 64.0, "fps": 23.9, "speed": 1.02, "eta_s": 1300.0}
-    assert job_line(job("encode", 1, **numbers), 80) != job_line(job("encode", 2, **numbers), 80)
+    assert len(set(job_lines([job("encode", 1, **numbers), job("encode", 2, **numbers)], 80))) == 2
+
+
+@pytest.mark.parametrize(
+    ("videos", "words"),
+    [
+        ([f"番剧/葬送的芙莉莲 S{n}/{FANSUB.format('01')}" for n in (1, 2)], ["…S1/", "…S2/"]),
+        ([f"葬送的芙莉莲 第{n}季/01.mkv" for n in "一二"], ["第一季", "第二季"]),
+        ([f"F/[某字幕组][葬送的芙莉莲 Journey's End S{n}][01][1080p].mkv" for n in (1, 2)], ["…S1][01]", "…S2][01]"]),
+    ],
+)
+def test_episodes_of_one_number_in_two_seasons_differ_on_80_columns(videos: list[str], words: list[str]) -> None:
+    numbers: dict[str, Any] = {"percent": 64.0, "fps": 123.4, "speed": 12.34, "eta_s": 36_000.0}
+    jobs = [JobProgress(folder="F", video=video, stage="encode", **numbers) for video in videos]
+    lines = job_lines(jobs, 80)
+    assert all(word in line and cells(line) < 80 for word, line in zip(words, lines, strict=True)), lines
+    [alone] = job_lines(jobs[:1], 200)
+    assert videos[0].rpartition("/")[2][:20] in alone and "…S" not in alone and "/" not in alone
 
 
 def test_block_that_says_what_the_one_before_said_is_no_progress() -> None:
@@ -130,4 +147,4 @@ def test_rate_that_would_be_shown_as_nothing_is_not_known_yet() -> None:
             reader.line(line)
     assert [(one.fps, one.speed) for one in seen] == [(None, None), (None, None), (0.05, 0.005), (24.1, 1.01)]
     shown = [job("encode", fps=one.fps, speed=one.speed) for one in seen]
-    assert not [line for line in (job_line(one, 80) for one in shown) if " 0.0 fps" in line or "0.00x" in line]
+    assert not [line for line in job_lines(shown, 80) if " 0.0 fps" in line or "0.00x" in line]

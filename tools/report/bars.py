@@ -8,7 +8,7 @@ from typing import Any
 from tqdm import tqdm
 
 from tools.processor.reporting import Event, Progress
-from tools.report.job_line import job_line
+from tools.report.job_line import job_lines
 from tools.report.last_line import Kept, LastLine
 from tools.state.progress import JobProgress
 
@@ -42,12 +42,12 @@ class Bars:
             self._last.close()
         for gone in self._bars.keys() - wanted.keys():
             self._bars.pop(gone).close()
-        columns = shutil.get_terminal_size().columns
-        for video, job in wanted.items():
+        lines = job_lines(list(wanted.values()), shutil.get_terminal_size().columns)
+        for video, line in zip(wanted, lines, strict=True):
             bar = self._bars.get(video)
             if bar is None:
                 bar = self._bars[video] = tqdm(total=100, leave=False, bar_format="{desc}")
-            bar.set_description_str(job_line(job, columns), refresh=False)
+            bar.set_description_str(line, refresh=False)
             bar.refresh()
         if self._below is not None and self._below.text:
             self._last.show(self._below.text)

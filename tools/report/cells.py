@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 # Compiled when they are first needed: --status must not wait for what it does not use.
@@ -65,6 +66,32 @@ def cut_name(name: str, room: int) -> str:
     if beginning == stem[:start]:
         return cut(stem, room)
     return cut(f"{beginning}…{number}{after}", room)
+
+
+def names_apart(paths: Sequence[str], room: int) -> list[str]:
+    """What to call files, to be cut to at least ``room`` cells: by their names; those that would look alike, as two
+    seasons' first episodes do, by their paths from the word on at which these begin to differ."""
+    alike: dict[str, list[str]] = {}
+    for path in paths:
+        alike.setdefault(cut_name(_name(path), room), []).append(path)
+    groups = [group for group in alike.values() if len(set(group)) > 1]
+    differ_at = {path: place for group in groups for place in [_differ_at(group)] for path in group}
+    return [_from_word(path, differ_at[path]) if path in differ_at else _name(path) for path in paths]
+
+
+def _name(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
+def _differ_at(paths: Sequence[str]) -> int:
+    shortest = min(map(len, paths))
+    return next((place for place in range(shortest) if len({path[place] for path in paths}) > 1), shortest)
+
+
+def _from_word(path: str, place: int) -> str:
+    while place and path[place - 1].isalnum():
+        place -= 1
+    return f"…{path[place:]}" if place else path
 
 
 def _beginning(text: str, room: int) -> str:

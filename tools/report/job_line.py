@@ -1,21 +1,29 @@
 """One job on one line of a terminal: where it is, its bar, its numbers. Imports nothing heavy."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tools.report.cells import cells, cut_name, padded
+from tools.report.cells import cells, cut_name, names_apart, padded
 from tools.runtime.language import ui
 from tools.state.progress import JobProgress
 
 _STAGES = ("waiting", "download", "encode", "suspended", "verify", "upload")
 _SHORTEST_BAR, _LONGEST_BAR = 8, 20  # cells
 _SHORTEST_NAME = 8  # cells
+_LIKELY_NAME = 20  # cells of 80 that are left for it
 
 
-def job_line(job: JobProgress, columns: int, done: str = "") -> str:
-    """What the bar of a job shows on a terminal of this width; ``done``: when the whole video is."""
+def job_lines(jobs: Sequence[JobProgress], columns: int, done: Sequence[str] = ()) -> list[str]:
+    """What the bars of jobs show on a terminal of this width; ``done``: when the whole video of each is."""
+    names = names_apart([job.video for job in jobs], _LIKELY_NAME)
+    return [
+        _job_line(job, name, columns, when)
+        for job, name, when in zip(jobs, names, done or [""] * len(jobs), strict=True)
+    ]
+
+
+def _job_line(job: JobProgress, name: str, columns: int, done: str) -> str:
     stage, widest = ui(job.stage), max(cells(ui(stage)) for stage in _STAGES)
-    name = job.video.rpartition("/")[2]
     return bar_line(padded(stage, widest), name, job.percent, f"{_numbers(job)} {done}".strip(), columns)
 
 

@@ -15,7 +15,7 @@ from tools.report.cells import cells, cut, cut_name, rows_of
 from tools.report.fitted import fitted
 from tools.report.glance import clock, gain_lines, human_size, outlook_lines, short_time
 from tools.report.health import shown_age
-from tools.report.job_line import job_line, job_of, speed_of
+from tools.report.job_line import job_lines, job_of, speed_of
 from tools.report.losses import loss_lines, losses
 from tools.report.outlook import UNKNOWN, Outlook
 from tools.report.paint import PLAIN, Paint
@@ -144,7 +144,7 @@ def _running(jobs: Sequence[Mapping[str, Any]], paint: Paint, outlook: Outlook, 
     if not paint.is_terminal:
         return _table([_job_row(job, when) for job, when in zip(jobs, done, strict=True)], cut_name)
     columns = shutil.get_terminal_size().columns
-    return ["  " + job_line(job_of(job), columns - 2, when) for job, when in zip(jobs, done, strict=True)]
+    return [f"  {line}" for line in job_lines([job_of(job) for job in jobs], columns - 2, done)]
 
 
 def pause_line(paused: str) -> str:
