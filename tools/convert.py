@@ -28,10 +28,9 @@ from tools.core.planning import output_names
 from tools.flags import Parser
 from tools.media.converter import Beside, Conversion, EncodeProgress, FfmpegConverter
 from tools.media.plan import Plan
-from tools.report.glance import human_size
 from tools.report.job_line import bar_line
 from tools.report.paint import json_text
-from tools.report.status import human_time
+from tools.report.units import human_size, human_time
 from tools.runtime.cage import confine_children
 from tools.runtime.clock import stop_on_signals
 from tools.runtime.language import term, translated, ui

@@ -38,7 +38,7 @@ from tools.flags import Parser
 from tools.hub_server.store import HubStore, read_token
 from tools.media.complaints import bare
 from tools.media.installed import find_ffmpegs
-from tools.report.glance import human_size
+from tools.report.units import human_size
 from tools.runtime.files import replace_durably
 from tools.runtime.language import heading, term, ui
 from tools.runtime.owner import give_to_owner, make_folder

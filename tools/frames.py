@@ -26,8 +26,8 @@ from tools.media.frames import FramesMade, Making, choose_ffmpeg, make_frames, s
 from tools.media.installed import find_ffmpegs, find_ffprobe
 from tools.media.pace import usual_limit
 from tools.media.probe import probe
-from tools.report.glance import human_size
 from tools.report.paint import printable
+from tools.report.units import human_size
 from tools.runtime.cage import confine_children
 from tools.runtime.clock import stop_on_signals
 from tools.runtime.files import replace_durably, sha256_of

@@ -15,7 +15,7 @@ def _taken(chosen: Choice, times: list[float]) -> list[int]:
 
 @pytest.mark.parametrize(
     ("pictures", "size", "groups"),
-    [(240, HD, 6), (240, HD // 9, 15), (34_000, HD, 16), (34_000, UHD, 5), (720, HD // 2, 16), (24, UHD, 3)],
+    [(240, HD, 3), (240, HD // 9, 7), (34_000, HD, 16), (34_000, UHD, 5), (720, HD // 2, 9), (24, UHD, 3)],
 )
 def test_groups_of_three_are_spread_from_the_first_picture_to_the_last(pictures: int, size: int, groups: int) -> None:
     times = [5 + number / 24 for number in range(pictures)]
@@ -50,4 +50,4 @@ def test_a_time_that_is_rounded_in_another_way_chooses_the_same_pictures(moved: 
 def test_pictures_that_crowd_where_they_are_taken_are_cut_off() -> None:
     chosen = choice([number / 24 for number in range(240)], HD)
     assert chosen.expression("t").startswith("(gte(t,-1.000000)*lt(t,0.104167)+gte(t,")
-    assert chosen.expression("t").endswith("*lt(selected_n,19)")
+    assert chosen.expression("t").endswith("*lt(selected_n,9)")

@@ -17,7 +17,7 @@ TIME_BASE = 90000
 
 GROUP = 3  # pictures
 # How many there are: as a share of all, of small ones as many as have these bytes; in groups, and never more bytes.
-_SHARE, _CHEAP = 0.075, 32_000_000
+_SHARE, _CHEAP = 0.04, 16_000_000
 _FEWEST_GROUPS, _MOST_GROUPS, _MOST_BYTES = 3, 16, 400_000_000
 _CROWDED, _AROUND = 1.1, 1_000_000  # times as many where pictures crowd; bytes of what is around them in the file
 _EVER = 1e6  # s

@@ -9,10 +9,11 @@ from tools.core.eta import Eta
 from tools.core.message import message, plural
 from tools.core.past import VideoLine
 from tools.core.queue_item import QueueItem, Status, counted_as, is_as_queued, rank
-from tools.report.glance import clock, human_size
+from tools.report.glance import clock
 from tools.report.health import shown_age
 from tools.report.monitor_log import half_uploaded, no_video
 from tools.report.status import ALL, failure_lines
+from tools.report.units import human_size
 from tools.report.waiting import seconds_left, steady_at
 from tools.runtime.language import colon, translated, ui
 from tools.state.journal import VideoHistory

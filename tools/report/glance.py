@@ -14,6 +14,7 @@ from tools.report.heading import Pulse
 from tools.report.health import HealthLimits, Level, Problem
 from tools.report.outlook import Outlook
 from tools.report.paint import Paint
+from tools.report.units import human_size
 from tools.runtime.language import translated, ui
 from tools.state.work_queue import Gain
 
@@ -156,12 +157,3 @@ def eta_json(eta: Eta | None) -> dict[str, float] | None:
     if eta is None:
         return None
     return {name: round(getattr(eta, name)) for name in ("likely", "earliest", "latest")}
-
-
-def human_size(size: float) -> str:
-    """Bytes → a short text with a binary unit."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from tools.core.message import plural
-from tools.report.status import human_time
+from tools.report.units import human_time
 from tools.runtime.language import translated, ui
 from tools.state.mirror_file import MirrorState
 from tools.state.results import Known

@@ -13,12 +13,13 @@ from tools.core.past import Sums
 from tools.core.queue_item import CANCELLED, QueueItem, Status, counted_as, local_time, rank, to_json
 from tools.report.cells import cells, cut, cut_name, rows_of
 from tools.report.fitted import fitted
-from tools.report.glance import clock, gain_lines, human_size, outlook_lines, short_time
+from tools.report.glance import clock, gain_lines, outlook_lines, short_time
 from tools.report.health import shown_age
 from tools.report.job_line import job_lines, job_of, speed_of
 from tools.report.losses import loss_lines, losses
 from tools.report.outlook import UNKNOWN, Outlook
 from tools.report.paint import PLAIN, Paint
+from tools.report.units import human_size, human_time
 from tools.runtime.language import colon, heading, term, translated, ui
 from tools.state.orders import BY_HAND
 from tools.state.work_queue import Overview, pending_in_order
@@ -204,15 +205,6 @@ def queue_text(items: Sequence[QueueItem], now: float, aging_hours: float) -> st
         )
         rows.append((*numbers, item.added_time, item.folder))
     return "\n".join(_table(rows, cut_name))
-
-
-def human_time(seconds: float | None) -> str:
-    """Seconds → ``1:02:03``, "" if unknown."""
-    if seconds is None or not 0 <= seconds < 1e8:
-        return ""
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}"
 
 
 def _job_row(job: Mapping[str, Any], done: str) -> tuple[str, ...]:
