@@ -25,14 +25,24 @@ Curve = Callable[[int], float]
 class Rig:
     """A video whose score at a CRF is ``curve`` of it, and whose size halves in 12 steps."""
 
-    def __init__(self, folder: Path, seconds: float, curve: Curve, source_size: int = 10**6, **options: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        seconds: float,
+        curve: Curve,
+        source_size: int = 10**6,
+        picture: tuple[int, int] = (640, 360),
+        **options: Any,
+    ) -> None:
         self.encoded: list[int] = []  # CRFs, in order
         self.probed: list[int] = []  # of samples
         self.scored = 0
+        self.every: set[int] = set()  # of how many pictures one was scored
         self.curve = curve
         self.trouble: Exception | None = None  # of whoever reads a size
         times = array("d", (second / 10 for second in range(round(seconds * 10))))
-        stream = Stream(0, "video", "h264", {}, bytes=source_size, begin=0.0, end=seconds, times=times)
+        shape = dict(zip(("width", "height"), picture, strict=True))
+        stream = Stream(0, "video", "h264", shape, bytes=source_size, begin=0.0, end=seconds, times=times)
         facts = SimpleNamespace(is_jumpy=lambda one: False)
         self.shot = Shot(
             plan=SimpleNamespace(main_video=stream, facts=facts),  # type: ignore[arg-type]
@@ -56,8 +66,9 @@ class Rig:
         self.shot.encoded.write_text(str(crf))
         return crf
 
-    def score(self, path: Path, *others: Any, **named: Any) -> Scores:
+    def score(self, path: Path, reference: Any, samples: Any, meter: Meter, *others: Any, **named: Any) -> Scores:
         self.scored += 1
+        self.every.add(meter.every)
         mean = self.curve(int(path.read_text()))
         return Scores("vmaf", "", mean, mean, mean, 1, 1.0, mean)
 
@@ -72,7 +83,7 @@ class Rig:
 
     def run(self, monkeypatch: pytest.MonkeyPatch) -> Hit[int]:
         monkeypatch.setattr(aim, "score", self.score)
-        monkeypatch.setattr(aim, "reference_of", lambda *_: None)
+        monkeypatch.setattr(aim, "reference_of", lambda *_: SimpleNamespace(pix_fmt="yuv420p10le"))
         monkeypatch.setattr(aim._Aim, "_sampler", lambda _: self)
         hit = aimed(self.shot, self.encode)
         assert hit.made == int(self.shot.encoded.read_text()) == round(hit.options.crf), "another encode lies there"
@@ -91,8 +102,15 @@ def test_short_video_that_hits_is_encoded_once_and_its_scores_go_to_the_gate(
     hit = rig.run(monkeypatch)
     assert (rig.encoded, rig.scored, hit.told["reason"]) == ([38], 1, "reached")
     assert hit.scores is not None and hit.scores.mean == hit.told["predicted"] == TARGET
-    # Of a longer one not all pictures were scored, and the gate looks at samples anyway.
-    assert Rig(tmp_path, 60, straight(38, -0.3)).run(monkeypatch).scores is None
+    assert rig.every == {1}
+
+
+@pytest.mark.parametrize(("seconds", "picture"), [(60, (640, 360)), (15, (1920, 1080))])
+def test_of_a_short_video_of_many_or_large_pictures_some_are_scored_and_the_gate_looks_for_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, picture: tuple[int, int]
+) -> None:
+    rig = Rig(tmp_path, seconds, straight(38, -0.3), picture=picture)
+    assert rig.run(monkeypatch).scores is None and rig.every == {3}
 
 
 def test_earlier_encode_of_a_short_video_that_was_nearer_counts_and_is_not_made_again(

@@ -25,6 +25,7 @@ from tools.media.plan import Plan, can_keep_video
 from tools.media.quality import Meter, NotComparable, Running, Sample, Scores, reference_of, score, score_in_one
 from tools.media.sampler import Sampler
 from tools.media.samples import can_be_sampled, is_short, parts_of
+from tools.media.scored import picture_size
 from tools.media.thumbnails import encode_times
 from tools.runtime.child import ChildOutgrew
 from tools.runtime.once import Once
@@ -34,7 +35,8 @@ _WORTH_IT = 85.0  # VMAF below which a smaller file is not worth it, whatever th
 _TOLERANCE, _TOLERANCE_WHOLE = 0.5, 1.0  # VMAF; a second encode of a whole video must be worth it
 _MOST_AGAIN = 2  # whole encodes more, of a video that is too big
 _EVERY = 3  # pictures of which one is scored for a search: its mean is as good, at a third of the cost
-_ALL_UP_TO = 20.0  # s; of what is that short all pictures are scored, and the gate goes by that
+# Of what is that short, s, and has as many bytes all pictures are scored, and the gate goes by that: 480p of 20 s.
+_ALL_UP_TO, _ALL_BYTES = 20.0, 600_000_000
 # Of a long whole that no seek leads into: s of a sample, s of video for each, how many, and their share at most.
 _SAMPLE, _PER_SAMPLE, _FEWEST, _MOST, _ENDS, _SHARE = 1.5, 150.0, 4, 12, 2, 0.1
 _said = Once()
@@ -246,7 +248,7 @@ class _Aim(Generic[Made]):
         if meter is None:
             return 0.0
         reference = reference_of(shot.plan, self._stream, shot.source, shot.encoder, shot.options)
-        if self._now is not None and _is_scored_whole(self._stream):
+        if self._now is not None and _is_scored_whole(self._stream, reference.pix_fmt):
             self._now.scores = score(shot.encoded, reference, (), meter, shot.running)
             return self._now.scores.mean
         meter = replace(meter, every=_EVERY)
@@ -324,9 +326,12 @@ class _Aim(Generic[Made]):
         return self._shot.options.when_bigger == "remux" and can_keep_video(self._shot.plan.facts)
 
 
-def _is_scored_whole(stream: Stream) -> bool:
+def _is_scored_whole(stream: Stream, pix_fmt: str) -> bool:
     """Whether all pictures of its encode are scored."""
-    return not stream.times or max(stream.times) - min(stream.times) <= _ALL_UP_TO
+    if not stream.times:
+        return True
+    is_small = len(stream.times) * picture_size(stream, pix_fmt) <= _ALL_BYTES
+    return is_small and max(stream.times) - min(stream.times) <= _ALL_UP_TO
 
 
 def samples_of(first: float, last: float) -> list[Sample]:
