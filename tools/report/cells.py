@@ -75,8 +75,8 @@ def names_apart(paths: Sequence[str], room: int) -> list[str]:
     for path in paths:
         alike.setdefault(cut_name(_name(path), room), []).append(path)
     groups = [group for group in alike.values() if len(set(group)) > 1]
-    differ_at = {path: place for group in groups for place in [_differ_at(group)] for path in group}
-    return [_from_word(path, differ_at[path]) if path in differ_at else _name(path) for path in paths]
+    named = {path: _from_word(path, _differ_at(group)) for group in groups for path in group}
+    return [named.get(path, _name(path)) for path in paths]
 
 
 def _name(path: str) -> str:
