@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tools.core.errors import MediaError
+from tools.media.ahead import Nobody
 from tools.media.converter import Conversion, FfmpegConverter, OutputOptions
 from tools.media.framing import Made
 from tools.media.plan import Plan
@@ -50,4 +51,4 @@ def verified(plan: Plan, source: Path, result: Path, converter: FfmpegConverter 
     """Warnings about a result that somebody else made; raises VerifyError."""
     programs, stop = converter._chosen(), threading.Event()
     made = Made(source, result, result, 0, programs.encoders[0], converter.output, programs.ffprobe, stop)
-    return converter._verified(plan, made)[1]
+    return converter._verified(plan, made, Nobody())[1]

@@ -14,6 +14,7 @@ from tools.core.folder import RemoteFile
 from tools.core.frames import END, Frame, Origin, lack, member, row_bytes, rows_of
 from tools.core.options import Option, Options, Wanted, options_text
 from tools.hub.client import AddBlob, Head, Operation, Progress, Remove
+from tools.media.ahead import Ahead, Nobody, unless_refused
 from tools.media.aim import Hints
 from tools.media.converter import Beside, Conversion, EncodeProgress, Held, unheld
 from tools.media.frames import FramesMade
@@ -189,7 +190,8 @@ class FakeConverter:
 
     ``troubles``: what to raise for a content, once for each entry; ``refused``: always. While ``hold`` is not set every
     encode waits. ``options`` are in force. ``during`` is called in each stage, with its name, the source and the wish
-    to stop, before anything else happens there; ``durable`` results are on the disk before they have their name.
+    to stop, before anything else happens there; ``durable`` results are on the disk before they have their name. One
+    that ``tells`` tells of a result before its verification; what ``during`` raises then refuses it.
     """
 
     def __init__(
@@ -198,6 +200,7 @@ class FakeConverter:
         mark: bytes = b"av1:",
         seconds: float = 0.0,
         durable: bool = False,
+        tells: bool = False,
         during: Callable[[str, Path, threading.Event], None] | None = None,
     ) -> None:
         self.troubles: dict[bytes, list[Exception]] = {}
@@ -207,7 +210,8 @@ class FakeConverter:
         self.options: dict[str, Option] = {}
         self.hold = threading.Event()
         self.hold.set()
-        self._mark, self._seconds, self._durable = mark, seconds, durable
+        self._mark, self._seconds, self._durable, self._tells = mark, seconds, durable, tells
+        self._ahead: Ahead = Nobody()
         self._streams: list[dict[str, object]] = []
         self.lacks: set[str] = set()  # of what makes pictures; those of a content with ``hdr`` need "zscale"
         self._framed: tuple[Origin, Path] | None = None
@@ -275,6 +279,11 @@ class FakeConverter:
         self.hints.append(hints)
         return self
 
+    def with_ahead(self, ahead: Ahead) -> "FakeConverter":
+        other = copy.copy(self)
+        other._ahead = ahead if self._tells else Nobody()
+        return other
+
     def convert(
         self,
         source: Path,
@@ -296,9 +305,11 @@ class FakeConverter:
             self._fail(content)
             result = self._mark + content
             self._write(target, result)
-        with held("verify"):
+        sha256 = hashlib.sha256(result).hexdigest()
+        with held("verify"), unless_refused(self._ahead):
+            self._ahead.begin(target, sha256)
             self._during("verify", source, stop)
-        sha256, frames = hashlib.sha256(result).hexdigest(), self._frames(content)
+        frames = self._frames(content)
         said = (self._why(content),) if self._framed and frames is None else ()
         made = options_text({"encoder": "fake"} | self.options)
         return Conversion(

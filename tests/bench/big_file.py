@@ -20,6 +20,7 @@ from tools.core.folder import RemoteFile
 from tools.core.planning import VideoJob
 from tools.hub.modelscope_client import ModelScopeHub
 from tools.media.converter import FfmpegConverter, OutputOptions
+from tools.stages.ahead import SendingAhead
 from tools.stages.download import download
 from tools.stages.job_context import JobTools
 from tools.stages.store import store
@@ -65,7 +66,8 @@ def ours_up(endpoint: str, top: str, size: int, sha256: str) -> None:
     """The store stage of a video job; its result is there already."""
     job = _job(size, sha256)
     output = VideoOutput(record_of(job.source), (Artifact(ArtifactKind.VIDEO, "me/out", "A/big.mkv", sha256, size),))
-    store(job, _worker(endpoint, Path(top)), _LocalContext(), output)
+    tools, context = _worker(endpoint, Path(top)), _LocalContext()
+    store(job, tools, context, output, SendingAhead(job, tools, context))
 
 
 def curl(*arguments: str) -> None:

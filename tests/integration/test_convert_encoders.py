@@ -1,15 +1,18 @@
 """Which encoder takes a file: the best that passed its trial, the next if it fails, fewer threads if it grows."""
 
+import contextlib
 import subprocess
 import sys
 import threading
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-from tests.conversion import CONVERTER, convert, refusal
+from tests.conversion import CONVERTER, convert, refusal, stand_in
 from tests.media import make, make_clip, picture, tone
+from tools.core.concurrency import NO_NEED, Need
 from tools.core.options import options_of
 from tools.media.converter import FfmpegConverter, MachineOptions, OutputOptions
 from tools.media.ffmpeg import choose, try_encoders
@@ -219,3 +222,17 @@ def test_doctor_prints_the_whole_table(tmp_path: Path) -> None:
     for name in ("av1_nvenc", "av1_qsv", "av1_vaapi", "libsvtav1", "libaom-av1"):
         assert name in said
     assert "works (libsvtav1 SVT-AV1 " in said
+
+
+@pytest.mark.usefixtures("uncaged")
+@pytest.mark.parametrize("cores", [1, None])
+def test_result_is_decoded_with_its_share_of_the_cores(tmp_path: Path, cores: int | None) -> None:
+    def held(stage: str, need: Need = NO_NEED) -> AbstractContextManager[int | None]:
+        return contextlib.nullcontext(cores)
+
+    program = stand_in(tmp_path, f'echo "$*" >> {tmp_path}/runs')
+    converter = FfmpegConverter(OutputOptions(preset=12), MachineOptions(ffmpeg=str(program)))
+    target, source = tmp_path / "out.mkv", make_clip(tmp_path / "a.mkv")
+    converter.convert(source, target, on_progress=lambda p: None, stop=threading.Event(), held=held)
+    (decode,) = (run for run in (tmp_path / "runs").read_text().splitlines() if "-map 0:V" in run)
+    assert ("-threads 1 " in decode.partition(" -i ")[0]) == (cores == 1)

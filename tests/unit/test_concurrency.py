@@ -1,10 +1,12 @@
 """How many encodes at a time, on how many cores each, and how many connections beside them."""
 
+import os
 import threading
 from pathlib import Path
 
 import pytest
 
+from tests.fakes import FakeConverter, MemoryHub
 from tests.jobs import video_job
 from tests.patience import PATIENCE
 from tools.core.concurrency import (
@@ -19,7 +21,8 @@ from tools.core.concurrency import (
     share_of,
 )
 from tools.core.folder import RemoteFile
-from tools.stages.job_context import Slots
+from tools.stages.job_context import JobTools, Slots
+from tools.stages.workspace import Workspace
 from tools.state.journal import Event
 from tools.state.progress import JobProgress
 
@@ -143,3 +146,17 @@ def test_encodes_begin_as_free_memory_allows_which_those_before_them_have_not_fi
 
 def test_place_without_a_budget_takes_any(tmp_path: Path) -> None:
     assert_holders(Slots(2, free=lambda: 0), [Need(10**12)] * 3, 2)
+
+
+def test_verification_shares_the_cores_with_the_encodes_beside_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    tools = JobTools(MemoryHub(), FakeConverter(), Workspace(tmp_path, 0), slots=2, cores=8)
+    job = video_job(RemoteFile("A/1.mp4", 1, "s"), attempt_id="1")
+    with tools.verify.held(job, Context(1)):
+        assert tools.cores_now("verify") is None, "alone: as many as the decoder likes"
+        with tools.encode.held(job, Context(2)):
+            assert tools.cores_now("verify") == 4
+            with tools.encode.held(job, Context(3)), tools.verify.held(job, Context(4)):
+                assert tools.cores_now("verify") == 2 and tools.cores_now("encode") == 4

@@ -35,7 +35,7 @@ from tools.runtime import logs
 
 _CONFLICT = re.compile("branch changed|could not update refs|please retry|try again|10030000001", re.IGNORECASE)
 _LOGIN = "m_session_id"  # the cookie that has the token
-_SMALLEST_RANGE, _RANGE = 2 << 20, 16 << 20  # bytes of a range: a request each, whose answer takes a while to begin
+_SMALLEST_RANGE, _RANGE = 1 << 20, 16 << 20  # bytes of a range: a request each, whose answer takes a while to begin
 _LONGEST_SPLIT = 200  # bytes of a name to which the SDK may add where a range begins and ends
 _CALM = 600.0  # s of one connection per file after the hub had too many requests
 _LONGEST_DOWNLOAD = 30 * 24 * 3600.0  # s; what makes no progress is ended by the stall limit

@@ -22,6 +22,7 @@ from tools.core.message import message
 from tools.core.options import Options, Wanted, options_text
 from tools.core.planning import Stage
 from tools.media import ffmpeg
+from tools.media.ahead import Ahead, Nobody, unless_refused
 from tools.media.aim import Hints, Hit, Shot, aimed
 from tools.media.beside import Beside, Ready, prepared, put_in
 from tools.media.captions import captions_of
@@ -139,6 +140,10 @@ class Converter(Protocol):
         """One that begins its search for a CRF with what is known elsewhere, and tells what it came to."""
         ...
 
+    def with_ahead(self, ahead: Ahead) -> "Converter":
+        """One that tells ``ahead`` of a result that is whole before it is verified."""
+        ...
+
     def with_frames(self, origin: Origin, target: Path) -> "Converter":
         """One that also makes pictures of a source's scenes, of which no failure is the conversion's: then it is a
         warning, and ``target`` an archive without any."""
@@ -189,6 +194,7 @@ class FfmpegConverter:
         self._pace = Pace()
         self._beside: tuple[str, tuple[Beside, ...]] = "", ()  # name of the source, and what lies beside it
         self._hints = Hints()
+        self._ahead: Ahead = Nobody()
         self._lock = threading.Lock()
 
     def prepare(self) -> str:
@@ -220,6 +226,12 @@ class FfmpegConverter:
         with self._lock:
             other = copy.copy(self)
         other._hints = hints
+        return other
+
+    def with_ahead(self, ahead: Ahead) -> "FfmpegConverter":
+        with self._lock:
+            other = copy.copy(self)
+        other._ahead = ahead
         return other
 
     def with_frames(self, origin: Origin, target: Path) -> "FfmpegConverter":
@@ -355,13 +367,16 @@ class FfmpegConverter:
                 plan = mux(plan, source, part, muxing, warnings)
                 seconds = time.monotonic() - began
             by = Made(source, part, encoded, broken, encoder, hit.options, programs.ffprobe, stop, hit.scores)
-            with held("verify"):
+            ahead = Nobody() if self._beside[1] or captions else self._ahead
+            with held("verify") as cores, unless_refused(ahead):
                 began = time.monotonic()
+                by = replace(by, threads=cores)
                 try:
-                    result, damage, sha256 = self._verified(plan, by)
+                    result, damage, sha256 = self._verified(plan, by, ahead)
                 except VerifyError as exc:
+                    ahead.drop()
                     plan = mux(plan, source, part, muxing, warnings, refused=exc)
-                    result, damage, sha256 = self._verified(plan, by)
+                    result, damage, sha256 = self._verified(plan, by, ahead)
                 quality = self._measured(plan, by, warnings)
                 added: tuple[Added, ...] = ()
                 if self._beside[1] or captions:
@@ -408,11 +423,12 @@ class FfmpegConverter:
                     log.warning("not all of a Matroska file can be kept: %s", self._muxers[1])
             return self._muxers[0]
 
-    def _verified(self, plan: Plan, of: Made) -> tuple[Facts, list[str], str]:
-        """Facts, warnings and sha256 of a result, which is on the disk then. Raises what ``verify`` does."""
+    def _verified(self, plan: Plan, of: Made, ahead: Ahead) -> tuple[Facts, list[str], str]:
+        """Facts, warnings and sha256 of a result, which is on the disk then. ``ahead`` is told of it meanwhile. Raises
+        what ``verify`` does."""
 
         def look(limit: ReadLimit) -> tuple[Facts, list[str]]:
-            checking = self._checking(of.encoder, of.ffprobe, of.stop, limit)
+            checking = replace(self._checking(of.encoder, of.ffprobe, of.stop, limit), threads=of.threads)
             gate = self._gate(plan, of)
             try:
                 found, damage = verify(plan, of.source, of.part, of.broken, checking, gate.of_check(of.scores))
@@ -423,8 +439,13 @@ class FfmpegConverter:
                     exc.of_encode = is_of_encode(plan, of.encoded, of.part, checking)
                 raise
 
+        def digested() -> str:
+            sha256 = sha256_of(of.part, of.stop)
+            ahead.begin(of.part, sha256)
+            return sha256
+
         with ThreadPoolExecutor(2) as beside:
-            synced, sha256 = beside.submit(sync_file, of.part), beside.submit(sha256_of, of.part, of.stop)
+            synced, sha256 = beside.submit(sync_file, of.part), beside.submit(digested)
             made, damage = patiently(look, of.part, self._pace, of.stop)
             synced.result()
             return made, damage, sha256.result()

@@ -32,6 +32,7 @@ class Made:
     ffprobe: Path
     stop: threading.Event
     scores: Scores | None = None  # of all pictures, if the search for its CRF measured them
+    threads: int | None = None  # to decode it with, None = the decoder's own choice
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,7 @@ class Checking:
     stall_timeout: float  # s
     max_rss: int  # bytes
     limit: ReadLimit  # of a program that reads a file whole
+    threads: int | None = None  # of each decoder, None = its own choice: as many as the machine has cores
 
 
 def verify(
@@ -358,6 +359,7 @@ def _ffmpeg(
     """One run over a file; what it complains about. ``writes``: folders that it makes files in, if ``access`` does not
     say more. ``before``: what is said of the whole run."""
     head: list[str | Path] = [checking.encoder.ffmpeg, "-hide_banner", "-nostdin", *before, "-v", "repeat+error"]
+    head += ["-threads", str(checking.threads)] if checking.threads else []
     complaints = Complaints(ignored=_NOT_OF_A_DECODER)
     try:
         ended = run_program(

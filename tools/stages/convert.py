@@ -18,6 +18,7 @@ from tools.core.frames import EMPTY, END, About, Origin, completed, lack, lacked
 from tools.core.planning import Stage, VideoJob
 from tools.core.record import Record
 from tools.core.reuse import is_as_wanted
+from tools.media.ahead import Ahead
 from tools.media.aim import Hints, Told
 from tools.media.converter import Beside, Conversion, EncodeProgress
 from tools.media.frames import FramesMade
@@ -37,16 +38,18 @@ def convert(
     context: JobContext,
     source: Path,
     source_sha256: str,
-    beside: Sequence[Beside] = (),
+    beside: Sequence[Beside],
+    ahead: Ahead,
 ) -> VideoOutput:
     """Convert into the workspace's result files and remove the source; returns what it became.
 
     Waits for a place to encode in, and for one to verify in: the next video encodes while this one is verified.
+    ``ahead``: told of a result before that.
     Raises MediaError, MachineError, DiskFull, FilesGone, Stopped, and OSError for local files that can't be used.
     """
     converter = tools.converter.with_options(dict(job.options)) if job.options else tools.converter
     converter = converter.with_beside(job.source.name, beside) if beside else converter
-    converter = converter.with_hints(_hints(job, tools, context))
+    converter = converter.with_hints(_hints(job, tools, context)).with_ahead(ahead)
     if any(target.kind is ArtifactKind.FRAMES for target in job.targets):
         archive = tools.workspace.artifact_file(job.folder, job.source, ArtifactKind.FRAMES)
         converter = converter.with_frames(Origin(job.source.path, source_sha256), archive)
@@ -221,7 +224,7 @@ class _Shown:
                 self._context.note(Event.ENCODING)  # from here on a crash counts against this video
             begun = 0.0 if stage == "encode" else None  # nobody tells how far a verification is
             self.show(stage, EncodeProgress(percent=begun, fps=None, speed=None, eta_s=None))
-            yield tools.cores_now()
+            yield tools.cores_now(stage)
 
     def show(self, stage: Stage, progress: EncodeProgress) -> None:
         self._context.show(

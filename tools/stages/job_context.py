@@ -56,11 +56,13 @@ class JobTools:
         self.verify = Slots(places.verify)
         self.store = Slots(places.store)
 
-    def cores_now(self) -> int | None:
-        """Cores for an encode that begins now; None = the encoder's own choice."""
+    def cores_now(self, stage: Stage) -> int | None:
+        """Cores for an encode or a verification that begins now; None = the program's own choice."""
         if self.cores is None:
             return self.threads
-        share = share_of(self.cores, self.encode.wanted + self.download.wanted, self.slots)
+        verified = self.verify.wanted if stage == "verify" else 0
+        encoded = min(self.encode.wanted + self.download.wanted, self.slots)
+        share = share_of(self.cores, encoded + verified, self.slots + verified)
         return None if share >= (os.cpu_count() or 1) else share
 
     def results_of(self, job: VideoJob) -> frozenset[str]:
@@ -111,6 +113,18 @@ class JobContext(Protocol):
     def show(self, progress: JobProgress) -> None:
         """Replace what is shown of this job."""
         ...
+
+
+class Unseen:
+    """The context of what goes on beside a job: nothing of it is noted or shown, and it ends by itself."""
+
+    def __init__(self, order: int) -> None:
+        self.stop = threading.Event()
+        self.order = order
+
+    def note(self, event: Event, **facts: Any) -> None: ...
+
+    def show(self, progress: JobProgress) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -196,9 +210,10 @@ def _waiting(job: VideoJob, work: float) -> JobProgress:
 class TransferMeter:
     """Bytes moved → percent, speed in bytes/s, ETA; raises Stopped out of the transfer when asked to end."""
 
-    def __init__(self, job: VideoJob, stage: Stage, total: int, context: JobContext) -> None:
+    def __init__(self, job: VideoJob, stage: Stage, total: int, context: JobContext, skipped: int = 0) -> None:
+        """``skipped`` bytes of ``total`` had moved before."""
         self._job, self._stage, self._total, self._context = job, stage, total, context
-        self._moved = 0
+        self._moved = self._skipped = skipped
         self._began = time.monotonic()
         self._shown = 0.0
         self._show(self._began)
@@ -213,7 +228,7 @@ class TransferMeter:
 
     def _show(self, now: float) -> None:
         self._shown = now
-        speed = self._moved / (now - self._began) if now > self._began else None
+        speed = max(0, self._moved - self._skipped) / (now - self._began) if now > self._began else None
         left = max(0, self._total - self._moved)
         self._context.show(
             JobProgress(

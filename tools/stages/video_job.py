@@ -18,6 +18,7 @@ from tools.core.planning import VideoJob
 from tools.core.retry import AskedToWait, asked_to_wait
 from tools.core.witness import Given
 from tools.media.transcode import failed_run
+from tools.stages.ahead import SendingAhead
 from tools.stages.convert import complete, convert, converted_before, left_as_it_is
 from tools.stages.download import download, download_beside, download_published
 from tools.stages.evidence import given_instead
@@ -63,12 +64,13 @@ def run_video_job(job: VideoJob, tools: JobTools, context: JobContext) -> JobRes
     """Run the stages; every expected end is a result, so whatever is raised is a bug."""
     output: VideoOutput | None = None
     try:
-        with _ours(tools.workspace.root):
-            make = _make if job.published is None else _complete
-            output = converted_before(job, tools, context) or make(job, tools, context)
+        with _ours(tools.workspace.root), SendingAhead(job, tools, context) as ahead:
+            output = converted_before(job, tools, context)
+            if output is None and job.published is not None:
+                output = _complete(job, tools, context)
+            output = output or _make(job, tools, context, ahead)
             if not output.record.get("reused_from"):
-                with tools.store.held(job, context):
-                    output = store(job, tools, context, output)
+                output = store(job, tools, context, output, ahead)
             context.note(Event.STORED, **output.as_json())
     except PipelineError as exc:
         trouble = trouble_of(exc)
@@ -123,7 +125,7 @@ def _of_a_file(exc: OSError, root: Path) -> WorkspaceError:
     return WorkspaceError(f"can't work in {root}: {exc}")
 
 
-def _make(job: VideoJob, tools: JobTools, context: JobContext) -> VideoOutput:
+def _make(job: VideoJob, tools: JobTools, context: JobContext, ahead: SendingAhead) -> VideoOutput:
     folder = tools.workspace.video_folder(job)
     shares = _RESULT_SHARE + _FRAMES_SHARE * (len(job.targets) > 1)
     needed = job.source.size * (1 + shares) + _BESIDE_SHARE * sum(file.size for file in job.beside)
@@ -134,7 +136,7 @@ def _make(job: VideoJob, tools: JobTools, context: JobContext) -> VideoOutput:
         look_up = tools.known if may_be_known(job) else None
         if look_up is not None and (known := look_up(job, sha256, tools.hub)) is not None:
             return known
-        output = convert(job, tools, context, source, sha256, beside)
+        output = convert(job, tools, context, source, sha256, beside, ahead)
         _note_converted(job, context, output, output.record.get("warnings", "").splitlines())
         return output
 
