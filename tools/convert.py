@@ -29,7 +29,7 @@ from tools.flags import Parser
 from tools.media.converter import Beside, Conversion, EncodeProgress, FfmpegConverter
 from tools.media.plan import Plan
 from tools.report.job_line import bar_line
-from tools.report.paint import json_text
+from tools.report.paint import json_text, printable
 from tools.report.units import human_size, human_time
 from tools.runtime.cage import confine_children
 from tools.runtime.clock import stop_on_signals
@@ -63,7 +63,7 @@ def _run(parsed: argparse.Namespace) -> int:
     converter = FfmpegConverter(output, replace(machine, min_free_space=0))  # who names a file wants it done
     chosen = converter.prepare()
     if not parsed.json:
-        print(term("encoder: {}", chosen))
+        print(printable(term("encoder: {}", chosen)))
     refused = 0
     for source, target in _targets(parsed.files, parsed.out):
         if stop.is_set():
@@ -136,7 +136,7 @@ def _tell(content: dict[str, Any], text: str, as_json: bool) -> None:
     if as_json:
         print(json_text(content, indent=None), flush=True)
     else:
-        print(text, file=sys.stderr if "refused" in content else sys.stdout, flush=True)
+        print(printable(text), file=sys.stderr if "refused" in content else sys.stdout, flush=True)
 
 
 def _printable(path: object) -> str:

@@ -30,6 +30,7 @@ from tools.media.choice import ranked
 from tools.media.ffmpeg import try_encoders
 from tools.report import checks
 from tools.report.checks import Finding
+from tools.report.paint import printable
 from tools.runtime.language import ui
 from tools.startup import (
     certificates,
@@ -58,7 +59,7 @@ def _run(parsed: argparse.Namespace) -> int:
     problems = 0
     for finding in _findings(read_command_settings(parsed)):
         problems += not finding.ok
-        print("\n".join(finding.lines(checks.WIDTH)), flush=True)
+        print(printable("\n".join(finding.lines(checks.WIDTH))), flush=True)
     if problems:
         print(ui("1 problem") if problems == 1 else ui("{} problems", problems))
     else:
@@ -100,7 +101,7 @@ def _media(settings: config.Settings) -> Iterator[Finding]:
     except NoEncoder:
         return  # no ffmpeg at all: reported above
     yield checks.judge_trials(trials)
-    print("\n".join(checks.trial_lines(trials)), flush=True)
+    print(printable("\n".join(checks.trial_lines(trials))), flush=True)
     if settings.frames.repo:
         yield checks.check_frames([trial.ffmpeg for trial in ranked(trials)][:1])
 

@@ -72,6 +72,17 @@ def test_in_a_pipe_there_is_no_bar_and_json_is_one_object_a_file(env: dict[str, 
     assert "not a video" in third["refused"]
 
 
+def test_what_a_file_says_of_itself_commands_nothing_to_the_terminal(env: dict[str, str], tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "in.mkv", seconds=0.3)
+    evil = "\x1b]0;mine\x07"
+    tags = ["-metadata:s:a:0", f"language={evil}", "-metadata:s:a:0", f"title={evil}", "-metadata", f"title={evil}"]
+    source = make(["-i", str(clip), "-map", "0", "-c", "copy", *tags], tmp_path / f"{evil}.mkv")
+    for asked in ([], ["--plan"]):
+        done = run_program("convert.py", *asked, "--out", str(tmp_path / "out"), str(source), env=env)
+        assert done.returncode == 0 and "mine" in done.stdout, done.stderr
+        assert not set("\x1b\x07") & set(done.stdout + done.stderr)
+
+
 def test_plan_converts_nothing_and_says_why(env: dict[str, str], tmp_path: Path) -> None:
     source = make_clip(tmp_path / "a.mp4", seconds=0.3, subtitles=True)
     done = run_program("convert.py", "--plan", str(source), env=env)

@@ -202,6 +202,8 @@ def test_pictures_of_an_encode_that_broke_off_are_not_those_of_the_next_one(tmp_
     begun.write_bytes(b"some of them")
     assert f"file:{begun}" not in checks.of_encode(room=0)  # the disk has filled meanwhile
     assert not begun.exists()
+    begun.parent.write_bytes(b"no folder")
+    assert f"file:{begun}" in checks.of_encode(room=1 << 40) and begun.parent.is_dir()
 
 
 def test_trouble_of_the_machine_while_it_measures_does_not_count_against_the_video(tmp_path: Path, clip: Path) -> None:

@@ -339,6 +339,14 @@ def test_all_is_well_with_a_hub_that_has_the_input(hub: RunningHub, tmp_path: Pa
     assert hub.store.names() == ["me/animation"]
 
 
+def test_what_a_program_says_of_itself_commands_nothing_to_the_terminal(hub: RunningHub, tmp_path: Path) -> None:
+    program = tmp_path / "odd"
+    program.write_text("#!/bin/sh\nprintf 'ffmpeg version \\033]0;mine\\007\\n'\n")
+    program.chmod(0o755)
+    _, _, printed = _doctor(hub, tmp_path, FFMPEG=str(program))
+    assert "mine" in printed and "\x1b" not in printed and "\x07" not in printed
+
+
 def test_wrong_token_is_one_problem_and_what_depends_on_it_can_not_be_told(hub: RunningHub, tmp_path: Path) -> None:
     status, states, printed = _doctor(hub, tmp_path, MODELSCOPE_API_TOKEN="not-the-right-one")
     assert status == 1

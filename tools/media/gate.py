@@ -6,6 +6,7 @@ compared, picture by picture; they show whatever is wrong but a loss of detail. 
 (``tools.media.quality``) over pictures in full size, a few of each part (``tools.media.scored``).
 """
 
+import contextlib
 import logging
 import math
 import shutil
@@ -51,9 +52,9 @@ class Gate:
         for place, one, _ in self._pairs():
             ours, _ = self._scored(place)
             if ours is not None:
-                ours.path.unlink(missing_ok=True)  # of an encode that broke off, with some of the pictures
+                _clear(ours.path.parent)
             if ours is not None and room >= _FILES * ours.choice.largest_file:
-                ours.path.parent.mkdir(exist_ok=True)
+                ours.path.parent.mkdir()
                 one = replace(one, scored=ours)
             asked += one.arguments()
         return asked
@@ -111,7 +112,7 @@ class Gate:
             ours, others = self._scored(place)
             if ours and others and ours.are_there and others.are_there:
                 scores = score_pictures(others.path, ours.path, ours.pix_fmt, ours.choice.groups, meter, running)
-                shutil.rmtree(ours.path.parent)
+                shutil.rmtree(ours.path.parent, ignore_errors=True)
                 return scores
         raise NotComparable(message("there was no room for the pictures that are scored: make room in WORK_DIR"))
 
@@ -150,6 +151,13 @@ class Gate:
     @property
     def _keeps_clock(self) -> bool:
         return bool(self.plan.muxer or self.plan.added)
+
+
+def _clear(place: Path) -> None:
+    """Remove what an encode left that broke off: some of the pictures, or whatever a file made it write there."""
+    shutil.rmtree(place, ignore_errors=True)
+    with contextlib.suppress(FileNotFoundError):
+        place.unlink()
 
 
 def _coarser(crf: float) -> float:
