@@ -207,6 +207,7 @@ class FakeConverter:
         self.refused: dict[bytes, BaseException] = {}
         self.hints: list[Hints] = []  # of each conversion
         self.encoded: list[bytes] = []
+        self.verified_with: list[int | None] = []  # cores, of each verification
         self.options: dict[str, Option] = {}
         self.hold = threading.Event()
         self.hold.set()
@@ -306,7 +307,8 @@ class FakeConverter:
             result = self._mark + content
             self._write(target, result)
         sha256 = hashlib.sha256(result).hexdigest()
-        with held("verify"), unless_refused(self._ahead):
+        with held("verify") as cores, unless_refused(self._ahead):
+            self.verified_with.append(cores)
             self._ahead.begin(target, sha256)
             self._during("verify", source, stop)
         frames = self._frames(content)

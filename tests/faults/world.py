@@ -8,6 +8,7 @@ it tries afterwards has any effect, and a power cut may take what was not fsynce
 import contextlib
 import hashlib
 import os
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -218,6 +219,13 @@ class InlineHub(HubThreads):
         self._inbox.put(partial(then, answer_to(work, call)))
 
 
+def sent_ahead(stage: str, source: Path, stop: threading.Event) -> None:
+    """A verification ends when its result was sent, so that all effects follow each other as ever."""
+    for thread in threading.enumerate() if stage == "verify" else ():
+        if thread.name.startswith("ahead-"):
+            thread.join()
+
+
 class InlineExecutor(LocalExecutor):
     """Runs a job before ``submit`` returns."""
 
@@ -243,7 +251,7 @@ class World:
     frame_archive: int = 1 << 30
     endpoint: str = ""
     clock: FakeClock = field(default_factory=FakeClock)
-    converter: FakeConverter = field(default_factory=lambda: FakeConverter(durable=True))
+    converter: FakeConverter = field(default_factory=lambda: FakeConverter(durable=True, tells=True, during=sent_ahead))
     lost_answers: list[str] = field(default_factory=list)
     converted: dict[str, int] = field(default_factory=dict)
     hub: CountingHub = field(init=False)
@@ -317,7 +325,8 @@ class World:
         also be asked to end after so many rounds (False)."""
         disk = Disk(self.top, points)
         hub = cast(HubClient, PassingHub(self.hub, points, self.lost_answers))
-        with contextlib.ExitStack() as ended:
+        with contextlib.ExitStack() as ended, pytest.MonkeyPatch.context() as patch:
+            patch.setattr(threading, "excepthook", _but_for_crashes(threading.excepthook))
             return self._lived(disk, hub, rounds, power, must_settle, ended)
 
     def _lived(
@@ -359,6 +368,11 @@ class World:
         found = [path for path in self.log_dir.rglob("*") if path.is_file() and path.name not in known]
         found = [path for path in found if not path.name.startswith(HISTORY_FILE)]  # also a damaged one, put aside
         return [str(path) for path in [*found, *(self.top / "work").rglob("*")]]
+
+
+def _but_for_crashes(hook: Callable[[Any], object]) -> Callable[[Any], object]:
+    """A thread of a dead program says nothing of its end."""
+    return lambda said: None if isinstance(said.exc_value, Crash) else hook(said)
 
 
 _BESIDE = (("", ""), ("", ".prev"), (".", ".lock"), (".", ".sum"))

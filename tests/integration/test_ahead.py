@@ -15,18 +15,22 @@ _OPTIONS = OutputOptions(encoder="libsvtav1", preset=12)
 
 
 class Told:
-    """Reads what it is told of, at once. ``latest``: sha256 and content of the latest, None once that was dropped."""
+    """Reads what it is told of, at once, and again when it is to drop it: until then nobody may change it. ``latest``:
+    sha256 and content of the latest, None once that was dropped."""
 
     def __init__(self) -> None:
         self.begun = self.dropped = 0
         self.latest: tuple[str, bytes] | None = None
+        self._file = Path()
 
     def begin(self, result: Path, sha256: str) -> None:
         self.begun += 1
+        self._file = result
         self.latest = sha256, result.read_bytes()
 
     def drop(self) -> None:
         self.dropped += 1
+        assert self.latest is None or self._file.read_bytes() == self.latest[1]
         self.latest = None
 
 

@@ -13,6 +13,7 @@ from tests.media import facts_of, ffmpeg
 from tests.programs import ROOT
 from tests.sei import T35, film, sei
 from tools.media import captions
+from tools.media.ahead import Nobody
 from tools.media.caption_services import languages_in
 
 # Codes of channel 1. Source: ANSI/CTA-608-E, annex for pop-on captions.
@@ -50,6 +51,18 @@ def said(text: str) -> dict[int, bytes]:
     letters = text.encode() + b" " * (len(text) % 2)
     codes = [LOAD, LOAD, ROW_15, ROW_15, *(letters[at : at + 2] for at in range(0, len(letters), 2))]
     return {**dict(enumerate(codes)), SHOWN: SHOW, SHOWN + 1: SHOW, ERASED: ERASE, ERASED + 1: ERASE}
+
+
+def test_result_that_captions_are_put_into_is_not_told_of_before(tmp_path: Path) -> None:
+    begun = []
+
+    class Told(Nobody):
+        def begin(self, result: Path, sha256: str) -> None:
+            begun.append(result)
+
+    source = captioned(tmp_path, "mkv", said("LOOK"))
+    made = convert(source, tmp_path / "out.mkv", CONVERTER.with_ahead(Told()))
+    assert made.streams[-1]["title"] == "Closed captions (CC1)" and begun == []
 
 
 @pytest.mark.parametrize(("container", "channel"), [("mkv", "CC1"), ("ts", "CC1"), ("mp4", "CC2")])

@@ -1,18 +1,24 @@
 """A result that is sent while it is verified."""
 
+import errno
+import hashlib
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.fakes import FakeConverter, MemoryHub
 from tests.jobs import mkv
-from tests.patience import PATIENCE
-from tools.core.errors import HubRejected, HubUnavailable, PipelineError, Stopped, VerifyError
+from tests.patience import PATIENCE, until
+from tools.core.artifact import ArtifactKind, Target
+from tools.core.errors import HubFull, HubRejected, HubUnavailable, PipelineError, Stopped, VerifyError
+from tools.core.folder import RemoteFile
 from tools.core.planning import VideoJob
 from tools.hub.client import Progress
-from tools.stages.job_context import JobTools
+from tools.media.ahead import Ahead, Nobody
+from tools.stages.job_context import JobTools, TransferMeter
 from tools.stages.video_job import JobResult, Outcome, run_video_job
 from tools.stages.workspace import Workspace
 from tools.state.journal import Event
@@ -86,6 +92,17 @@ class Rig:
         self.tools = JobTools(self.hub, self.converter, Workspace(tmp_path, 0), 1)
         self.tools.workspace.prepare()
 
+    def at(self, stage: str, deed: Callable[[], object]) -> None:
+        """Do this as soon as the stage is shown."""
+        show = self.port.show
+
+        def showing(progress: JobProgress) -> None:
+            show(progress)
+            if progress.stage == stage:
+                deed()
+
+        self.port.show = showing  # type: ignore[method-assign]
+
     def run(self) -> JobResult:
         return run_video_job(self.job, self.tools, self.port)
 
@@ -94,30 +111,29 @@ def reaches(event: threading.Event) -> None:
     assert event.wait(PATIENCE)
 
 
+def ended() -> None:
+    """Wait until nothing is on its way any more."""
+    for thread in threading.enumerate():
+        if thread.name.startswith("ahead-"):
+            thread.join(PATIENCE)
+            assert not thread.is_alive()
+
+
 def test_result_is_on_the_hub_before_its_verification_ends_and_is_sent_once(tmp_path: Path) -> None:
-    def verify() -> None:
-        reaches(rig.hub.has_all)
-
-    rig = Rig(tmp_path, verify)
-    assert rig.run().outcome is Outcome.STORED
-    assert rig.hub.calls == 1 and rig.port.stages() == ["download", "encode", "verify", "upload"]
-    assert rig.port.shown[-1].percent == 100.0
+    rig = Rig(tmp_path, lambda: ended())
+    assert rig.run().outcome is Outcome.STORED and rig.hub.has_result()
+    assert rig.hub.calls == 1 and rig.port.stages() == ["download", "encode", "verify"], "no upload is left to wait for"
 
 
-def test_rest_of_what_is_on_its_way_is_shown_as_the_upload(tmp_path: Path) -> None:
+def test_rest_of_what_is_on_its_way_is_shown_as_the_upload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rig = Rig(tmp_path, lambda: reaches(rig.hub.has_half))
     rig.hub.goes_on.clear()
-    show = rig.port.show
-
-    def showing(progress: JobProgress) -> None:
-        show(progress)
-        if progress.stage == "upload":
-            rig.hub.goes_on.set()
-
-    rig.port.show = showing  # type: ignore[method-assign]
+    rig.at("upload", rig.hub.goes_on.set)
+    monkeypatch.setattr("tools.stages.job_context._POLL", 0.0)
     assert rig.run().outcome is Outcome.STORED and rig.hub.calls == 1
     half = 100.0 * (len(RESULT) // 2) / len(RESULT)
-    assert next(one for one in rig.port.shown if one.stage == "upload").percent == half
+    first, *_, last = (one for one in rig.port.shown if one.stage == "upload")
+    assert (first.percent, last.percent) == (half, 100.0)
     assert rig.hub.has_result()
 
 
@@ -130,25 +146,30 @@ def test_nothing_more_is_sent_of_a_result_that_is_refused(tmp_path: Path) -> Non
     rig.hub.goes_on.clear()
     assert rig.run().outcome is Outcome.REFUSED
     rig.hub.goes_on.set()
-    for thread in threading.enumerate():
-        if thread.name.startswith("ahead-"):
-            thread.join(PATIENCE)
+    ended()
     assert [type(one) for one in rig.hub.ended] == [Stopped] and not rig.hub.has_result()
 
 
-@pytest.mark.parametrize(
-    ("error", "outcome"),
-    [(HubUnavailable("gone"), Outcome.DEFERRED), (HubRejected("too odd", status=400), Outcome.DEFERRED)],
-)
-def test_hub_that_fails_meanwhile_is_told_after_the_verification_and_asked_once(
-    tmp_path: Path, error: PipelineError, outcome: Outcome
-) -> None:
-    rig = Rig(tmp_path, lambda: None)
+ERRORS = [HubUnavailable("gone", retry_after=600.0), HubRejected("too odd", status=400), HubFull("full", status=507)]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_what_failed_before_the_verification_ended_is_old_news(tmp_path: Path, error: PipelineError) -> None:
+    rig = Rig(tmp_path, lambda: ended())
     rig.hub.fails = [error]
-    result = rig.run()
-    assert (result.outcome, result.cause, result.is_converted) == (outcome, str(error), True)
-    assert rig.hub.calls == 1
     assert rig.run().outcome is Outcome.STORED
+    assert rig.hub.calls == 2 and rig.hub.ended == [error] and rig.hub.has_result()
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_what_fails_while_the_video_waits_for_it_is_told(tmp_path: Path, error: PipelineError) -> None:
+    rig = Rig(tmp_path, lambda: reaches(rig.hub.has_half))
+    rig.hub.goes_on.clear()
+    rig.hub.fails = [error]
+    rig.at("upload", rig.hub.goes_on.set)
+    result = rig.run()
+    assert (result.outcome, result.cause, result.is_converted) == (Outcome.DEFERRED, str(error), True)
+    assert rig.hub.calls == 1
 
 
 def test_who_finds_no_place_sends_it_after_the_verification_as_ever(tmp_path: Path) -> None:
@@ -166,14 +187,7 @@ def test_who_finds_no_place_sends_it_after_the_verification_as_ever(tmp_path: Pa
     for other in others:
         other.start()
     reaches(taken)
-    show = rig.port.show
-
-    def showing(progress: JobProgress) -> None:
-        show(progress)
-        if progress.stage == "waiting":
-            freed.set()
-
-    rig.port.show = showing  # type: ignore[method-assign]
+    rig.at("waiting", freed.set)
     assert rig.run().outcome is Outcome.STORED
     assert rig.port.stages()[-3:] == ["verify", "waiting", "upload"] and rig.hub.calls == 1 and rig.hub.has_result()
 
@@ -187,6 +201,21 @@ def test_stop_ends_what_is_on_its_way(tmp_path: Path) -> None:
     rig.hub.goes_on.clear()
     assert rig.run().outcome is Outcome.STOPPED
     rig.hub.goes_on.set()
+    ended()
+    assert [type(one) for one in rig.hub.ended] == [Stopped]
+
+
+def test_failure_after_the_verification_ends_it_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no space left")
+
+    rig = Rig(tmp_path, lambda: reaches(rig.hub.has_half))
+    rig.hub.goes_on.clear()
+    monkeypatch.setattr("tools.stages.convert.replace_durably", full)
+    assert rig.run().outcome is Outcome.DEFERRED
+    rig.hub.goes_on.set()
+    ended()
+    assert [type(one) for one in rig.hub.ended] == [Stopped]
 
 
 def test_file_that_was_moved_between_two_tries_is_sent_from_its_new_place(tmp_path: Path) -> None:
@@ -201,3 +230,50 @@ def test_file_that_was_moved_between_two_tries_is_sent_from_its_new_place(tmp_pa
 
     rig.hub.store_blob = moved  # type: ignore[assignment]
     assert rig.run().outcome is Outcome.STORED and rig.hub.has_result()
+
+
+def test_pictures_are_sent_after_it_and_it_is_not_sent_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tools.stages.job_context._POLL", 0.0)
+    rig = Rig(tmp_path, lambda: reaches(rig.hub.has_all))
+    rig.job = replace(rig.job, targets=(*rig.job.targets, Target(ArtifactKind.FRAMES, "me/out", "A/1.tar")))
+    output = rig.run().output
+    assert output is not None and rig.hub.calls == 2
+    video, pictures = output.artifacts
+    first = next(one for one in rig.port.shown if one.stage == "upload")
+    assert first.percent == 100.0 * video.size / (video.size + pictures.size)
+    assert rig.port.shown[-1].percent == 100.0
+
+
+def test_another_content_than_what_it_became_does_not_stand_for_it(tmp_path: Path) -> None:
+    class Changing(FakeConverter):
+        def with_ahead(self, ahead: Ahead) -> FakeConverter:
+            told = super().with_ahead(ahead)
+            told._ahead.begin(other, hashlib.sha256(other.read_bytes()).hexdigest())
+            told._ahead = Nobody()
+            return told
+
+    rig, other = Rig(tmp_path / "work", lambda: None), tmp_path / "other.mkv"
+    other.write_bytes(RESULT[::-1])
+    rig.tools.converter = Changing(tells=True)
+    rig.hub.goes_on.clear()
+    rig.at("encode", lambda: reaches(rig.hub.has_half))
+    rig.at("verify", rig.hub.goes_on.set)
+    assert rig.run().outcome is Outcome.STORED and rig.hub.calls == 2 and rig.hub.has_result()
+
+
+def test_system_without_another_thread_sends_it_after_the_verification(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    rig = Rig(tmp_path, lambda: None)
+    monkeypatch.setattr(threading.Thread, "start", start)
+    assert rig.run().outcome is Outcome.STORED and rig.hub.calls == 1
+
+
+def test_what_had_moved_before_is_no_speed() -> None:
+    port, job = Port(), VideoJob("id", 1, "A", "me/in", "c", RemoteFile("A/1.mp4", 1, ""), mkv())
+    meter = TransferMeter(job, "upload", 100, port, 50)
+    until(lambda: port.shown[-1].speed is not None, meanwhile=lambda: meter(0))
+    assert (port.shown[-1].speed, port.shown[-1].percent) == (0.0, 50.0)

@@ -8,7 +8,7 @@ import pytest
 
 from tests.fakes import FakeConverter, MemoryHub
 from tests.jobs import video_job
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, until
 from tools.core.concurrency import (
     CONNECTIONS,
     RANGES,
@@ -154,9 +154,19 @@ def test_verification_shares_the_cores_with_the_encodes_beside_it(
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
     tools = JobTools(MemoryHub(), FakeConverter(), Workspace(tmp_path, 0), slots=2, cores=8)
     job = video_job(RemoteFile("A/1.mp4", 1, "s"), attempt_id="1")
+
+    def wait() -> None:
+        with tools.verify.held(job, Context(5)):
+            pass
+
     with tools.verify.held(job, Context(1)):
         assert tools.cores_now("verify") is None, "alone: as many as the decoder likes"
         with tools.encode.held(job, Context(2)):
             assert tools.cores_now("verify") == 4
             with tools.encode.held(job, Context(3)), tools.verify.held(job, Context(4)):
                 assert tools.cores_now("verify") == 2 and tools.cores_now("encode") == 4
+                third = threading.Thread(target=wait)
+                third.start()
+                until(lambda: tools.verify.wanted == 3)
+                assert tools.cores_now("verify") == 2, "who waits for a place takes no core"
+    third.join(PATIENCE)

@@ -215,7 +215,24 @@ def test_progress_of_a_transfer_that_is_repeated_begins_again(tmp_path: Path) ->
     moved: list[int] = []
     file = RemoteFile("A/1.mp4", 4, "")
     assert RetryingHub(hub, clock).download("me/in", "c", file, tmp_path / "x", moved.append) == "sha256"
-    assert moved == [3, 1, -4, 3, 1, -4, 3, 1]
+    assert moved == [0, 3, 1, -4, 0, 3, 1, -4, 0, 3, 1]
+
+
+def test_transfer_that_nobody_wants_after_a_wait_is_not_tried_again(tmp_path: Path) -> None:
+    clock, asked = FakeClock(), []
+
+    class Failing(MemoryHub):
+        def store_blob(self, repo: str, source: Path, sha256: str, size: int, progress: Progress) -> None:
+            asked.append(sha256)
+            raise HubUnavailable("down")
+
+    def progress(moved: int) -> None:
+        if clock.slept:
+            raise Stopped("stopped")
+
+    with pytest.raises(Stopped):
+        RetryingHub(Failing(), clock).store_blob("me/out", tmp_path / "x", "a" * 64, 1, progress)
+    assert asked == ["a" * 64]
 
 
 def test_listing_is_repeated_until_its_first_file_and_not_after_it() -> None:

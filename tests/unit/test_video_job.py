@@ -1,5 +1,6 @@
 """One video through its stages, and several side by side: what waits for what, and what serves again."""
 
+import os
 import threading
 from collections import Counter
 from contextlib import AbstractContextManager
@@ -11,7 +12,7 @@ import pytest
 
 from tests.fakes import FakeConverter, MemoryHub
 from tests.jobs import mkv
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, until
 from tools.core.errors import DiskFull, EncoderStalled, PipelineError, ProbeError, TranscodeError
 from tools.core.folder import RemoteFile
 from tools.core.planning import VideoJob
@@ -174,6 +175,31 @@ def test_next_video_encodes_while_the_one_before_is_verified_each_stage_in_its_p
         thread.join(PATIENCE)
     assert slowly.overlapped == [True, True, True]
     assert slowly.most == {"encode": 1, "verify": 1}
+
+
+def test_cores_of_a_verification_are_its_share_and_not_that_of_an_encode(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def during(stage: str, source: Path, stop: threading.Event) -> None:
+        if stage == "encode":
+            following.start()
+            until(lambda: worker.encode.wanted == 2)
+
+    def follow() -> None:
+        with worker.encode.held(job, Port(1)):
+            assert go.wait(PATIENCE)
+
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    hub, go, following = MemoryHub(), threading.Event(), threading.Thread(target=follow)
+    job = job_of(hub, hub.put("me/in", {"A/1.mp4": b"video"}), "A/1.mp4")
+    hub.create_repo("me/out")
+    converter = FakeConverter(during=during)
+    worker = worker_of(tmp_path, hub, converter)
+    worker.cores = 12
+    assert run_video_job(job, worker, Port()).outcome is Outcome.STORED
+    go.set()
+    following.join(PATIENCE)
+    assert converter.verified_with == [6]
 
 
 def test_video_that_waits_for_an_encoder_is_shown_as_waiting(tmp_path: Path) -> None:

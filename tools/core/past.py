@@ -98,7 +98,7 @@ class Sums:
     download_s: float = 0.0
     encode_s: float = 0.0
     verify_s: float = 0.0
-    upload_s: float = 0.0
+    upload_s: float = 0.0  # as far as it did not go beside the verification
     polls: int = 0
     polls_failed: int = 0
     paused_s: float = 0.0

@@ -156,6 +156,7 @@ class RetryingHub:
                 moved += piece
                 progress(piece)
 
+            count(0)  # raises if nobody wants it any more, before the hub is asked
             try:
                 return transfer(count)
             except HubError:

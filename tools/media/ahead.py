@@ -7,10 +7,10 @@ from typing import Protocol
 
 
 class Ahead(Protocol):
-    """Told of each result that becomes the conversion's if its verification finds nothing. From any thread."""
+    """Told of each result that its verification may yet refuse, from one thread at a time."""
 
     def begin(self, result: Path, sha256: str) -> None:
-        """This file may be read; it is moved, but not changed before ``drop``. Returns at once."""
+        """This file may be read from now on; it may be moved, and is not changed before ``drop``. Returns at once."""
         ...
 
     def drop(self) -> None:

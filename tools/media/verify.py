@@ -47,7 +47,7 @@ class Checking:
     stall_timeout: float  # s
     max_rss: int  # bytes
     limit: ReadLimit  # of a program that reads a file whole
-    threads: int | None = None  # of each decoder, None = its own choice: as many as the machine has cores
+    threads: int | None = None  # of each decoder of a result, None = its own choice: as many as the machine has cores
 
 
 def verify(
@@ -342,7 +342,8 @@ def _decode(path: Path, streams: list[str], checking: Checking, beside: Sequence
 
     more = [argument for asked in beside for argument in asked.arguments()]
     folders = tuple({asked.folder for asked in beside if isinstance(asked, Thumbnails)})
-    return _ffmpeg(path, [*maps, *tail, *more], take, checking, limits, folders)
+    share = ["-threads", str(checking.threads)] if checking.threads else []
+    return _ffmpeg(path, [*maps, *tail, *more], take, checking, limits, folders, before=share)
 
 
 def _ffmpeg(
@@ -359,7 +360,6 @@ def _ffmpeg(
     """One run over a file; what it complains about. ``writes``: folders that it makes files in, if ``access`` does not
     say more. ``before``: what is said of the whole run."""
     head: list[str | Path] = [checking.encoder.ffmpeg, "-hide_banner", "-nostdin", *before, "-v", "repeat+error"]
-    head += ["-threads", str(checking.threads)] if checking.threads else []
     complaints = Complaints(ignored=_NOT_OF_A_DECODER)
     try:
         ended = run_program(

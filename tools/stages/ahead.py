@@ -1,8 +1,10 @@
 """A result's blob on its way to the hub while the result is verified.
 
-Nothing shows a blob but a commit, which comes after the verification; one that is refused is never named by any.
+Nothing shows a blob but a commit, which comes after the verification; one that is refused is never named by any. What
+failed before anybody waited for it is old news: whoever stores the verified result asks the hub again.
 """
 
+import contextlib
 import threading
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from tools.core.planning import VideoJob
 from tools.stages.job_context import JobContext, JobTools, TransferMeter, Unseen
 
 _POLL = 0.2  # s between checks of ``stop``
+_ENDS_WITHIN = 1.0  # s: what moves ends with its next piece; what hangs is left alone
 
 
 class SendingAhead:
@@ -28,6 +31,7 @@ class SendingAhead:
         self.drop()
 
     def begin(self, result: Path, sha256: str) -> None:
+        """As of ``tools.media.ahead.Ahead``. Never at the same time as another method."""
         self.drop()
         targets = [one for one in self._job.targets if one.kind is ArtifactKind.VIDEO]
         if not targets or ArtifactKind.VIDEO in self._tools.joins:
@@ -42,7 +46,8 @@ class SendingAhead:
 
     def has_sent(self, artifact: Artifact, total: int) -> bool:
         """Whether the hub has this content by now; what is on its way is waited for, and shown as a part of ``total``
-        bytes. Raises what sending it did: HubError, Stopped."""
+        bytes, and what only waits for a place to send from is given up. Raises what sending it does from now on:
+        HubError, Stopped."""
         sending = self._latest
         return sending is not None and sending.is_of(artifact) and sending.arrived(total)
 
@@ -74,8 +79,10 @@ class _Sending:
             self.end()
 
     def end(self) -> None:
-        """Whatever is read from now on is not sent."""
+        """Whatever is read from now on is not sent, and soon nothing is read."""
         self._unseen.stop.set()
+        with contextlib.suppress(RuntimeError):  # it never began
+            self._thread.join(_ENDS_WITHIN)
 
     def is_of(self, artifact: Artifact) -> bool:
         return (artifact.repo, artifact.sha256, artifact.size) == (self._repo, self._sha256, self._size)
@@ -83,9 +90,12 @@ class _Sending:
     def arrived(self, total: int) -> bool:
         """Whether it was sent, as ``SendingAhead.has_sent``."""
         with self._lock:
-            if not self._has_place:  # all are taken, and ours must not be waited for twice
-                self.end()
-                return False
+            has_place = self._has_place
+            if not has_place:  # the video waits for a place itself now, as one that is verified
+                self._unseen.stop.set()
+        if not has_place or not self._thread.is_alive():
+            return self._has_arrived
+        with self._lock:
             self._meter = TransferMeter(self._job, "upload", total, self._context, self._moved)
         while self._thread.is_alive():
             self._thread.join(_POLL)

@@ -37,8 +37,8 @@ class JobTools:
     converter: Converter
     workspace: Workspace
     slots: int  # encodes at a time
-    threads: int | None = None  # cores for one encode; None = the encoder's own choice
-    cores: int | None = None  # to be shared by the encodes under way, instead of ``threads`` for each
+    threads: int | None = None  # cores for one encode, or one verification; None = the program's own choice
+    cores: int | None = None  # to be shared by all of them that are under way, instead of ``threads`` for each
     budget: int = 0  # bytes that all encodes may take together; 0 = no limit
     known: "Known | None" = None  # looks up what is known of a content; None = nothing is
     journals: Path | None = None  # the folder of the journals that say which results are ours; None = none is
@@ -60,7 +60,7 @@ class JobTools:
         """Cores for an encode or a verification that begins now; None = the program's own choice."""
         if self.cores is None:
             return self.threads
-        verified = self.verify.wanted if stage == "verify" else 0
+        verified = min(self.verify.wanted, self.slots) if stage == "verify" else 0
         encoded = min(self.encode.wanted + self.download.wanted, self.slots)
         share = share_of(self.cores, encoded + verified, self.slots + verified)
         return None if share >= (os.cpu_count() or 1) else share
@@ -116,7 +116,7 @@ class JobContext(Protocol):
 
 
 class Unseen:
-    """The context of what goes on beside a job: nothing of it is noted or shown, and it ends by itself."""
+    """The context of what goes on beside a job: nothing of it is noted or shown, and it has a stop of its own."""
 
     def __init__(self, order: int) -> None:
         self.stop = threading.Event()
