@@ -5,7 +5,6 @@ import os
 import statistics
 import subprocess
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,28 +21,13 @@ from tools.hub.modelscope_client import ModelScopeHub
 from tools.media.converter import FfmpegConverter, OutputOptions
 from tools.stages.ahead import SendingAhead
 from tools.stages.download import download
-from tools.stages.job_context import JobTools
+from tools.stages.job_context import JobTools, Unseen
 from tools.stages.store import store
 from tools.stages.workspace import Workspace
-from tools.state.progress import JobProgress
 
 _SIZE, _SMALL = 2 << 30, 64 << 20  # bytes
 _GIGABIT = 125e6  # bytes/s
 _REPEATS = 3
-
-
-class _LocalContext:
-    """Nobody listens."""
-
-    def __init__(self) -> None:
-        self.stop = threading.Event()
-        self.order = 0
-
-    def note(self, event: str, **facts: object) -> None:
-        pass
-
-    def show(self, progress: JobProgress) -> None:
-        pass
 
 
 def _job(size: int, sha256: str) -> VideoJob:
@@ -59,14 +43,14 @@ def _worker(endpoint: str, top: Path) -> JobTools:
 
 def ours_down(endpoint: str, top: str, size: int, sha256: str) -> None:
     """The download stage of a video job, sha256 compared."""
-    download(_job(size, sha256), _worker(endpoint, Path(top)), _LocalContext())
+    download(_job(size, sha256), _worker(endpoint, Path(top)), Unseen(0))
 
 
 def ours_up(endpoint: str, top: str, size: int, sha256: str) -> None:
     """The store stage of a video job; its result is there already."""
     job = _job(size, sha256)
     output = VideoOutput(record_of(job.source), (Artifact(ArtifactKind.VIDEO, "me/out", "A/big.mkv", sha256, size),))
-    tools, context = _worker(endpoint, Path(top)), _LocalContext()
+    tools, context = _worker(endpoint, Path(top)), Unseen(0)
     store(job, tools, context, output, SendingAhead(job, tools, context))
 
 

@@ -21,10 +21,8 @@ from tools.core.concurrency import (
     share_of,
 )
 from tools.core.folder import RemoteFile
-from tools.stages.job_context import JobTools, Slots
+from tools.stages.job_context import JobTools, Slots, Unseen
 from tools.stages.workspace import Workspace
-from tools.state.journal import Event
-from tools.state.progress import JobProgress
 
 GB = 10**9
 
@@ -92,16 +90,6 @@ def test_file_is_cut_into_as_many_ranges_as_it_gets_connections_and_a_large_one_
     assert range_of(size, 2, 16) == each
 
 
-class Context:
-    def __init__(self, order: int) -> None:
-        self.stop = threading.Event()
-        self.order = order
-
-    def note(self, event: Event, **facts: object) -> None: ...
-
-    def show(self, progress: JobProgress) -> None: ...
-
-
 def assert_holders(slots: Slots, needs: list[Need], count: int) -> None:
     """So many of these, and no more, hold a place at the same time."""
     job, entered, go = (
@@ -111,7 +99,7 @@ def assert_holders(slots: Slots, needs: list[Need], count: int) -> None:
     )
 
     def hold(order: int, need: Need) -> None:
-        with slots.held(job, Context(order), need):
+        with slots.held(job, Unseen(order), need):
             entered.release()
             go.wait(120)
 
@@ -156,14 +144,14 @@ def test_verification_shares_the_cores_with_the_encodes_beside_it(
     job = video_job(RemoteFile("A/1.mp4", 1, "s"), attempt_id="1")
 
     def wait() -> None:
-        with tools.verify.held(job, Context(5)):
+        with tools.verify.held(job, Unseen(5)):
             pass
 
-    with tools.verify.held(job, Context(1)):
+    with tools.verify.held(job, Unseen(1)):
         assert tools.cores_now("verify") is None, "alone: as many as the decoder likes"
-        with tools.encode.held(job, Context(2)):
+        with tools.encode.held(job, Unseen(2)):
             assert tools.cores_now("verify") == 4
-            with tools.encode.held(job, Context(3)), tools.verify.held(job, Context(4)):
+            with tools.encode.held(job, Unseen(3)), tools.verify.held(job, Unseen(4)):
                 assert tools.cores_now("verify") == 2 and tools.cores_now("encode") == 4
                 third = threading.Thread(target=wait)
                 third.start()

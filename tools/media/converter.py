@@ -209,35 +209,28 @@ class FfmpegConverter:
         return wanted(self.output, None if self.machine.mkvmerge == "off" else self._muxer() is not None)
 
     def with_options(self, options: Options) -> "FfmpegConverter":
-        with self._lock:
-            other = copy.copy(self)
         if "crf" in options and "target_vmaf" not in options:
             options = {**options, "target_vmaf": 0.0}  # who names a CRF means that one
-        other.output = replace(self.output, **options)  # type: ignore[arg-type]  # checked by the fields' names alone
-        return other
+        output = replace(self.output, **options)  # type: ignore[arg-type]  # checked by the fields' names alone
+        return self._but_for(output=output)
 
     def with_beside(self, video: str, files: Sequence[Beside]) -> "FfmpegConverter":
-        with self._lock:
-            other = copy.copy(self)
-        other._beside = video, tuple(files)
-        return other
+        return self._but_for(_beside=(video, tuple(files)))
 
     def with_hints(self, hints: Hints) -> "FfmpegConverter":
-        with self._lock:
-            other = copy.copy(self)
-        other._hints = hints
-        return other
+        return self._but_for(_hints=hints)
 
     def with_ahead(self, ahead: Ahead) -> "FfmpegConverter":
-        with self._lock:
-            other = copy.copy(self)
-        other._ahead = ahead
-        return other
+        return self._but_for(_ahead=ahead)
 
     def with_frames(self, origin: Origin, target: Path) -> "FfmpegConverter":
+        return self._but_for(_frames=Framing(self._frames.options, origin, target))
+
+    def _but_for(self, **attributes: object) -> "FfmpegConverter":
+        """One like this, with other values of these attributes."""
         with self._lock:
             other = copy.copy(self)
-        other._frames = Framing(self._frames.options, origin, target)
+        vars(other).update(attributes)
         return other
 
     def plan(self, source: Path, stop: threading.Event | None = None) -> Plan:

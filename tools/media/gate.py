@@ -112,7 +112,7 @@ class Gate:
             ours, others = self._scored(place)
             if ours and others and ours.are_there and others.are_there:
                 scores = score_pictures(others.path, ours.path, ours.pix_fmt, ours.choice.groups, meter, running)
-                shutil.rmtree(ours.path.parent, ignore_errors=True)
+                shutil.rmtree(ours.path.parent)
                 return scores
         raise NotComparable(message("there was no room for the pictures that are scored: make room in WORK_DIR"))
 

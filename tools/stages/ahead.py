@@ -33,10 +33,8 @@ class SendingAhead:
     def begin(self, result: Path, sha256: str) -> None:
         """As of ``tools.media.ahead.Ahead``. Never at the same time as another method."""
         self.drop()
-        targets = [one for one in self._job.targets if one.kind is ArtifactKind.VIDEO]
-        if not targets or ArtifactKind.VIDEO in self._tools.joins:
-            return
-        self._latest = _Sending(self._job, self._tools, self._context, targets[0].repo, result, sha256)
+        repo = next(one.repo for one in self._job.targets if one.kind is ArtifactKind.VIDEO)
+        self._latest = _Sending(self._job, self._tools, self._context, repo, result, sha256)
         self._latest.start()
 
     def drop(self) -> None:

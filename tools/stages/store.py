@@ -20,14 +20,12 @@ def store(job: VideoJob, tools: JobTools, context: JobContext, output: VideoOutp
     Raises HubError, Stopped."""
     sent = [one for one in output.artifacts if one.kind in job.kinds and one.kind not in tools.joins]
     total = sum(artifact.size for artifact in sent)
-    gone = [artifact for artifact in sent if ahead.has_sent(artifact, total)]
-    if len(gone) == len(sent):
+    left = [artifact for artifact in sent if not ahead.has_sent(artifact, total)]
+    if not left:
         return output
     with tools.store.held(job, context):
-        meter = TransferMeter(job, "upload", total, context, sum(artifact.size for artifact in gone))
-        for artifact in sent:
-            if artifact in gone:
-                continue
+        meter = TransferMeter(job, "upload", total, context, total - sum(artifact.size for artifact in left))
+        for artifact in left:
             file = tools.workspace.artifact_file(job.folder, job.source, artifact.kind)
             try:
                 tools.hub.store_blob(artifact.repo, file, artifact.sha256, artifact.size, meter)
