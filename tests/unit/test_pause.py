@@ -166,6 +166,7 @@ def test_what_fails_together_makes_one_pause_and_doubles_its_wait_once(watched: 
     for _ in range(3):
         for about in "abcdef":
             watched.fail(about)
+            watched.fail(about, kind="open")
         watched.ask(None)
         seen.append(watched.wait())
         watched.ask(None)
@@ -403,6 +404,54 @@ def test_other_video_that_is_given_ends_the_pause_and_is_no_failure_in_a_row(wat
     assert watched.pause.reason is None and watched.resumed() == 1
     watched.fail_of("1", Given.NOT_IT)
     assert watched.blamed == ["1"] and watched.told() == []
+
+
+def test_another_video_that_is_given_while_several_are_not_is_told_as_one_end_and_no_new_pause(
+    watched: Watched,
+) -> None:
+    """Part of the hub's storage is ill, or the outage ends while they fail: each time one of them asks for another."""
+    for about in "123":
+        watched.fail(about, given=Given.NOT_IT)
+    watched.ask(None)
+    assert watched.told() == [("WARNING", "3 failed")]
+    for first in ("1", "3", "2", "3"):  # wherever the one that asked stands among those that fail
+        if watched.pause.reason:
+            watched.wait()
+            watched.ask(None)
+        for about in "1234":
+            watched.fail(about, given=Given.OTHERS if about == first else Given.NOT_IT)
+        watched.ask(None)
+        assert watched.pause.reason is None
+    assert watched.observer.events == [Resumed()]
+
+
+def test_failures_of_before_another_video_was_given_are_no_row_with_those_after_it(watched: Watched) -> None:
+    for first in (Given.NOT_IT, Given.OTHERS):
+        watched.fail("1", given=first)
+        watched.fail("2", given=Given.NOT_IT)
+        watched.ask(None)
+        assert watched.pause.reason is None
+    watched.fail("2", given=Given.NOT_IT)
+    watched.ask(None)
+    assert watched.pause.reason is None
+    watched.fail("2", given=Given.NOT_IT)
+    watched.ask(None)
+    assert watched.pause.reason == "2 failed"
+
+
+def test_uploads_that_fail_pause_whatever_videos_are_given_and_it_is_said_once(watched: Watched) -> None:
+    said = []
+    for _ in range(4):
+        for about in "5678":
+            watched.fail(about)
+        watched.fail("1", given=Given.OTHERS)
+        watched.ask(None)
+        assert watched.pause.stops("transfer")
+        said += watched.observer.events
+        watched.told()
+        watched.wait()
+        watched.ask(None)
+    assert said == [Paused("7 failed", False)]
 
 
 def test_what_one_asked_for_speaks_of_each_of_which_not_a_byte_comes_and_of_no_upload(watched: Watched) -> None:

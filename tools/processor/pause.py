@@ -9,13 +9,14 @@ of the hub, which may answer one question and fail all others. So
    kind of thing for others since this one began to fail. Otherwise nobody knows yet: the suspect is retried, and
    counts no attempt; but when a few of a kind failed in a row (``_ENOUGH``, or ``_ENOUGH_OF_ONE`` of one video) and
    nothing of that kind worked meanwhile, all of that kind pauses; the others go on (``stops``).
-4. With nothing else to do nothing else works. So a job for a video that failed before asks for another one right after
-   its failure, if not a byte of its own came (``Given``): one job between two answers of ``connect`` (``take_turn``).
-   If the hub gives that one, and after that still not the first one, the first one is to blame, but once in a while
-   only (``_APART``): part of a hub's storage may be ill, and nothing is lost by waiting, since nothing else is to be
-   done. If it gives neither, it is the hub. Of uploads, commits and listings, and of a download that breaks off, no
-   small request tells that much: a pause of an hour for one of them (``_LONG``) is told to a person, who can do without
-   it.
+4. With nothing else to do nothing else works. So a job for a video that failed before asks for another one right
+   after its failure, if not a byte of its own came (``Given``): one job between two answers of ``connect``
+   (``take_turn``). If the hub gives that one, and after that still not the first one, the first one is to blame, but
+   once in a while only (``_APART``): part of a hub's storage may be ill, and nothing is lost by waiting, since
+   nothing else is to be done. Meanwhile those of which not a byte came are no failures in a row: what is ill is not
+   all of the hub. If it gives neither, it is the hub. Of uploads, commits and listings, and of a download that
+   breaks off, no small request tells that much: a pause of an hour for one of them (``_LONG``) is told to a person,
+   who can do without it.
 5. A pause ends by itself: ``connect`` is retried after a wait that doubles. It is *over* when the thing that failed
    works: ``connect`` for itself, a transfer for transfers, or another video that was asked for. Then it is said once; a
    pause is said once, too.
@@ -210,27 +211,31 @@ class Pause:
         if self._said.over(_CONNECT):
             self._observer.observe(Resumed())
         self.reason, self.needs_person = None, False
-        for suspect, _, _ in suspects:
-            if suspect.given is Given.OTHERS:
-                self._is_over(suspect.kind)
-        rounds, stops = self._rounds, set[Kind]()
+        gave_another = any(suspect.given is Given.OTHERS for suspect, _, _ in suspects)
+        if gave_another:
+            self._forget_row_of_silent()
+        stopping: dict[Kind, Suspect] = {}
         for suspect, is_to_blame, worked_by_then in suspects:
             if is_to_blame:
                 suspect.blame()
-            elif self._worked[suspect.kind] > worked_by_then or suspect.given is Given.OTHERS:
-                continue  # it worked for others since this one failed: no failure in a row
-            elif self._is_enough(suspect) and suspect.kind not in stops:
-                self._rounds = rounds  # what fails together makes one pause: its wait doubles once
-                self._begin(suspect.kind, *self._told_of(suspect), needs_person=suspect.needs_person)
-                stops.add(suspect.kind)
-        self._stops = frozenset(stops) or self._stops
+            elif self._worked[suspect.kind] > worked_by_then or (gave_another and _is_silent(suspect)):
+                continue  # it worked for others since this one failed, or while it did: no failure in a row
+            elif self._is_enough(suspect):
+                stopping.setdefault(suspect.kind, suspect)
+        if gave_another and "transfer" not in stopping:
+            self._is_over("transfer")
+        rounds = self._rounds
+        for kind, suspect in stopping.items():
+            self._rounds = rounds  # what fails together makes one pause: its wait doubles once
+            self._begin(kind, *self._told_of(suspect), needs_person=suspect.needs_person)
+        self._stops = frozenset(stopping) or self._stops
         if self.reason is None and not self._said:
             self._rounds = 0
 
     def _is_to_blame(self, suspect: Suspect) -> bool:
         since = self._failing_since.setdefault((suspect.kind, suspect.about), self._worked[suspect.kind])
         is_to_blame = self._worked[suspect.kind] > since
-        if suspect.given is not Given.UNKNOWN:
+        if _is_silent(suspect):
             self.not_given(suspect.about, suspect.given)
             if not is_to_blame and self._given > self._silent_since[suspect.about]:
                 is_to_blame = self._clock.monotonic() >= self._counts_from[suspect.about]
@@ -250,6 +255,11 @@ class Pause:
         failed = self._in_a_row.setdefault(suspect.kind, Counter())
         failed[suspect.about] += 1
         return failed.total() >= _ENOUGH or failed[suspect.about] >= _ENOUGH_OF_ONE
+
+    def _forget_row_of_silent(self) -> None:
+        """A video was given: those of which not a byte came did not fail in a row. Of uploads it says nothing."""
+        for video in self.silent:
+            self._in_a_row.get("transfer", Counter()).pop(video, None)
 
     def _told_of(self, suspect: Suspect) -> tuple[str, str]:
         """Under which key a pause for this is told, and as what: when nothing has told for long whose fault it is, a
@@ -279,6 +289,11 @@ class Pause:
         self.needs_person = needs_person
         self._next_try = self._clock.monotonic() + min(_AT_MOST, self._interval * 2 ** min(self._rounds, 16))
         self._rounds += 1
+
+
+def _is_silent(suspect: Suspect) -> bool:
+    """Whether it is a download of which not a byte came."""
+    return suspect.given is not Given.UNKNOWN
 
 
 def _cause(kind: Kind, exc: PipelineError) -> str:
