@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 import config
 from tools import notifying, queue_commands, queue_questions, status_command
 from tools.core.errors import AlreadyRunning, PipelineError, StateError, Unexpected
+from tools.core.message import plural
 from tools.flags import Parser
 from tools.runtime.once import Once
 from tools.startup import (
@@ -41,6 +42,8 @@ from tools.startup import (
 from tools.state.progress import ProgressFile
 
 if TYPE_CHECKING:  # --status must not wait for what it does not use
+    from pathlib import Path
+
     from tools.env_watch import EnvWatch
     from tools.hub.client import HubClient
     from tools.login import Login
@@ -285,7 +288,7 @@ def _need_repos(settings: config.Settings, hub: "HubClient", user: str) -> None:
         if not target:
             continue
         try:
-            _need_written(hub, name, target, others)
+            _need_written(settings, hub, name, target, others)
         except HubFull:
             raise
         except HubForbidden as exc:
@@ -296,7 +299,23 @@ def _need_repos(settings: config.Settings, hub: "HubClient", user: str) -> None:
         others[name] = target
 
 
-def _need_written(hub: "HubClient", name: str, repo: str, others: "Mapping[str, str]") -> None:
+def _say_if_emptied(repo: str, log_dir: "Path") -> None:
+    """Of an output that had to be made: whether something was published in it before."""
+    from tools.state.work_queue import WorkQueue
+
+    if folders := sum(item.videos_done > 0 for item in WorkQueue(log_dir).read().items()):
+        log.warning(
+            "OUTPUT_REPO=%s was gone and is created again, empty, though %s of the queue had videos published: if"
+            " nobody meant that, `python3 tools/queue_processor.py --check` names what it lacks now; --add FOLDER"
+            " publishes it again",
+            repo,
+            plural(folders, "folder"),
+        )
+
+
+def _need_written(
+    settings: config.Settings, hub: "HubClient", name: str, repo: str, others: "Mapping[str, str]"
+) -> None:
     """A dataset that is written, which none of the others is; made if it is missing. Raises HubError."""
     from tools.core.errors import HubRejected
     from tools.hub.client import same_dataset
@@ -304,6 +323,8 @@ def _need_written(hub: "HubClient", name: str, repo: str, others: "Mapping[str, 
     if not hub.repo_exists(repo):
         hub.create_repo(repo)
         log.info("created the private dataset %s", repo)
+        if repo == settings.hub.output_repo:
+            _say_if_emptied(repo, settings.paths.log_dir)
     elif same := same_dataset(hub, repo, others):
         raise HubRejected(f"{name}={repo} is the same dataset as {same}: give a dataset of its own")
     hub.need_write(repo)

@@ -2,7 +2,9 @@
 
 import os
 import pickle
+import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,9 +15,12 @@ from tests.fakes import FakeClock
 from tests.hub_server import Fault, running_hub
 from tools import queue_processor
 from tools.core.errors import HubForbidden, HubFull, HubNotFound
+from tools.core.folder import Folder
+from tools.core.queue_item import new_item
 from tools.hub.modelscope_client import ModelScopeHub
 from tools.hub.modelscope_sdk import SavedLogin, saved_login
 from tools.login import Login, end_of, exposure, has_token
+from tools.state.work_queue import WorkQueue
 
 DAY = 86400.0
 
@@ -156,6 +161,30 @@ def test_start_says_whose_right_is_missing_where_instead_of_hours_later(home: Pa
         with pytest.raises(HubFull, match="free space or ask for more"):
             queue_processor._need_repos(settings, client, "me")
         assert not hub.asked("PUT") and not hub.asked("/commit/")
+
+
+def test_output_that_was_deleted_after_something_was_published_is_created_again_and_it_is_said(
+    home: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with running_hub(tmp_path / "hub") as hub:
+        hub.store.create("me/in", 1)
+        given = {"INPUT_REPO": "me/in", "OUTPUT_REPO": "me/out", "FRAMES_REPO": "me/frames"}
+        env = {"MODELSCOPE_ENDPOINT": hub.endpoint, "LOG_DIR": str(tmp_path / "log"), **given}
+        settings = Settings.load({**os.environ, **env})
+        client = ModelScopeHub(hub.endpoint, hub.token, cache_dir=tmp_path)
+        told: list[str] = []
+        for done in (0, 3):
+            with WorkQueue(tmp_path / "log").transaction() as view:
+                for name in "AB":
+                    item = new_item(Folder(name, "", 3, 3, 9, None, False), 0.0)
+                    view.put(replace(item, videos_done=done if name == "A" else 0))
+            queue_processor._need_repos(settings, client, "me")
+            queue_processor._need_repos(settings, client, "me")
+            told += [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+            for name in ("me/out", "me/frames"):
+                shutil.rmtree(hub.root / "datasets" / name)
+    (said,) = told
+    assert "OUTPUT_REPO=me/out was gone and is created again, empty, though 1 folder of the queue had videos" in said
 
 
 def test_right_that_is_missing_for_scene_frames_and_a_name_that_serves_twice_are_said_at_the_start(
