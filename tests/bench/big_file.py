@@ -20,7 +20,7 @@ from tools.core.planning import VideoJob
 from tools.hub.modelscope_client import ModelScopeHub
 from tools.media.converter import FfmpegConverter, OutputOptions
 from tools.stages.ahead import SendingAhead
-from tools.stages.download import download
+from tools.stages.download import downloaded
 from tools.stages.job_context import JobTools, Unseen
 from tools.stages.store import store
 from tools.stages.workspace import Workspace
@@ -43,7 +43,8 @@ def _worker(endpoint: str, top: Path) -> JobTools:
 
 def ours_down(endpoint: str, top: str, size: int, sha256: str) -> None:
     """The download stage of a video job, sha256 compared."""
-    download(_job(size, sha256), _worker(endpoint, Path(top)), Unseen(0))
+    with downloaded(_job(size, sha256), _worker(endpoint, Path(top)), Unseen(0)):
+        pass
 
 
 def ours_up(endpoint: str, top: str, size: int, sha256: str) -> None:

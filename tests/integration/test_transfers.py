@@ -3,7 +3,9 @@
 import hashlib
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -68,6 +70,43 @@ def test_large_file_is_fetched_in_ranges_and_counted_once(
     assert fetch(hub, file, tmp_path, moved.append) == CONTENT
     assert ranges(running) == 4 and sum(moved) == len(CONTENT)
     assert modelscope_sdk._IN_RANGES._in_use == 0
+
+
+def test_of_downloads_that_begin_together_the_first_gets_most_whichever_learns_first_where_its_file_is(
+    hub: ModelScopeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the next one to be encoded."""
+    from modelscope_hub import _download
+
+    one, two = put(hub, tmp_path, "1.mp4"), put(hub, tmp_path, "2.mp4")
+    began, go = threading.Event(), threading.Event()
+    taken: dict[str, int] = {}
+    decide, threads = _download._parallel_download, modelscope_sdk._IN_RANGES.executor
+
+    def late(url: str, target: Path, *arguments: Any, **more: Any) -> str:
+        if threading.current_thread() is first:
+            began.set()
+            assert go.wait(PATIENCE)
+        return str(decide(url, target, *arguments, **more))
+
+    def counted(max_workers: int | None = None, **more: Any) -> ThreadPoolExecutor:
+        made = threads(max_workers, **more)
+        taken["first" if threading.current_thread() is first else "second"] = made._max_workers
+        return made
+
+    monkeypatch.setattr(_download, "_parallel_download", late)
+    monkeypatch.setattr(_download, "ThreadPoolExecutor", counted)
+    for name in ("1", "2", "3"):
+        (tmp_path / name).mkdir()
+    first = threading.Thread(target=fetch, args=(hub, one, tmp_path / "1"))
+    first.start()
+    assert began.wait(PATIENCE)
+    assert fetch(hub, two, tmp_path / "2") == CONTENT
+    go.set()
+    first.join(PATIENCE)
+    assert taken == {"first": 4, "second": 2}
+    assert fetch(hub, two, tmp_path / "3") == CONTENT
+    assert taken["second"] == 4, "nobody is before it now"
 
 
 def test_whatever_is_sent_and_fetched_passes_the_throttles(

@@ -1,6 +1,7 @@
 """How many encodes at a time, on how many cores each, and how many connections beside them."""
 
 import os
+import queue
 import threading
 from pathlib import Path
 
@@ -21,7 +22,10 @@ from tools.core.concurrency import (
     share_of,
 )
 from tools.core.folder import RemoteFile
-from tools.stages.job_context import JobTools, Slots, Unseen
+from tools.core.planning import VideoJob
+from tools.processor.executor import LocalExecutor
+from tools.stages.job_context import JobContext, JobTools, Slots, Unseen
+from tools.stages.video_job import JobResult, Outcome
 from tools.stages.workspace import Workspace
 
 GB = 10**9
@@ -83,6 +87,7 @@ def test_connections_stay_within_their_bound_and_the_first_download_gets_most() 
         connections.append(max(1, count))
         in_ranges += count if count > 1 else 0
     assert connections == [RANGES, 2, 1, 1] and sum(connections) == CONNECTIONS
+    assert [max(1, ranges_for(0, before)) for before in range(4)] == connections, "whichever of them asks first"
 
 
 @pytest.mark.parametrize(("size", "each"), [(3, 2), (8, 2), (9, 3), (40, 10), (64, 16), (1000, 16)])
@@ -158,3 +163,32 @@ def test_verification_shares_the_cores_with_the_encodes_beside_it(
                 until(lambda: tools.verify.wanted == 3)
                 assert tools.cores_now("verify") == 2, "who waits for a place takes no core"
     third.join(PATIENCE)
+
+
+def test_places_of_the_first_stage_go_to_who_was_submitted_first_however_late_it_comes(tmp_path: Path) -> None:
+    """What a job reads before it downloads takes a moment, and another one's a longer one."""
+    slots, order, ends = Slots(1), list[str](), queue.Queue[str]()
+    late = {"0": threading.Event(), "2": threading.Event()}
+
+    def run(job: VideoJob, context: JobContext) -> JobResult:
+        if job.attempt_id == "2":
+            slots.pass_by(context.order)  # it has something else to do first
+        if job.attempt_id in late:
+            assert late[job.attempt_id].wait(PATIENCE)
+        if job.attempt_id != "1":  # which has nothing to download
+            with slots.held(job, context):
+                order.append(job.attempt_id)
+        return JobResult(job, Outcome.STORED)
+
+    executor = LocalExecutor(
+        run, 2, lambda result: ends.put(result.job.attempt_id), lambda *_: None, Workspace(tmp_path, 0), slots
+    )
+    for number in range(5):
+        executor.submit(video_job(RemoteFile(f"A/{number}.mp4", 1, "s"), attempt_id=str(number)))
+    until(lambda: slots.wanted == 2, lambda: order)
+    assert ends.get(timeout=PATIENCE) == "1" and order == []
+    late["0"].set()
+    until(lambda: order == ["0", "3", "4"], lambda: order)
+    late["2"].set()
+    until(lambda: order == ["0", "3", "4", "2"], lambda: order)
+    assert executor.close(PATIENCE)

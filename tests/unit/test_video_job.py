@@ -17,7 +17,7 @@ from tools.core.errors import DiskFull, EncoderStalled, PipelineError, ProbeErro
 from tools.core.folder import RemoteFile
 from tools.core.planning import VideoJob
 from tools.hub.client import Progress
-from tools.processor.build import journal_note
+from tools.runtime.files import sha256_of
 from tools.runtime.logs import keep_secret
 from tools.stages.job_context import JobTools
 from tools.stages.video_job import Outcome, run_video_job
@@ -54,6 +54,17 @@ class Port:
             self.stages.append(progress.stage)
         if progress.stage == "waiting":
             self.waits.set()
+
+
+class Noting(Port):
+    """Into the journal of the job's folder."""
+
+    def __init__(self, log_dir: Path, job: VideoJob) -> None:
+        super().__init__()
+        self._log_dir, self._job = log_dir, job
+
+    def note(self, event: str, **facts: object) -> None:
+        Journal(self._log_dir, self._job.folder).note(Event(event), self._job.source, **facts)
 
 
 def worker_of(tmp_path: Path, hub: MemoryHub, converter: FakeConverter) -> JobTools:
@@ -97,15 +108,12 @@ def test_result_of_another_order_with_equal_options_does_not_serve(tmp_path: Pat
     worker = worker_of(tmp_path / "work", hub, converter)
     worker.journals = tmp_path / "log"
 
-    class Noting(Port):
-        def note(self, event: str, **facts: object) -> None:
-            Journal(tmp_path / "log", "A").note(Event(event), job.source, **facts)
-
-    first = run_video_job(job, worker, Noting()).output
+    noting = Noting(tmp_path / "log", job)
+    first = run_video_job(job, worker, noting).output
     assert first is not None and "3 fonts" in first.record["warnings"]
-    assert run_video_job(replace(job, attempt=2), worker, Noting()).output == first
+    assert run_video_job(replace(job, attempt=2), worker, noting).output == first
     assert converter.encoded == [b"video"], "an attempt of this order serves again"
-    assert run_video_job(replace(job, order="two"), worker, Noting()).outcome is Outcome.STORED
+    assert run_video_job(replace(job, order="two"), worker, noting).outcome is Outcome.STORED
     assert converter.encoded == [b"video"] * 2
 
 
@@ -160,6 +168,37 @@ class SlowVerification:
             following = self.begun.get(str(int(name) + 1))
             self.overlapped.append(following is None or following.wait(PATIENCE))
         self.inside[stage] -= 1
+
+
+@pytest.mark.parametrize("left", ["source", "result"])
+def test_who_reads_what_an_attempt_left_keeps_nobody_behind_it_from_downloading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: str
+) -> None:
+    class Impatient(Port):
+        def show(self, progress: JobProgress) -> None:
+            self.stop.set()  # it would have to wait
+
+    hub, converter = CountingHub(), FakeConverter()
+    job = job_of(hub, hub.put("me/in", {"A/1.mp4": b"video"}), "A/1.mp4")
+    worker = worker_of(tmp_path / "work", hub, converter)
+    worker.journals = tmp_path / "log"
+    if left == "source":
+        converter.troubles[b"video"] = [EncoderStalled("no progress")]
+    # As long as there is no repo for it, a result stays here.
+    assert run_video_job(job, worker, Noting(tmp_path / "log", job)).outcome is not Outcome.STORED
+    hub.create_repo("me/out")
+    seen = []
+
+    def reading(path: Path, stop: threading.Event | None = None) -> str:
+        with worker.download.held(job, Impatient(1)):
+            seen.append(path.name)
+        return sha256_of(path, stop)
+
+    for stage in ("download", "convert"):
+        monkeypatch.setattr(f"tools.stages.{stage}.sha256_of", reading)
+    worker.download.expect(0)
+    assert run_video_job(job, worker, Port()).outcome is Outcome.STORED
+    assert seen == ["source.mp4" if left == "source" else "result.mkv"] and hub.downloads["A/1.mp4"] == 1
 
 
 def test_next_video_encodes_while_the_one_before_is_verified_each_stage_in_its_places(tmp_path: Path) -> None:
@@ -256,13 +295,7 @@ def test_answer_to_a_search_is_kept_for_a_restart_and_for_the_next_video_of_its_
     worker = worker_of(tmp_path / "work", hub, converter)
     worker.journals = tmp_path / "log"
     first = replace(job_of(hub, commit, "A/1.mp4"), crf=41)
-    note = journal_note(tmp_path / "log")
-
-    class Noting(Port):
-        def note(self, event: str, **facts: object) -> None:
-            note(first, Event(event), facts)
-
-    run_video_job(first, worker, Noting())
+    run_video_job(first, worker, Noting(tmp_path / "log", first))
     hints = converter.hints[-1]
     assert (hints.start(), hints.known) == (41, None)  # the processor knew it of an earlier video
     answer = {"by": "x", "crf": 33, "score": 95.1, "size": 7.0, "probes": 2, "reason": "reached"}

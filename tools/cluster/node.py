@@ -92,7 +92,12 @@ class WorkerNode:
         self._address = ""  # of the Dask worker
         self._send: Callable[[Message], None] = lambda message: None
         self._jobs = LocalExecutor(
-            lambda job, context: run(job, tools, context), tools.slots, self._ended, self._noted, tools.workspace
+            lambda job, context: run(job, tools, context),
+            tools.slots,
+            self._ended,
+            self._noted,
+            tools.workspace,
+            tools.download,
         )
 
     @property

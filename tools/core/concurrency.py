@@ -85,7 +85,9 @@ def range_of(size: int, smallest: int, largest: int) -> int:
     return max(smallest, min(largest, -(-size // RANGES)))
 
 
-def ranges_for(in_use: int) -> int:
+def ranges_for(in_use: int, before: int = 0) -> int:
     """Connections for a download that begins while others have so many in ranges; below 2 it is not split. Each of the
-    other places keeps one for itself."""
+    other places keeps one for itself. ``before``: downloads that began earlier and have yet to take theirs."""
+    for _ in range(before):
+        in_use += max(0, ranges_for(in_use))
     return min(RANGES, CONNECTIONS - (_TRANSFERS - 2) - in_use)

@@ -32,7 +32,7 @@ from tools.hub.answers import commit_id_of
 from tools.hub.client import AddBlob, Head, Operation, Progress, Remove
 from tools.hub.lfs import upload_url
 from tools.hub.listing import Listing
-from tools.hub.modelscope_sdk import LOW_SPEED_WINDOW, configure, refuse_page, saved_login, translating
+from tools.hub.modelscope_sdk import LOW_SPEED_WINDOW, configure, in_order, refuse_page, saved_login, translating
 from tools.hub.retrying import Retry, no_retry
 from tools.hub.upload import Upload
 from tools.runtime import logs
@@ -158,7 +158,7 @@ class ModelScopeHub:
         ended: list[PipelineError] = []
         # The SDK writes below a folder by the path on the hub; a path of 4 kB or odd names must not decide ours.
         staging = target.parent / "download"
-        with _telling_of_nothing(staging), self._ours(f"download {file.path}", ended):
+        with in_order(file.size), _telling_of_nothing(staging), self._ours(f"download {file.path}", ended):
             fetched = self._sdk.downloader.download_file(
                 repo,
                 _DATASET,

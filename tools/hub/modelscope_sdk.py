@@ -259,9 +259,32 @@ class _Ranges:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._in_use = 0
+        self._undecided: list[int] = []  # threads of downloads that have not taken theirs, the first of them first
         self._calm_until = 0.0  # monotonic s, after the hub had too many requests
         self._mine = threading.local()
         self._split: Callable[..., str] | None = None
+
+    @contextlib.contextmanager
+    def in_order(self, file_size: int) -> Iterator[None]:
+        """Around a download of this thread: of several at once the one that began first gets most, whichever of them
+        learns first where its file is."""
+        with self._lock:
+            self._undecided += [threading.get_ident()] if file_size > 2 * _SMALLEST_RANGE else []
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._decided()
+
+    def _decided(self) -> int:
+        """How many downloads began before that of this thread and have not taken their connections; it takes its own
+        now."""
+        me = threading.get_ident()
+        if me not in self._undecided:
+            return 0
+        before = self._undecided.index(me)
+        del self._undecided[before]
+        return before
 
     def download(self, url: str, target: Path, file_size: int, *arguments: Any, **more: Any) -> str:
         """In the place of the SDK's own, which does the work."""
@@ -269,7 +292,8 @@ class _Ranges:
 
         assert self._split is not None
         with self._lock:
-            count = ranges_for(self._in_use) if time.monotonic() >= self._calm_until else 0
+            count = ranges_for(self._in_use, self._decided())
+            count = count if time.monotonic() >= self._calm_until else 0
             # The ranges lie beside the file, by its name with something added, which may have 255 bytes already.
             if count < 2 or len(os.fsencode(target.name)) > _LONGEST_SPLIT or _partial_file(target).exists():
                 raise _download._RangeNotHonouredError("one connection is wanted")
@@ -300,6 +324,7 @@ class _Ranges:
 
 
 _IN_RANGES = _Ranges()
+in_order = _IN_RANGES.in_order
 
 
 def _partial_file(target: Path) -> Path:

@@ -191,7 +191,7 @@ def local_executor(
     def run(job: VideoJob, context: JobContext) -> JobResult:
         return run_video_job(job, tools, context)
 
-    return kind(run, tools.slots, deliver, note, tools.workspace)
+    return kind(run, tools.slots, deliver, note, tools.workspace, tools.download)
 
 
 def journal_note(log_dir: Path) -> Note:

@@ -19,7 +19,7 @@ from tools.core.concurrency import jobs_for
 from tools.core.errors import PipelineError
 from tools.core.folder import RemoteFile
 from tools.core.planning import VideoJob
-from tools.stages.job_context import JobContext
+from tools.stages.job_context import JobContext, Slots
 from tools.stages.video_job import JobResult, unexpected
 from tools.stages.workspace import Workspace
 from tools.state.journal import Event
@@ -116,8 +116,12 @@ class _LocalContext:
 class LocalExecutor:
     """Jobs in threads of this process. ``slots`` concurrent encodes."""
 
-    def __init__(self, run: Run, slots: int, deliver: Deliver, note: Note, workspace: Workspace) -> None:
+    def __init__(
+        self, run: Run, slots: int, deliver: Deliver, note: Note, workspace: Workspace, first: Slots | None = None
+    ) -> None:
+        """``first``: the places of the stage that jobs begin with; they go to who was submitted first."""
         self._run = run
+        self._first = first
         self._workspace = workspace
         self._capacity = jobs_for(slots)
         self._deliver = deliver
@@ -134,11 +138,14 @@ class LocalExecutor:
         context = _LocalContext(job, self._note, next(self._orders))
         with self._changed:
             self._running[job.attempt_id] = (job, context)
+        if self._first is not None:
+            self._first.expect(context.order)
         # A daemon: a transfer that hangs in the SDK must not keep the program from ending.
         thread = threading.Thread(target=self._work, args=(job, context), name=f"job-{job.attempt_id}", daemon=True)
         try:
             thread.start()
         except RuntimeError:  # the system has no thread to give
+            self._passes_by(context)
             with self._changed:
                 del self._running[job.attempt_id]
             raise
@@ -152,10 +159,15 @@ class LocalExecutor:
             result = unexpected(job, exc)
             with contextlib.suppress(PipelineError):  # it ended: it did not die in the encoder
                 context.note(Event.FAILED, cause=result.cause)
+        self._passes_by(context)
         with self._changed:
             self._running.pop(job.attempt_id, None)
             self._changed.notify_all()
         self._deliver(replace(result, spent=context.spent()))
+
+    def _passes_by(self, context: _LocalContext) -> None:
+        if self._first is not None:
+            self._first.pass_by(context.order)
 
     def progress(self) -> list[JobProgress]:
         with self._changed:

@@ -159,6 +159,7 @@ def converted_before(job: VideoJob, tools: JobTools, context: JobContext) -> Vid
             return None
         if job.is_again and (noted.get("order", "") != job.order or not _is_as_ordered(output.record, job, tools)):
             return None  # a worker that was away still has what was made before, perhaps with the same options
+        tools.download.pass_by(context.order)  # to read it takes a while
         for artifact in own:
             file = tools.workspace.artifact_file(job.folder, job.source, artifact.kind)
             status = file.lstat()

@@ -1,6 +1,8 @@
 """Source video → local file, with size and sha256 checked by the hub client."""
 
+import contextlib
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 from tools.core.artifact import ArtifactKind
@@ -14,17 +16,23 @@ from tools.stages.job_context import JobContext, JobTools, TransferMeter
 log = logging.getLogger("animation.job")
 
 
-def download(job: VideoJob, tools: JobTools, context: JobContext) -> tuple[Path, str]:
-    """The source on local disk and its sha256 (hex). Raises HubError, Stopped.
+@contextlib.contextmanager
+def downloaded(job: VideoJob, tools: JobTools, context: JobContext) -> Iterator[tuple[Path, str]]:
+    """The source on local disk and its sha256 (hex), while the place is held that it was downloaded in. Raises
+    HubError, Stopped.
 
     A partial earlier download is resumed; a whole one, left by an attempt that ended during the encode, is used again.
     """
     target = tools.workspace.source_file(job)
-    if _is_here(job, target, context):
-        return target, job.source.sha256
+    is_here = _is_here(job, tools, target, context)
+    with tools.download.held(job, context):
+        # Nothing is asked of the system from here to the hub's client: jobs come to it in the order of their places.
+        yield target, job.source.sha256 if is_here else _fetched(job, tools, context, target)
+
+
+def _fetched(job: VideoJob, tools: JobTools, context: JobContext, target: Path) -> str:
     meter = TransferMeter(job, "download", job.source.size, context)
-    sha256 = tools.hub.download(job.input_repo, job.revision, job.source, target, meter)
-    return target, sha256
+    return tools.hub.download(job.input_repo, job.revision, job.source, target, meter)
 
 
 def download_published(job: VideoJob, tools: JobTools, context: JobContext) -> Path:
@@ -58,8 +66,9 @@ def download_beside(job: VideoJob, tools: JobTools) -> tuple[Beside, ...]:
     return tuple(found)
 
 
-def _is_here(job: VideoJob, target: Path, context: JobContext) -> bool:
+def _is_here(job: VideoJob, tools: JobTools, target: Path, context: JobContext) -> bool:
     """Whether the content is on the disk already, byte for byte: a power cut may have left anything under the name."""
     if not job.source.sha256 or not target.exists() or target.stat().st_size != job.source.size:
         return False
+    tools.download.pass_by(context.order)  # to read it takes a while
     return sha256_of(target, context.stop) == job.source.sha256

@@ -145,6 +145,7 @@ class Slots:
         self._closed_by: set[str] = set()
         self._holding: list[_Held] = []
         self._waiting: list[int] = []
+        self._expected: set[int] = set()
         self._changed = threading.Condition()
 
     @property
@@ -159,6 +160,17 @@ class Slots:
             self._closed_by = self._closed_by | {by} if wanted else self._closed_by - {by}
             self._changed.notify_all()
 
+    def expect(self, order: int) -> None:
+        """The job of this order will come soon: none behind it gets a place before."""
+        with self._changed:
+            self._expected.add(order)
+
+    def pass_by(self, order: int) -> None:
+        """It comes late, or not at all: nobody waits for it."""
+        with self._changed:
+            self._expected.discard(order)
+            self._changed.notify_all()
+
     def _is_free(self, need: Need) -> bool:
         if self._closed_by:
             return False
@@ -170,6 +182,9 @@ class Slots:
         is_within = sum(one.need.memory for one in self._holding) + need.memory <= self._budget
         return is_within and sessions <= SESSIONS and self._soon_used() + need.memory <= self._free()
 
+    def _is_next(self, order: int) -> bool:
+        return min(self._waiting) == order and all(other > order for other in self._expected)
+
     def _soon_used(self) -> int:
         """Bytes that those who began just now have not taken yet, at most."""
         now = time.monotonic()
@@ -179,10 +194,11 @@ class Slots:
     def held(self, job: VideoJob, context: JobContext, need: Need = NO_NEED) -> Iterator[None]:
         """Hold one place; who has to wait for it is shown as waiting. Raises Stopped when asked to end meanwhile."""
         with self._changed:
+            self._expected.discard(context.order)
             self._waiting.append(context.order)
             is_shown = False
             try:
-                while not context.stop.is_set() and not (min(self._waiting) == context.order and self._is_free(need)):
+                while not context.stop.is_set() and not (self._is_next(context.order) and self._is_free(need)):
                     if not is_shown:
                         context.show(_waiting(job, need.work))
                         is_shown = True

@@ -20,7 +20,7 @@ from tools.core.witness import Given
 from tools.media.transcode import failed_run
 from tools.stages.ahead import SendingAhead
 from tools.stages.convert import complete, convert, converted_before, left_as_it_is
-from tools.stages.download import download, download_beside, download_published
+from tools.stages.download import download_beside, download_published, downloaded
 from tools.stages.evidence import given_instead
 from tools.stages.job_context import JobContext, JobTools
 from tools.stages.store import store
@@ -130,8 +130,7 @@ def _make(job: VideoJob, tools: JobTools, context: JobContext, ahead: SendingAhe
     shares = _RESULT_SHARE + _FRAMES_SHARE * (len(job.targets) > 1)
     needed = job.source.size * (1 + shares) + _BESIDE_SHARE * sum(file.size for file in job.beside)
     with tools.workspace.reserved(folder, int(needed) + _SLACK):
-        with tools.download.held(job, context):
-            source, sha256 = download(job, tools, context)
+        with downloaded(job, tools, context) as (source, sha256):
             beside = download_beside(job, tools)
         look_up = tools.known if may_be_known(job) else None
         if look_up is not None and (known := look_up(job, sha256, tools.hub)) is not None:
