@@ -108,8 +108,10 @@ class MemoryHub:
     def repo_exists(self, repo: str) -> bool:
         return repo in self._repos
 
-    def create_repo(self, repo: str) -> None:
+    def create_repo(self, repo: str) -> bool:
+        is_new = repo not in self._repos
         self._repos.setdefault(repo, _MemoryRepo())
+        return is_new
 
     def need_write(self, repo: str) -> None:
         self._repo(repo)

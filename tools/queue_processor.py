@@ -15,6 +15,7 @@ from tools.entry import enter_venv
 enter_venv(__name__)
 
 import argparse
+import contextlib
 import logging
 from collections.abc import Mapping
 from functools import partial
@@ -303,7 +304,10 @@ def _say_if_emptied(repo: str, log_dir: "Path") -> None:
     """Of an output that had to be made: whether something was published in it before."""
     from tools.state.work_queue import WorkQueue
 
-    if folders := sum(item.videos_done > 0 for item in WorkQueue(log_dir).read().items()):
+    folders = 0
+    with contextlib.suppress(StateError):  # whoever works with the queue says what is wrong with it
+        folders = sum(item.videos_done > 0 for item in WorkQueue(log_dir).read().items())
+    if folders:
         log.warning(
             "OUTPUT_REPO=%s was gone and is created again, empty, though %s of the queue had videos published: if"
             " nobody meant that, `python3 tools/queue_processor.py --check` names what it lacks now; --add FOLDER"
@@ -321,10 +325,10 @@ def _need_written(
     from tools.hub.client import same_dataset
 
     if not hub.repo_exists(repo):
-        hub.create_repo(repo)
-        log.info("created the private dataset %s", repo)
-        if repo == settings.hub.output_repo:
-            _say_if_emptied(repo, settings.paths.log_dir)
+        if hub.create_repo(repo):
+            log.info("created the private dataset %s", repo)
+            if name == "OUTPUT_REPO":
+                _say_if_emptied(repo, settings.paths.log_dir)
     elif same := same_dataset(hub, repo, others):
         raise HubRejected(f"{name}={repo} is the same dataset as {same}: give a dataset of its own")
     hub.need_write(repo)

@@ -44,7 +44,7 @@ class NumberHub:
     def repo_exists(self, repo: str) -> bool:
         return repo in self._commits
 
-    def create_repo(self, repo: str) -> None:
+    def create_repo(self, repo: str) -> bool:
         raise NotImplementedError
 
     def glance(self, repo: str, commit: str, file: RemoteFile) -> None:

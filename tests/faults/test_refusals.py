@@ -91,6 +91,12 @@ def test_each_video_that_the_hub_refuses_is_found_among_others(tmp_path: Path) -
 @pytest.mark.parametrize("at", ["store", "commit"])
 def test_refusal_of_one_is_its_own_and_its_result_waits_for_a_retry(at: str, tmp_path: Path) -> None:
     site, hub = site_of(tmp_path, at, 422)
+
+    def after_the_first_refusal(stage: str, source: Path, stop: threading.Event) -> None:
+        while at == "store" and source.read_bytes() == b"video4" and not hub.refusals:
+            stop.wait(0.01)
+
+    site.converter = FakeConverter(during=after_the_first_refusal)  # another one is taken after it
     site.put({f"A/{n}.mp4": f"video{n}".encode() for n in range(5)}, "A")
     hub.refused = ["A/2.mkv", "video2"]
     site.run()

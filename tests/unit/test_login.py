@@ -1,5 +1,6 @@
 """Where a token goes, which one is used, and what is said of it."""
 
+import logging
 import os
 import pickle
 import shutil
@@ -20,7 +21,7 @@ from tools.core.queue_item import new_item
 from tools.hub.modelscope_client import ModelScopeHub
 from tools.hub.modelscope_sdk import SavedLogin, saved_login
 from tools.login import Login, end_of, exposure, has_token
-from tools.state.work_queue import WorkQueue
+from tools.state.work_queue import QUEUE_FILE, WorkQueue
 
 DAY = 86400.0
 
@@ -166,6 +167,7 @@ def test_start_says_whose_right_is_missing_where_instead_of_hours_later(home: Pa
 def test_output_that_was_deleted_after_something_was_published_is_created_again_and_it_is_said(
     home: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO)
     with running_hub(tmp_path / "hub") as hub:
         hub.store.create("me/in", 1)
         given = {"INPUT_REPO": "me/in", "OUTPUT_REPO": "me/out", "FRAMES_REPO": "me/frames"}
@@ -183,7 +185,18 @@ def test_output_that_was_deleted_after_something_was_published_is_created_again_
             told += [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
             for name in ("me/out", "me/frames"):
                 shutil.rmtree(hub.root / "datasets" / name)
-    (said,) = told
+        (said,) = told
+        caplog.clear()
+        hub.store.create("me/out", 1)
+        hub.faults[:] = [Fault("GET /api/v1/datasets/me/out", "status:404", times=10**6)]  # as what a token can't see
+        queue_processor._need_repos(settings, client, "me")
+        assert not [record.getMessage() for record in caplog.records if "me/out" in record.getMessage()]
+        hub.faults.clear()
+        (hub.root / "datasets" / "me" / "out").rmdir()
+        (tmp_path / "log" / QUEUE_FILE).write_text("[", encoding="utf-8")
+        (tmp_path / "log" / f"{QUEUE_FILE}.prev").write_text("[", encoding="utf-8")
+        queue_processor._need_repos(settings, client, "me")
+        assert [record.levelname for record in caplog.records if "me/out" in record.getMessage()] == ["INFO"]
     assert "OUTPUT_REPO=me/out was gone and is created again, empty, though 1 folder of the queue had videos" in said
 
 

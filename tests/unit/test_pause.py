@@ -406,7 +406,7 @@ def test_other_video_that_is_given_ends_the_pause_and_is_no_failure_in_a_row(wat
     assert watched.blamed == ["1"] and watched.told() == []
 
 
-def test_another_video_that_is_given_while_several_are_not_is_told_as_one_end_and_no_new_pause(
+def test_another_video_that_is_given_while_several_are_not_ends_no_pause_and_none_is_told_again(
     watched: Watched,
 ) -> None:
     """Part of the hub's storage is ill, or the outage ends while they fail: each time one of them asks for another."""
@@ -414,29 +414,41 @@ def test_another_video_that_is_given_while_several_are_not_is_told_as_one_end_an
         watched.fail(about, given=Given.NOT_IT)
     watched.ask(None)
     assert watched.told() == [("WARNING", "3 failed")]
-    for first in ("1", "3", "2", "3"):  # wherever the one that asked stands among those that fail
-        if watched.pause.reason:
-            watched.wait()
-            watched.ask(None)
+    waits = []
+    for first in ("1", "3", "2", "4"):  # wherever the one that asked stands among those that fail
+        waits.append(watched.wait())
+        watched.ask(None)
         for about in "1234":
             watched.fail(about, given=Given.OTHERS if about == first else Given.NOT_IT)
         watched.ask(None)
-        assert watched.pause.reason is None
+        assert watched.pause.stops("transfer")
+    assert not watched.observer.events and waits == [INTERVAL, 2 * INTERVAL, 4 * INTERVAL, 8 * INTERVAL]
+    watched.pause.worked("transfer", "9")
     assert watched.observer.events == [Resumed()]
 
 
-def test_failures_of_before_another_video_was_given_are_no_row_with_those_after_it(watched: Watched) -> None:
-    for first in (Given.NOT_IT, Given.OTHERS):
-        watched.fail("1", given=first)
-        watched.fail("2", given=Given.NOT_IT)
+def test_video_that_another_one_was_given_for_begins_a_new_row(watched: Watched) -> None:
+    for given in (Given.NOT_IT, Given.OTHERS, Given.NOT_IT):
+        watched.fail("1", given=given)
         watched.ask(None)
         assert watched.pause.reason is None
-    watched.fail("2", given=Given.NOT_IT)
+    watched.fail("1", given=Given.NOT_IT)
     watched.ask(None)
-    assert watched.pause.reason is None
-    watched.fail("2", given=Given.NOT_IT)
+    assert watched.pause.reason == "1 failed"
+
+
+def test_pause_of_several_is_over_once_all_but_one_are_given_up_and_another_video_is_given(watched: Watched) -> None:
+    for given in (Given.NOT_IT, Given.OTHERS):
+        for about in "12":
+            watched.fail(about, given=given if about == "1" else Given.NOT_IT)
+        watched.ask(None)
+    assert watched.told() == [("WARNING", "2 failed")]
+    watched.pause.given_up("2")
+    watched.wait()
     watched.ask(None)
-    assert watched.pause.reason == "2 failed"
+    watched.fail("1", given=Given.OTHERS)
+    watched.ask(None)
+    assert watched.pause.reason is None and watched.observer.events == [Resumed()]
 
 
 def test_uploads_that_fail_pause_whatever_videos_are_given_and_it_is_said_once(watched: Watched) -> None:
@@ -447,10 +459,13 @@ def test_uploads_that_fail_pause_whatever_videos_are_given_and_it_is_said_once(w
         watched.fail("1", given=Given.OTHERS)
         watched.ask(None)
         assert watched.pause.stops("transfer")
-        said += watched.observer.events
-        watched.told()
         watched.wait()
         watched.ask(None)
+        watched.fail("1", given=Given.OTHERS)  # alone in its round
+        watched.ask(None)
+        assert watched.pause.reason is None
+        said += watched.observer.events
+        watched.told()
     assert said == [Paused("7 failed", False)]
 
 

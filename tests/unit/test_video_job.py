@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from tests.fakes import FakeConverter, MemoryHub
-from tests.jobs import mkv
+from tests.jobs import mkv, record_of
 from tests.patience import PATIENCE, until
+from tools.core.artifact import ArtifactKind, Target
 from tools.core.errors import DiskFull, EncoderStalled, PipelineError, ProbeError, TranscodeError
 from tools.core.folder import RemoteFile
 from tools.core.planning import VideoJob
@@ -54,6 +55,13 @@ class Port:
             self.stages.append(progress.stage)
         if progress.stage == "waiting":
             self.waits.set()
+
+
+class Impatient(Port):
+    """Raises Stopped where it would have to wait."""
+
+    def show(self, progress: JobProgress) -> None:
+        self.stop.set()
 
 
 class Noting(Port):
@@ -174,10 +182,6 @@ class SlowVerification:
 def test_who_reads_what_an_attempt_left_keeps_nobody_behind_it_from_downloading(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: str
 ) -> None:
-    class Impatient(Port):
-        def show(self, progress: JobProgress) -> None:
-            self.stop.set()  # it would have to wait
-
     hub, converter = CountingHub(), FakeConverter()
     job = job_of(hub, hub.put("me/in", {"A/1.mp4": b"video"}), "A/1.mp4")
     worker = worker_of(tmp_path / "work", hub, converter)
@@ -199,6 +203,26 @@ def test_who_reads_what_an_attempt_left_keeps_nobody_behind_it_from_downloading(
     worker.download.expect(0)
     assert run_video_job(job, worker, Port()).outcome is Outcome.STORED
     assert seen == ["source.mp4" if left == "source" else "result.mkv"] and hub.downloads["A/1.mp4"] == 1
+
+
+def test_who_has_nothing_to_download_and_waits_to_send_keeps_nobody_behind_it_from_downloading(tmp_path: Path) -> None:
+    hub, port, converter = MemoryHub(), Port(), FakeConverter()
+    converter.lacks = {"libwebp"}
+    job = job_of(hub, hub.put("me/in", {"A/1.mp4": b"video"}), "A/1.mp4")
+    pictures = Target(ArtifactKind.FRAMES, "me/frames", "A/1.tar")
+    job = replace(job, targets=(*job.targets, pictures), published=record_of(job.source, "1.mkv"))
+    hub.create_repo("me/frames")
+    worker = worker_of(tmp_path, hub, converter)
+    worker.store.close(True, "hours")
+    worker.download.expect(0)
+    thread = threading.Thread(target=run_video_job, args=(job, worker, port))
+    thread.start()
+    assert port.waits.wait(PATIENCE)
+    with worker.download.held(job, Impatient(1)):
+        pass
+    worker.store.close(False, "hours")
+    thread.join(PATIENCE)
+    assert port.noted == ["stored"]
 
 
 def test_next_video_encodes_while_the_one_before_is_verified_each_stage_in_its_places(tmp_path: Path) -> None:

@@ -63,8 +63,9 @@ class HubClient(Protocol):
         """Whether the dataset exists and this token can see it."""
         ...
 
-    def create_repo(self, repo: str) -> None:
-        """Create a private dataset; one that exists already is left as it is."""
+    def create_repo(self, repo: str) -> bool:
+        """Create a private dataset; False if there is one already, seen by this token or not, which is left as it
+        is."""
         ...
 
     def need_write(self, repo: str) -> None:

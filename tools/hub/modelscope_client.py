@@ -123,7 +123,7 @@ class ModelScopeHub:
         with self._request(f"check whether {repo} exists"):
             return bool(self._sdk.repo_exists(repo, _DATASET))
 
-    def create_repo(self, repo: str) -> None:
+    def create_repo(self, repo: str) -> bool:
         owner, name = repo.split("/")
         body = {"Owner": owner, "Name": name, "Visibility": _PRIVATE, "License": "other"}
         try:
@@ -132,6 +132,8 @@ class ModelScopeHub:
         except HubRejected as exc:
             if exc.status != 409:
                 raise
+            return False
+        return True
 
     def need_write(self, repo: str) -> None:
         self._upload_url(repo, _NO_BLOB, 1)

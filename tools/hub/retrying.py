@@ -110,8 +110,8 @@ class RetryingHub:
     def repo_exists(self, repo: str) -> bool:
         return self._retry("repo_exists", lambda: self._hub.repo_exists(repo))
 
-    def create_repo(self, repo: str) -> None:
-        self._retry("create_repo", lambda: self._hub.create_repo(repo))
+    def create_repo(self, repo: str) -> bool:
+        return self._retry("create_repo", lambda: self._hub.create_repo(repo))
 
     def need_write(self, repo: str) -> None:
         self._retry("need_write", lambda: self._hub.need_write(repo))

@@ -159,7 +159,8 @@ class LocalExecutor:
             result = unexpected(job, exc)
             with contextlib.suppress(PipelineError):  # it ended: it did not die in the encoder
                 context.note(Event.FAILED, cause=result.cause)
-        self._passes_by(context)
+        finally:
+            self._passes_by(context)
         with self._changed:
             self._running.pop(job.attempt_id, None)
             self._changed.notify_all()

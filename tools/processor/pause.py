@@ -13,13 +13,12 @@ of the hub, which may answer one question and fail all others. So
    after its failure, if not a byte of its own came (``Given``): one job between two answers of ``connect``
    (``take_turn``). If the hub gives that one, and after that still not the first one, the first one is to blame, but
    once in a while only (``_APART``): part of a hub's storage may be ill, and nothing is lost by waiting, since
-   nothing else is to be done. Meanwhile those of which not a byte came are no failures in a row: what is ill is not
-   all of the hub. If it gives neither, it is the hub. Of uploads, commits and listings, and of a download that
-   breaks off, no small request tells that much: a pause of an hour for one of them (``_LONG``) is told to a person,
-   who can do without it.
+   nothing else is to be done. As long as several fail so, all of them wait: a part of the hub is ill. If it gives
+   neither, it is the hub. Of uploads, commits and listings, and of a download that breaks off, no small request
+   tells that much: a pause of an hour for one of them (``_LONG``) is told to a person, who can do without it.
 5. A pause ends by itself: ``connect`` is retried after a wait that doubles. It is *over* when the thing that failed
-   works: ``connect`` for itself, a transfer for transfers, or another video that was asked for. Then it is said once; a
-   pause is said once, too.
+   works: ``connect`` for itself, a transfer for transfers, or another video that was asked for, if nothing else
+   fails. Then it is said once; a pause is said once, too.
 
 A wait that the hub asks for (``Retry-After``) is no matter of blame: see ``waits``.
 
@@ -120,6 +119,7 @@ class Pause:
         """Nothing more is tried with this video: if it is, one day, what was seen of it does not count any more."""
         self._failing_since.pop(("transfer", video), None)
         self._spoke(video)
+        self._leaves_row(video)
 
     def take_turn(self, video: str) -> bool:
         """Whether a job for it is to ask for another video if its own is not given: then no other job is, until the
@@ -211,18 +211,18 @@ class Pause:
         if self._said.over(_CONNECT):
             self._observer.observe(Resumed())
         self.reason, self.needs_person = None, False
-        gave_another = any(suspect.given is Given.OTHERS for suspect, _, _ in suspects)
-        if gave_another:
-            self._forget_row_of_silent()
+        gave_another = [suspect.about for suspect, _, _ in suspects if suspect.given is Given.OTHERS]
+        for video in gave_another:
+            self._leaves_row(video)
         stopping: dict[Kind, Suspect] = {}
         for suspect, is_to_blame, worked_by_then in suspects:
             if is_to_blame:
                 suspect.blame()
-            elif self._worked[suspect.kind] > worked_by_then or (gave_another and _is_silent(suspect)):
-                continue  # it worked for others since this one failed, or while it did: no failure in a row
+            elif self._worked[suspect.kind] > worked_by_then or suspect.given is Given.OTHERS:
+                continue  # it worked for others since this one failed: no failure in a row
             elif self._is_enough(suspect):
                 stopping.setdefault(suspect.kind, suspect)
-        if gave_another and "transfer" not in stopping:
+        if gave_another and not self._in_a_row.get("transfer"):  # else that is ill which others fail at
             self._is_over("transfer")
         rounds = self._rounds
         for kind, suspect in stopping.items():
@@ -235,7 +235,7 @@ class Pause:
     def _is_to_blame(self, suspect: Suspect) -> bool:
         since = self._failing_since.setdefault((suspect.kind, suspect.about), self._worked[suspect.kind])
         is_to_blame = self._worked[suspect.kind] > since
-        if _is_silent(suspect):
+        if suspect.given is not Given.UNKNOWN:
             self.not_given(suspect.about, suspect.given)
             if not is_to_blame and self._given > self._silent_since[suspect.about]:
                 is_to_blame = self._clock.monotonic() >= self._counts_from[suspect.about]
@@ -256,10 +256,9 @@ class Pause:
         failed[suspect.about] += 1
         return failed.total() >= _ENOUGH or failed[suspect.about] >= _ENOUGH_OF_ONE
 
-    def _forget_row_of_silent(self) -> None:
-        """A video was given: those of which not a byte came did not fail in a row. Of uploads it says nothing."""
-        for video in self.silent:
-            self._in_a_row.get("transfer", Counter()).pop(video, None)
+    def _leaves_row(self, video: str) -> None:
+        """What this one failed at is no failure in a row."""
+        self._in_a_row.get("transfer", Counter()).pop(video, None)
 
     def _told_of(self, suspect: Suspect) -> tuple[str, str]:
         """Under which key a pause for this is told, and as what: when nothing has told for long whose fault it is, a
@@ -289,11 +288,6 @@ class Pause:
         self.needs_person = needs_person
         self._next_try = self._clock.monotonic() + min(_AT_MOST, self._interval * 2 ** min(self._rounds, 16))
         self._rounds += 1
-
-
-def _is_silent(suspect: Suspect) -> bool:
-    """Whether it is a download of which not a byte came."""
-    return suspect.given is not Given.UNKNOWN
 
 
 def _cause(kind: Kind, exc: PipelineError) -> str:

@@ -26,7 +26,8 @@ def downloaded(job: VideoJob, tools: JobTools, context: JobContext) -> Iterator[
     target = tools.workspace.source_file(job)
     is_here = _is_here(job, tools, target, context)
     with tools.download.held(job, context):
-        # Nothing is asked of the system from here to the hub's client: jobs come to it in the order of their places.
+        # Nothing is asked of the system from here to the hub's client, so that in practice jobs come to it in the order
+        # of their places.
         yield target, job.source.sha256 if is_here else _fetched(job, tools, context, target)
 
 

@@ -134,7 +134,8 @@ class _Held:
 
 
 class Slots:
-    """The places of one stage. Who was submitted first goes first, however long it took to get here."""
+    """The places of one stage. Who was submitted first goes first, however long it took to get here; of those that are
+    expected, also before they are here."""
 
     def __init__(self, count: int, budget: int = 0, free: Callable[[], int] = free_memory) -> None:
         """``budget`` bytes for all who hold a place, and ``free()`` of them that nobody uses now; 0 = a person gave the

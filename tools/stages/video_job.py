@@ -69,6 +69,7 @@ def run_video_job(job: VideoJob, tools: JobTools, context: JobContext) -> JobRes
             if output is None and job.published is not None:
                 output = _complete(job, tools, context)
             output = output or _make(job, tools, context, ahead)
+            tools.download.pass_by(context.order)  # nothing may have been downloaded, and an upload may wait for long
             if not output.record.get("reused_from"):
                 output = store(job, tools, context, output, ahead)
             context.note(Event.STORED, **output.as_json())
