@@ -192,3 +192,23 @@ def test_places_of_the_first_stage_go_to_who_was_submitted_first_however_late_it
     late["2"].set()
     until(lambda: order == ["0", "3", "4", "2"], lambda: order)
     assert executor.close(PATIENCE)
+
+
+def test_job_that_ends_in_any_way_before_it_came_keeps_nobody_from_downloading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threading, "excepthook", lambda found: None)
+    slots, came = Slots(1), threading.Event()
+
+    def run(job: VideoJob, context: JobContext) -> JobResult:
+        if job.attempt_id == "0":
+            raise SystemExit  # which is no Exception
+        with slots.held(job, context):
+            came.set()
+        return JobResult(job, Outcome.STORED)
+
+    executor = LocalExecutor(run, 2, lambda result: None, lambda *_: None, Workspace(tmp_path, 0), slots)
+    for number in range(2):
+        executor.submit(video_job(RemoteFile(f"A/{number}.mp4", 1, "s"), attempt_id=str(number)))
+    assert came.wait(PATIENCE)
+    executor.close(0)
